@@ -88,6 +88,7 @@ struct chatd_conn_ops {
 	/** End it: an error frame if @p why and the protocol has one, then a close with @p
 	 *  code.  The core has closed the session already; gone() must not be called. */
 	void (*close)(void *conn, int32_t code, const char *why);
+	size_t (*queued)(void *conn); /**< bytes that wait for the client (layer->queued) */
 };
 
 /** How a request of the codec ended.  @p reply: headers set by hooks and handlers,
