@@ -134,6 +134,9 @@ struct chatd_http {
 	 *  headers set by header(), and gives away the connection; the request is over.
 	 *  NULL when it was not a proper upgrade request for @p protocol: then answer. */
 	chatd_stream *(*upgrade)(chatd_req *, const char *protocol);
+	/** The @p i-th (0: first) header of this name, in any case; .p NULL: no more.  For
+	 *  headers that must not, or may, be repeated. */
+	struct chatd_str (*req_header_at)(chatd_req *, const char *name, size_t i);
 };
 
 #ifdef __cplusplus

@@ -48,6 +48,8 @@ struct chatd_layer {
 	struct chatd_str (*attr)(void *link, const char *name);
 	/** Optional: the codec negotiated heart-beats; the layer's own may stop. */
 	void (*beats)(void *link);
+	/** Optional: login is over, attr() will not be asked again; the layer frees it. */
+	void (*settled)(void *link);
 };
 
 /* ---- codec: what a layer uses ------------------------------------------ */
