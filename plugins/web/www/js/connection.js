@@ -1,0 +1,201 @@
+/* One STOMP connection that comes back by itself.
+ *
+ * Plain WebSocket first; when it closes before STOMP is up, the next attempt goes through SockJS, for networks whose
+ * proxies do not pass WebSocket. What worked once is preferred afterwards. Each attempt is a fresh stompjs client, so
+ * nothing of a dead one lingers. Events go to the handlers given at construction:
+ *   prepare()             async, before each attempt; returns the CONNECT headers; a throw counts as a failed attempt
+ *   up(headers)           CONNECTED arrived
+ *   down(wasUp)           the connection ended
+ *   refused(message)      the server answered CONNECT with ERROR
+ *   state({state, transport, retryAt})   connecting | online | waiting | stopped */
+
+const FIRST_DELAY_MS = 1000;
+const MAX_DELAY_MS = 30000;
+const FALLBACK_DELAY_MS = 250;
+const CONNECT_TIMEOUT_MS = 12000;
+
+export class Connection {
+	#handlers;
+	#endpoint;
+	#forced;
+	#client = null;
+	#good = null;
+	#failures = 0;
+	#timer = 0;
+	#attempt = 0;
+	#online = false;
+	#stopped = true;
+
+	/* `forced`: "websocket", "sockjs" or a SockJS transport's name pins the transport; null lets it choose. */
+	constructor(endpoint, forced, handlers) {
+		this.#endpoint = endpoint;
+		this.#forced = forced;
+		this.#handlers = handlers;
+	}
+
+	get online() {
+		return this.#online;
+	}
+
+	start() {
+		this.#stopped = false;
+		this.#failures = 0;
+		this.#connect();
+	}
+
+	/* Ends it for good, politely when it is up. */
+	async stop() {
+		this.#stopped = true;
+		clearTimeout(this.#timer);
+		this.#attempt++;
+		const client = this.#client;
+		this.#client = null;
+		this.#online = false;
+		this.#handlers.state({ state: "stopped" });
+		await client?.deactivate();
+	}
+
+	/* Skips the waiting time, if it is waiting. */
+	retryNow() {
+		if (!this.#stopped && this.#timer) {
+			this.#connect();
+		}
+	}
+
+	/* Returns false when it is not up; otherwise `onReceipt` runs once the server has taken the message over. */
+	send(destination, body, onReceipt) {
+		if (!this.#online) {
+			return false;
+		}
+		const headers = { "content-type": "application/json" };
+		if (onReceipt) {
+			headers.receipt = `r-${newId()}`;
+			this.#client.watchForReceipt(headers.receipt, onReceipt);
+		}
+		this.#client.publish({ destination, body: JSON.stringify(body), headers });
+		return true;
+	}
+
+	/* Returns a function that unsubscribes. Subscriptions end with the connection; `up` makes them again. */
+	subscribe(destination, onBody) {
+		const client = this.#client;
+		const subscription = client.subscribe(destination, (frame) => {
+			let body;
+			try {
+				body = JSON.parse(frame.body);
+			} catch {
+				return; /* not ours: plain topics may carry anything */
+			}
+			onBody(body, frame.headers);
+		});
+		return () => {
+			if (client === this.#client && this.#online) {
+				subscription.unsubscribe();
+			}
+		};
+	}
+
+	#transport() {
+		if (this.#forced) {
+			return this.#forced;
+		}
+		if (this.#good) {
+			/* Every third attempt tries the other way: the person may have moved to another network. */
+			const other = this.#good === "websocket" ? "sockjs" : "websocket";
+			return this.#failures % 3 === 2 ? other : this.#good;
+		}
+		return this.#failures % 2 === 0 ? "websocket" : "sockjs";
+	}
+
+	async #connect() {
+		clearTimeout(this.#timer);
+		this.#timer = 0;
+		const attempt = ++this.#attempt;
+		const transport = this.#transport();
+		this.#handlers.state({ state: "connecting", transport });
+		let headers;
+		try {
+			headers = await this.#handlers.prepare();
+		} catch {
+			if (attempt === this.#attempt) {
+				this.#ended(attempt, false, false);
+			}
+			return;
+		}
+		if (attempt === this.#attempt && !this.#stopped) {
+			this.#open(attempt, transport, headers);
+		}
+	}
+
+	#open(attempt, transport, connectHeaders) {
+		const current = () => attempt === this.#attempt;
+		let wasUp = false;
+		const client = new window.StompJs.Client({
+			webSocketFactory: () => openSocket(this.#endpoint, transport),
+			connectHeaders,
+			connectionTimeout: CONNECT_TIMEOUT_MS,
+			reconnectDelay: 0,
+			heartbeatIncoming: 10000,
+			heartbeatOutgoing: 10000,
+			onConnect: (frame) => {
+				if (!current()) {
+					return;
+				}
+				wasUp = true;
+				this.#online = true;
+				this.#good = this.#forced ? null : transport;
+				this.#failures = 0;
+				this.#handlers.state({ state: "online", transport });
+				this.#handlers.up(frame.headers);
+			},
+			onStompError: (frame) => {
+				if (current() && !wasUp) {
+					this.#handlers.refused(frame.headers.message || frame.body);
+				}
+			},
+			onWebSocketClose: () => {
+				if (current()) {
+					this.#ended(attempt, wasUp, true);
+				}
+				client.deactivate({ force: true });
+			},
+		});
+		this.#client = client;
+		client.activate();
+	}
+
+	#ended(attempt, wasUp, socketOpened) {
+		this.#attempt = attempt + 1; /* late events of this attempt count no more */
+		this.#client = null;
+		this.#online = false;
+		this.#handlers.down(wasUp);
+		if (this.#stopped) {
+			return;
+		}
+		const fallback = socketOpened && !wasUp && !this.#good && !this.#forced && this.#failures === 0;
+		const doubled = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(this.#failures, 10));
+		/* Spread, so that a restarted server does not meet all its clients in one moment. */
+		const delay = fallback ? FALLBACK_DELAY_MS : doubled * (0.7 + 0.6 * Math.random());
+		if (!wasUp) {
+			this.#failures++;
+		}
+		this.#handlers.state({ state: "waiting", retryAt: Date.now() + delay });
+		this.#timer = setTimeout(() => this.#connect(), delay);
+	}
+}
+
+function openSocket(endpoint, transport) {
+	if (transport !== "websocket") {
+		const only = transport === "sockjs" ? ["xhr-streaming", "xhr-polling"] : [transport];
+		return new window.SockJS(endpoint, null, { transports: only });
+	}
+	const url = new URL(endpoint, location.href);
+	url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+	return new WebSocket(url, ["v12.stomp", "v11.stomp", "v10.stomp"]);
+}
+
+/* Unique enough for a client id; crypto.randomUUID exists only on https and localhost. */
+export function newId() {
+	const bytes = crypto.getRandomValues(new Uint8Array(12));
+	return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+}

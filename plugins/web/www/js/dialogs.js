@@ -1,0 +1,154 @@
+/* The finder, the new-room form, and the question before something is thrown away. */
+
+import { $, h, reconcile } from "./dom.js";
+import { explain } from "./session.js";
+import { roomKey, userKey } from "./state.js";
+import { avatar } from "./view-lists.js";
+
+const SHOWN = 12;
+const USER_ID = /^[A-Za-z0-9_-]{1,64}$/;
+
+export function initDialogs() {
+	for (const dialog of document.querySelectorAll("dialog")) {
+		dialog.addEventListener("click", (event) => {
+			if (event.target === dialog || event.target.closest("[data-close]")) {
+				dialog.close();
+			}
+		});
+	}
+}
+
+/* Resolves to true when the person agrees. */
+export function confirm(title, text, yes) {
+	const dialog = $("confirm");
+	$("confirm-title").textContent = title;
+	$("confirm-text").textContent = text;
+	$("confirm-yes").textContent = yes;
+	return new Promise((resolve) => {
+		let agreed = false;
+		const agree = () => {
+			agreed = true;
+			dialog.close();
+		};
+		$("confirm-yes").addEventListener("click", agree);
+		dialog.addEventListener(
+			"close",
+			() => {
+				$("confirm-yes").removeEventListener("click", agree);
+				resolve(agreed);
+			},
+			{ once: true },
+		);
+		dialog.showModal();
+	});
+}
+
+export class Finder {
+	#state;
+	#onPick;
+	#chosen = 0;
+	#peopleOnly = false;
+
+	constructor(state, onPick) {
+		this.#state = state;
+		this.#onPick = onPick;
+		const input = $("finder-input");
+		input.addEventListener("input", () => {
+			this.#chosen = 0;
+			this.#show();
+		});
+		input.addEventListener("keydown", (event) => this.#onKey(event));
+	}
+
+	open(peopleOnly) {
+		this.#peopleOnly = peopleOnly;
+		this.#chosen = 0;
+		$("finder-title").textContent = peopleOnly ? "New message" : "Find a room or a person";
+		$("finder-input").placeholder = peopleOnly ? "Name or id of a person" : "Name of a room, of a person, or an id";
+		$("finder-input").value = "";
+		this.#show();
+		$("finder").showModal();
+		$("finder-input").focus();
+	}
+
+	#matches() {
+		const text = $("finder-input").value.trim();
+		const wanted = text.toLowerCase();
+		const hit = (thing) => thing.name.toLowerCase().includes(wanted) || thing.id.toLowerCase().includes(wanted);
+		const rooms = this.#peopleOnly ? [] : [...this.#state.rooms.values()].filter(hit);
+		const people = [...this.#state.people.values()].filter(hit);
+		people.sort((a, b) => Number(Boolean(b.online)) - Number(Boolean(a.online)) || a.name.localeCompare(b.name));
+		const found = [
+			...rooms.map((r) => ({ key: roomKey(r.id), id: r.id, name: r.name, note: r.joined ? "room" : "room to join", room: true })),
+			...people.map((p) => ({ key: userKey(p.id), id: p.id, name: p.name, note: p.online ? "online" : p.id })),
+		].slice(0, SHOWN);
+		if (USER_ID.test(text) && !found.some((f) => f.id === text && !f.room)) {
+			found.push({ key: userKey(text), id: text, name: text, note: "person with exactly this id" });
+		}
+		return found;
+	}
+
+	#show() {
+		const items = this.#matches();
+		this.#chosen = Math.max(0, Math.min(this.#chosen, items.length - 1));
+		const rows = items.map((item, i) => ({ ...item, chosen: i === this.#chosen }));
+		reconcile($("finder-list"), rows, (item) =>
+			h(
+				"li",
+				{},
+				h(
+					"button",
+					{ type: "button", class: `conversation${item.chosen ? " active" : ""}`, "data-key": item.key, onclick: () => this.#pick(item.key) },
+					avatar(h("span", { "aria-hidden": "true" }), item.id, item.name, item.room),
+					h("span", { class: "conversation-name" }, item.name),
+					h("span", { class: "tag" }, item.note),
+				),
+			),
+		);
+		return items;
+	}
+
+	#onKey(event) {
+		const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+		if (step) {
+			event.preventDefault();
+			this.#chosen += step;
+			this.#show();
+		} else if (event.key === "Enter" && !event.isComposing) {
+			event.preventDefault();
+			const items = this.#show();
+			if (items[this.#chosen]) {
+				this.#pick(items[this.#chosen].key);
+			}
+		} else if (event.key === "Escape") {
+			event.preventDefault(); /* a search field would take the first one to empty itself */
+			$("finder").close();
+		}
+	}
+
+	#pick(key) {
+		$("finder").close();
+		this.#onPick(key);
+	}
+}
+
+/* `create(name, isPublic)` makes the room; its refusal is shown in the form. */
+export function initRoomDialog(create) {
+	const fault = $("room-error");
+	$("new-room").addEventListener("click", () => {
+		$("room-form").reset();
+		fault.hidden = true;
+		$("room-dialog").showModal();
+	});
+	$("room-form").addEventListener("submit", async (event) => {
+		event.preventDefault();
+		fault.hidden = true;
+		try {
+			await create($("room-name").value.trim(), $("room-public").checked);
+			$("room-dialog").close();
+		} catch (error) {
+			fault.textContent = error.status === 403 ? "Guests cannot make rooms here." : explain(error);
+			fault.hidden = false;
+		}
+	});
+}

@@ -1,0 +1,81 @@
+/* How names, times and texts look. */
+
+const timeFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+export const timeOf = (ms) => timeFormat.format(ms);
+export const fullTimeOf = (ms) => fullFormat.format(ms);
+export const dayKey = (ms) => new Date(ms).toDateString();
+
+export function dayOf(ms) {
+	const today = new Date();
+	if (dayKey(ms) === today.toDateString()) {
+		return "Today";
+	}
+	today.setDate(today.getDate() - 1);
+	return dayKey(ms) === today.toDateString() ? "Yesterday" : dayFormat.format(ms);
+}
+
+export function initials(name) {
+	const words = name
+		.replace(/^user_/, "")
+		.split(/[\s_.-]+/)
+		.filter(Boolean);
+	const letters = words.length > 1 ? words.slice(0, 2).map((w) => [...w][0]) : [...(words[0] ?? "?")].slice(0, 2);
+	return letters.join("").toUpperCase();
+}
+
+const HUES = 10;
+
+/* The same person has the same colour everywhere; the colours themselves are in the style sheet. */
+export function hueClass(id) {
+	let hash = 0x811c9dc5;
+	for (const c of id) {
+		hash = Math.imul(hash ^ c.codePointAt(0), 0x01000193) >>> 0;
+	}
+	hash ^= hash >>> 15; /* FNV's low bits alone are alike for ids that differ in one place */
+	return `hue-${(hash >>> 0) % HUES}`;
+}
+
+export function list(names) {
+	if (names.length < 2) {
+		return names.join("");
+	}
+	return `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+}
+
+const LINK = /\bhttps?:\/\/[^\s<>"'`]+/gi;
+
+/* Splits a text into [{text} | {href, text}]. Only http and https, and only what the URL parser accepts. */
+export function linkify(text) {
+	const parts = [];
+	let end = 0;
+	for (const match of text.matchAll(LINK)) {
+		const address = match[0].replace(/[.,;:!?)\]}]+$/, "");
+		if (!URL.canParse?.(address) && !parses(address)) {
+			continue;
+		}
+		if (match.index > end) {
+			parts.push({ text: text.slice(end, match.index) });
+		}
+		parts.push({ text: address, href: address });
+		end = match.index + address.length;
+	}
+	if (end < text.length) {
+		parts.push({ text: text.slice(end) });
+	}
+	return parts;
+}
+
+function parses(address) {
+	try {
+		return Boolean(new URL(address));
+	} catch {
+		return false;
+	}
+}
+
+/* One to three emoji and nothing else are shown large. */
+export const isJumbo = (text) =>
+	/^(?:\p{Extended_Pictographic}(?:\uFE0F|[\u{1F3FB}-\u{1F3FF}]|\u200D\p{Extended_Pictographic})*\s*){1,3}$/u.test(text);

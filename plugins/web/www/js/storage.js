@@ -1,0 +1,70 @@
+/* What this browser remembers. Storage may be refused (policies, private windows): everything then lasts as long as
+ * the page, and nothing else changes. */
+
+const fallback = new Map();
+
+function read(key) {
+	try {
+		const value = localStorage.getItem(key);
+		return value === null ? (fallback.get(key) ?? null) : value;
+	} catch {
+		return fallback.get(key) ?? null;
+	}
+}
+
+function write(key, value) {
+	fallback.set(key, value);
+	try {
+		localStorage.setItem(key, value);
+	} catch {
+		/* kept in `fallback` */
+	}
+}
+
+function erase(key) {
+	fallback.delete(key);
+	try {
+		localStorage.removeItem(key);
+	} catch {
+		/* nothing was kept there */
+	}
+}
+
+function readJson(key, otherwise) {
+	try {
+		return JSON.parse(read(key)) ?? otherwise;
+	} catch {
+		return otherwise;
+	}
+}
+
+export const deviceToken = {
+	get: () => read("chatd.device-token"),
+	set: (token) => write("chatd.device-token", token),
+	clear: () => erase("chatd.device-token"),
+};
+
+export const theme = {
+	get: () => read("chatd.theme"),
+	set: (name) => (name ? write("chatd.theme", name) : erase("chatd.theme")),
+};
+
+/* Rooms that this person wants to be in, so that a server that forgot its members (a restart) gets them back. null:
+ * never chosen yet, the default room then. */
+export const wantedRooms = {
+	get: () => readJson("chatd.rooms", null),
+	set: (ids) => write("chatd.rooms", JSON.stringify(ids)),
+	clear: () => erase("chatd.rooms"),
+};
+
+const PEERS_KEPT = 30;
+
+/* People written to lately, newest first: [{id, name}]. */
+export const peers = {
+	get: () => readJson("chatd.peers", []).filter((p) => p && typeof p.id === "string"),
+	touch: (id, name) => {
+		const rest = peers.get().filter((p) => p.id !== id);
+		write("chatd.peers", JSON.stringify([{ id, name }, ...rest].slice(0, PEERS_KEPT)));
+	},
+	clear: () => erase("chatd.peers"),
+};

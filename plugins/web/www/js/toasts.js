@@ -1,0 +1,40 @@
+/* Short notices in a corner. They go by themselves, stay while the pointer or the focus is on them, and a text that
+ * is still there is not shown twice. */
+
+import { $, h, icon } from "./dom.js";
+
+const LASTS_MS = 6000;
+const AT_ONCE = 4;
+
+export function toast(text, { kind = "info" } = {}) {
+	const box = $("toasts");
+	if (!text || [...box.children].some((t) => t.dataset.text === text)) {
+		return;
+	}
+	while (box.children.length >= AT_ONCE) {
+		box.firstElementChild.remove();
+	}
+	let timer;
+	const close = () => item.remove();
+	const wait = () => {
+		clearTimeout(timer);
+		timer = setTimeout(close, LASTS_MS);
+	};
+	const item = h(
+		"div",
+		{
+			class: `toast ${kind}`,
+			role: kind === "error" ? "alert" : "status",
+			onmouseenter: () => clearTimeout(timer),
+			onmouseleave: wait,
+			onfocusin: () => clearTimeout(timer),
+			onfocusout: wait,
+		},
+		kind === "error" ? icon("alert") : icon("chat"),
+		h("span", {}, text),
+		h("button", { type: "button", class: "icon-button small", "aria-label": "Dismiss", onclick: close }, icon("close")),
+	);
+	item.dataset.text = text;
+	box.append(item);
+	wait();
+}
