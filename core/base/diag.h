@@ -43,7 +43,8 @@ struct diag {
 /* @p text may have further lines ("\n"): they are shown indented below the place.
  * Secrets do not belong into it.  @p at may be NULL. */
 void diag_add(struct diag *d, const struct diag_at *at, const char *fmt, ...) CHATD_PRINTF(3, 4);
-void diag_vadd(struct diag *d, const struct diag_at *at, const char *fmt, va_list ap);
+void diag_vadd(struct diag *d, const struct diag_at *at, const char *fmt, va_list ap)
+		CHATD_PRINTF(3, 0);
 /* How many there are; 0: all is well. */
 size_t diag_count(const struct diag *d);
 void diag_print(const struct diag *d, FILE *to);

@@ -29,7 +29,7 @@ int log_wants(int32_t level);
 
 /* @p who is the instance or the part that speaks ("http", "core"). */
 void log_write(int32_t level, const char *who, const char *fmt, ...) CHATD_PRINTF(3, 4);
-void log_vwrite(int32_t level, const char *who, const char *fmt, va_list ap);
+void log_vwrite(int32_t level, const char *who, const char *fmt, va_list ap) CHATD_PRINTF(3, 0);
 
 /*
  * For what a client can cause as often as it likes: at most one line per second for
