@@ -224,8 +224,12 @@ static void check(struct traffic *t, uint32_t first)
 	}
 	r->errors = t->s.errors;
 	r->disconnects = t->s.disconnects;
-	if (!r->why && (r->lost > 0 || t->delivered != t->sent * t->per_message))
-		r->why = "messages were lost or came twice";
+	if (r->errors + r->disconnects > 0)
+		r->why = "the server refused something or closed a connection";
+	else if (r->lost > 0)
+		r->why = "messages were lost";
+	else if (!r->why && t->delivered != t->sent * t->per_message)
+		r->why = "messages came twice";
 	if (!r->why && r->disorder > 0)
 		r->why = "messages came out of order";
 }
