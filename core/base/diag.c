@@ -26,6 +26,10 @@ static void insert(struct diag *d, struct diag_item *it)
 void diag_vadd(struct diag *d, const struct diag_at *at, const char *fmt, va_list ap)
 {
 	char text[TEXT_MAX];
+	if (d->count >= DIAG_MAX) {
+		d->count++;
+		return;
+	}
 	vsnprintf(text, sizeof(text), fmt, ap);
 	struct diag_item *it = arena_alloc(&d->arena, sizeof(*it));
 	if (it && at)
@@ -51,6 +55,13 @@ void diag_add(struct diag *d, const struct diag_at *at, const char *fmt, ...)
 	va_start(ap, fmt);
 	diag_vadd(d, at, fmt, ap);
 	va_end(ap);
+}
+
+void diag_hide(struct diag *d, const char *file, uint32_t line)
+{
+	for (struct diag_item *it = d->items; it; it = it->next)
+		if (it->at.line == line && it->at.file && strcmp(it->at.file, file) == 0)
+			it->at.source = (struct chatd_str){ NULL, 0 };
 }
 
 size_t diag_count(const struct diag *d)
@@ -129,6 +140,8 @@ void diag_print(const struct diag *d, FILE *to)
 			put_text(to, more + 1);
 		}
 	}
+	if (d->count > DIAG_MAX)
+		fprintf(to, "error: and %zu more\n", d->count - DIAG_MAX);
 	if (d->out_of_memory)
 		fputs("error: out of memory\n", to);
 }

@@ -7,6 +7,8 @@
  *   config/chat.yaml:42:12: error: presence-redis: ttl: "abc" is not a duration; ...
  *      42 |       ttl: abc
  *         |            ^~~
+ *
+ * After DIAG_MAX complaints the rest are only counted.
  */
 #ifndef BASE_DIAG_H
 #define BASE_DIAG_H
@@ -18,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+enum { DIAG_MAX = 100 };
 
 /* A place in a text.  Everything is borrowed and copied by diag_add(). */
 struct diag_at {
@@ -36,7 +40,7 @@ struct diag_item {
 struct diag {
 	struct arena arena;
 	struct diag_item *items;
-	size_t count;
+	size_t count;      /* also of those that were not kept */
 	int out_of_memory; /* a complaint was lost; counts as one */
 };
 
@@ -45,6 +49,8 @@ struct diag {
 void diag_add(struct diag *d, const struct diag_at *at, const char *fmt, ...) CHATD_PRINTF(3, 4);
 void diag_vadd(struct diag *d, const struct diag_at *at, const char *fmt, va_list ap)
 		CHATD_PRINTF(3, 0);
+/* Takes the source line away from the complaints about this line: it holds a secret. */
+void diag_hide(struct diag *d, const char *file, uint32_t line);
 /* How many there are; 0: all is well. */
 size_t diag_count(const struct diag *d);
 void diag_print(const struct diag *d, FILE *to);

@@ -34,7 +34,7 @@ struct slot {
 
 static const char *const no_texts[] = { NULL };
 
-int describe_opt_at(const struct chatd_opt *opts, size_t opt_size, size_t i, struct chatd_opt *ret)
+int fill_opt_at(const struct chatd_opt *opts, size_t opt_size, size_t i, struct chatd_opt *ret)
 {
 	if (!opts)
 		return 0;
@@ -333,7 +333,7 @@ static int is_common(const char *key)
 static int is_known(const struct fill *f, const char *key)
 {
 	struct chatd_opt o;
-	for (size_t i = 0; describe_opt_at(f->opts, f->opt_size, i, &o); i++)
+	for (size_t i = 0; fill_opt_at(f->opts, f->opt_size, i, &o); i++)
 		if (strcmp(o.key, key) == 0)
 			return 1;
 	return 0;
@@ -344,7 +344,7 @@ static const char **known_keys(struct fill *f, const struct conf_node *map)
 {
 	struct chatd_opt o;
 	size_t count = 0, i = 0;
-	while (describe_opt_at(f->opts, f->opt_size, count, &o))
+	while (fill_opt_at(f->opts, f->opt_size, count, &o))
 		count++;
 	size_t more = sizeof(fill_common_keys) / sizeof(fill_common_keys[0]);
 	const char **names = arena_alloc(&f->c->arena, (count + more) * sizeof(*names));
@@ -352,7 +352,7 @@ static const char **known_keys(struct fill *f, const struct conf_node *map)
 		no_memory(f);
 		return NULL;
 	}
-	for (; i < count && describe_opt_at(f->opts, f->opt_size, i, &o); i++)
+	for (; i < count && fill_opt_at(f->opts, f->opt_size, i, &o); i++)
 		names[i] = o.key;
 	for (size_t k = 0; map->is_plugin && fill_common_keys[k]; k++)
 		names[i++] = fill_common_keys[k];
@@ -386,34 +386,32 @@ static void check_unknown(struct fill *f, const struct conf_node *map)
 	}
 }
 
-/* Before anything is said about these lines. */
-static void hide_secrets(struct fill *f, const struct conf_node *map)
+/* Before anything is said about these lines; lists of maps with all that is in them. */
+static void hide_secrets(struct fill *f, const struct conf_node *map, const struct chatd_opt *opts)
 {
 	struct chatd_opt o;
-	for (size_t i = 0; describe_opt_at(f->opts, f->opt_size, i, &o); i++) {
-		const struct conf_node *n = o.flags & CHATD_O_SECRET ? node_find(map, str_of(o.key)) : NULL;
-		for (const struct conf_node *k = n; k; k = k == n ? n->first : k->next) {
-			struct node_hidden *h = arena_alloc(&f->c->arena, sizeof(*h));
-			if (!h) {
-				no_memory(f);
-				return;
-			}
-			h->line = k->at.line;
-			h->next = f->c->hidden;
-			f->c->hidden = h;
+	for (size_t i = 0; fill_opt_at(opts, f->opt_size, i, &o); i++) {
+		const struct conf_node *n = node_find(map, str_of(o.key));
+		if (!n)
+			continue;
+		int secret = (o.flags & CHATD_O_SECRET) != 0;
+		if (secret)
+			f->failed |= node_hide(f->c, n, f->d);
+		for (const struct conf_node *k = n->first; k; k = k->next) {
+			if (secret)
+				f->failed |= node_hide(f->c, k, f->d);
+			else if (o.type == CHATD_T_LIST && k->kind == NODE_MAP)
+				hide_secrets(f, k, o.sub);
 		}
 	}
 }
 
 static void fill_map(struct fill *f, const struct conf_node *map, void *out)
 {
-	if (map) {
-		hide_secrets(f, map);
-		if (!f->common)
-			check_unknown(f, map);
-	}
+	if (map && !f->common)
+		check_unknown(f, map);
 	struct slot s;
-	for (size_t i = 0; describe_opt_at(f->opts, f->opt_size, i, &s.o); i++) {
+	for (size_t i = 0; fill_opt_at(f->opts, f->opt_size, i, &s.o); i++) {
 		const struct conf_node *n = map ? node_find(map, str_of(s.o.key)) : NULL;
 		s.to = (char *)out + s.o.offset;
 		if (map && map->is_plugin && !f->common && is_common(s.o.key)) {
@@ -436,6 +434,8 @@ int conf_fill(struct conf *c, const struct conf_node *node, const char *who,
 		const struct chatd_opt *opts, size_t opt_size, void *out, struct diag *d)
 {
 	struct fill f = { .c = c, .d = d, .who = who, .opts = opts, .opt_size = opt_size, .path = "" };
+	if (node)
+		hide_secrets(&f, node, opts);
 	fill_map(&f, node, out);
 	return f.failed ? -EINVAL : 0;
 }

@@ -75,6 +75,20 @@ const char *node_kind_name(const struct conf_node *n)
 	return n->kind == NODE_MAP ? "a map of keys" : "a list";
 }
 
+int node_hide(struct conf *c, const struct conf_node *n, struct diag *d)
+{
+	struct node_hidden *h = arena_alloc(&c->arena, sizeof(*h));
+	if (!h) {
+		node_no_memory(d);
+		return -1;
+	}
+	h->line = n->at.line;
+	h->next = c->hidden;
+	c->hidden = h;
+	diag_hide(d, c->name, n->at.line);
+	return 0;
+}
+
 void node_no_memory(struct diag *d)
 {
 	d->out_of_memory = 1;
@@ -108,7 +122,8 @@ static int contains(struct chatd_str s, const char *word)
 static int looks_secret(struct chatd_str s)
 {
 	return contains(s, "secret") || contains(s, "passw") || contains(s, "passc") ||
-			contains(s, "token") || contains(s, "private");
+			contains(s, "token") || contains(s, "private") || contains(s, "key:") ||
+			(contains(s, "://") && contains(s, "@"));
 }
 
 struct chatd_str node_line(const struct conf *c, uint32_t line)

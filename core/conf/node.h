@@ -56,6 +56,9 @@ void node_complain(struct conf *c, const struct conf_node *n, enum node_spot spo
 /* The line of the file with this number, without its end; .p NULL: there is none, or it
  * may hold a secret. */
 struct chatd_str node_line(const struct conf *c, uint32_t line);
+/* The line of this node holds a secret: it is shown no more, also where it was to be shown
+ * already.  -1: no memory. */
+int node_hide(struct conf *c, const struct conf_node *n, struct diag *d);
 /* Out of memory, as a complaint. */
 void node_no_memory(struct diag *d);
 
@@ -81,8 +84,13 @@ int fill_common(struct conf *c, const struct conf_node *node, const char *who,
 		const struct chatd_opt *opts, void *out, struct diag *d);
 extern const char *const fill_common_keys[]; /* NULL-terminated */
 
-/* describe.c: for the manual and the schema. */
 /* One option of a table whose records have @p opt_size bytes; 0 at the end. */
-int describe_opt_at(const struct chatd_opt *opts, size_t opt_size, size_t i, struct chatd_opt *ret);
+int fill_opt_at(const struct chatd_opt *opts, size_t opt_size, size_t i, struct chatd_opt *ret);
+
+/* plan.c: the keys that every plugin has, but for `order:`. */
+const struct chatd_opt *plan_plugin_opts(void);
+
+/* schema.c: of one plugin, for conf_describe(). */
+int schema_one(FILE *to, const struct conf_about *about);
 
 #endif

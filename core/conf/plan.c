@@ -97,22 +97,40 @@ static const struct chatd_opt server_opts[] = {
 
 #define PLUGIN(f) offsetof(struct conf_plugin, f)
 static const struct chatd_opt plugin_opts[] = {
-	{ .key = "plugin", .type = CHATD_T_STRING, .offset = PLUGIN(module) },
-	{ .key = "enabled", .type = CHATD_T_BOOL, .offset = PLUGIN(enabled), .fallback = "true" },
-	{ .key = "optional", .type = CHATD_T_BOOL, .offset = PLUGIN(optional), .fallback = "false" },
+	{ .key = "plugin",
+			.type = CHATD_T_STRING,
+			.offset = PLUGIN(module),
+			.doc = "The plugin this is an instance of; default: the one with the name of the instance." },
+	{ .key = "enabled",
+			.type = CHATD_T_BOOL,
+			.offset = PLUGIN(enabled),
+			.fallback = "true",
+			.doc = "false: as if it were not here." },
+	{ .key = "optional",
+			.type = CHATD_T_BOOL,
+			.offset = PLUGIN(optional),
+			.fallback = "false",
+			.doc = "true: the server starts without it if it is not installed." },
 	{ .key = "timeout",
 			.type = CHATD_T_DURATION,
 			.offset = PLUGIN(timeout_ms),
 			.fallback = "5s",
 			.min = 1,
-			.max = 3600000 },
+			.max = 3600000,
+			.doc = "How long an answer that a client waits for may take." },
 	{ .key = "on_error",
 			.type = CHATD_T_CHOICE,
 			.offset = PLUGIN(on_error),
 			.fallback = "reject",
-			.choices = on_error },
+			.choices = on_error,
+			.doc = "What a failing hook means for the message at hand." },
 	{ .key = NULL },
 };
+
+const struct chatd_opt *plan_plugin_opts(void)
+{
+	return plugin_opts;
+}
 
 static const char *const hook_names[] = {
 #define CHATD_X(num, name, kind, may_wait, at_end) #name,
