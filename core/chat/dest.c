@@ -1,0 +1,792 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "chat/dest.h"
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "chat/ident.h"
+#include "chat/queue.h"
+#include "loop/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct dest {
+	UT_hash_handle hh;
+	struct sub **subs; /* &one, or from malloc() */
+	struct sub *one;
+	uint32_t n, cap;
+	uint32_t epoch;      /* tells this record from an earlier one of the same key */
+	uint32_t known;      /* the home knows that this worker has subscribers */
+	uint64_t interest;   /* at the home: bit per worker */
+	struct queue *queue; /* at the home of a work queue */
+	const struct chat_prefix *prefix;
+	uint32_t text, len; /* where in key[] the client's spelling begins; length of all */
+	char key[];
+};
+
+struct dest_table {
+	struct dest *all;
+	uint32_t epochs;
+};
+
+/* Something that one worker asks of another. */
+struct op {
+	struct chat_worker *to;
+	void (*run)(struct op *);
+	int32_t from;
+	uint32_t serial, epoch;
+	chatd_sid session;
+	chatd_msg *msg;
+	uint64_t place;
+	chatd_token token;
+	const struct chat_prefix *prefix;
+	dest_ready *ready;
+	void *arg;
+	uint32_t text, len;
+	char key[];
+};
+
+/* A destination's key while it is being looked up. */
+struct name {
+	struct chatd_str key;
+	uint32_t text;
+	const struct chat_prefix *prefix;
+};
+
+struct dest_table *dest_table_create(void)
+{
+	return calloc(1, sizeof(struct dest_table));
+}
+
+static void dest_free(struct dest_table *t, struct dest *d)
+{
+	HASH_DEL(t->all, d);
+	queue_destroy(d->queue);
+	if (d->subs != &d->one) {
+		free(d->subs);
+	}
+	free(d);
+}
+
+void dest_table_destroy(struct dest_table *t)
+{
+	struct dest *d, *next;
+	if (!t) {
+		return;
+	}
+	HASH_ITER(hh, t->all, d, next)
+	{
+		dest_free(t, d);
+	}
+	free(t);
+}
+
+/* ---- names ------------------------------------------------------------- */
+
+static int begins(struct chatd_str s, const char *with, size_t n)
+{
+	return s.n >= n && memcmp(s.p, with, n) == 0;
+}
+
+static const struct chat_app *find_app(const struct chat *chat, struct chatd_str name)
+{
+	for (size_t i = 0; i < chat->n_apps; i++) {
+		const char *have = chat->apps[i].name;
+		if (strlen(have) == name.n && memcmp(have, name.p, name.n) == 0) {
+			return &chat->apps[i];
+		}
+	}
+	return NULL;
+}
+
+struct dest_name dest_parse(const struct chat *chat, struct chatd_str dest)
+{
+	struct dest_name r = { .kind = DEST_UNKNOWN };
+	if (begins(dest, "/app/", 5)) {
+		r.kind = DEST_APP;
+		r.app = find_app(chat, chatd_str_of(dest.p + 5, dest.n - 5));
+		return r;
+	}
+	if (begins(dest, "/user/", 6)) {
+		r.kind = begins(dest, "/user/queue/", 12) && dest.n > 12 ? DEST_USER : DEST_OTHER;
+		return r;
+	}
+	for (size_t i = 0; i < chat->n_prefixes; i++) {
+		const struct chat_prefix *p = &chat->prefixes[i];
+		if (dest.n > p->n && begins(dest, p->prefix, p->n)) {
+			r.kind = DEST_PREFIX;
+			r.prefix = p;
+			return r;
+		}
+	}
+	return r;
+}
+
+/* A user's own destination is keyed by user and text; no client can spell the \1. */
+static chatd_status name_user(struct chatd_str user, struct chatd_str dest, struct name *ret)
+{
+	size_t n = 1 + user.n + 1 + dest.n;
+	char *p = malloc(n);
+	if (!p) {
+		return -ENOMEM;
+	}
+	p[0] = '\1';
+	memcpy(p + 1, user.p, user.n);
+	p[1 + user.n] = '\0';
+	memcpy(p + 2 + user.n, dest.p, dest.n);
+	ret->key = chatd_str_of(p, n);
+	ret->text = (uint32_t)(2 + user.n);
+	ret->prefix = NULL;
+	return 0;
+}
+
+static void name_free(struct name *n)
+{
+	free((void *)(uintptr_t)n->key.p);
+}
+
+static int32_t home_of(const struct chat *chat, struct chatd_str key)
+{
+	return chat->n_workers == 1 ? 0 : (int32_t)(map_hash(key.p, key.n) % (uint64_t)chat->n_workers);
+}
+
+static struct dest *find(struct chat_worker *cw, struct chatd_str key)
+{
+	struct dest *d = NULL;
+	HASH_FIND(hh, cw->dests->all, key.p, key.n, d);
+	return d;
+}
+
+static struct dest *obtain(struct chat_worker *cw, const struct name *n)
+{
+	struct dest *d = find(cw, n->key);
+	if (d) {
+		return d;
+	}
+	d = calloc(1, sizeof(*d) + n->key.n);
+	if (!d) {
+		return NULL;
+	}
+	memcpy(d->key, n->key.p, n->key.n);
+	d->len = (uint32_t)n->key.n;
+	d->text = n->text;
+	d->prefix = n->prefix;
+	d->subs = &d->one;
+	d->cap = 1;
+	d->epoch = ++cw->dests->epochs;
+	HASH_ADD_KEYPTR(hh, cw->dests->all, d->key, d->len, d);
+	if (!MAP_ADDED(d, hh)) {
+		free(d);
+		return NULL;
+	}
+	return d;
+}
+
+static int is_queue(const struct chat_prefix *p)
+{
+	return p && p->conf.kind == CHATD_DEST_QUEUE;
+}
+
+int dest_is_queue(const struct dest *d)
+{
+	return is_queue(d->prefix);
+}
+
+struct chatd_str dest_text(const struct sub *s)
+{
+	return chatd_str_of(s->dest->key + s->dest->text, s->dest->len - s->dest->text);
+}
+
+static void drop_if_idle(struct chat_worker *cw, struct dest *d)
+{
+	if (d->n == 0 && d->interest == 0 && (!d->queue || queue_idle(d->queue))) {
+		dest_free(cw->dests, d);
+	}
+}
+
+/* ---- between workers --------------------------------------------------- */
+
+static void op_run(void *arg)
+{
+	struct op *op = arg;
+	op->run(op);
+	msg_unref(op->msg);
+	free(op);
+}
+
+static struct op *op_create(struct chat_worker *from, int32_t to, struct chatd_str key)
+{
+	struct op *op = calloc(1, sizeof(*op) + key.n);
+	if (!op) {
+		return NULL;
+	}
+	op->to = &from->chat->workers[to];
+	op->from = from->index;
+	op->len = (uint32_t)key.n;
+	memcpy(op->key, key.p, key.n);
+	return op;
+}
+
+static chatd_status op_send(struct op *op, void (*run)(struct op *))
+{
+	op->run = run;
+	chatd_status rc = worker_post(op->to->w, op_run, op);
+	if (rc < 0) {
+		msg_unref(op->msg);
+		free(op);
+	}
+	return rc;
+}
+
+static struct chatd_str op_key(const struct op *op)
+{
+	return chatd_str_of(op->key, op->len);
+}
+
+/* ---- delivering -------------------------------------------------------- */
+
+static struct chatd_str decimal(uint64_t v, char room[21])
+{
+	char *p = room + 20;
+	*p = '\0';
+	do {
+		*--p = (char)('0' + v % 10);
+		v /= 10;
+	} while (v);
+	return chatd_str_of(p, (size_t)(room + 20 - p));
+}
+
+static void out_end(chatd_call *c, void *arg)
+{
+	chatd_verdict *v = arg;
+	*v = call_verdict(c);
+}
+
+/* message_out, once per recipient; absent in most installations. */
+static int may_have(struct sub *s, chatd_msg *msg)
+{
+	struct chat_worker *cw = chat_at(session_worker(s->session));
+	const struct chain *chain = &cw->chat->chains[chatd_hook_message_out];
+	if (chain->n == 0) {
+		return 1;
+	}
+	chatd_verdict v = CHATD_REJECT;
+	chatd_call *c = call_create(cw, s->session, session_ident(s->session), msg);
+	if (c) {
+		call_walk(c, chain, NULL, out_end, &v);
+	}
+	return v == CHATD_ACCEPT;
+}
+
+/* A frame of its own: only acknowledged deliveries carry something nobody else has. */
+static void deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
+{
+	char room[21];
+	uint64_t number = session_pend(s->session, s, msg, place);
+	chatd_buf *b = number ? wire_render(s->wire, decimal(number, room), msg) : NULL;
+	if (!b) {
+		log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory to deliver; closing the session");
+		session_close(s->session, 1011, "out of memory");
+		return;
+	}
+	session_ops(s->session)->send(session_conn(s->session), b);
+	buf_unref(b);
+}
+
+void dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
+{
+	if (!session_is_open(s->session) || !may_have(s, msg)) {
+		return;
+	}
+	if (s->ack != CHATD_ACK_AUTO) {
+		deliver_acked(s, msg, place);
+		return;
+	}
+	chatd_buf *b = wire_render(s->wire, chatd_str_of(NULL, 0), msg);
+	if (!b) {
+		session_close(s->session, 1011, "out of memory");
+		return;
+	}
+	session_ops(s->session)->send(session_conn(s->session), b);
+	buf_unref(b);
+}
+
+static int too_slow_for(const struct sub *s, const chatd_msg *msg, int64_t limit)
+{
+	if (!(msg_flags_get(msg) & CHATD_MSG_EPHEMERAL)) {
+		return 0;
+	}
+	const struct chatd_conn_ops *ops = session_ops(s->session);
+	return CHATD_HAS(ops, queued) && (int64_t)ops->queued(session_conn(s->session)) > limit;
+}
+
+/* The hot path: one rendering per wire form, one reference per subscriber. */
+static void fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
+{
+	struct wire *touched = NULL;
+	int filtered = cw->chat->chains[chatd_hook_message_out].n > 0;
+	int64_t soft = cw->chat->conf.soft_queue;
+	for (uint32_t i = 0; i < d->n; i++) {
+		struct sub *s = d->subs[i];
+		if (!session_is_open(s->session) || too_slow_for(s, msg, soft) ||
+				(filtered && !may_have(s, msg))) {
+			continue;
+		}
+		if (s->ack != CHATD_ACK_AUTO) {
+			deliver_acked(s, msg, 0);
+			continue;
+		}
+		struct wire *w = s->wire;
+		if (!w->buf) {
+			w->buf = wire_render(w, chatd_str_of(NULL, 0), msg);
+			if (!w->buf) {
+				session_close(s->session, 1011, "out of memory");
+				continue;
+			}
+			w->touched = touched;
+			touched = w;
+		}
+		session_ops(s->session)->send(session_conn(s->session), w->buf);
+	}
+	while (touched) {
+		struct wire *w = touched;
+		touched = w->touched;
+		buf_unref(w->buf);
+		w->buf = NULL;
+		w->touched = NULL;
+	}
+}
+
+/* ---- publishing -------------------------------------------------------- */
+
+static void on_fan_out(struct op *op)
+{
+	struct dest *d = find(op->to, op_key(op));
+	if (d) {
+		fan_out(op->to, d, op->msg);
+	}
+}
+
+/* At the home: this is where the order of a destination is made. */
+static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
+{
+	struct dest *d = find(cw, key);
+	if (!d) {
+		return;
+	}
+	for (int32_t i = 0; i < cw->chat->n_workers; i++) {
+		if (!(d->interest >> i & 1)) {
+			continue;
+		}
+		if (i == cw->index) {
+			fan_out(cw, d, msg);
+			continue;
+		}
+		struct op *op = op_create(cw, i, key);
+		if (op) {
+			op->msg = msg_ref(msg);
+		}
+		if (!op || op_send(op, on_fan_out) < 0) {
+			log_limited(CHATD_LOG_ERROR, "core", "memory",
+					"no memory: a message did not reach worker %d", i);
+		}
+	}
+}
+
+static void on_publish(struct op *op)
+{
+	publish_home(op->to, op_key(op), op->msg);
+}
+
+static chatd_status publish(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
+{
+	int32_t home = home_of(cw->chat, key);
+	if (home == cw->index) {
+		publish_home(cw, key, msg);
+		return 0;
+	}
+	struct op *op = op_create(cw, home, key);
+	if (!op) {
+		return -ENOMEM;
+	}
+	op->msg = msg_ref(msg);
+	return op_send(op, on_publish);
+}
+
+chatd_status dest_publish(struct chat_worker *cw, chatd_msg *msg)
+{
+	struct dest_name n = dest_parse(cw->chat, msg_dest(msg));
+	if (n.kind != DEST_PREFIX) {
+		return -EINVAL;
+	}
+	if (is_queue(n.prefix)) {
+		return dest_enqueue(cw, msg, n.prefix, 0);
+	}
+	return publish(cw, msg_dest(msg), msg);
+}
+
+chatd_status dest_publish_user(struct chat_worker *cw, struct chatd_str user, chatd_msg *msg)
+{
+	struct name n;
+	if (dest_parse(cw->chat, msg_dest(msg)).kind != DEST_USER) {
+		return -EINVAL;
+	}
+	chatd_status rc = name_user(user, msg_dest(msg), &n);
+	if (rc == 0) {
+		rc = publish(cw, n.key, msg);
+		name_free(&n);
+	}
+	return rc;
+}
+
+/* ---- work queues ------------------------------------------------------- */
+
+static void on_give_back(struct op *op);
+
+static void give_back(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg, uint64_t place)
+{
+	struct op *op = op_create(cw, home_of(cw->chat, key), key);
+	if (op) {
+		op->msg = msg_ref(msg);
+		op->place = place;
+		op->prefix = dest_parse(cw->chat, key).prefix;
+	}
+	if (!op || op_send(op, on_give_back) < 0) {
+		log_limited(
+				CHATD_LOG_ERROR, "core", "memory", "no memory: an unacknowledged message is lost");
+	}
+}
+
+static void on_deliver(struct op *op)
+{
+	chatd_session *s = session_find(op->to->w, op->session);
+	struct sub *sub = s && session_is_open(s) ? session_sub(s, op->serial) : NULL;
+	if (sub) {
+		dest_deliver_one(sub, op->msg, op->place);
+	} else {
+		give_back(op->to, op_key(op), op->msg, op->place);
+	}
+}
+
+static void pump(struct chat_worker *cw, struct dest *d)
+{
+	struct consumer to;
+	chatd_msg *msg;
+	uint64_t place;
+	while (d->queue && queue_next(d->queue, &msg, &place, &to)) {
+		struct op *op = op_create(cw, to.worker, chatd_str_of(d->key, d->len));
+		if (op) {
+			op->msg = msg; /* the queue's reference */
+			op->place = place;
+			op->session = to.session;
+			op->serial = to.serial;
+		} else {
+			msg_unref(msg);
+		}
+		/* Also on the same worker by post: a subscriber must not be written to from
+		 * inside the SUBSCRIBE that made it one. */
+		if (!op || op_send(op, on_deliver) < 0) {
+			log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory: a queued message is lost");
+		}
+	}
+}
+
+static struct dest *queue_home(
+		struct chat_worker *cw, struct chatd_str key, const struct chat_prefix *prefix)
+{
+	struct name n = { .key = key, .prefix = prefix };
+	struct dest *d = obtain(cw, &n);
+	if (d && !d->queue) {
+		d->queue = queue_create(prefix->conf.max_messages, prefix->conf.max_bytes);
+		if (!d->queue) {
+			drop_if_idle(cw, d);
+			return NULL;
+		}
+	}
+	return d;
+}
+
+static chatd_status enqueue_home(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg,
+		const struct chat_prefix *prefix)
+{
+	struct dest *d = queue_home(cw, key, prefix);
+	if (!d) {
+		return -ENOMEM;
+	}
+	chatd_status rc = queue_push(d->queue, msg);
+	pump(cw, d);
+	drop_if_idle(cw, d);
+	return rc;
+}
+
+static void answer(chatd_token token, chatd_status rc)
+{
+	if (rc == -ENOSPC) {
+		(void)call_resume(token, CHATD_REJECT, "UNAVAILABLE",
+				"the queue is full and nobody consumes it; try again later");
+	} else if (rc < 0) {
+		(void)call_resume(token, rc, NULL, NULL);
+	} else {
+		(void)call_resume(token, CHATD_ACCEPT, NULL, NULL);
+	}
+}
+
+static void on_enqueue(struct op *op)
+{
+	chatd_status rc = enqueue_home(op->to, op_key(op), op->msg, op->prefix);
+	if (op->token) {
+		answer(op->token, rc);
+	}
+}
+
+chatd_status dest_enqueue(
+		struct chat_worker *cw, chatd_msg *msg, const struct chat_prefix *prefix, chatd_token token)
+{
+	struct chatd_str key = msg_dest(msg);
+	struct op *op = op_create(cw, home_of(cw->chat, key), key);
+	if (!op) {
+		return -ENOMEM;
+	}
+	op->msg = msg_ref(msg);
+	op->prefix = prefix;
+	op->token = token;
+	return op_send(op, on_enqueue);
+}
+
+static void on_give_back(struct op *op)
+{
+	struct dest *d = op->prefix ? queue_home(op->to, op_key(op), op->prefix) : NULL;
+	chatd_msg *again = d ? msg_clone(op->msg) : NULL;
+	if (!again || msg_set(again, "redelivered", CHATD_LIT("true")) < 0 ||
+			queue_return(d->queue, again, op->place) < 0) {
+		log_limited(
+				CHATD_LOG_ERROR, "core", "memory", "no memory: an unacknowledged message is lost");
+	}
+	msg_unref(again);
+	if (d) {
+		pump(op->to, d);
+		drop_if_idle(op->to, d);
+	}
+}
+
+void dest_give_back(struct chat_worker *cw, chatd_msg *msg, uint64_t place)
+{
+	give_back(cw, msg_dest(msg), msg, place);
+}
+
+/* ---- subscribing ------------------------------------------------------- */
+
+static chatd_status attach(struct dest *d, struct sub *s)
+{
+	if (d->n == d->cap) {
+		uint32_t cap = d->cap * 2 < 4 ? 4 : d->cap * 2;
+		struct sub **more = d->subs == &d->one ? malloc(cap * sizeof(struct sub *))
+											   : realloc(d->subs, cap * sizeof(struct sub *));
+		if (!more) {
+			return -ENOMEM;
+		}
+		if (d->subs == &d->one) {
+			more[0] = d->one;
+		}
+		d->subs = more;
+		d->cap = cap;
+	}
+	s->at = d->n;
+	s->dest = d;
+	d->subs[d->n++] = s;
+	return 0;
+}
+
+static void on_ready(struct op *op)
+{
+	struct dest *d = find(op->to, op_key(op));
+	if (d && d->epoch == op->epoch) {
+		d->known = 1;
+	}
+	op->ready(op->to, op->session, op->serial, op->arg);
+}
+
+static void home_join(struct op *op, struct dest *d)
+{
+	d->interest |= (uint64_t)1 << op->from;
+	if (d->queue) {
+		struct consumer c = { .worker = op->from, .session = op->session, .serial = op->serial };
+		if (queue_join(d->queue, &c) < 0) {
+			log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory: a queue lacks a consumer");
+		}
+		pump(op->to, d);
+	}
+}
+
+/* At the home: note the worker, then tell it. */
+static void on_interest(struct op *op)
+{
+	struct name n = { .key = op_key(op), .text = op->text, .prefix = op->prefix };
+	struct dest *d =
+			is_queue(op->prefix) ? queue_home(op->to, n.key, op->prefix) : obtain(op->to, &n);
+	if (d) {
+		home_join(op, d);
+	} else {
+		log_limited(
+				CHATD_LOG_ERROR, "core", "memory", "no memory: a subscription will see nothing");
+	}
+	struct op *back = op_create(op->to, op->from, n.key);
+	if (back) {
+		back->session = op->session;
+		back->serial = op->serial;
+		back->epoch = op->epoch;
+		back->ready = op->ready;
+		back->arg = op->arg;
+		(void)op_send(back, on_ready);
+	}
+}
+
+static void on_disinterest(struct op *op)
+{
+	struct dest *d = find(op->to, op_key(op));
+	if (!d) {
+		return;
+	}
+	if (d->queue) {
+		struct consumer c = { .worker = op->from, .session = op->session, .serial = op->serial };
+		queue_leave(d->queue, &c);
+	}
+	if (op->epoch) { /* the last subscriber of that worker */
+		d->interest &= ~((uint64_t)1 << op->from);
+	}
+	drop_if_idle(op->to, d);
+}
+
+static chatd_status tell_home(struct sub *s, dest_ready *ready, void *arg)
+{
+	struct dest *d = s->dest;
+	struct chat_worker *cw = chat_at(session_worker(s->session));
+	int32_t home = home_of(cw->chat, chatd_str_of(d->key, d->len));
+	if (!is_queue(d->prefix) && (d->known || home == cw->index)) {
+		if (home == cw->index) {
+			d->interest |= (uint64_t)1 << cw->index;
+		}
+		ready(cw, session_sid(s->session), s->serial, arg);
+		return 0;
+	}
+	struct op *op = op_create(cw, home, chatd_str_of(d->key, d->len));
+	if (!op) {
+		return -ENOMEM;
+	}
+	op->text = d->text;
+	op->prefix = d->prefix;
+	op->session = session_sid(s->session);
+	op->serial = s->serial;
+	op->epoch = d->epoch;
+	op->ready = ready;
+	op->arg = arg;
+	return op_send(op, on_interest);
+}
+
+static chatd_status subscribe(
+		struct chat_worker *cw, struct sub *s, const struct name *n, dest_ready *ready, void *arg)
+{
+	struct dest *d = obtain(cw, n);
+	if (!d) {
+		return -ENOMEM;
+	}
+	chatd_status rc = attach(d, s);
+	if (rc < 0) {
+		drop_if_idle(cw, d);
+		return rc;
+	}
+	rc = tell_home(s, ready, arg);
+	if (rc < 0) {
+		dest_unsubscribe(s);
+	}
+	return rc;
+}
+
+chatd_status dest_subscribe(struct sub *s, struct chatd_str dest, dest_ready *ready, void *arg)
+{
+	struct chat_worker *cw = chat_at(session_worker(s->session));
+	struct dest_name parsed = dest_parse(cw->chat, dest);
+	struct name n = { .key = dest, .prefix = parsed.prefix };
+	if (parsed.kind == DEST_PREFIX) {
+		return subscribe(cw, s, &n, ready, arg);
+	}
+	if (parsed.kind != DEST_USER) {
+		return -EINVAL;
+	}
+	chatd_status rc = name_user(ident_user(session_ident(s->session)), dest, &n);
+	if (rc == 0) {
+		rc = subscribe(cw, s, &n, ready, arg);
+		name_free(&n);
+	}
+	return rc;
+}
+
+void dest_unsubscribe(struct sub *s)
+{
+	struct dest *d = s->dest;
+	if (!d) {
+		return;
+	}
+	struct chat_worker *cw = chat_at(session_worker(s->session));
+	struct chatd_str key = chatd_str_of(d->key, d->len);
+	int32_t home = home_of(cw->chat, key);
+	d->subs[s->at] = d->subs[--d->n];
+	d->subs[s->at]->at = s->at;
+	s->dest = NULL;
+	if (d->n == 0 && home == cw->index) {
+		d->interest &= ~((uint64_t)1 << cw->index);
+	}
+	if (is_queue(d->prefix) || (d->n == 0 && home != cw->index)) {
+		struct op *op = op_create(cw, home, key);
+		if (op) {
+			op->session = session_sid(s->session);
+			op->serial = s->serial;
+			op->epoch = d->n == 0; /* was it the last? */
+			(void)op_send(op, on_disinterest);
+		}
+	}
+	drop_if_idle(cw, d);
+}
+
+/* ---- cutting ----------------------------------------------------------- */
+
+static void on_cut(struct op *op)
+{
+	struct chatd_str dest = chatd_str_of(op->key + op->text, op->len - op->text);
+	struct chatd_str user = chatd_str_of(op->key, op->text);
+	struct dest *d = find(op->to, dest);
+	for (uint32_t i = d ? d->n : 0; i-- > 0;) {
+		struct sub *s = d->subs[i];
+		struct chatd_str who = ident_user(session_ident(s->session));
+		int last = d->n == 1;
+		if (who.n == user.n && memcmp(who.p, user.p, user.n) == 0) {
+			session_end_sub(s);
+		}
+		if (last) {
+			return; /* d may be gone */
+		}
+	}
+}
+
+chatd_status dest_cut(struct chat *chat, struct chatd_str user, struct chatd_str dest)
+{
+	chatd_status rc = 0;
+	for (int32_t i = 0; i < chat->n_workers; i++) {
+		struct op *op = calloc(1, sizeof(*op) + user.n + dest.n);
+		if (!op) {
+			rc = -ENOMEM;
+			continue;
+		}
+		op->to = &chat->workers[i];
+		op->text = (uint32_t)user.n;
+		op->len = (uint32_t)(user.n + dest.n);
+		memcpy(op->key, user.p, user.n);
+		memcpy(op->key + user.n, dest.p, dest.n);
+		if (op_send(op, on_cut) < 0) {
+			rc = -ENOMEM;
+		}
+	}
+	return rc;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file chat/dest.h
+ * @brief Destinations: who subscribes to what, and how a message gets there.
+ *
+ * Each destination has a key and a home worker, chosen by the key's hash.  A worker
+ * knows its own subscribers; the home knows which workers have any.  A message goes to
+ * the home, which gives it its place in the order, and from there once to each worker
+ * that has subscribers: so all of them see one order.
+ *
+ * The key of "/user/queue/x" names the user as well, so a user's devices are simply the
+ * subscribers of one destination, wherever they are.
+ */
+#ifndef CHAT_DEST_H
+#define CHAT_DEST_H
+
+#include "chat/chat.h"
+#include "chat/session.h"
+
+enum dest_kind {
+	DEST_UNKNOWN,
+	DEST_APP,   /**< /app/NAME: handlers */
+	DEST_USER,  /**< /user/queue/NAME: one's own */
+	DEST_OTHER, /**< /user/NAME/...: somebody's; never for clients */
+	DEST_PREFIX /**< claimed by a plugin: topic or queue */
+};
+
+/** A destination, parsed once: rights and routing both use this, never the text. */
+struct dest_name {
+	enum dest_kind kind;
+	const struct chat_prefix *prefix; /**< of DEST_PREFIX */
+	const struct chat_app *app;       /**< of DEST_APP; NULL: no such handler */
+};
+
+struct dest_table *dest_table_create(void);
+void dest_table_destroy(struct dest_table *);
+
+/** @p dest is parsed against the frozen tables.  [any] */
+struct dest_name dest_parse(const struct chat *, struct chatd_str dest);
+
+/** Runs when the subscription counts everywhere; perhaps inside dest_subscribe(). */
+typedef void dest_ready(struct chat_worker *, chatd_sid session, uint32_t serial, void *arg);
+
+/** Add @p sub (its session, ack, wire and serial are set) to @p dest.  -ENOMEM. */
+chatd_status dest_subscribe(struct sub *, struct chatd_str dest, dest_ready *ready, void *arg);
+void dest_unsubscribe(struct sub *);            /**< at once; NULL-safe when it has no dest */
+struct chatd_str dest_text(const struct sub *); /**< as the client wrote it */
+int dest_is_queue(const struct dest *);
+
+/** [any worker] To the subscribers of msg_dest(). */
+chatd_status dest_publish(struct chat_worker *, chatd_msg *);
+chatd_status dest_publish_user(struct chat_worker *, struct chatd_str user, chatd_msg *);
+/** To a work queue; @p token (or 0) is resumed when the queue has it, or has refused. */
+chatd_status dest_enqueue(
+		struct chat_worker *, chatd_msg *, const struct chat_prefix *, chatd_token token);
+/** To one subscription, whatever its destination. */
+void dest_deliver_one(struct sub *, chatd_msg *, uint64_t place);
+/** Give a queued message back to its queue, in its old place. */
+void dest_give_back(struct chat_worker *, chatd_msg *, uint64_t place);
+/** [any] End the subscriptions of @p user to @p dest on every worker. */
+chatd_status dest_cut(struct chat *, struct chatd_str user, struct chatd_str dest);
+
+#endif

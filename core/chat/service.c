@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The service chatd.sessions/1: what codecs ask of the core. */
+#include "base/log.h"
+#include "base/str.h"
+#include "chat/dest.h"
+#include "chat/error.h"
+#include "chat/ident.h"
+#include "chat/session_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Lives in the call's arena: who wants to hear of the end. */
+struct request {
+	chatd_session *session;
+	chatd_done *done;
+	void *arg;
+	struct chatd_subscribe sub;
+	chatd_msg *frame;
+};
+
+static void tell(chatd_done *done, void *arg, chatd_call *c)
+{
+	struct chatd_outcome o = { .struct_size = sizeof(o),
+		.verdict = call_verdict(c),
+		.code = call_code(c),
+		.why = call_why(c),
+		.reply = call_replies(c) };
+	if (o.verdict == CHATD_REJECT && !o.code) {
+		o.code = "FORBIDDEN";
+		o.why = CHATD_LIT("refused");
+	}
+	done(arg, &o);
+}
+
+static void refuse_now(chatd_done *done, void *arg, const char *code, const char *why)
+{
+	struct chatd_outcome o = {
+		.struct_size = sizeof(o), .verdict = CHATD_REJECT, .code = code, .why = str_of(why)
+	};
+	done(arg, &o);
+}
+
+static struct request *request_create(chatd_call *c, chatd_session *s, chatd_done *done, void *arg)
+{
+	struct request *r = c ? call_alloc(c, sizeof(*r)) : NULL;
+	if (r) {
+		*r = (struct request){ .session = s, .done = done, .arg = arg };
+	}
+	return r;
+}
+
+static chatd_session *svc_open(void *obj, chatd_worker *w, const struct chatd_conn_ops *ops,
+		void *conn, const struct chatd_layer *layer)
+{
+	(void)obj;
+	return session_create(chat_at(w), ops, conn, layer);
+}
+
+static void svc_set_form(chatd_session *s, uint32_t form)
+{
+	s->form = form;
+}
+
+/* ---- login ------------------------------------------------------------- */
+
+static uint32_t presented(const chatd_msg *creds)
+{
+	uint32_t bits = 0;
+	/* login and passcode are one credential: whoever proves one has seen the other. */
+	if (msg_get(creds, CHATD_CRED_LOGIN).p || msg_get(creds, CHATD_CRED_PASSCODE).p) {
+		bits |= CRED_PASSCODE;
+	}
+	if (msg_get(creds, CHATD_CRED_BEARER).p) {
+		bits |= CRED_BEARER;
+	}
+	if (msg_get(creds, CHATD_CRED_TOKEN).p) {
+		bits |= CRED_TOKEN;
+	}
+	return bits;
+}
+
+/* NULL: this walk of session_auth ends in a login. */
+static const char *auth_fault(chatd_call *c)
+{
+	uint32_t verified = call_verified(c);
+	if (call_conflict(c)) {
+		return "conflicting credentials";
+	}
+	if (verified & CRED_LOGIN) {
+		verified |= CRED_PASSCODE;
+	}
+	if (!call_ident(c) || (presented(call_msg(c)) & ~verified)) {
+		return "Access refused";
+	}
+	return NULL;
+}
+
+static void open_end(chatd_call *c, void *arg)
+{
+	struct request *r = arg;
+	chatd_session *s = r->session;
+	s->state = SESSION_OPEN;
+	struct chatd_outcome o = {
+		.struct_size = sizeof(o), .verdict = CHATD_ACCEPT, .reply = call_replies(c)
+	};
+	r->done(r->arg, &o);
+}
+
+static void copy_replies(chatd_call *to, const chatd_msg *from)
+{
+	struct chatd_str name, value;
+	for (size_t i = 0; from && msg_header(from, i, &name, &value); i++) {
+		char *z = str_dup(name);
+		if (z) {
+			call_reply(to, z, value);
+			free(z);
+		}
+	}
+}
+
+static void auth_end(chatd_call *c, void *arg)
+{
+	struct request *r = arg;
+	chatd_session *s = r->session;
+	if (call_verdict(c) == CHATD_REJECT && call_code(c)) {
+		s->state = SESSION_NEW;
+		tell(r->done, r->arg, c);
+		return;
+	}
+	const char *fault = call_verdict(c) == CHATD_DROP ? "Access refused" : auth_fault(c);
+	if (fault) {
+		s->state = SESSION_NEW;
+		refuse_now(r->done, r->arg, "UNAUTHORIZED", fault);
+		return;
+	}
+	s->ident = ident_ref(call_ident(c));
+	chatd_call *next = call_create(s->cw, s, s->ident, call_msg(c));
+	struct request *n = request_create(next, s, r->done, r->arg);
+	if (!n) {
+		session_close(s, 1011, "out of memory");
+		return;
+	}
+	copy_replies(next, call_replies(c));
+	s->announced = 1;
+	call_walk(next, &s->cw->chat->chains[chatd_hook_session_open], NULL, open_end, n);
+}
+
+static void svc_login(chatd_session *s, chatd_msg *creds, chatd_done *done, void *arg)
+{
+	chatd_call *c = call_create(s->cw, s, NULL, creds);
+	struct request *r = request_create(c, s, done, arg);
+	if (!r) {
+		session_close(s, 1011, "out of memory");
+		return;
+	}
+	s->state = SESSION_LOGIN;
+	call_walk(c, &s->cw->chat->chains[chatd_hook_session_auth], NULL, auth_end, r);
+}
+
+struct lookup {
+	void (*fn)(void *arg, const struct chatd_outcome *, const chatd_ident *);
+	void *arg;
+};
+
+static void identify_end(chatd_call *c, void *arg)
+{
+	struct lookup *l = arg;
+	struct chatd_outcome o = {
+		.struct_size = sizeof(o), .verdict = CHATD_ACCEPT, .reply = call_replies(c)
+	};
+	if (call_verdict(c) == CHATD_REJECT && call_code(c)) {
+		o.verdict = CHATD_REJECT;
+		o.code = call_code(c);
+		o.why = call_why(c);
+	} else {
+		const char *fault = auth_fault(c);
+		if (fault) {
+			o.verdict = CHATD_REJECT;
+			o.code = "UNAUTHORIZED";
+			o.why = str_of(fault);
+		}
+	}
+	l->fn(l->arg, &o, o.verdict == CHATD_ACCEPT ? call_ident(c) : NULL);
+}
+
+static void svc_identify(void *obj, chatd_worker *w, chatd_msg *creds,
+		void (*fn)(void *arg, const struct chatd_outcome *, const chatd_ident *), void *arg)
+{
+	(void)obj;
+	struct chat_worker *cw = chat_at(w);
+	chatd_call *c = call_create(cw, NULL, NULL, creds);
+	struct lookup *l = c ? call_alloc(c, sizeof(*l)) : NULL;
+	if (!l) {
+		struct chatd_outcome o = { .struct_size = sizeof(o),
+			.verdict = CHATD_REJECT,
+			.code = "UNAVAILABLE",
+			.why = CHATD_LIT("the server has no memory left") };
+		fn(arg, &o, NULL);
+		return;
+	}
+	*l = (struct lookup){ .fn = fn, .arg = arg };
+	call_walk(c, &cw->chat->chains[chatd_hook_session_auth], NULL, identify_end, l);
+}
+
+/* ---- subscribe --------------------------------------------------------- */
+
+/* Between the subscription's being made and its counting everywhere. */
+struct subscribing {
+	chatd_done *done;
+	void *arg;
+	chatd_msg *reply;
+};
+
+static void subscribed(struct chat_worker *cw, chatd_sid sid, uint32_t serial, void *arg)
+{
+	struct subscribing *p = arg;
+	struct chatd_outcome o = {
+		.struct_size = sizeof(o), .verdict = CHATD_ACCEPT, .reply = p->reply
+	};
+	(void)serial;
+	if (session_find(cw->w, sid)) {
+		p->done(p->arg, &o);
+	}
+	msg_unref(p->reply);
+	free(p);
+}
+
+static struct sub *sub_create(chatd_session *s, const struct chatd_subscribe *want)
+{
+	struct wire like = { .ops = s->ops, .layer = s->layer, .form = s->form, .id = want->id };
+	struct sub *sub = calloc(1, sizeof(*sub));
+	if (!sub) {
+		return NULL;
+	}
+	sub->wire = wire_get(session_wires(s->cw), &like);
+	if (!sub->wire) {
+		free(sub);
+		return NULL;
+	}
+	sub->session = s;
+	sub->ack = want->ack;
+	sub->serial = ++s->serials;
+	sub->next = s->subs;
+	sub->link = &s->subs;
+	if (sub->next) {
+		sub->next->link = &sub->next;
+	}
+	s->subs = sub;
+	s->n_subs++;
+	return sub;
+}
+
+static void subscribe_end(chatd_call *c, void *arg)
+{
+	struct request *r = arg;
+	if (call_verdict(c) != CHATD_ACCEPT) {
+		tell(r->done, r->arg, c);
+		return;
+	}
+	struct subscribing *p = malloc(sizeof(*p));
+	struct sub *sub = p ? sub_create(r->session, &r->sub) : NULL;
+	if (!sub) {
+		free(p);
+		refuse_now(r->done, r->arg, "UNAVAILABLE", "the server has no memory left");
+		return;
+	}
+	chatd_msg *reply = call_replies(c);
+	*p = (struct subscribing){
+		.done = r->done, .arg = r->arg, .reply = reply ? msg_ref(reply) : NULL
+	};
+	if (dest_subscribe(sub, msg_dest(call_msg(c)), subscribed, p) < 0) {
+		session_end_sub(sub);
+		msg_unref(p->reply);
+		free(p);
+		refuse_now(r->done, r->arg, "UNAVAILABLE", "the server has no memory left");
+	}
+}
+
+static chatd_verdict refuse_unknown(chatd_call *c, void *self, void *wself)
+{
+	(void)self;
+	(void)wself;
+	struct chatd_str d = msg_dest(call_msg(c));
+	return call_reject(c, "NOT_FOUND", "there is no destination %.*s", (int)d.n, d.p);
+}
+
+static chatd_verdict refuse_other(chatd_call *c, void *self, void *wself)
+{
+	(void)self;
+	(void)wself;
+	return call_reject(c, "FORBIDDEN",
+			"/user/... of others is out of reach; subscribe to /user/queue/NAME, send to /app/...");
+}
+
+static const struct chain_hook unknown_hook = {
+	.fn = refuse_unknown, .who = "core", .timeout_ms = 5000
+};
+static const struct chain_hook other_hook = {
+	.fn = refuse_other, .who = "core", .timeout_ms = 5000
+};
+
+static chatd_status svc_subscribe(
+		chatd_session *s, const struct chatd_subscribe *want, chatd_done *done, void *arg)
+{
+	if (session_sub_by_id(s, want->id)) {
+		return -EEXIST;
+	}
+	if (s->n_subs >= s->cw->chat->conf.max_subscriptions) {
+		return -E2BIG;
+	}
+	chatd_call *c = call_create(s->cw, s, s->ident, want->frame);
+	struct request *r = request_create(c, s, done, arg);
+	char *id = r ? call_alloc(c, want->id.n + 1) : NULL;
+	if (!id) {
+		session_close(s, 1011, "out of memory");
+		return 0;
+	}
+	memcpy(id, want->id.p, want->id.n);
+	r->sub = *want;
+	r->sub.id = chatd_str_of(id, want->id.n);
+	struct dest_name n = dest_parse(s->cw->chat, msg_dest(want->frame));
+	const struct chain_hook *tail = NULL;
+	if (n.kind == DEST_OTHER) {
+		tail = &other_hook;
+	} else if (n.kind == DEST_UNKNOWN || n.kind == DEST_APP) {
+		tail = &unknown_hook;
+	}
+	call_walk(c, &s->cw->chat->chains[chatd_hook_subscribe], tail, subscribe_end, r);
+	return 0;
+}
+
+static void ignore_end(chatd_call *c, void *arg)
+{
+	(void)c;
+	(void)arg;
+}
+
+static chatd_status svc_unsubscribe(chatd_session *s, struct chatd_str id)
+{
+	struct sub *sub = session_sub_by_id(s, id);
+	if (!sub) {
+		return -ENOENT;
+	}
+	const struct chain *chain = &s->cw->chat->chains[chatd_hook_unsubscribe];
+	if (chain->n) {
+		chatd_msg *m = msg_new(dest_text(sub), CHATD_LIT(""));
+		chatd_call *c = m ? call_create(s->cw, s, s->ident, m) : NULL;
+		if (c) {
+			call_walk(c, chain, NULL, ignore_end, NULL);
+		}
+		msg_unref(m);
+	}
+	session_end_sub(sub);
+	return 0;
+}
+
+static struct chatd_str svc_find_dest(chatd_session *s, struct chatd_str dest)
+{
+	struct chatd_str first = { NULL, 0 };
+	for (struct sub *sub = s->subs; sub; sub = sub->next) { /* newest first */
+		if (str_eq(dest_text(sub), dest)) {
+			first = sub->wire->id;
+		}
+	}
+	return first;
+}
+
+/* ---- input ------------------------------------------------------------- */
+
+static chatd_verdict publish_tail(chatd_call *c, void *self, void *wself)
+{
+	(void)self;
+	(void)wself;
+	chatd_status rc = dest_publish(call_at(c), call_msg(c));
+	if (rc < 0) {
+		return rc;
+	}
+	call_reply(c, "message-id", msg_id(call_msg(c)));
+	return CHATD_ACCEPT;
+}
+
+static chatd_verdict enqueue_tail(chatd_call *c, void *self, void *wself)
+{
+	(void)self;
+	(void)wself;
+	struct chat_worker *cw = call_at(c);
+	struct dest_name n = dest_parse(cw->chat, msg_dest(call_msg(c)));
+	chatd_token t = call_suspend(c, NULL, NULL);
+	if (!t) {
+		return -EBUSY;
+	}
+	call_reply(c, "message-id", msg_id(call_msg(c)));
+	chatd_status rc = dest_enqueue(cw, call_msg(c), n.prefix, t);
+	return rc < 0 ? rc : CHATD_WAIT;
+}
+
+static const struct chain_hook publish_hook = {
+	.fn = publish_tail, .who = "core", .timeout_ms = 5000
+};
+static const struct chain_hook enqueue_hook = {
+	.fn = enqueue_tail, .who = "core", .timeout_ms = 5000
+};
+
+static const struct chain_hook *tail_for(const struct dest_name *n)
+{
+	switch (n->kind) {
+	case DEST_APP:
+		return n->app ? &n->app->hook : &unknown_hook;
+	case DEST_USER:
+	case DEST_OTHER:
+		return &other_hook;
+	case DEST_PREFIX:
+		return n->prefix->conf.kind == CHATD_DEST_QUEUE ? &enqueue_hook : &publish_hook;
+	case DEST_UNKNOWN:
+		break;
+	}
+	return &unknown_hook;
+}
+
+static void input_end(chatd_call *c, void *arg)
+{
+	struct request *r = arg;
+	chatd_session *s = r->session;
+	const struct chain *sent = &s->cw->chat->chains[chatd_hook_message_sent];
+	if (sent->n && call_verdict(c) == CHATD_ACCEPT) {
+		chatd_call *after = call_create(s->cw, s, s->ident, call_msg(c));
+		if (after) {
+			call_walk(after, sent, NULL, ignore_end, NULL);
+		}
+	}
+	tell(r->done, r->arg, c);
+}
+
+static void svc_input(chatd_session *s, chatd_msg *msg, chatd_done *done, void *arg)
+{
+	struct dest_name n = dest_parse(s->cw->chat, msg_dest(msg));
+	chatd_call *c = call_create(s->cw, s, s->ident, msg);
+	struct request *r = request_create(c, s, done, arg);
+	if (!r) {
+		session_close(s, 1011, "out of memory");
+		return;
+	}
+	call_walk(c, &s->cw->chat->chains[chatd_hook_message_in], tail_for(&n), input_end, r);
+}
+
+/* ---- acknowledgements --------------------------------------------------- */
+
+static int is_delivery(const struct pending *p, struct chatd_str id, const struct sub *of)
+{
+	uint64_t number;
+	if (of && p->sub != of->serial) {
+		return 0;
+	}
+	if (!of && str_u64(id, &number) == 0 && p->number == number) {
+		return 1;
+	}
+	return str_eq(msg_id(p->msg), id);
+}
+
+static chatd_status svc_ack(
+		chatd_session *s, struct chatd_str id, struct chatd_str sub_id, int32_t ack1_nack0)
+{
+	struct sub *of = sub_id.p ? session_sub_by_id(s, sub_id) : NULL;
+	struct pending *hit = s->pending;
+	if (sub_id.p && !of) {
+		return -ENOENT;
+	}
+	while (hit && !is_delivery(hit, id, of)) {
+		hit = hit->next;
+	}
+	if (!hit) {
+		return -ENOENT;
+	}
+	uint64_t number = hit->number;
+	uint32_t serial = hit->sub;
+	struct sub *sub = session_sub(s, serial);
+	int cumulative = sub && sub->ack == CHATD_ACK_CLIENT;
+	struct pending **at = &s->pending;
+	while (*at && (*at)->number <= number) {
+		struct pending *p = *at;
+		if (p->sub != serial || (!cumulative && p->number != number)) {
+			at = &p->next;
+			continue;
+		}
+		*at = p->next;
+		s->n_pending--;
+		if (!ack1_nack0 && p->place) {
+			dest_give_back(s->cw, p->msg, p->place);
+		}
+		msg_unref(p->msg);
+		free(p);
+	}
+	if (!*at) {
+		s->pending_tail = at;
+	}
+	return 0;
+}
+
+/* ---- the rest ---------------------------------------------------------- */
+
+static void svc_soft_error(chatd_session *s, const struct chatd_outcome *o, const chatd_msg *frame)
+{
+	chatd_msg *m = error_message(o, frame);
+	if (m) {
+		(void)session_send(s, m);
+	}
+	msg_unref(m);
+}
+
+static void svc_close(chatd_session *s)
+{
+	session_destroy(s);
+}
+
+static struct chatd_str svc_id(chatd_session *s)
+{
+	return chatd_str_of(s->id, SESSION_ID_LEN);
+}
+
+const struct chatd_sessions chat_sessions_vt = {
+	.struct_size = sizeof(struct chatd_sessions),
+	.open = svc_open,
+	.set_form = svc_set_form,
+	.login = svc_login,
+	.subscribe = svc_subscribe,
+	.unsubscribe = svc_unsubscribe,
+	.find_dest = svc_find_dest,
+	.input = svc_input,
+	.ack = svc_ack,
+	.soft_error = svc_soft_error,
+	.close = svc_close,
+	.id = svc_id,
+	.identify = svc_identify,
+};

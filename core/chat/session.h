@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file chat/session.h
+ * @brief Sessions: a logged-in client, its subscriptions, its unacknowledged deliveries.
+ *
+ * A session belongs to the worker that accepted its connection; all functions are
+ * [worker].  It is never freed inside a call of a hook or of a codec's callback other
+ * than close(): session_close() takes effect in a later step of the loop.
+ */
+#ifndef CHAT_SESSION_H
+#define CHAT_SESSION_H
+
+#include "chat/chat.h"
+#include "chat/wire.h"
+
+#include <chatd/plugin.h>
+#include <chatd/transport.h>
+
+struct dest;
+struct sub;
+
+/** One subscription.  In the session's list and in its destination's array. */
+struct sub {
+	chatd_session *session;
+	struct sub *next, **link; /**< the session's list */
+	struct dest *dest;
+	uint32_t at;     /**< index in the destination's array */
+	uint32_t serial; /**< names it across threads, with the session */
+	int32_t ack;     /**< CHATD_ACK_* */
+	struct wire *wire;
+};
+
+/** A delivery that waits for its ACK: the copy that a queue gets back. */
+struct pending {
+	struct pending *next;
+	uint64_t number; /**< the ack header is its decimal text */
+	uint32_t sub;    /**< serial of the subscription */
+	uint64_t place;  /**< where in its queue it stood; 0: no queue, nothing to give back */
+	chatd_msg *msg;
+};
+
+struct session_table *session_table_create(void);
+void session_table_destroy(struct session_table *);
+
+chatd_call **session_calls(chatd_session *);
+struct sub *session_subs(chatd_session *);
+struct sub *session_sub(chatd_session *, uint32_t serial); /**< NULL: ended */
+/** Note a delivery that awaits its ack; returns its number. 0: no memory. */
+uint64_t session_pend(chatd_session *, struct sub *, chatd_msg *, uint64_t place);
+const struct chatd_conn_ops *session_ops(chatd_session *);
+void *session_conn(chatd_session *);
+int session_is_open(const chatd_session *); /**< logged in and not closing */
+/** The subscription is over (unsubscribed, cut): unlink and free it, give back what it had. */
+void session_end_sub(struct sub *);
+struct wire_table *session_wires(struct chat_worker *);
+/** The worker ends: every session that is left. */
+void session_close_all(struct chat_worker *);
+
+/* Behind chatd_host. */
+void *session_slot(chatd_session *, uint32_t slot);
+const chatd_ident *session_ident(chatd_session *);
+chatd_sid session_sid(chatd_session *);
+chatd_worker *session_worker(chatd_session *);
+chatd_session *session_find(chatd_worker *, chatd_sid);
+chatd_status session_send(chatd_session *, chatd_msg *);
+void session_close(chatd_session *, int32_t code, const char *why);
+
+#endif

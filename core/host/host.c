@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host/host.h"
+
+#include "base/log.h"
+#include "base/str.h"
+#include "host/instance.h"
+#include "loop/net.h"
+#include "loop/worker.h"
+
+#include <chatd/transport.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct host *host_create(struct conf *conf, const char *exe_dir)
+{
+	struct host *h = calloc(1, sizeof(*h));
+	if (!h) {
+		return NULL;
+	}
+	h->conf = conf;
+	h->server = conf ? conf_server(conf) : NULL;
+	if (asprintf(&h->plugin_dir, "%s/../plugins", exe_dir) < 0) {
+		free(h);
+		return NULL;
+	}
+	if (access(h->plugin_dir, R_OK) != 0) {
+		free(h->plugin_dir);
+		h->plugin_dir = NULL;
+	}
+	const char *dirs[64];
+	size_t n = 0;
+	for (size_t i = 0; h->server && h->server->plugin_path[i] && n < 60; i++) {
+		dirs[n++] = h->server->plugin_path[i];
+	}
+	if (h->plugin_dir) {
+		dirs[n++] = h->plugin_dir;
+	}
+	dirs[n++] = CHATD_PLUGIN_DIR;
+	dirs[n] = NULL;
+	h->modules = modules_create(dirs);
+	if (!h->modules) {
+		host_destroy(h);
+		return NULL;
+	}
+	return h;
+}
+
+/* ---- loading ----------------------------------------------------------- */
+
+static int fill_options(struct host *h, chatd_ctx *c, struct diag *d)
+{
+	const struct chatd_plugin *p = c->plugin;
+	c->options = calloc(1, p->conf_size ? p->conf_size : 1);
+	if (!c->options) {
+		return -ENOMEM;
+	}
+	static const struct chatd_opt none[] = { { 0 } };
+	return conf_fill(
+			h->conf, c->conf->node, c->name, p->opts ? p->opts : none, p->opt_size, c->options, d);
+}
+
+static int load_instance(struct host *h, const struct conf_plugin *cp, struct diag *d)
+{
+	struct load_error e = { "" };
+	const struct module *m = module_load(h->modules, cp->module, &e);
+	if (!m) {
+		if (!cp->enabled) {
+			return 0; /* switched off, and not there: nothing to complain about */
+		}
+		if (cp->optional) {
+			log_write(CHATD_LOG_WARN, "core", "%s; going on without it (optional: true)", e.text);
+			return 0;
+		}
+		conf_complain(h->conf, cp->node, NULL, d, "%s", e.text);
+		return -EINVAL;
+	}
+	chatd_ctx *c = calloc(1, sizeof(*c));
+	if (!c) {
+		return -ENOMEM;
+	}
+	*c = (chatd_ctx){ .host = h, .conf = cp, .name = cp->name, .module = m, .plugin = &m->plugin };
+	int rc = fill_options(h, c, d);
+	if (!cp->enabled) { /* its options were looked at; it takes no part */
+		free(c->options);
+		free(c);
+		return rc;
+	}
+	c->index = (uint32_t)h->n;
+	h->inst[h->n++] = c;
+	return rc;
+}
+
+int host_load(struct host *h, struct diag *d)
+{
+	size_t n = conf_plugin_count(h->conf);
+	int rc = 0;
+	h->inst = calloc(n + 1, sizeof(*h->inst));
+	if (!h->inst) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (load_instance(h, conf_plugin_at(h->conf, i), d) < 0) {
+			rc = -EINVAL;
+		}
+	}
+	if (rc == 0) { /* an instance that is missing would only bring more complaints */
+		rc = graph_order(h, d);
+	}
+	/* check() may rely on its options, so it runs only when all of them are right. */
+	h->diag = d;
+	for (size_t i = 0; i < h->n && diag_count(d) == 0; i++) {
+		chatd_ctx *c = h->inst[i];
+		if (c->plugin->check && c->plugin->check(table_for(h), c, c->options) < 0) {
+			rc = -EINVAL;
+		}
+	}
+	h->diag = NULL;
+	return rc < 0 || diag_count(d) ? -EINVAL : 0;
+}
+
+/* ---- starting ---------------------------------------------------------- */
+
+chatd_status host_provide(struct host *h, const struct host_service *s)
+{
+	struct host_service **at = &h->services, *node = malloc(sizeof(*node));
+	if (!node) {
+		return -ENOMEM;
+	}
+	*node = *s;
+	node->next = NULL;
+	while (*at) {
+		at = &(*at)->next;
+	}
+	*at = node;
+	return 0;
+}
+
+static void on_worker_stop(void *arg);
+
+static int make_core(struct host *h)
+{
+	const struct conf_server *s = h->server;
+	struct loop_conf lc = { .workers = (int)s->workers,
+		.offload_threads = (int)s->offload_threads };
+	struct chat_conf cc = { .max_subscriptions = s->max_subscriptions,
+		.max_suspended = s->max_suspended,
+		.soft_queue = s->slow_queue / 4 };
+	h->loop = loop_create(&lc);
+	if (!h->loop) {
+		return -ENOMEM;
+	}
+	for (int32_t i = 0; i < loop_count(h->loop); i++) {
+		/* Before net_create(), so that it runs after the streams have been ended. */
+		worker_set_data(loop_worker(h->loop, i), WORKER_DATA_HOST, h);
+		if (worker_on_stop(loop_worker(h->loop, i), on_worker_stop, loop_worker(h->loop, i)) < 0) {
+			return -ENOMEM;
+		}
+	}
+	h->net = net_create(h->loop);
+	h->chat = chat_create(&cc, h->loop);
+	if (!h->net || !h->chat) {
+		return -ENOMEM;
+	}
+	struct host_service sessions = { .interface = CHATD_SESSIONS,
+		.service = { &chat_sessions_vt, h->chat } };
+	struct host_service net = { .interface = CHATD_NET, .service = { &table_net_vt, h } };
+	if (host_provide(h, &sessions) < 0 || host_provide(h, &net) < 0) {
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Hooks were registered inside init(), before it had given its self. */
+static void bind_self(struct host *h, const chatd_ctx *c)
+{
+	for (int i = 0; i < chatd_hook_count; i++) {
+		struct chain *chain = &h->chat->chains[i];
+		for (size_t k = 0; k < chain->n; k++) {
+			if (chain->hooks[k].inst == c->index) {
+				chain->hooks[k].self = c->self;
+			}
+		}
+	}
+	for (size_t i = 0; i < h->chat->n_apps; i++) {
+		if (h->chat->apps[i].hook.inst == c->index) {
+			h->chat->apps[i].hook.self = c->self;
+		}
+	}
+}
+
+static int init_all(struct host *h)
+{
+	const struct chatd_host *table = table_for(h);
+	int rc = 0;
+	h->registering = 1;
+	for (size_t i = 0; i < h->n && rc == 0; i++) {
+		chatd_ctx *c = h->order[i];
+		rc = c->plugin->init ? c->plugin->init(table, c, c->options, &c->self) : 0;
+		c->inited = 1;
+		if (rc < 0) {
+			log_write(CHATD_LOG_ERROR, "core", "plugin \"%s\" could not start: %s", c->name,
+					strerror(-rc));
+		}
+	}
+	h->registering = 0;
+	if (rc == 0) {
+		for (size_t i = 0; i < h->n; i++) {
+			bind_self(h, h->order[i]);
+		}
+		rc = chat_start(h->chat);
+	}
+	return rc;
+}
+
+int host_rehearse(struct host *h)
+{
+	h->rehearsal = 1;
+	int rc = make_core(h);
+	return rc < 0 ? rc : init_all(h);
+}
+
+static int make_worker_states(struct host *h)
+{
+	for (int32_t w = 0; w < h->chat->n_workers; w++) {
+		void **states = calloc(h->n + 1, sizeof(*states));
+		if (!states) {
+			return -ENOMEM;
+		}
+		h->chat->workers[w].wself = states;
+		for (size_t i = 0; i < h->n; i++) {
+			size_t n = h->inst[i]->plugin->worker_size;
+			states[i] = calloc(1, n ? n : 1);
+			if (!states[i]) {
+				return -ENOMEM;
+			}
+		}
+	}
+	return 0;
+}
+
+struct starting {
+	struct host *h;
+	chatd_ctx *c;
+	atomic_int rc;
+};
+
+static void start_on_worker(chatd_worker *w, void *arg)
+{
+	struct starting *s = arg;
+	struct worker_mark mark;
+	worker_enter(w, &mark, s->c->name, "worker_start");
+	chatd_status rc = s->c->plugin->worker_start(s->c->self, w, chat_at(w)->wself[s->c->index]);
+	worker_leave(w, &mark);
+	if (rc < 0) {
+		atomic_store(&s->rc, rc);
+	}
+}
+
+static int start_workers(struct host *h)
+{
+	for (size_t i = 0; i < h->n; i++) {
+		chatd_ctx *c = h->order[i];
+		struct starting s = { .h = h, .c = c };
+		c->started = 1;
+		if (c->plugin->worker_start) {
+			loop_run_all(h->loop, start_on_worker, &s);
+		}
+		int rc = atomic_load(&s.rc);
+		if (rc < 0) {
+			log_write(CHATD_LOG_ERROR, "core", "plugin \"%s\" could not start on a worker: %s",
+					c->name, strerror(-rc));
+			return rc;
+		}
+	}
+	return 0;
+}
+
+int host_start(struct host *h)
+{
+	int rc = make_core(h);
+	if (rc < 0) {
+		log_write(CHATD_LOG_ERROR, "core", "cannot set up the workers: %s", strerror(errno));
+		return rc;
+	}
+	rc = init_all(h);
+	if (rc == 0) {
+		rc = make_worker_states(h);
+	}
+	if (rc == 0) {
+		rc = loop_start(h->loop);
+	}
+	if (rc == 0) {
+		rc = start_workers(h);
+	}
+	if (rc == 0) {
+		rc = net_accept_start(h->net);
+	}
+	return rc;
+}
+
+/* ---- stopping ---------------------------------------------------------- */
+
+static void drain_on_worker(chatd_worker *w, void *arg)
+{
+	struct host *h = arg;
+	for (size_t i = h->n; i-- > 0;) {
+		chatd_ctx *c = h->order[i];
+		if (c->plugin->drain) {
+			c->plugin->drain(c->self, w, chat_at(w)->wself[c->index]);
+		}
+	}
+}
+
+void host_drain(struct host *h)
+{
+	loop_run_all(h->loop, drain_on_worker, h);
+	net_accept_stop(h->net);
+}
+
+static void count_streams(chatd_worker *w, void *arg)
+{
+	atomic_long *n = arg;
+	atomic_fetch_add(n, (long)net_stats(w)->open);
+}
+
+long host_busy(const struct host *h)
+{
+	atomic_long n = 0;
+	loop_run_all(h->loop, count_streams, &n);
+	return atomic_load(&n) + chat_session_count(h->chat);
+}
+
+/* The worker's last act, after its streams were ended: plugins still have each other
+ * while the sessions that are left (SockJS over HTTP) are closed. */
+static void on_worker_stop(void *arg)
+{
+	chatd_worker *w = arg;
+	struct host *h = worker_data(w, WORKER_DATA_HOST);
+	if (!h->chat) {
+		return;
+	}
+	chat_worker_finish(chat_at(w));
+	for (size_t i = h->n; i-- > 0;) {
+		chatd_ctx *c = h->order[i];
+		if (c->started && c->plugin->worker_stop) {
+			c->plugin->worker_stop(c->self, w, chat_at(w)->wself[c->index]);
+		}
+	}
+}
+
+static void free_worker_states(struct host *h)
+{
+	for (int32_t w = 0; h->chat && w < h->chat->n_workers; w++) {
+		void **states = h->chat->workers[w].wself;
+		for (size_t i = 0; states && i < h->n; i++) {
+			free(states[i]);
+		}
+		free(states);
+	}
+}
+
+void host_stop(struct host *h)
+{
+	if (h->stopped || !h->loop) {
+		return;
+	}
+	h->stopped = 1;
+	loop_stop(h->loop);
+	loop_join(h->loop);
+	for (size_t i = h->n; h->order && i-- > 0;) {
+		chatd_ctx *c = h->order[i];
+		if (c->inited && c->self && c->plugin->fini) {
+			c->plugin->fini(c->self);
+		}
+	}
+	net_destroy(h->net);
+	free_worker_states(h);
+	chat_destroy(h->chat);
+	loop_destroy(h->loop);
+	h->net = NULL;
+	h->chat = NULL;
+}
+
+void host_destroy(struct host *h)
+{
+	if (!h) {
+		return;
+	}
+	host_stop(h);
+	while (h->services) {
+		struct host_service *next = h->services->next;
+		free(h->services);
+		h->services = next;
+	}
+	for (size_t i = 0; i < h->n; i++) {
+		free(h->inst[i]->options);
+		free(h->inst[i]);
+	}
+	for (size_t i = 0; i < h->n_bound; i++) {
+		free(h->bound[i].address);
+	}
+	free(h->bound);
+	free(h->inst);
+	free(h->order);
+	modules_destroy(h->modules);
+	free(h->plugin_dir);
+	free(h);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file host/host.h
+ * @brief The host: loads plugins, orders and starts them, and is their chatd_host.
+ *
+ * [main] all of it.  The order is: host_create(), host_load() (modules, options, services,
+ * check(); no side effects), host_start(), host_drain(), host_stop(), host_destroy().
+ */
+#ifndef HOST_HOST_H
+#define HOST_HOST_H
+
+#include "base/diag.h"
+#include "conf/conf.h"
+
+#include <stdio.h>
+
+struct host;
+
+struct host *host_create(struct conf *, const char *exe_dir); /**< NULL: no memory */
+/** Load and check every instance; complaints go to @p d. 0 or -EINVAL. */
+int host_load(struct host *, struct diag *d);
+/** Call init() of each instance without opening sockets, for --list-hooks. */
+int host_rehearse(struct host *);
+int host_start(struct host *); /**< 0, or a negative errno after it was logged */
+void host_ready_file(const struct host *, const char *path);
+void host_announce(const struct host *); /**< what it serves, in the log */
+/** Ask the plugins to finish and stop accepting; then poll host_busy(). */
+void host_drain(struct host *);
+long host_busy(const struct host *); /**< sessions and connections that are left */
+void host_stop(struct host *);       /**< end the workers; safe after a failed start */
+void host_destroy(struct host *);    /**< NULL is fine */
+
+void host_print_hooks(const struct host *, FILE *);
+int host_print_plugins(struct host *, FILE *);
+/** @p what is an instance, a module or "server"; @p format a CONF_* value.  -ENOENT. */
+int host_describe(struct host *, const char *what, int format, FILE *);
+int host_print_schema(struct host *, FILE *);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file host/instance.h
+ * @brief What the files of core/host share: one configured plugin, and all of them.
+ */
+#ifndef HOST_INSTANCE_H
+#define HOST_INSTANCE_H
+
+#include "chat/chat.h"
+#include "conf/conf.h"
+#include "host/host.h"
+#include "host/loader.h"
+
+#include <chatd/plugin.h>
+#include <chatd/stream.h>
+
+struct loop;
+struct net;
+
+/** One instance; plugins know it as an opaque chatd_ctx. */
+struct chatd_ctx {
+	struct host *host;
+	const struct conf_plugin *conf;
+	const char *name;
+	const struct module *module;
+	const struct chatd_plugin *plugin;
+	void *options; /**< what its table filled */
+	void *self;
+	uint32_t index; /**< in host->inst, and of its wself */
+	int placed;     /**< graph: 0 not yet, 1 being placed, 2 done */
+	int inited;
+	size_t started; /**< number of workers whose worker_start() was called */
+};
+
+struct host_service { /* a node of its own, because plugins keep its address */
+	struct host_service *next;
+	const char *interface;
+	struct chatd_service service;
+	const chatd_ctx *by; /**< NULL: the core */
+};
+
+struct host_bound {
+	const char *kind;
+	char *address;
+};
+
+struct host {
+	struct conf *conf;
+	const struct conf_server *server;
+	struct diag *diag; /**< while check() runs */
+	char *plugin_dir;  /**< beside the program, for running uninstalled; may be NULL */
+	struct modules *modules;
+	chatd_ctx **inst;  /**< enabled instances in configuration order */
+	chatd_ctx **order; /**< the same, in start order */
+	size_t n;
+	struct host_service *services;
+	struct host_bound *bound;
+	size_t n_bound;
+	struct loop *loop;
+	struct net *net;
+	struct chat *chat;
+	int rehearsal;
+	int registering; /**< init() runs: hooks and services may be registered */
+	int failed;      /**< an instance could not start; its name was logged */
+	int stopped;
+};
+
+/** The one table, with the functions that need no instance answered for @p host. */
+const struct chatd_host *table_for(struct host *);
+extern const struct chatd_net table_net_vt;
+/** Offer a service; the first provider of an interface is the one that is found. */
+chatd_status host_provide(struct host *, const struct host_service *);
+
+/** Fill host->order from provides, needs and wants.  -EINVAL after complaints. */
+int graph_order(struct host *, struct diag *d);
+int graph_core_provides(const char *interface);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file host/loader.h
+ * @brief Finds and opens plugin files.  [main]
+ *
+ * A file that others may write, that is no shared object of this machine, that lacks the
+ * one symbol or was built for another contract is refused in plain words: which plugin,
+ * which file, what is wrong, what to do.  Modules are never unloaded: a stopped plugin's
+ * code stays mapped, because unloading is where plugin hosts crash.
+ */
+#ifndef HOST_LOADER_H
+#define HOST_LOADER_H
+
+#include <chatd/plugin.h>
+
+#include <stddef.h>
+
+struct module {
+	struct module *next;
+	char *name; /**< also the file's name, without .so */
+	char *path;
+	struct chatd_plugin plugin; /**< copied: fields beyond theirs are zero */
+};
+
+struct modules;
+
+/** @p dirs are searched in order; NULL-terminated, copied.  NULL: no memory. */
+struct modules *modules_create(const char *const *dirs);
+void modules_destroy(struct modules *); /**< forgets them; the files stay mapped */
+
+struct load_error {
+	char text[1024];
+};
+/** NULL after filling @p ret_err. A module is loaded once. */
+const struct module *module_load(struct modules *, const char *name, struct load_error *ret_err);
+/** Names of all *.so in the directories, sorted; free each and the array. */
+char **modules_list(struct modules *, size_t *ret_n);
+
+#endif

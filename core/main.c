@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon: command line, signals, exit codes (sysexits.h where one fits). */
+#include "base/id.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "conf/conf.h"
+#include "host/host.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+enum action { RUN, CHECK, DESCRIBE, LIST_PLUGINS, LIST_HOOKS, SCHEMA };
+
+struct options {
+	const char *config, *describe, *ready_file;
+	const char **sets;
+	size_t n_sets;
+	enum action action;
+	int format;
+};
+
+static const char usage[] =
+		"usage: chatd [-c FILE] [--set KEY=VALUE]... [--ready-file FILE]\n"
+		"       chatd --check | --list-plugins | --list-hooks | --schema | --version\n"
+		"       chatd --describe PLUGIN [--format text|markdown|schema]\n"
+		"\n"
+		"  -c, --config FILE    the configuration (default: /etc/chatd/chat.yaml)\n"
+		"      --set KEY=VALUE  override one value: http.listen=127.0.0.1:0, server.workers=2\n"
+		"      --ready-file F   once it serves, write pid, server id and addresses as JSON\n"
+		"      --check          check the configuration and exit: 0 good, 78 bad\n"
+		"      --describe P     the options of a plugin, or of \"server\"\n"
+		"      --list-plugins   all plugins that can be found\n"
+		"      --list-hooks     who is asked, in which order, with this configuration\n"
+		"      --schema         a JSON Schema of the configuration, for editors\n";
+
+enum {
+	OPT_SET = 256,
+	OPT_CHECK,
+	OPT_DESCRIBE,
+	OPT_PLUGINS,
+	OPT_HOOKS,
+	OPT_VERSION,
+	OPT_READY,
+	OPT_FORMAT,
+	OPT_SCHEMA
+};
+
+static int format_of(const char *name)
+{
+	static const char *const names[] = { "text", "markdown", "schema" };
+	for (int i = 0; i < 3; i++) {
+		if (strcmp(names[i], name) == 0) {
+			return i;
+		}
+	}
+	fprintf(stderr, "chatd: --format: \"%s\" is none of text, markdown, schema\n", name);
+	exit(EX_USAGE);
+}
+
+static void parse(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = { { "config", 1, NULL, 'c' }, { "set", 1, NULL, OPT_SET },
+		{ "check", 0, NULL, OPT_CHECK }, { "describe", 1, NULL, OPT_DESCRIBE },
+		{ "list-plugins", 0, NULL, OPT_PLUGINS }, { "list-hooks", 0, NULL, OPT_HOOKS },
+		{ "version", 0, NULL, OPT_VERSION }, { "ready-file", 1, NULL, OPT_READY },
+		{ "format", 1, NULL, OPT_FORMAT }, { "schema", 0, NULL, OPT_SCHEMA },
+		{ "help", 0, NULL, 'h' }, { 0 } };
+	int c;
+	o->sets = calloc((size_t)argc, sizeof(*o->sets));
+	while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			o->config = optarg;
+			break;
+		case OPT_SET:
+			o->sets[o->n_sets++] = optarg;
+			break;
+		case OPT_CHECK:
+			o->action = CHECK;
+			break;
+		case OPT_DESCRIBE:
+			o->action = DESCRIBE;
+			o->describe = optarg;
+			break;
+		case OPT_PLUGINS:
+			o->action = LIST_PLUGINS;
+			break;
+		case OPT_HOOKS:
+			o->action = LIST_HOOKS;
+			break;
+		case OPT_SCHEMA:
+			o->action = SCHEMA;
+			break;
+		case OPT_READY:
+			o->ready_file = optarg;
+			break;
+		case OPT_FORMAT:
+			o->format = format_of(optarg);
+			break;
+		case OPT_VERSION:
+			printf("chatd %s (plugin contract %u.%u, draft)\n", CHATD_VERSION, CHATD_ABI_MAJOR,
+					CHATD_ABI_MINOR);
+			exit(0);
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		default:
+			fputs(usage, stderr);
+			exit(EX_USAGE);
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "chatd: \"%s\" is no option\n%s", argv[optind], usage);
+		exit(EX_USAGE);
+	}
+}
+
+/* NULL after the complaints were printed. */
+static struct conf *read_config(const struct options *o)
+{
+	struct diag d = { 0 };
+	struct conf *conf = conf_load_file(o->config, &d);
+	for (size_t i = 0; conf && i < o->n_sets; i++) {
+		conf_set(conf, o->sets[i], &d);
+	}
+	if (conf) {
+		conf_plan(conf, &d);
+	}
+	if (diag_count(&d)) {
+		diag_print(&d, stderr);
+		conf_free(conf);
+		conf = NULL;
+	}
+	diag_finish(&d);
+	return conf;
+}
+
+static int wait_signal(const sigset_t *set, int64_t ms)
+{
+	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+	int sig = ms < 0 ? sigwaitinfo(set, NULL) : sigtimedwait(set, NULL, &ts);
+	return sig < 0 ? 0 : sig;
+}
+
+static int64_t clock_ms(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* A second signal ends the wait: whoever sends it twice means it. */
+static void drain(struct host *h, const sigset_t *set, int64_t timeout_ms)
+{
+	int64_t end = clock_ms() + timeout_ms;
+	log_write(CHATD_LOG_INFO, "core", "draining: no new clients; %ld connections and sessions left",
+			host_busy(h));
+	host_drain(h);
+	while (host_busy(h) > 0 && clock_ms() < end) {
+		if (wait_signal(set, 20)) {
+			log_write(CHATD_LOG_WARN, "core", "second signal: stopping at once");
+			break;
+		}
+	}
+}
+
+static int serve(struct host *h, const struct options *o, const struct conf_server *server)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	if (mkdir(server->data_dir, 0700) != 0 && errno != EEXIST) {
+		log_write(CHATD_LOG_ERROR, "core", "cannot make server.data_dir %s: %s", server->data_dir,
+				strerror(errno));
+		return EX_CANTCREAT;
+	}
+	if (host_start(h) < 0) {
+		host_stop(h);
+		return EX_UNAVAILABLE;
+	}
+	if (o->ready_file) {
+		host_ready_file(h, o->ready_file);
+	}
+	host_announce(h);
+	int sig;
+	while ((sig = wait_signal(&set, -1)) == SIGHUP || sig == 0) {
+		if (sig == SIGHUP) {
+			log_write(CHATD_LOG_WARN, "core",
+					"SIGHUP: reloading is not supported yet; restart instead");
+		}
+	}
+	drain(h, &set, server->drain_timeout);
+	host_stop(h);
+	log_write(CHATD_LOG_INFO, "core", "stopped");
+	return 0;
+}
+
+/* Half of what the limit allows is no use to anyone: take the hard limit. */
+static void raise_descriptors(void)
+{
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static int with_config(const struct options *o, const char *exe_dir)
+{
+	struct diag d = { 0 };
+	int rc = 0;
+	struct conf *conf = read_config(o);
+	if (!conf) {
+		return EX_CONFIG;
+	}
+	const struct conf_server *server = conf_server(conf);
+	log_open(server->log_level, server->log_format);
+	struct host *h = host_create(conf, exe_dir);
+	if (!h || host_load(h, &d) < 0) {
+		diag_print(&d, stderr);
+		rc = EX_CONFIG;
+	} else if (o->action == CHECK) {
+		printf("%s: good\n", o->config);
+	} else if (o->action == LIST_HOOKS) {
+		rc = host_rehearse(h) < 0 ? EX_UNAVAILABLE : 0;
+		if (rc == 0) {
+			host_print_hooks(h, stdout);
+		}
+	} else {
+		rc = serve(h, o, server);
+	}
+	host_destroy(h);
+	diag_finish(&d);
+	conf_free(conf);
+	return rc;
+}
+
+static int without_config(const struct options *o, const char *exe_dir)
+{
+	struct host *h = host_create(NULL, exe_dir);
+	int rc = -ENOMEM;
+	if (h && o->action == DESCRIBE) {
+		rc = host_describe(h, o->describe, o->format, stdout);
+	} else if (h && o->action == SCHEMA) {
+		rc = host_print_schema(h, stdout);
+	} else if (h) {
+		rc = host_print_plugins(h, stdout);
+	}
+	host_destroy(h);
+	return rc < 0 ? EX_USAGE : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { .config = "/etc/chatd/chat.yaml" };
+	char exe[4096] = "";
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	char *slash = n > 0 ? strrchr(exe, '/') : NULL;
+	if (slash) {
+		*slash = '\0';
+	}
+	umask(0077);
+	map_init();
+	parse(argc, argv, &o);
+	raise_descriptors();
+	int rc = o.action == DESCRIBE || o.action == LIST_PLUGINS || o.action == SCHEMA
+			? without_config(&o, exe)
+			: with_config(&o, exe);
+	free(o.sets);
+	return rc;
+}
