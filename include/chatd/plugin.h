@@ -207,7 +207,6 @@ struct chatd_dest_conf {
 	int32_t kind;         /**< CHATD_DEST_* */
 	int64_t max_messages; /**< QUEUE: kept per destination while nobody takes them */
 	int64_t max_bytes;    /**< QUEUE: likewise, bodies and headers */
-	int32_t drop_slow;    /**< TOPIC: 1: a slow subscriber loses messages, 0: is closed (4500) */
 };
 
 /** Flags of a message. */
