@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file loop/worker_impl.h
+ * @brief What the files behind worker.h share; nobody else includes it.
+ */
+#ifndef CHATD_LOOP_WORKER_IMPL_H
+#define CHATD_LOOP_WORKER_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <event2/event.h>
+
+#include "loop/wheel.h"
+#include "loop/worker.h"
+
+enum { WORKER_MAX = 256, WORKER_HOOKS = 8 };
+
+/** One message of a mailbox.  Freed after fn(arg), so it may be the head of a larger
+ *  allocation. */
+struct post {
+	struct post *next;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+struct turn_hook {
+	int order;
+	bool (*fn)(void *arg);
+	void *arg;
+};
+
+struct stop_hook {
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+struct chatd_worker {
+	struct loop *loop;
+	int32_t index;
+	bool started; /**< there is a thread to join */
+	pthread_t thread;
+	struct event_base *base;
+
+	/* Mailbox: others push on a stack, the worker takes all of it and turns it round.
+	 * `asleep` spares the write to the eventfd while the worker is busy anyway. */
+	_Atomic(struct post *) mail;
+	atomic_bool asleep, stopping;
+	struct post *inbox, **inbox_end;
+	int wake_fd;
+	struct event *wake_ev;
+
+	int64_t now; /**< 0: not read yet in this turn */
+	struct wheel wheel;
+	struct event *timer_ev;
+	int64_t timer_at; /**< what timer_ev is armed for; INT64_MAX: it is not */
+	chatd_watch *watches;
+
+	bool touched;
+	size_t n_turn, n_stop;
+	struct turn_hook turn[WORKER_HOOKS];
+	struct stop_hook stop[WORKER_HOOKS];
+	void *data[WORKER_DATA_MAX];
+
+	/* For the watchdog's eyes; `since` 0: at rest. */
+	_Atomic(const char *) who;
+	_Atomic(const char *) what;
+	_Atomic int64_t since;
+};
+
+struct offload;
+struct watchdog;
+
+struct loop {
+	int32_t count;
+	int64_t stall_warn_ms;
+	struct offload *offload;
+	struct watchdog *watchdog;
+	pthread_mutex_t lock; /**< guards the counters below */
+	pthread_cond_t changed;
+	int32_t n_started, n_stopped;
+	bool stop_called;
+	struct chatd_worker workers[];
+};
+
+/* worker.c */
+int worker_init(struct chatd_worker *w, struct loop *loop, int32_t index);
+void worker_finish(struct chatd_worker *w); /**< also after a failed worker_init() */
+void *worker_main(void *w);
+void worker_wake(struct chatd_worker *w);
+/** Takes @p p unless it answers -ESHUTDOWN. */
+int worker_post_node(struct chatd_worker *w, struct post *p);
+
+/* wait.c */
+int worker_wait_init(struct chatd_worker *w);
+void worker_wait_finish(struct chatd_worker *w);
+void worker_wait_arm(struct chatd_worker *w); /**< before the worker sleeps */
+
+/* offload.c */
+struct offload *offload_create(int threads, size_t queue);
+int offload_start(struct offload *o);
+void offload_stop(struct offload *o); /**< finishes what was accepted, joins the threads */
+void offload_destroy(struct offload *o);
+
+/* watchdog.c */
+struct watchdog *watchdog_create(struct loop *loop);
+int watchdog_start(struct watchdog *d);
+void watchdog_stop(struct watchdog *d);
+void watchdog_destroy(struct watchdog *d);
+
+/* loop.c */
+/** Like pthread_create(), with every signal blocked and a name; a negative errno. */
+int loop_thread(pthread_t *ret, const char *name, void *(*fn)(void *), void *arg);
+
+#endif
