@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Logins written in the configuration. */
+#include <chatd/plugin.h>
+
+#include <crypt.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct user {
+	const char *login, *passcode, *name;
+	int32_t admin;
+};
+
+struct conf {
+	struct chatd_list users;
+	int32_t allow_any, anonymous;
+};
+
+struct self {
+	const struct chatd_host *h;
+	chatd_ctx *ctx;
+	const struct conf *conf;
+};
+
+/* One password being checked on the pool; the call is parked meanwhile. */
+struct check {
+	const struct self *self;
+	const struct user *user;
+	chatd_worker *w;
+	chatd_token token;
+	int right;
+	size_t n;
+	char given[];
+};
+
+enum { PASS_MAX = 128, ID_MAX = 64 };
+
+static const struct chatd_opt user_opts[] = {
+	{ .key = "login",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_REQUIRED,
+			.offset = offsetof(struct user, login),
+			.doc = "The name in the CONNECT frame; also the user id." },
+	{ .key = "passcode",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_REQUIRED | CHATD_O_SECRET,
+			.offset = offsetof(struct user, passcode),
+			.doc = "A hash ($argon2id$, $y$, $2b$, $6$ ...), or the password itself." },
+	{ .key = "name",
+			.type = CHATD_T_STRING,
+			.offset = offsetof(struct user, name),
+			.doc = "The display name; the login if absent." },
+	{ .key = "admin",
+			.type = CHATD_T_BOOL,
+			.offset = offsetof(struct user, admin),
+			.fallback = "false",
+			.doc = "Marks the identity as an administrator." },
+	{ 0 },
+};
+
+static const struct chatd_opt opts[] = {
+	{ .key = "users",
+			.type = CHATD_T_LIST,
+			.offset = offsetof(struct conf, users),
+			.sub = user_opts,
+			.sub_size = sizeof(struct user),
+			.doc = "The logins that are known." },
+	{ .key = "allow_any",
+			.type = CHATD_T_BOOL,
+			.offset = offsetof(struct conf, allow_any),
+			.fallback = "false",
+			.doc = "Any login is accepted with any passcode: for a broker behind a firewall." },
+	{ .key = "anonymous",
+			.type = CHATD_T_BOOL,
+			.offset = offsetof(struct conf, anonymous),
+			.fallback = "false",
+			.doc = "A client without any credentials is let in under a random name." },
+	{ 0 },
+};
+
+static int valid_id(const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char c = p[i];
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+					c == '_' || c == '-')) {
+			return 0;
+		}
+	}
+	return n > 0 && n <= ID_MAX;
+}
+
+static chatd_status check_conf(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
+{
+	const struct conf *conf = confp;
+	const struct user *users = conf->users.items;
+	for (size_t i = 0; i < conf->users.n; i++) {
+		if (!valid_id(users[i].login, strlen(users[i].login))) {
+			return h->conf_error(ctx, "users",
+					"login \"%s\" cannot be a user id; use 1 to 64 letters, digits, _ and -",
+					users[i].login);
+		}
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(users[i].login, users[k].login) == 0) {
+				return h->conf_error(
+						ctx, "users", "login \"%s\" is there twice; keep one", users[i].login);
+			}
+		}
+	}
+	return 0;
+}
+
+/* ---- checking a password ------------------------------------------------ */
+
+static int same_text(const char *a, size_t an, const char *b, size_t bn)
+{
+	unsigned char ha[crypto_generichash_BYTES], hb[crypto_generichash_BYTES];
+	crypto_generichash(ha, sizeof(ha), (const unsigned char *)a, an, NULL, 0);
+	crypto_generichash(hb, sizeof(hb), (const unsigned char *)b, bn, NULL, 0);
+	return sodium_memcmp(ha, hb, sizeof(ha)) == 0;
+}
+
+static int same_crypt(const char *hash, const char *given)
+{
+	struct crypt_data *data = calloc(1, sizeof(*data));
+	const char *out = data ? crypt_r(given, hash, data) : NULL;
+	int same = out && out[0] != '*' && same_text(out, strlen(out), hash, strlen(hash));
+	free(data);
+	return same;
+}
+
+static void check_work(void *arg)
+{
+	struct check *c = arg;
+	const char *have = c->user->passcode;
+	if (strncmp(have, "$argon2", 7) == 0) {
+		c->right = crypto_pwhash_str_verify(have, c->given, c->n) == 0;
+	} else if (have[0] == '$') {
+		c->right = same_crypt(have, c->given);
+	} else {
+		c->right = same_text(have, strlen(have), c->given, c->n);
+	}
+}
+
+static struct chatd_str text(const char *s)
+{
+	return chatd_str_of(s, strlen(s));
+}
+
+static chatd_verdict welcome(const struct self *self, chatd_call *call, const struct user *u)
+{
+	return self->h->identify(call, CHATD_CRED_PASSCODE, text(u->login),
+			text(u->name ? u->name : u->login), u->admin ? CHATD_ID_ADMIN : 0);
+}
+
+static void check_done(void *arg)
+{
+	struct check *c = arg;
+	const struct chatd_host *h = c->self->h;
+	chatd_call *call = h->call_of(c->w, c->token);
+	if (call && c->right) {
+		(void)h->resume(c->token, welcome(c->self, call, c->user), NULL, NULL);
+	} else {
+		(void)h->resume(c->token, CHATD_REJECT, "UNAUTHORIZED", "Access refused");
+	}
+	sodium_memzero(c->given, c->n);
+	h->mem_free(c);
+}
+
+static chatd_verdict check_password(
+		const struct self *self, chatd_call *call, const struct user *u, struct chatd_str given)
+{
+	const struct chatd_host *h = self->h;
+	struct check *c = h->mem_alloc(sizeof(*c) + given.n + 1);
+	if (!c) {
+		return -ENOMEM;
+	}
+	c->self = self;
+	c->user = u;
+	c->w = h->call_worker(call);
+	c->n = given.n;
+	memcpy(c->given, given.p, given.n);
+	if (u->passcode[0] != '$') { /* nothing to compute: no need to leave the thread */
+		check_work(c);
+		int right = c->right;
+		sodium_memzero(c->given, c->n);
+		h->mem_free(c);
+		return right ? welcome(self, call, u) : h->reject(call, "UNAUTHORIZED", "Access refused");
+	}
+	c->token = h->suspend(call, NULL, NULL);
+	if (!c->token) {
+		h->mem_free(c);
+		return -EBUSY;
+	}
+	chatd_status rc = h->offload(c->w, check_work, check_done, c);
+	if (rc < 0) {
+		h->mem_free(c);
+		return h->reject(call, "UNAVAILABLE", "too many logins at once; try again");
+	}
+	return CHATD_WAIT;
+}
+
+/* ---- who is it ----------------------------------------------------------- */
+
+static const struct user *find_user(const struct conf *conf, struct chatd_str login)
+{
+	const struct user *users = conf->users.items;
+	for (size_t i = 0; i < conf->users.n; i++) {
+		if (strlen(users[i].login) == login.n && memcmp(users[i].login, login.p, login.n) == 0) {
+			return &users[i];
+		}
+	}
+	return NULL;
+}
+
+/* A login that is no user id maps to one: the same login always to the same. */
+static chatd_verdict welcome_any(const struct self *self, chatd_call *call, struct chatd_str login)
+{
+	char id[2 + 32 + 1] = "u_";
+	unsigned char hash[16];
+	if (valid_id(login.p, login.n)) {
+		return self->h->identify(call, CHATD_CRED_LOGIN, login, login, 0);
+	}
+	crypto_generichash(hash, sizeof(hash), (const unsigned char *)login.p, login.n, NULL, 0);
+	sodium_bin2hex(id + 2, sizeof(id) - 2, hash, sizeof(hash));
+	return self->h->identify(call, CHATD_CRED_LOGIN, text(id), login, 0);
+}
+
+static chatd_verdict welcome_nobody(const struct self *self, chatd_call *call)
+{
+	char id[6 + 16 + 1] = "guest_";
+	unsigned char raw[8];
+	self->h->random(raw, sizeof(raw));
+	sodium_bin2hex(id + 6, sizeof(id) - 6, raw, sizeof(raw));
+	return self->h->identify(call, "", text(id), text(id), CHATD_ID_ANONYMOUS);
+}
+
+static chatd_verdict on_auth(chatd_call *call, void *selfp, void *wself)
+{
+	const struct self *self = selfp;
+	const struct chatd_host *h = self->h;
+	const chatd_msg *creds = h->call_msg(call);
+	struct chatd_str login = h->msg_get(creds, CHATD_CRED_LOGIN);
+	struct chatd_str pass = h->msg_get(creds, CHATD_CRED_PASSCODE);
+	(void)wself;
+	if (!login.p || login.n == 0) {
+		int bare = !pass.p && !h->msg_get(creds, CHATD_CRED_BEARER).p &&
+				!h->msg_get(creds, CHATD_CRED_TOKEN).p;
+		return bare && self->conf->anonymous && !h->call_ident(call) ? welcome_nobody(self, call)
+																	 : CHATD_NEXT;
+	}
+	const struct user *u = find_user(self->conf, login);
+	if (u && pass.p && pass.n <= PASS_MAX) {
+		return check_password(self, call, u, pass);
+	}
+	if (!u && self->conf->allow_any) {
+		return welcome_any(self, call, login);
+	}
+	return CHATD_NEXT; /* nobody's: the server refuses at the end of the chain */
+}
+
+static chatd_status init(
+		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
+{
+	if (sodium_init() < 0) {
+		return h->fail(ctx, -ENOSYS, "libsodium cannot be initialised");
+	}
+	struct self *self = h->mem_alloc(sizeof(*self));
+	if (!self) {
+		return -ENOMEM;
+	}
+	*self = (struct self){ .h = h, .ctx = ctx, .conf = conf };
+	*ret_self = self;
+	return h->hook(ctx, chatd_hook_session_auth, CHATD_ORDER_CHECK, on_auth);
+}
+
+static void fini(void *selfp)
+{
+	struct self *self = selfp;
+	self->h->mem_free(self);
+}
+
+CHATD_PLUGIN = {
+	CHATD_PLUGIN_HEADER,
+	.name = "auth-static",
+	.version = "0.1",
+	.summary = "logins written in the configuration",
+	.opts = opts,
+	.conf_size = sizeof(struct conf),
+	.check = check_conf,
+	.init = init,
+	.fini = fini,
+};
