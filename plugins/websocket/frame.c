@@ -174,14 +174,13 @@ static size_t control(
 	unsigned char mask[4];
 	memcpy(mask, p + head->size - sizeof(mask), sizeof(mask));
 	unmask(scratch, p + head->size, (size_t)head->n, mask);
-	ev->p = scratch;
-	ev->n = (size_t)head->n;
-	if (head->opcode == FRAME_PING)
-		ev->kind = FRAME_EV_PING;
-	else if (head->opcode == FRAME_PONG)
-		ev->kind = FRAME_EV_PONG;
-	else
-		closing(scratch, ev->n, ev);
+	if (head->opcode == FRAME_CLOSE) {
+		closing(scratch, (size_t)head->n, ev);
+	} else {
+		ev->kind = head->opcode == FRAME_PING ? FRAME_EV_PING : FRAME_EV_PONG;
+		ev->p = scratch;
+		ev->n = (size_t)head->n;
+	}
 	return whole;
 }
 
