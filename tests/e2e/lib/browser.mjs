@@ -1,0 +1,110 @@
+/* Chromium through playwright-core, with every complaint of a page collected. */
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+const executable = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+
+export const hasChromium = [Boolean(executable), "chromium (apt-get install chromium)"];
+
+export function launch() {
+	return chromium.launch({
+		executablePath: executable,
+		args: [
+			"--no-sandbox",
+			"--disable-gpu",
+			"--disable-quic",
+			"--no-first-run",
+			"--disable-background-networking",
+			"--disable-component-update",
+			"--disable-sync",
+		],
+	});
+}
+
+/* Marks what the page must never do; `complaints` is checked by `quiet`. */
+function watch(page) {
+	const complaints = [];
+	page.on("pageerror", (error) => complaints.push(`uncaught: ${error.message}`));
+	page.on("console", (message) => {
+		if (/Content.Security.Policy|Refused to/i.test(message.text())) {
+			complaints.push(`policy: ${message.text()}`);
+		}
+	});
+	page.on("request", (request) => {
+		if (!/^(https?|wss?):\/\/127\.0\.0\.1:/.test(request.url()) && !/^(data|blob|about):/.test(request.url())) {
+			complaints.push(`outside request: ${request.url()}`);
+		}
+	});
+	return complaints;
+}
+
+/* One person's browser. `options`: playwright's for a context; `query`: of the address; `prepare(page)` runs first. */
+export async function person(browser, server, { query = "", prepare, ...options } = {}) {
+	const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, ...options });
+	const page = await context.newPage();
+	const complaints = watch(page);
+	await prepare?.(page);
+	await page.goto(`${server.url}/${query}`);
+	return new Person(context, page, complaints);
+}
+
+class Person {
+	constructor(context, page, complaints) {
+		Object.assign(this, { context, page, complaints });
+	}
+
+	async join(name = "") {
+		await this.page.fill("#welcome-name", name);
+		await this.page.click("#welcome-join");
+		await this.online();
+		await this.page.waitForSelector("#composer-input:visible");
+	}
+
+	state(name, timeout = 20000) {
+		return this.page.waitForSelector(`#connection[data-state="${name}"]`, { state: "attached", timeout });
+	}
+
+	online(timeout) {
+		return this.state("online", timeout);
+	}
+
+	transport() {
+		return this.page.getAttribute("#connection", "data-transport");
+	}
+
+	id() {
+		return this.page.textContent("#me-id");
+	}
+
+	async say(text) {
+		await this.page.fill("#composer-input", text);
+		await this.page.press("#composer-input", "Enter");
+	}
+
+	message(text, more = "") {
+		return this.page.locator(`#messages .message${more}`, { hasText: text });
+	}
+
+	async sees(text, more = "") {
+		await this.message(text, more).first().waitFor({ timeout: 15000 });
+		assert.equal(await this.message(text, more).count(), 1, `"${text}" is shown once`);
+	}
+
+	/* Opens a direct conversation by the finder, as one does by keyboard. */
+	async write(userId) {
+		await this.page.keyboard.press("Control+k");
+		await this.page.fill("#finder-input", userId);
+		await this.page.press("#finder-input", "Enter");
+		await this.page.waitForFunction((key) => decodeURIComponent(location.hash) === `#user:${key}`, userId);
+	}
+
+	quiet() {
+		assert.deepEqual(this.complaints, []);
+	}
+
+	close() {
+		return this.context.close();
+	}
+}

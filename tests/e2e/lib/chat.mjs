@@ -1,0 +1,48 @@
+/* Guests of a chat.yaml server, as a front end has them. */
+
+import { fetchAll } from "./http.mjs";
+import { StompUser } from "./stomp.mjs";
+
+/* A guest account: {userId, deviceToken, accessToken, …}; `token` finds an old one again. */
+export async function guest(server, token) {
+	const answer = await fetchAll(`${server.url}/api/auth/anonymous`, {
+		method: "POST",
+		headers: { "Content-Type": "application/json", ...(token ? { "device-token": token } : {}) },
+		body: "{}",
+	});
+	if (answer.status !== 200) {
+		throw new Error(`anonymous login answered ${answer.status}: ${answer.text}`);
+	}
+	return answer.json;
+}
+
+export function api(server, account, method, path, body) {
+	return fetchAll(`${server.url}${path}`, {
+		method,
+		headers: {
+			...(account ? { Authorization: `Bearer ${account.accessToken}` } : {}),
+			...(body === undefined ? {} : { "Content-Type": "application/json" }),
+		},
+		body: body === undefined ? undefined : JSON.stringify(body),
+	});
+}
+
+/* One device of a guest, subscribed to everything of its own. `options`: as StompUser.connect. */
+export async function device(server, account, options = {}) {
+	const user = await StompUser.connect({
+		url: server.wsUrl,
+		headers: account ? { "device-token": account.deviceToken } : {},
+		...options,
+	});
+	user.soft = await user.events("/user/queue/errors");
+	user.messages = await user.events("/user/queue/messages");
+	user.typing = await user.events("/user/queue/typing");
+	user.read = await user.events("/user/queue/read");
+	return user;
+}
+
+/* Joins a room and follows its topic. */
+export async function enter(user, roomId) {
+	await user.send("/app/chat.join", { roomId });
+	return user.events(`/topic/room/${roomId}`);
+}

@@ -1,0 +1,152 @@
+/* Starts and stops chatd for a test file. Every server is one that the test started itself, on ports that the kernel
+ * chose, and is ended by its pid. */
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+export const REPO = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
+export const BUILD = path.resolve(process.env.CHATD_BUILD ?? path.join(REPO, "build"));
+export const WORKERS = process.env.CHATD_WORKERS ?? "1";
+
+const START_MS = 30000;
+const STOP_MS = 30000;
+const REPORT = /(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: )/;
+
+const binary = path.join(BUILD, "bin", "chatd");
+
+/* `skip` option for node:test: false, or the reason. In CI nothing is skipped: what is missing fails. */
+export function needs(...things) {
+	const missing = things.filter(([there]) => !there).map(([, what]) => `${what} is missing`);
+	return missing.length > 0 && process.env.CI !== "true" ? missing.join(", ") : false;
+}
+
+export const hasChatd = [existsSync(binary), `${binary} (build first, or set CHATD_BUILD)`];
+
+/* Options: config (a file of config/, default chat.yaml), set ({"key.path": value}), workers, dataDir, tcp (true: also
+ * a TCP listener). Returns a running Server. */
+export async function startChatd(options = {}) {
+	const server = new Server(options);
+	await server.start();
+	return server;
+}
+
+class Server {
+	#options;
+	#child = null;
+	#exited = null;
+	#stderr = "";
+	#dir = "";
+	#exit = null;
+
+	constructor(options) {
+		this.#options = options;
+	}
+
+	/* host:port of the first HTTP listener */
+	http = "";
+	tcp = "";
+	ready = null;
+
+	get url() {
+		return `http://${this.http}`;
+	}
+
+	get wsUrl() {
+		return `ws://${this.http}/ws-chat`;
+	}
+
+	get log() {
+		return this.#stderr;
+	}
+
+	get tcpPort() {
+		return Number(this.tcp.split(":").pop());
+	}
+
+	async start() {
+		this.#dir ||= await mkdtemp(path.join(os.tmpdir(), "chatd-e2e-"));
+		const readyFile = path.join(this.#dir, "ready.json");
+		await rm(readyFile, { force: true });
+		const set = {
+			"http.listen": this.http || "127.0.0.1:0",
+			...(this.#options.tcp ? { "tcp.listen": this.tcp || "127.0.0.1:0" } : {}),
+			"server.data_dir": this.#dir,
+			"server.workers": this.#options.workers ?? WORKERS,
+			...this.#options.set,
+		};
+		const args = ["-c", path.join(REPO, "config", this.#options.config ?? "chat.yaml"), "--ready-file", readyFile];
+		for (const [key, value] of Object.entries(set)) {
+			args.push("--set", `${key}=${value}`);
+		}
+		this.#stderr = "";
+		this.#exit = null;
+		this.#child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
+		for (const stream of [this.#child.stdout, this.#child.stderr]) {
+			stream.setEncoding("utf8");
+			stream.on("data", (text) => (this.#stderr += text));
+		}
+		this.#exited = once(this.#child, "close").then(([code, signal]) => (this.#exit = { code, signal }));
+		await this.#waitReady(readyFile);
+	}
+
+	async #waitReady(readyFile) {
+		const deadline = Date.now() + START_MS;
+		while (Date.now() < deadline) {
+			if (this.#exit) {
+				throw new Error(`chatd ended at start (${JSON.stringify(this.#exit)}):\n${this.#stderr}`);
+			}
+			const text = await readFile(readyFile, "utf8").catch(() => "");
+			if (text.trim().endsWith("}")) {
+				this.ready = JSON.parse(text);
+				this.http = this.ready.http?.[0] ?? "";
+				this.tcp = this.ready.tcp?.[0] ?? "";
+				return;
+			}
+			await sleep(20);
+		}
+		this.kill();
+		throw new Error(`chatd wrote no ready file within ${START_MS} ms:\n${this.#stderr}`);
+	}
+
+	kill() {
+		this.#child?.kill("SIGKILL");
+	}
+
+	/* SIGTERM, and it must end well: exit 0, nothing from a sanitizer. */
+	async #end() {
+		if (this.#exit) {
+			throw new Error(`chatd had ended by itself (${JSON.stringify(this.#exit)}):\n${this.#stderr.slice(-6000)}`);
+		}
+		this.#child.kill("SIGTERM");
+		const timer = setTimeout(() => this.kill(), STOP_MS);
+		await this.#exited;
+		clearTimeout(timer);
+		if (REPORT.test(this.#stderr)) {
+			throw new Error(`a sanitizer reported:\n${this.#stderr.slice(-12000)}`);
+		}
+		if (this.#exit.code !== 0) {
+			throw new Error(`chatd did not end with 0 on SIGTERM (${JSON.stringify(this.#exit)}):\n${this.#stderr.slice(-6000)}`);
+		}
+	}
+
+	/* Same ports and data afterwards. `whileDown` runs between. */
+	async restart(whileDown = async () => {}) {
+		await this.#end();
+		await whileDown();
+		await this.start();
+	}
+
+	async stop() {
+		try {
+			await this.#end();
+		} finally {
+			await rm(this.#dir, { recursive: true, force: true });
+		}
+	}
+}

@@ -1,0 +1,290 @@
+/* The delivered page in Chromium: two people who chat, reload and reconnect. */
+
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { hasChromium, launch, person } from "../lib/browser.mjs";
+import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+
+const skip = needs(hasChatd, hasChromium);
+const limit = { timeout: 90000 };
+const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
+
+describe("the page in Chromium", { skip }, () => {
+	let server;
+	let browser;
+	before(async () => {
+		server = await startChatd({ config: "chat.yaml" });
+		browser = await launch();
+	});
+	after(async () => {
+		await browser?.close();
+		await server?.stop();
+	});
+
+	async function withPeople(options, work) {
+		const people = [];
+		try {
+			for (const option of options) {
+				people.push(await person(browser, server, option));
+			}
+			await work(...people);
+			people.forEach((p) => p.quiet());
+		} finally {
+			await Promise.all(people.map((p) => p.close()));
+		}
+	}
+
+	test("two guests join, meet in the lobby and write to each other", limit, () =>
+		withPeople([{}, {}], async (anna, bert) => {
+			await anna.join();
+			await bert.join();
+			assert.equal(await anna.transport(), "websocket");
+			assert.notEqual(await anna.id(), await bert.id());
+			await anna.say("Hello from the first browser");
+			await bert.sees("Hello from the first browser", ":not(.mine)");
+			await bert.say("And hello back");
+			await anna.sees("And hello back", ":not(.mine)");
+			await anna.sees("Hello from the first browser", ".mine");
+			const [annaId, bertId] = [await anna.id(), await bert.id()];
+			await anna.page.waitForSelector(`#people-list [data-user="${bertId}"]`);
+
+			await anna.page.click(`#people-list [data-user="${bertId}"]`);
+			await anna.say("Just between us");
+			await bert.page.waitForSelector(`#direct-list [data-key="user:${annaId}"] .badge`);
+			assert.match(await bert.page.title(), /^\(1\)/);
+			await bert.page.click(`#direct-list [data-key="user:${annaId}"]`);
+			await bert.sees("Just between us", ":not(.mine)");
+			await bert.page.waitForFunction(() => document.title === "chatd");
+			assert.equal(await bert.message("Hello from the first browser").count(), 0);
+		}),
+	);
+
+	test("typing is shown and goes away; a message read is marked", limit, () =>
+		withPeople([{}, {}], async (anna, bert) => {
+			await anna.join();
+			await bert.join();
+			const [annaId, bertId] = [await anna.id(), await bert.id()];
+			await anna.write(bertId);
+			await bert.write(annaId);
+			await bert.page.bringToFront();
+			await anna.page.locator("#composer-input").pressSequentially("thinking", { delay: 20 });
+			await bert.page.waitForFunction(() => document.querySelector("#typing").textContent.includes("is typing"));
+			await anna.page.press("#composer-input", "Enter");
+			await bert.sees("thinking");
+			await bert.page.waitForFunction(() => document.querySelector("#typing").textContent === "");
+			await anna.page.waitForSelector('#messages .message.mine[data-status="read"]');
+		}),
+	);
+
+	test("what people write is text, never markup; links are links", limit, () =>
+		withPeople([{}, {}], async (anna, bert) => {
+			await anna.join();
+			await bert.join();
+			const evil = '<img src=x onerror="document.title=\'hacked\'"><b>bold</b> & "quotes"';
+			await anna.say(evil);
+			await bert.sees(evil);
+			assert.equal(await bert.page.locator("#messages img, #messages b").count(), 0);
+			await anna.say("see https://example.org/a?b=c. ok javascript:alert(1)");
+			const link = bert.page.locator("#messages a");
+			await link.waitFor();
+			assert.equal(await link.count(), 1);
+			assert.equal(await link.getAttribute("href"), "https://example.org/a?b=c");
+			assert.match(await link.getAttribute("rel"), /noopener/);
+			assert.notEqual(await bert.page.title(), "hacked");
+		}),
+	);
+
+	test("a reload keeps the identity, the room and the people one wrote to", limit, () =>
+		withPeople([{}, {}], async (anna, bert) => {
+			await anna.join();
+			await bert.join();
+			const [annaId, bertId] = [await anna.id(), await bert.id()];
+			await anna.write(bertId);
+			await anna.say("before the reload");
+			await bert.page.waitForSelector(`#direct-list [data-key="user:${annaId}"]`);
+			await anna.page.reload();
+			await anna.online();
+			assert.equal(await anna.id(), annaId);
+			await anna.page.waitForSelector(`#direct-list [data-key="user:${bertId}"][aria-current="true"]`);
+			await anna.say("after the reload");
+			await bert.page.click(`#direct-list [data-key="user:${annaId}"]`);
+			await bert.sees("after the reload");
+		}),
+	);
+
+	test("a second tab is the same person, and shows what the first one sends", limit, () =>
+		withPeople([{}], async (anna) => {
+			await anna.join();
+			const second = await anna.context.newPage();
+			await second.goto(server.url);
+			await second.waitForSelector('#connection[data-state="online"]', { state: "attached" });
+			assert.equal(await second.textContent("#me-id"), await anna.id());
+			await second.waitForSelector("#composer-input:visible");
+			await anna.say("seen in both tabs");
+			await second.locator("#messages .message.mine", { hasText: "seen in both tabs" }).waitFor();
+		}),
+	);
+
+	test("a refused message says so in place and can be tried again", limit, () =>
+		withPeople([{}], async (anna) => {
+			await anna.join();
+			await anna.write("user_nobody");
+			await anna.say("into the void");
+			const failed = anna.message("into the void", '[data-status="failed"]');
+			await failed.waitFor();
+			await failed.getByRole("button", { name: "Try again" }).waitFor();
+			await failed.getByRole("button", { name: "Discard" }).click();
+			await anna.page.waitForFunction(() => !document.querySelector("#messages .message"));
+		}),
+	);
+
+	test("guests who try to make a room are told why not", limit, () =>
+		withPeople([{}], async (anna) => {
+			await anna.join();
+			await anna.page.click("#new-room");
+			await anna.page.fill("#room-name", "My room");
+			await anna.page.press("#room-name", "Enter");
+			await anna.page.waitForSelector("#room-error:visible");
+			await anna.page.keyboard.press("Escape");
+		}),
+	);
+
+	test("leaving a room and joining it again", limit, () =>
+		withPeople([{}, {}], async (anna, bert) => {
+			await anna.join();
+			await bert.join();
+			await bert.page.click("#leave-room");
+			await bert.page.click("#confirm-yes");
+			await bert.page.waitForSelector("#join-bar:visible");
+			await anna.say("while you were out");
+			await anna.sees("while you were out", ".mine");
+			await bert.page.click("#join-room");
+			await bert.page.waitForSelector("#composer:visible");
+			await anna.say("welcome back");
+			await bert.sees("welcome back");
+			assert.equal(await bert.message("while you were out").count(), 0);
+		}),
+	);
+
+	test("?transport=sockjs chats through SockJS", limit, () =>
+		withPeople([{ query: "?transport=sockjs" }, { query: "?transport=xhr-polling" }], async (anna, bert) => {
+			await anna.join();
+			await bert.join();
+			assert.equal(await anna.transport(), "sockjs");
+			assert.equal(await bert.transport(), "xhr-polling");
+			await anna.say("by streaming");
+			await bert.sees("by streaming");
+			await bert.say("by polling");
+			await anna.sees("by polling");
+		}),
+	);
+
+	test("where WebSocket does not get through, SockJS takes over by itself", limit, () => {
+		const prepare = (page) => page.routeWebSocket(/ws-chat/, (socket) => socket.close({ code: 1001 }));
+		return withPeople([{ prepare }, {}], async (anna, bert) => {
+			await anna.join();
+			await bert.join();
+			assert.equal(await anna.transport(), "sockjs");
+			await anna.say("around the proxy");
+			await bert.sees("around the proxy");
+		});
+	});
+
+	test("the server goes and comes back: the page says so, reconnects, and sends what was written meanwhile", limit, () =>
+		withPeople([{}, {}], async (anna, bert) => {
+			await anna.join();
+			await bert.join();
+			await anna.say("before");
+			await bert.sees("before");
+			await server.restart(async () => {
+				await anna.state("waiting");
+				await anna.page.waitForSelector("#connection-retry:visible");
+				await anna.say("written while it was away");
+				await anna.message("written while it was away", '[data-status="pending"]').waitFor();
+			});
+			await bert.page.click("#connection-retry", { timeout: 3000 }).catch(() => {}); /* it may be back already */
+			await Promise.all([anna.online(40000), bert.online(40000)]);
+			await anna.message("written while it was away", '[data-status="sent"], #messages .message[data-status="read"]').waitFor();
+			await anna.say("after");
+			await bert.sees("after");
+		}),
+	);
+
+	test("everything can be reached and is named for those who do not see it", limit, () =>
+		withPeople([{}], async (anna) => {
+			await anna.join();
+			const nameless = await anna.page.evaluate(() =>
+				[...document.querySelectorAll("button, input, textarea, a")]
+					.filter((e) => e.checkVisibility())
+					.filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length))
+					.map((e) => e.outerHTML.slice(0, 120)),
+			);
+			assert.deepEqual(nameless, []);
+			await anna.page.focus("#open-finder");
+			const reached = new Set();
+			for (let i = 0; i < 40; i++) {
+				reached.add(await anna.page.evaluate(() => document.activeElement.id));
+				await anna.page.keyboard.press("Tab");
+			}
+			for (const id of ["new-room", "toggle-theme", "sign-out", "toggle-people", "leave-room", "composer-input"]) {
+				assert.ok(reached.has(id), `${id} is reached by Tab`);
+			}
+		}),
+	);
+
+	test("light and dark, chosen and remembered", limit, () =>
+		withPeople([{ colorScheme: "light" }], async (anna) => {
+			await anna.join();
+			const background = () => anna.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+			const light = await background();
+			await anna.page.emulateMedia({ colorScheme: "dark" });
+			const dark = await background();
+			assert.notEqual(dark, light);
+			await anna.page.click("#toggle-theme");
+			assert.equal(await background(), light);
+			await anna.page.reload();
+			assert.equal(await background(), light);
+		}),
+	);
+
+	test("on a phone: one column, the lists as drawers, nothing wider than the screen", limit, () =>
+		withPeople([PHONE, {}], async (phone, other) => {
+			await phone.join();
+			await other.join();
+			await other.say("A long line to wrap on a narrow screen: ".repeat(4) + "https://example.org/" + "x".repeat(120));
+			await phone.message("A long line").first().waitFor();
+			const fits = () => phone.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth && document.body.scrollWidth <= innerWidth);
+			assert.ok(await fits());
+			assert.ok(!(await phone.page.isVisible("#sidebar")));
+			await phone.page.tap("#open-sidebar");
+			await phone.page.waitForSelector("#sidebar:visible");
+			await phone.page.locator("#room-list .conversation").first().waitFor();
+			await shot(phone.page, "phone-drawer");
+			await phone.page.keyboard.press("Escape");
+			await phone.page.waitForSelector("#sidebar", { state: "hidden" });
+			await phone.page.tap("#toggle-people");
+			await phone.page.waitForSelector("#people:visible");
+			await phone.page.tap("#close-people");
+			await phone.page.waitForSelector("#people", { state: "hidden" });
+			await phone.say("from the phone");
+			await other.sees("from the phone");
+			assert.ok(await fits());
+			await sleep(200);
+			await shot(phone.page, "phone");
+			await shot(other.page, "desktop");
+		}),
+	);
+});
+
+/* A picture has to show something: its size tells a blank page. Kept where CHATD_SHOTS says. */
+async function shot(page, name) {
+	const folder = process.env.CHATD_SHOTS;
+	if (folder) {
+		await mkdir(folder, { recursive: true });
+	}
+	const picture = await page.screenshot(folder ? { path: path.join(folder, `${name}.png`) } : {});
+	assert.ok(picture.length > 8000, `${name}: ${picture.length} bytes`);
+}
