@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file internal.h
+ * @brief What the parts of the plugin share: its settings, endpoints and transports.
+ *
+ * Everything here is written in init() of this plugin or of one that adds an
+ * endpoint, and only read afterwards; so any thread may look at it.
+ */
+#ifndef SOCKJS_INTERNAL_H
+#define SOCKJS_INTERNAL_H
+
+#include <chatd/http.h>
+#include <chatd/plugin.h>
+#include <chatd/sockjs.h>
+#include <chatd/transport.h>
+#include <chatd/websocket.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SOCKJS_ID_MAX       256 /**< bytes of a session's id, decoded */
+#define SOCKJS_CALLBACK_MAX 64  /**< bytes of the name of a JavaScript callback */
+
+enum { IFRAME_OFF, IFRAME_SAME_ORIGIN, IFRAME_ANY };
+
+struct conf {
+	const char *path, *script;
+	int32_t cookie, jsonp, htmlfile, iframe;
+	int64_t heartbeat, disconnect_delay;
+	int64_t stream_limit, max_queue, max_body;
+};
+
+struct endpoint;
+
+struct sockjs {
+	const struct chatd_host *host;
+	chatd_ctx *ctx;
+	const struct conf *conf;
+	const struct chatd_http *http;
+	void *http_obj;
+	const struct chatd_websocket *ws;
+	void *ws_obj;
+	const struct chatd_codec *codec;
+	void *codec_obj;
+	unsigned char hash_key[16]; /**< so that nobody can aim ids at one bucket or worker */
+	struct endpoint *endpoints; /**< newest first */
+	struct chatd_str iframe;    /**< the page */
+	char iframe_tag[24];        /**< its ETag */
+	uint16_t endpoint_count;
+};
+
+/** A prefix that is served: the plugin's own for STOMP, or one of another plugin. */
+struct endpoint {
+	const struct sockjs *self;
+	struct endpoint *next;
+	char *prefix;
+	size_t prefix_len;
+	uint16_t number; /**< begins the keys of its sessions */
+	bool stomp;      /**< true: .self->codec talks; false: .app */
+	bool websocket, cookie;
+	size_t stream_limit, max_message, max_body;
+	struct chatd_sockjs_app app;
+};
+
+enum transport_id {
+	XHR,
+	XHR_STREAMING,
+	EVENTSOURCE,
+	HTMLFILE,
+	JSONP,
+	XHR_SEND,
+	JSONP_SEND,
+	WEBSOCKET
+};
+
+struct transport {
+	const char *name; /**< the last segment of the URL */
+	enum transport_id id;
+	uint32_t method;     /**< the one it takes, besides OPTIONS if .cors */
+	const char *type;    /**< Content-Type of what it answers */
+	bool receives;       /**< a request waits for frames */
+	bool streams;        /**< and gets more than one */
+	bool cors, callback; /**< callback: names one in ?c= */
+};
+
+/** What one worker has: its HTTP sessions, by key (see session.h). */
+struct worker_state {
+	struct session *sessions;
+	bool draining;
+};
+
+#endif
