@@ -459,9 +459,11 @@ static void on_nothing(void *arg, chatd_req *req)
 
 static chatd_status add(struct routes *t, uint32_t methods, const char *path, char mark)
 {
-	const struct chatd_route r = {
-		.struct_size = sizeof(r), .methods = methods, .path = path, .handle = on_nothing, .arg = arg
-	};
+	const struct chatd_route r = { .struct_size = sizeof(r),
+		.methods = methods,
+		.path = path,
+		.handle = on_nothing,
+		.arg = (void *)(uintptr_t)mark };
 	return routes_add(t, &r);
 }
 
