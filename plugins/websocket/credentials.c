@@ -8,9 +8,9 @@
 
 #define AGENT_MAX 256 /* enough to tell clients apart; kept until the login is over */
 
-/* A credential that is not even text must be refused, not overlooked: it becomes one that
- * nobody has issued. */
-#define NOT_TEXT CHATD_LIT("\xef\xbf\xbd")
+/* A credential that cannot even be read must be refused, not overlooked: it becomes one
+ * that nobody has issued. */
+#define UNREADABLE CHATD_LIT("\xef\xbf\xbd")
 
 static int is_text(struct chatd_str s)
 {
@@ -18,13 +18,17 @@ static int is_text(struct chatd_str s)
 	return utf8_check(&u, s.p, s.n) == s.n && u.need == 0;
 }
 
+/* Whoever sends an Authorization wants it to count: one that cannot be read is refused. */
 static struct chatd_str bearer(const struct chatd_http *http, chatd_req *req)
 {
 	static const char scheme[] = "Bearer ";
 	struct chatd_str value = http->req_header(req, "Authorization");
 	size_t n = sizeof(scheme) - 1;
-	if (value.n < n || strncasecmp(value.p, scheme, n) != 0)
-		return chatd_str_of(NULL, 0);
+	if (!value.p)
+		return value;
+	if (value.n <= n || strncasecmp(value.p, scheme, n) != 0 ||
+			(CHATD_HAS(http, req_header_at) && http->req_header_at(req, "Authorization", 1).p))
+		return UNREADABLE;
 	while (n < value.n && value.p[n] == ' ')
 		n++;
 	return chatd_str_of(value.p + n, value.n - n);
@@ -45,7 +49,7 @@ static chatd_status set_secret(
 {
 	if (value.n == 0)
 		return 0; /* "?token=" is what a page without a token sends */
-	return host->msg_set(msg, name, is_text(value) ? value : NOT_TEXT);
+	return host->msg_set(msg, name, is_text(value) ? value : UNREADABLE);
 }
 
 static chatd_status set_text(
