@@ -161,7 +161,8 @@ static chatd_buf *make_head(chatd_req *req, int32_t status, const char *type, in
 	t->n = 0;
 	t->cap = cap;
 	put_head_start(t, req->conn->w, status);
-	if (type && length != LENGTH_NONE) {
+	/* A 204 may say what it would have been: SockJS clients want to read it there. */
+	if (type && status != 304) {
 		put_lit(t, "Content-Type: ");
 		put_lit(t, type);
 		put_lit(t, "\r\n");
@@ -225,8 +226,6 @@ static bool replaces(const chatd_req *req, int32_t status)
 
 static bool send_problem(chatd_req *req, int32_t status, const char *code, const char *detail)
 {
-	if (req->flags & CHATD_HTTP_BARE)
-		return send_whole(req, status, NULL, CHATD_LIT(""), NULL);
 	const char *title = reason_of(status);
 	struct chatd_str path = req->uri.path;
 	size_t detail_n = strlen(detail);
@@ -252,14 +251,27 @@ static bool send_problem(chatd_req *req, int32_t status, const char *code, const
 	return sent;
 }
 
+/* What the engine itself finds wrong: without content where the route wants that. */
+static bool send_refusal(chatd_req *req, int32_t status, const char *code, const char *detail)
+{
+	if (req->flags & CHATD_HTTP_BARE)
+		return send_whole(req, status, NULL, CHATD_LIT(""), NULL);
+	return send_problem(req, status, code, detail);
+}
+
 static bool send_not_here(chatd_req *req)
 {
-	return send_problem(req, 404, "NOT_FOUND", "There is no WebSocket here.");
+	return send_refusal(req, 404, "NOT_FOUND", "There is no WebSocket here.");
 }
 
 void answer_problem(chatd_req *req, int32_t status, const char *code, const char *detail)
 {
 	finish(req, send_problem(req, status, code ? code : "ERROR", detail ? detail : ""));
+}
+
+void answer_refusal(chatd_req *req, int32_t status, const char *code, const char *detail)
+{
+	finish(req, send_refusal(req, status, code, detail));
 }
 
 void answer_whole(chatd_req *req, int32_t status, const char *type, struct chatd_str body)
@@ -315,7 +327,7 @@ void answer_fatal(chatd_req *req, const struct http_error *err)
 	req->keep = false;
 	if (err->status == 503)
 		answer_header(req, "Retry-After", CHATD_LIT("5"));
-	answer_problem(req, err->status, err->code, err->why);
+	answer_refusal(req, err->status, err->code, err->why);
 }
 
 void answer_begin(chatd_req *req, int32_t status, const char *type)
