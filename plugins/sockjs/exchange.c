@@ -87,7 +87,6 @@ static void set_headers(struct exch *x)
 		headers_cors(self, x->req);
 	headers_fresh(self, x->req);
 	headers_cookie(x->ep, x->req);
-	headers_set(self, x->req, "X-Content-Type-Options", "nosniff");
 }
 
 static void answer_here(struct note *note)

@@ -87,11 +87,12 @@ static chatd_status add_routes(struct sockjs *self, struct endpoint *ep)
 	memcpy(below, ep->prefix, ep->prefix_len);
 	memcpy(below + ep->prefix_len, "/{rest*}", sizeof("/{rest*}"));
 	/* One route for all of it, because a 404 comes before a 405 here; and the body is
-	 * streamed, because one that is too big ends its session. */
+	 * streamed, because one that is too big ends its session.  The engine's own errors have no
+	 * body, as the protocol's tests want it. */
 	struct chatd_route route = {
 		.struct_size = sizeof(route),
 		.methods = any,
-		.flags = CHATD_HTTP_STREAM,
+		.flags = CHATD_HTTP_STREAM | CHATD_HTTP_BARE,
 		.path = below,
 		.max_body = SIZE_MAX / 2,
 		.handle = urls_handle,

@@ -244,7 +244,6 @@ static bool has_callback(const struct sockjs *self, chatd_req *req)
 	if (name.n && frames_callback_ok(name))
 		return true;
 	headers_fresh(self, req);
-	headers_set(self, req, "X-Content-Type-Options", "nosniff");
 	headers_text(self, req, 500,
 			name.n ? "invalid \"callback\" parameter" : "\"callback\" parameter required");
 	return false;
@@ -254,6 +253,22 @@ static bool wants_websocket(const struct sockjs *self, chatd_req *req)
 {
 	struct chatd_str upgrade = self->http->req_header(req, "Upgrade");
 	return upgrade.n == 9 && !strncasecmp(upgrade.p, "websocket", 9);
+}
+
+/* Not the engine's problem(), which is bare on these routes: whoever set up a page on
+ * another site should read what is wrong. */
+static void refuse_origin(const struct sockjs *self, chatd_req *req)
+{
+	struct chatd_str id = self->http->req_id(req);
+	char text[512];
+	int n = snprintf(text, sizeof(text),
+			"{\"type\":\"about:blank\",\"title\":\"Forbidden\",\"status\":403,"
+			"\"detail\":\"This origin may not use the server.\",\"code\":\"ORIGIN_NOT_ALLOWED\","
+			"\"error\":\"Forbidden\",\"message\":\"This origin may not use the server.\","
+			"\"requestId\":\"%.*s\"}",
+			(int)id.n, id.p);
+	headers_set(self, req, "Cache-Control", "no-store");
+	self->http->respond(req, 403, "application/problem+json", chatd_str_of(text, (size_t)n));
 }
 
 static void answer(const struct endpoint *ep, chatd_req *req, enum url_kind kind,
@@ -290,8 +305,7 @@ void urls_handle(void *arg, chatd_req *req)
 	if (!policy.found) {
 		headers_bare(self, req, 404);
 	} else if (!self->http->origin_allowed(req)) {
-		self->http->problem(req, 403, "ORIGIN_NOT_ALLOWED",
-				"Pages of this origin may not use this server; its operator can allow them.");
+		refuse_origin(self, req);
 	} else if (!(method & policy.methods)) {
 		headers_set(self, req, "Allow", policy.allow);
 		headers_bare(self, req, 405);
