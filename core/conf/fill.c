@@ -339,6 +339,16 @@ static int is_known(const struct fill *f, const char *key)
 	return 0;
 }
 
+/* A slip in the key does not make the value less secret. */
+static int is_secret(const struct fill *f, const char *key)
+{
+	struct chatd_opt o;
+	for (size_t i = 0; fill_opt_at(f->opts, f->opt_size, i, &o); i++)
+		if (strcmp(o.key, key) == 0)
+			return (o.flags & CHATD_O_SECRET) != 0;
+	return 0;
+}
+
 /* The names that may stand where @p n is, for suggestions; NULL: no memory. */
 static const char **known_keys(struct fill *f, const struct conf_node *map)
 {
@@ -370,6 +380,8 @@ static void check_unknown(struct fill *f, const struct conf_node *map)
 		if (!names)
 			return;
 		const char *near = str_near(n->key.p, names);
+		if (near && is_secret(f, near))
+			f->failed |= node_hide(f->c, n, f->d);
 		char where[PATH_TEXT], all[400];
 		/* "preset.1." without its last dot */
 		snprintf(where, sizeof(where), "%s%.*s", *f->path ? ": " : "",

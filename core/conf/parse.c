@@ -96,9 +96,15 @@ static void check_extras(
 		complain_at(p, place_of(ev->start_mark, ev->end_mark),
 				"anchors and aliases are not allowed; remove \"&%.64s\" and write the value out",
 				(const char *)anchor);
-	if (tag)
-		complain_at(p, place_of(ev->start_mark, ev->end_mark),
-				"tags are not allowed; remove \"%.64s\"", (const char *)tag);
+	if (!tag)
+		return;
+	/* libyaml has already spelt out what "!!" stands for. */
+	static const char core[] = "tag:yaml.org,2002:";
+	const char *name = (const char *)tag;
+	int is_core = strncmp(name, core, sizeof(core) - 1) == 0;
+	complain_at(p, place_of(ev->start_mark, ev->end_mark),
+			"tags are not allowed; remove \"%s%.64s\"", is_core ? "!!" : "",
+			is_core ? name + sizeof(core) - 1 : name);
 }
 
 static int means_null(const yaml_event_t *ev)

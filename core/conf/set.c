@@ -86,8 +86,8 @@ static struct conf_node *child_of(
 		return node_find(up, part);
 	if (str_u64(part, &i) == 0 && i <= up->count)
 		return node_item(up, i);
-	complain(s, "\"%.*s\" must be a number from 0 to %zu: the list has %zu items", (int)part.n,
-			part.p, up->count, up->count);
+	complain(s, "\"%.*s\" is no item of the list; write 0 to %zu, the last to append", (int)part.n,
+			part.p, up->count);
 	*ret_bad = 1;
 	return NULL;
 }
