@@ -203,7 +203,9 @@ int conf_set(struct conf *c, const char *assignment, struct diag *d)
 				&s, "there is no \"=\"; write NAME.KEY=value, for example http.listen=127.0.0.1:0");
 		return -EINVAL;
 	}
+	size_t before = diag_count(d);
 	struct conf_node *at = start_of(&s, &path);
 	struct conf_node *value = at ? value_of(&s, eq + 1) : NULL;
-	return value && store(&s, at, path, value) == 0 ? 0 : -EINVAL;
+	/* A value may be there and still have been complained about: an alias in a list. */
+	return value && diag_count(d) == before && store(&s, at, path, value) == 0 ? 0 : -EINVAL;
 }
