@@ -124,23 +124,17 @@ static void parse(int argc, char **argv, struct options *o)
 	}
 }
 
-/* NULL after the complaints were printed. */
-static struct conf *read_config(const struct options *o)
+/* NULL: not even YAML.  Complaints do not end it: what the plugins have to say about their
+ * options is shown together with them. */
+static struct conf *read_config(const struct options *o, struct diag *d)
 {
-	struct diag d = { 0 };
-	struct conf *conf = conf_load_file(o->config, &d);
+	struct conf *conf = conf_load_file(o->config, d);
 	for (size_t i = 0; conf && i < o->n_sets; i++) {
-		conf_set(conf, o->sets[i], &d);
+		conf_set(conf, o->sets[i], d);
 	}
 	if (conf) {
-		conf_plan(conf, &d);
+		conf_plan(conf, d);
 	}
-	if (diag_count(&d)) {
-		diag_print(&d, stderr);
-		conf_free(conf);
-		conf = NULL;
-	}
-	diag_finish(&d);
 	return conf;
 }
 
@@ -222,8 +216,10 @@ static int with_config(const struct options *o, const char *exe_dir)
 {
 	struct diag d = { 0 };
 	int rc = 0;
-	struct conf *conf = read_config(o);
+	struct conf *conf = read_config(o, &d);
 	if (!conf) {
+		diag_print(&d, stderr);
+		diag_finish(&d);
 		return EX_CONFIG;
 	}
 	const struct conf_server *server = conf_server(conf);
