@@ -166,7 +166,9 @@ chatd_status answer_header(chatd_req *, const char *name, struct chatd_str value
 void answer_whole(chatd_req *, int32_t status, const char *type, struct chatd_str body);
 void answer_buf(chatd_req *, int32_t status, const char *type, chatd_buf *body);
 void answer_problem(chatd_req *, int32_t status, const char *code, const char *detail);
-/** Like answer_problem(), then closes the connection. */
+/** A problem that the engine found: empty where the route is CHATD_HTTP_BARE. */
+void answer_refusal(chatd_req *, int32_t status, const char *code, const char *detail);
+/** Like answer_refusal(), then closes the connection. */
 void answer_fatal(chatd_req *, const struct http_error *);
 void answer_begin(chatd_req *, int32_t status, const char *type);
 size_t answer_write(chatd_req *, chatd_buf *);

@@ -34,7 +34,7 @@ static uint32_t method_of(struct chatd_str s)
 
 static bool refuse(chatd_req *req, int32_t status, const char *code, const char *why)
 {
-	answer_problem(req, status, code, why);
+	answer_refusal(req, status, code, why);
 	return false;
 }
 

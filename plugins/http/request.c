@@ -134,6 +134,15 @@ static struct chatd_str req_param(chatd_req *req, const char *name)
 	return chatd_str_of(NULL, 0);
 }
 
+static struct chatd_str req_header_at(chatd_req *req, const char *name, size_t i)
+{
+	struct chatd_str key, value, none = { NULL, 0 };
+	for (size_t at = 0; http_head_at(&req->head, at, &key, &value); at++)
+		if (http_same(key, name) && i-- == 0)
+			return value;
+	return none;
+}
+
 static struct chatd_str req_cookie(chatd_req *req, const char *name)
 {
 	return policy_cookie(req, name);
@@ -186,5 +195,6 @@ const struct chatd_http request_service = {
 	.end = answer_end,
 	.abort = answer_abort,
 	.upgrade = answer_upgrade,
+	.req_header_at = req_header_at,
 	.req_header_at = req_header_at,
 };
