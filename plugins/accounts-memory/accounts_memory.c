@@ -207,7 +207,7 @@ static chatd_status create(struct self *self, const struct chatd_account *from)
 
 /* ---- carrying questions to the home and answers back ----------------------- */
 
-static chatd_status copy_text(struct op *op, char **at, struct chatd_str *s, size_t max)
+static chatd_status copy_text(char **at, struct chatd_str *s, size_t max)
 {
 	if (s->n > max) {
 		return -EINVAL;
@@ -217,17 +217,16 @@ static chatd_status copy_text(struct op *op, char **at, struct chatd_str *s, siz
 	}
 	*s = chatd_str_of(s->p ? *at : NULL, s->n);
 	*at += s->n;
-	(void)op;
 	return 0;
 }
 
 static chatd_status own_text(struct op *op)
 {
 	char *at = op->room;
-	if (copy_text(op, &at, &op->a.id, ID_MAX) < 0 ||
-			copy_text(op, &at, &op->a.nickname, NAME_MAX_BYTES) < 0 ||
-			copy_text(op, &at, &op->a.secret, HEX_MAX) < 0 ||
-			copy_text(op, &at, &op->a.client, HEX_MAX) < 0) {
+	if (copy_text(&at, &op->a.id, ID_MAX) < 0 ||
+			copy_text(&at, &op->a.nickname, NAME_MAX_BYTES) < 0 ||
+			copy_text(&at, &op->a.secret, HEX_MAX) < 0 ||
+			copy_text(&at, &op->a.client, HEX_MAX) < 0) {
 		return -EINVAL;
 	}
 	return 0;

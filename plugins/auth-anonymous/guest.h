@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file guest.h
+ * @brief Finding or making a guest's account; the tokens that prove one.
+ *
+ * guest.c knows accounts and tokens, auth_anonymous.c knows hooks and REST.
+ */
+#ifndef GUEST_H
+#define GUEST_H
+
+#include <chatd/accounts.h>
+#include <chatd/http.h>
+#include <chatd/plugin.h>
+
+enum { BY_TOKEN, BY_CLIENT };
+enum { TOKEN_LEN = 43, KEY_LEN = 32, CLIENT_LEN = 32, NICK_MAX = 64 };
+
+struct conf {
+	int32_t identify_by, cookie;
+	int64_t token_ttl;
+};
+
+struct self {
+	const struct chatd_host *h;
+	chatd_ctx *ctx;
+	const struct conf *conf;
+	const struct chatd_service *accounts, *http;
+	unsigned char key[KEY_LEN]; /* of access tokens and client identifiers */
+};
+
+/** What is known of a guest; all borrowed, may be absent. */
+struct guest_hint {
+	struct chatd_str device, peer, agent, nickname;
+};
+
+/** The answer: @p rc 0 and the account; @p device is set when a new one was made, or the
+ *  one that was presented.  [worker], once, perhaps inside guest_find(). */
+struct guest {
+	chatd_status rc;
+	const struct chatd_account *account;
+	struct chatd_str device;
+	int32_t is_new;
+};
+typedef void guest_fn(void *arg, const struct guest *);
+
+chatd_status guest_find(
+		const struct self *, chatd_worker *, const struct guest_hint *, guest_fn *fn, void *arg);
+
+/** An access token for @p user until @p expires (wall ms).  @p ret holds TOKEN_MAX. */
+enum { TOKEN_MAX = 256 };
+void guest_token(const struct self *, struct chatd_str user, int64_t expires, char *ret);
+/** The user of a token, in @p ret_user (65 bytes): 0; -EINVAL: not ours; -EKEYEXPIRED. */
+chatd_status guest_verify(const struct self *, struct chatd_str token, char *ret_user);
+
+#endif
