@@ -91,7 +91,10 @@ class Server {
 			stream.setEncoding("utf8");
 			stream.on("data", (text) => (this.#stderr += text));
 		}
-		this.#exited = once(this.#child, "close").then(([code, signal]) => (this.#exit = { code, signal }));
+		this.#exited = once(this.#child, "close").then(
+			([code, signal]) => (this.#exit = { code, signal }),
+			(error) => (this.#exit = { error: error.message }) /* it could not even be started */,
+		);
 		await this.#waitReady(readyFile);
 	}
 

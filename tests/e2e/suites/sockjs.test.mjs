@@ -14,12 +14,12 @@ const require = createRequire(import.meta.url);
 const { Stomp } = require("stompjs/lib/stomp.js");
 
 const skip = needs(hasChatd);
-const limit = { timeout: 60000 };
+const limit = { timeout: 60000, skip };
 let sessions = 0;
 
-describe("SockJS", { skip }, () => {
+describe("SockJS", () => {
 	let server;
-	before(async () => (server = await startChatd({ config: "broker.yaml" })));
+	before(async () => (server = skip ? null : await startChatd({ config: "broker.yaml" })));
 	after(() => server?.stop());
 
 	const session = () => `${server.url}/ws-chat/${String(100 + (sessions % 900))}/e2e${String(++sessions).padStart(5, "0")}`;

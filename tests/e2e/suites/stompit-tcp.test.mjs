@@ -11,7 +11,7 @@ const require = createRequire(import.meta.url);
 const stompit = require("stompit");
 
 const skip = needs(hasChatd);
-const limit = { timeout: 60000 };
+const limit = { timeout: 60000, skip };
 
 function connect(server, headers = {}) {
 	return new Promise((resolve, reject) => {
@@ -50,9 +50,9 @@ function send(client, headers, body) {
 
 const leave = (client) => new Promise((resolve, reject) => client.disconnect((error) => (error ? reject(error) : resolve())));
 
-describe("stompit over TCP", { skip }, () => {
+describe("stompit over TCP", () => {
 	let server;
-	before(async () => (server = await startChatd({ config: "broker.yaml", tcp: true })));
+	before(async () => (server = skip ? null : await startChatd({ config: "broker.yaml", tcp: true })));
 	after(() => server?.stop());
 
 	test("connects, echoes text and bytes, disconnects by receipt", limit, async () => {

@@ -9,11 +9,11 @@ import { Inbox } from "../lib/inbox.mjs";
 import { StompUser } from "../lib/stomp.mjs";
 
 const skip = needs(hasChatd);
-const limit = { timeout: 60000 };
+const limit = { timeout: 60000, skip };
 
-describe("stompjs over WebSocket", { skip }, () => {
+describe("stompjs over WebSocket", () => {
 	let server;
-	before(async () => (server = await startChatd({ config: "broker.yaml" })));
+	before(async () => (server = skip ? null : await startChatd({ config: "broker.yaml" })));
 	after(() => server?.stop());
 
 	const connect = (options) => StompUser.connect({ url: server.wsUrl, ...options });
