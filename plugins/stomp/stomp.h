@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * What the parts of the codec share: the plugin, a worker's part of it, a connection.
+ *
+ * A connection belongs to its worker and is counted: its layer has one reference until
+ * gone() or close(), each post under way one more.  It reads one frame after the other:
+ * while a request of a frame has not been answered by the core (op), it is paused.
+ *
+ * Two rules keep the core's and the layers' calls from meeting freed memory: sessions
+ * are closed by conn_finish() only, which never runs inside a call of the core's; and a
+ * frame is not used any more once the core has been called with what it asks for.
+ */
+#ifndef STOMP_STOMP_H
+#define STOMP_STOMP_H
+
+#include "parser.h"
+#include "tx.h"
+#include <chatd/transport.h>
+
+struct stomp_conf {
+	int64_t max_frame;
+	int64_t max_header_lines;
+	int64_t max_transaction;
+	int64_t heartbeat;
+	int64_t heartbeat_min;
+	int64_t connect_timeout;
+	int64_t frame_timeout;
+	const char *server_header;
+};
+
+struct stomp {
+	const struct chatd_host *h;
+	chatd_ctx *ctx;
+	const struct stomp_conf *conf;
+	const struct chatd_sessions *sessions;
+	void *sessions_obj;
+};
+
+/** wself. */
+struct stomp_worker {
+	const struct stomp *self;
+	chatd_worker *w;
+	int64_t log_next; /**< no line before this time */
+	uint32_t log_held;
+	int32_t busy; /**< frame is in use */
+	struct stomp_frame frame;
+};
+
+enum conn_state {
+	CONN_NEW,    /**< waits for CONNECT */
+	CONN_LOGIN,  /**< CONNECT is being decided */
+	CONN_OPEN,   /**< logged in */
+	CONN_ENDING, /**< the goodbye is sent, conn_finish() is due */
+	CONN_ENDED,  /**< nothing is left but references */
+};
+
+enum conn_op { OP_NONE, OP_LOGIN, OP_SUBSCRIBE, OP_SEND, OP_COMMIT };
+
+enum {                    /* who wants that nothing is read */
+	PAUSE_OP = 1 << 0,    /**< op is under way */
+	PAUSE_YIELD = 1 << 1, /**< others' turn */
+	PAUSE_CORE = 1 << 2,  /**< chatd_conn_ops.pause */
+	PAUSE_QUEUE = 1 << 3, /**< the client does not read our receipts */
+};
+
+struct stomp_conn {
+	struct stomp_worker *w;
+	const struct chatd_layer *layer;
+	void *link;
+	chatd_session *session; /**< NULL before CONNECT and after the end */
+	struct tx_set *tx;      /**< NULL: never had one */
+	struct tx *commit;      /**< of OP_COMMIT: what is left of it */
+	chatd_msg *op_msg;      /**< the frame of op; of OP_COMMIT: the one message at hand */
+	char *commit_receipt;   /**< of OP_COMMIT; NULL: none asked */
+	const char *end_why;    /**< of CONN_ENDING; a literal */
+	struct chatd_timer timer;
+	int64_t timer_due; /**< 0: not set */
+	int64_t since;     /**< NEW: of the connection; OPEN: of the frame not complete, 0: none */
+	int64_t heard, sent;
+	uint32_t beat_in, beat_out; /**< agreed intervals, ms; 0: none */
+	int32_t end_code;
+	struct parser parser;
+	uint32_t refs;
+	uint32_t autos; /**< ids made for 1.0 subscriptions that brought none */
+	uint8_t state, op, version, pauses;
+	uint8_t in_op;   /**< the core is being called: done() comes early */
+	uint8_t depth;   /**< conn_finish() is up to a caller further down the stack */
+	uint8_t refused; /**< of OP_COMMIT: a message of it was */
+};
+
+/** Why a connection ends. */
+struct refusal {
+	enum stomp_fault fault;
+	struct chatd_str detail;  /**< the body, one line */
+	struct chatd_str receipt; /**< .p NULL: none */
+	const char *code;         /**< NULL: the fault's */
+	struct chatd_str version; /**< of STOMP_VERSION_MISMATCH */
+};
+
+/* ---- conn.c ----------------------------------------------------------------- */
+
+extern const struct chatd_codec stomp_codec;
+extern const struct chatd_conn_ops stomp_conn_ops;
+
+void conn_refuse(struct stomp_conn *, const struct refusal *);
+void conn_fault(
+		struct stomp_conn *, enum stomp_fault, const char *detail, struct chatd_str receipt);
+/** Goodbye without an error. */
+void conn_end(struct stomp_conn *, int32_t code, const char *why);
+/** Frame and send @p raw (which is used up); NULL is no memory and ends the connection.
+ *  Returns the bytes that wait. */
+size_t conn_put(struct stomp_conn *, chatd_buf *raw);
+void conn_receipt(struct stomp_conn *, struct chatd_str receipt, const chatd_msg *reply);
+/** The core's answer to op; see chatd_done. */
+void conn_done(void *arg, const struct chatd_outcome *);
+/** The timer, for what has come to be waited for. */
+void conn_arm(struct stomp_conn *);
+int64_t conn_now(const struct stomp_conn *);
+
+/* ---- frames.c, login.c, commit.c ------------------------------------------------ */
+
+/** A frame of the client's. */
+void frames_handle(struct stomp_conn *, struct stomp_frame *);
+
+void login_begin(struct stomp_conn *, struct stomp_frame *);
+void login_done(struct stomp_conn *, chatd_msg *creds, const struct chatd_outcome *);
+
+void commit_begin(struct stomp_conn *, struct tx *, struct chatd_str receipt);
+/** Go on with the actions that are left. */
+void commit_run(struct stomp_conn *);
+void commit_free(struct stomp_conn *);
+
+#endif
