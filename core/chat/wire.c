@@ -68,19 +68,16 @@ static struct entry *entry_create(struct wire_table *t, const struct wire *like)
 
 struct wire *wire_get(struct wire_table *t, const struct wire *like)
 {
-	union {
-		struct key key;
-		char room[sizeof(struct key) + ID_ON_STACK];
-	} small;
+	_Alignas(struct key) char small[sizeof(struct key) + ID_ON_STACK];
 	size_t len = sizeof(struct key) + like->id.n;
-	struct key *k = like->id.n <= ID_ON_STACK ? &small.key : malloc(len);
+	struct key *k = like->id.n <= ID_ON_STACK ? (struct key *)(void *)small : malloc(len);
 	struct entry *e = NULL;
 	if (!k) {
 		return NULL;
 	}
 	key_fill(k, like);
 	HASH_FIND(hh, t->all, k, len, e);
-	if (k != &small.key) {
+	if ((char *)k != small) {
 		free(k);
 	}
 	if (!e) {
