@@ -26,7 +26,7 @@ static void insert(struct diag *d, struct diag_item *it)
 void diag_vadd(struct diag *d, const struct diag_at *at, const char *fmt, va_list ap)
 {
 	char text[TEXT_MAX];
-	if (d->count >= DIAG_MAX) {
+	if (diag_full(d)) {
 		d->count++;
 		return;
 	}

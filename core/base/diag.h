@@ -53,6 +53,11 @@ void diag_vadd(struct diag *d, const struct diag_at *at, const char *fmt, va_lis
 void diag_hide(struct diag *d, const char *file, uint32_t line);
 /* How many there are; 0: all is well. */
 size_t diag_count(const struct diag *d);
+/* From now on complaints are only counted. */
+static inline int diag_full(const struct diag *d)
+{
+	return d->count >= DIAG_MAX;
+}
 void diag_print(const struct diag *d, FILE *to);
 void diag_finish(struct diag *d);
 

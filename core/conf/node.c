@@ -169,7 +169,8 @@ struct diag_at node_place(const struct conf *c, const struct conf_node *n, enum 
 void node_complain(struct conf *c, const struct conf_node *n, enum node_spot spot, struct diag *d,
 		const char *fmt, ...)
 {
-	struct diag_at at = node_place(c, n, spot);
+	/* Finding the line means counting all before it: not for what is only counted. */
+	struct diag_at at = diag_full(d) ? (struct diag_at){ 0 } : node_place(c, n, spot);
 	va_list ap;
 	va_start(ap, fmt);
 	diag_vadd(d, &at, fmt, ap);

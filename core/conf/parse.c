@@ -29,7 +29,8 @@ static void complain_at(struct parse *p, struct node_at at, const char *fmt, ...
 static void complain_at(struct parse *p, struct node_at at, const char *fmt, ...)
 {
 	struct conf_node where = { .origin = p->in->origin, .at = at };
-	struct diag_at place = node_place(p->c, &where, AT_VALUE);
+	struct diag_at place =
+			diag_full(p->d) ? (struct diag_at){ 0 } : node_place(p->c, &where, AT_VALUE);
 	va_list ap;
 	va_start(ap, fmt);
 	diag_vadd(p->d, &place, fmt, ap);
