@@ -10,14 +10,13 @@
 struct key {
 	const void *ops, *layer;
 	uint64_t form;
-	char id[];
 };
 
 struct entry {
 	struct wire wire;
 	UT_hash_handle hh;
 	uint32_t refs;
-	struct key key;
+	_Alignas(struct key) char key[];
 };
 
 struct wire_table {
@@ -36,29 +35,28 @@ void wire_table_destroy(struct wire_table *t)
 	free(t);
 }
 
-static void key_fill(struct key *k, const struct wire *w)
+static void key_fill(char *at, const struct wire *w)
 {
-	k->ops = w->ops;
-	k->layer = w->layer;
-	k->form = w->form;
+	struct key k = { .ops = w->ops, .layer = w->layer, .form = w->form };
+	memcpy(at, &k, sizeof(k));
 	if (w->id.n) {
-		memcpy(k->id, w->id.p, w->id.n);
+		memcpy(at + sizeof(k), w->id.p, w->id.n);
 	}
 }
 
 static struct entry *entry_create(struct wire_table *t, const struct wire *like)
 {
 	size_t len = sizeof(struct key) + like->id.n;
-	struct entry *e = calloc(1, sizeof(*e) + like->id.n);
+	struct entry *e = calloc(1, sizeof(*e) + len);
 	if (!e) {
 		return NULL;
 	}
-	key_fill(&e->key, like);
+	key_fill(e->key, like);
 	e->wire.ops = like->ops;
 	e->wire.layer = like->layer;
 	e->wire.form = like->form;
-	e->wire.id = chatd_str_of(e->key.id, like->id.n);
-	HASH_ADD_KEYPTR(hh, t->all, &e->key, len, e);
+	e->wire.id = chatd_str_of(e->key + sizeof(struct key), like->id.n);
+	HASH_ADD_KEYPTR(hh, t->all, e->key, len, e);
 	if (!MAP_ADDED(e, hh)) {
 		free(e);
 		return NULL;
@@ -68,16 +66,16 @@ static struct entry *entry_create(struct wire_table *t, const struct wire *like)
 
 struct wire *wire_get(struct wire_table *t, const struct wire *like)
 {
-	_Alignas(struct key) char small[sizeof(struct key) + ID_ON_STACK];
+	char small[sizeof(struct key) + ID_ON_STACK];
 	size_t len = sizeof(struct key) + like->id.n;
-	struct key *k = like->id.n <= ID_ON_STACK ? (struct key *)(void *)small : malloc(len);
+	char *k = like->id.n <= ID_ON_STACK ? small : malloc(len);
 	struct entry *e = NULL;
 	if (!k) {
 		return NULL;
 	}
 	key_fill(k, like);
 	HASH_FIND(hh, t->all, k, len, e);
-	if ((char *)k != small) {
+	if (k != small) {
 		free(k);
 	}
 	if (!e) {
