@@ -66,7 +66,7 @@ static int keep(chatd_msg *m, struct chatd_str s, struct chatd_str *ret)
 	return 0;
 }
 
-chatd_msg *msg_new(struct chatd_str dest, struct chatd_str body)
+chatd_msg *msg_with_id(const char id[37], struct chatd_str dest, struct chatd_str body)
 {
 	size_t room = dest.n + body.n + 2 + ARENA_SPARE;
 	chatd_msg *m = malloc(sizeof(*m) + room);
@@ -82,21 +82,27 @@ chatd_msg *msg_new(struct chatd_str dest, struct chatd_str body)
 	m->used = 0;
 	m->room = room;
 	m->extra = 0;
-	id_new(m->id);
+	memcpy(m->id, id, sizeof(m->id));
 	/* Cannot fail: the arena was made for them. */
 	(void)keep(m, dest, &m->dest);
 	(void)keep(m, body, &m->body);
 	return m;
 }
 
+chatd_msg *msg_new(struct chatd_str dest, struct chatd_str body)
+{
+	char id[ID_LEN + 1];
+	id_new(id);
+	return msg_with_id(id, dest, body);
+}
+
 chatd_msg *msg_clone(const chatd_msg *from)
 {
-	chatd_msg *m = msg_new(from->dest, from->body);
+	chatd_msg *m = msg_with_id(from->id, from->dest, from->body);
 	if (!m) {
 		return NULL;
 	}
 	m->flags = from->flags;
-	memcpy(m->id, from->id, sizeof(m->id));
 	for (uint32_t i = 0; i < from->n; i++) {
 		char name[257];
 		size_t len = from->headers[i].name.n < 256 ? from->headers[i].name.n : 256;

@@ -365,6 +365,7 @@ static const struct chatd_host the_table = {
 	.buf_trim = buf_trim,
 	.random = id_random,
 	.new_id = id_new,
+	.msg_with_id = msg_with_id,
 };
 
 const struct chatd_host *table_for(struct host *h)

@@ -352,6 +352,9 @@ struct chatd_host {
 	void (*random)(void *p, size_t n); /**< from the kernel; for secrets too */
 	void (*new_id)(char ret_id[37]);   /**< UUIDv7, increasing within the process */
 	/* Append below this line only, with the minor in a comment. */
+	/** Like msg_new(), with an id that new_id() gave before: for a body that names it. */
+	chatd_msg *(*msg_with_id)(
+			const char id[37], struct chatd_str dest, struct chatd_str body); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */
