@@ -6,7 +6,7 @@
 
 /** Pipelined bytes that may wait in the stream before reading stops. */
 #define AHEAD_MAX (16 * 1024)
-/** Unsent bytes above which the next pipelined request is not begun. */
+/** Unsent bytes above which the next pipelined request waits, and so does the end. */
 #define QUEUE_MAX (64 * 1024)
 /** A body slower than this per second, after the time limit, is given up. */
 #define BODY_RATE 1024
@@ -52,9 +52,31 @@ void conn_end(struct conn *c, bool reset)
 		stream->ops->close(stream);
 }
 
+static size_t take_nothing(void *arg, const char *p, size_t n)
+{
+	(void)arg;
+	(void)p;
+	(void)n;
+	return 0;
+}
+
+static void miss_nothing(void *arg, int32_t why)
+{
+	(void)arg;
+	(void)why;
+}
+
+/* The user of a stream between its upgrade and its new owner's attach(). */
+static const struct chatd_stream_user nobody = {
+	.struct_size = sizeof(struct chatd_stream_user),
+	.data = take_nothing,
+	.gone = miss_nothing,
+};
+
 chatd_stream *conn_give_away(struct conn *c)
 {
 	chatd_stream *stream = c->stream;
+	stream->ops->attach(stream, &nobody, NULL);
 	if (c->paused)
 		stream->ops->pause(stream, 0);
 	stream->ops->limits(stream, 0, 0);
@@ -77,6 +99,12 @@ void conn_next(struct conn *c, bool close)
 {
 	request_destroy(c->req);
 	c->req = NULL;
+	if (close && c->stream->ops->queued(c->stream) > QUEUE_MAX) {
+		/* close() would give a slow reader less time than write_timeout does. */
+		c->closing = true;
+		host_of(c)->timer_clear(&c->timer);
+		return;
+	}
 	if (close) {
 		conn_end(c, false);
 		return;
@@ -148,8 +176,10 @@ static size_t on_data(void *arg, const char *p, size_t n)
 	struct conn *c = arg;
 	struct turn turn = { false };
 	size_t used = 0;
+	if (c->closing)
+		return n;
 	c->turn = &turn;
-	while (used < n) {
+	while (used < n && !c->closing) {
 		if (!c->req && !begin_request(c))
 			break;
 		if (c->state == CONN_BUSY)
@@ -164,6 +194,8 @@ static size_t on_data(void *arg, const char *p, size_t n)
 	if (turn.dead)
 		return n;
 	c->turn = NULL;
+	if (c->closing)
+		return n;
 	c->unread = used < n;
 	/* Not paused for little, so that the departure of a client who waits is noticed. */
 	if (n - used > AHEAD_MAX && !c->paused) {
@@ -186,7 +218,9 @@ static void on_drained(void *arg)
 {
 	struct conn *c = arg;
 	chatd_req *req = c->req;
-	if (req && req->handled && req->user && CHATD_HAS(req->user, drained))
+	if (c->closing)
+		conn_end(c, false);
+	else if (req && req->handled && req->user && CHATD_HAS(req->user, drained))
 		req->user->drained(req->user_arg);
 	else if (!req && !c->turn && (c->paused || c->unread))
 		show_again(c);
@@ -221,7 +255,9 @@ static void on_timer(void *arg)
 		"The request's body took too long." };
 	struct conn *c = arg;
 	chatd_req *req = c->req;
-	if (!req || (c->state == CONN_HEAD && req->head.n == 0)) {
+	if (!req && c->stream->ops->queued(c->stream) > 0) {
+		set_timer(c, conf_of(c)->keepalive_ms); /* the last answer is not out yet */
+	} else if (!req || (c->state == CONN_HEAD && req->head.n == 0)) {
 		conn_end(c, false); /* nothing was asked, so nothing is answered */
 	} else if (c->state == CONN_HEAD) {
 		answer_fatal(req, &late_head);
@@ -268,7 +304,7 @@ void conn_drain(struct http_worker *w)
 	w->draining = true;
 	for (struct conn *c = w->conns, *next; c; c = next) {
 		next = c->next;
-		if (!c->req)
+		if (!c->req && !c->closing)
 			conn_end(c, false);
 	}
 }

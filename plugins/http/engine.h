@@ -82,7 +82,8 @@ struct conn {
 	uint32_t requests; /**< that were begun */
 	uint8_t state;     /**< enum conn_state, of req */
 	bool paused;
-	bool unread; /**< bytes were left in the stream */
+	bool closing; /**< no more requests; ends when all is sent */
+	bool unread;  /**< bytes were left in the stream */
 };
 
 struct ident_wait;

@@ -153,15 +153,6 @@ static struct chatd_str req_body(chatd_req *req)
 	return chatd_str_of(req->body ? req->body : "", req->body_n);
 }
 
-static struct chatd_str req_header_at(chatd_req *req, const char *name, size_t i)
-{
-	struct chatd_str key, value;
-	for (size_t at = 0; http_head_at(&req->head, at, &key, &value); at++)
-		if (http_same(key, name) && i-- == 0)
-			return value;
-	return chatd_str_of(NULL, 0);
-}
-
 static void req_user(chatd_req *req, const struct chatd_req_user *user, void *arg)
 {
 	req->user = user;
@@ -195,6 +186,5 @@ const struct chatd_http request_service = {
 	.end = answer_end,
 	.abort = answer_abort,
 	.upgrade = answer_upgrade,
-	.req_header_at = req_header_at,
 	.req_header_at = req_header_at,
 };
