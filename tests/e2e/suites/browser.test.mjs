@@ -64,6 +64,28 @@ describe("the page in Chromium", () => {
 		}),
 	);
 
+	test("a name chosen at the door, and another one later", limit, () =>
+		withPeople([{}, {}], async (anna, bert) => {
+			await anna.join("Anna Ä");
+			await bert.join();
+			await anna.say("first name");
+			await bert.sees("first name");
+			const author = (text) => bert.message(text).locator(".author").textContent();
+			assert.equal(await author("first name"), "Anna Ä");
+			const id = await anna.id();
+			await anna.page.click("#me-name");
+			await anna.page.fill("#name-input", "Anna B");
+			await anna.page.press("#name-input", "Enter");
+			await anna.page.waitForSelector("#name-dialog", { state: "hidden" });
+			await anna.online();
+			assert.equal(await anna.id(), id);
+			await bert.say("in between");
+			await anna.say("second name");
+			await bert.sees("second name");
+			assert.equal(await author("second name"), "Anna B");
+		}),
+	);
+
 	test("typing is shown and goes away; a message read is marked", limit, () =>
 		withPeople([{}, {}], async (anna, bert) => {
 			await anna.join();

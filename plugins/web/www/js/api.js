@@ -1,6 +1,6 @@
 /* The REST calls. One identity per page: made or found by the device token, refreshed once when a call answers 401. */
 
-import { deviceToken } from "./storage.js";
+import { deviceToken, displayName } from "./storage.js";
 
 const TIMEOUT_MS = 15000;
 
@@ -21,7 +21,7 @@ async function request(method, path, { headers = {}, body } = {}) {
 			method,
 			headers: body === undefined ? headers : { ...headers, "Content-Type": "application/json" },
 			body: body === undefined ? undefined : JSON.stringify(body),
-			credentials: "same-origin",
+			credentials: "omit", /* the device token is in storage; a cookie would survive "forget me" */
 			cache: "no-store",
 			signal: typeof AbortSignal.timeout === "function" ? AbortSignal.timeout(TIMEOUT_MS) : undefined,
 		});
@@ -45,7 +45,7 @@ export class Api {
 
 	/* Finds or makes this browser's guest account: {userId, nickname}. A device token that the server refuses
 	 * is dropped and a new account made: a server without a store forgets its guests when it restarts. */
-	async join(nickname) {
+	async join(nickname = displayName.get()) {
 		const known = deviceToken.get();
 		const body = nickname ? { nickname } : {};
 		let account;

@@ -132,6 +132,28 @@ export class Finder {
 	}
 }
 
+/* `rename(name)` changes the name; `current()` is the one now. */
+export function initNameDialog(current, rename) {
+	const fault = $("name-error");
+	$("me-name").addEventListener("click", () => {
+		fault.hidden = true;
+		$("name-input").value = current();
+		$("name-dialog").showModal();
+		$("name-input").select();
+	});
+	$("name-form").addEventListener("submit", async (event) => {
+		event.preventDefault();
+		fault.hidden = true;
+		try {
+			await rename($("name-input").value.trim());
+			$("name-dialog").close();
+		} catch (error) {
+			fault.textContent = explain(error);
+			fault.hidden = false;
+		}
+	});
+}
+
 /* `create(name, isPublic)` makes the room; its refusal is shown in the form. */
 export function initRoomDialog(create) {
 	const fault = $("room-error");

@@ -1,7 +1,7 @@
 /* Starts the page: connects the views, the state and the session. */
 
 import { Api } from "./api.js";
-import { confirm, Finder, initDialogs, initRoomDialog } from "./dialogs.js";
+import { confirm, Finder, initDialogs, initNameDialog, initRoomDialog } from "./dialogs.js";
 import { $, oncePerFrame } from "./dom.js";
 import { explain, Session } from "./session.js";
 import { roomKey, State, userKey } from "./state.js";
@@ -355,6 +355,10 @@ $("welcome-form").addEventListener("submit", async (event) => {
 });
 
 initDialogs();
+initNameDialog(
+	() => state.me.name,
+	(name) => session.rename(name),
+);
 initRoomDialog(async (name, isPublic) => {
 	const id = await session.createRoom(name, isPublic);
 	if (id) {

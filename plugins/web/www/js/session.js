@@ -3,7 +3,7 @@
 import { ApiError } from "./api.js";
 import { Connection, newId } from "./connection.js";
 import { userKey } from "./state.js";
-import { deviceToken, peers, wantedRooms } from "./storage.js";
+import { deviceToken, displayName, peers, wantedRooms } from "./storage.js";
 
 const DEFAULT_ROOM = "lobby";
 const TYPING_AGAIN_MS = 2500;
@@ -56,12 +56,25 @@ export class Session {
 
 	/* The first visit asks for a name and must hear why it failed; later ones start() and keep trying. */
 	async join(name) {
+		await this.#nameMe(name);
+		this.#connection.start();
+	}
+
+	/* Another name. The connection is made anew, since messages carry the name that it began with. */
+	async rename(name) {
+		await this.#nameMe(name);
+		await this.#connection.stop();
+		this.#wasUpBefore = false; /* so short an absence is no gap to speak of */
+		this.#connection.start();
+	}
+
+	async #nameMe(name) {
 		this.#adopt(await this.#api.join(name));
+		displayName.set(name);
 		if (name && this.#state.me.name !== name) {
-			this.#toast(`This server names its guests itself: you are ${this.#state.me.name}.`);
+			this.#toast(`This server did not take that name: you are ${this.#state.me.name}.`);
 		}
 		this.#freshIdentity = true;
-		this.#connection.start();
 	}
 
 	start() {
@@ -75,6 +88,7 @@ export class Session {
 	/* Forgets this guest on this device. */
 	async signOut() {
 		deviceToken.clear();
+		displayName.set("");
 		wantedRooms.clear();
 		peers.clear();
 		clearInterval(this.#refreshTimer);
@@ -95,7 +109,7 @@ export class Session {
 
 	async #prepare() {
 		if (this.#freshIdentity) {
-			this.#freshIdentity = false; /* join() has just asked */
+			this.#freshIdentity = false; /* it has just been asked for */
 		} else {
 			this.#adopt(await this.#api.join());
 		}
@@ -114,7 +128,7 @@ export class Session {
 			deviceToken.set(headers["device-token"]);
 		}
 		if (headers["user-name"] && headers["user-name"] !== this.#state.me.id) {
-			this.#state.setMe({ id: headers["user-name"], name: headers["user-name"] });
+			this.#state.setMe({ id: headers["user-name"], name: displayName.get() || headers["user-name"] });
 		}
 		const subscribe = (destination, handler) => this.#connection.subscribe(destination, handler);
 		subscribe("/user/queue/errors", (body) => this.#onSoftError(body));

@@ -44,6 +44,12 @@ export const deviceToken = {
 	clear: () => erase("chatd.device-token"),
 };
 
+/* The name this person goes by; told to the server again whenever it makes a new account. */
+export const displayName = {
+	get: () => read("chatd.name") ?? "",
+	set: (name) => (name ? write("chatd.name", name) : erase("chatd.name")),
+};
+
 export const theme = {
 	get: () => read("chatd.theme"),
 	set: (name) => (name ? write("chatd.theme", name) : erase("chatd.theme")),
