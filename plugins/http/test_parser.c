@@ -178,9 +178,7 @@ static void h007_only_chunked_is_a_coding(void **state)
 {
 	(void)state;
 	static const char *const bad[] = { "identity", "xchunked", "chunked, chunked", "gzip, chunked",
-		"\x0b"
-		"chunked",
-		"" };
+		"\013chunked", "" };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char text[128];
 		snprintf(text, sizeof(text), POST "Transfer-Encoding: %s\r\n\r\n", bad[i]);
