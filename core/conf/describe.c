@@ -100,9 +100,9 @@ static void text_page(const struct page *p, const struct conf_about *a)
 	fprintf(p->to, "%s%s%s\n", a->name, a->version ? " " : "", a->version ? a->version : "");
 	if (a->summary)
 		fprintf(p->to, "%s\n", a->summary);
-	put_names(p->to, "\nprovides: ", a->provides, "");
-	put_names(p->to, "\nneeds: ", a->needs, "");
-	put_names(p->to, "\nuses if there: ", a->wants, "");
+	put_names(p->to, "provides: ", a->provides, "\n");
+	put_names(p->to, "needs: ", a->needs, "\n");
+	put_names(p->to, "uses if there: ", a->wants, "\n");
 	struct chatd_opt o;
 	if (!fill_opt_at(a->opts, a->opt_size, 0, &o)) {
 		fputs("\nThere are no options.\n", p->to);

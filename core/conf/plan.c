@@ -289,7 +289,8 @@ static int plan_plugin(
 			conf_complain(c, n, "plugin", d,
 					"\"%.64s\" cannot name a plugin; write its name alone, as in \"http\"",
 					p->module);
-			p->enabled = 0; /* nobody shall look for it */
+			p->module = NULL; /* nobody shall look for it */
+			p->enabled = 0;
 			rc = -EINVAL;
 			break;
 		}

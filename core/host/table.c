@@ -42,10 +42,7 @@ static chatd_status t_conf_error(chatd_ctx *c, const char *key, const char *fmt,
 	va_list ap;
 	va_start(ap, fmt);
 	if (c->host->diag) {
-		char text[1024];
-		vsnprintf(text, sizeof(text), fmt, ap);
-		conf_complain(
-				c->host->conf, c->conf->node, key, c->host->diag, "%s: %s: %s", c->name, key, text);
+		conf_vcomplain(c->host->conf, c->conf->node, key, c->host->diag, fmt, ap);
 	} else {
 		log_vwrite(CHATD_LOG_ERROR, c->name, fmt, ap);
 	}
