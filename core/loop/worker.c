@@ -176,10 +176,8 @@ static void collect(struct chatd_worker *w, struct post *put_back)
 	w->inbox_end = &newest->next;
 }
 
-static void run_mail(struct chatd_worker *w, size_t max)
+static void run_inbox(struct chatd_worker *w, size_t max)
 {
-	if (atomic_load_explicit(&w->mail, memory_order_relaxed))
-		collect(w, NULL);
 	for (size_t n = 0; n < max && w->inbox; n++) {
 		struct post *p = w->inbox;
 		w->inbox = p->next;
@@ -191,6 +189,13 @@ static void run_mail(struct chatd_worker *w, size_t max)
 		worker_leave(w, &mark);
 		free(p);
 	}
+}
+
+static void run_mail(struct chatd_worker *w, size_t max)
+{
+	if (atomic_load_explicit(&w->mail, memory_order_relaxed))
+		collect(w, NULL);
+	run_inbox(w, max);
 }
 
 /* ---- turns ------------------------------------------------------------- */
@@ -289,7 +294,7 @@ void *worker_main(void *arg)
 	wait_for_others(w->loop);
 	run_to_the_end(w);
 	collect(w, &closed_mail);
-	run_mail(w, SIZE_MAX);
+	run_inbox(w, SIZE_MAX);
 	current = NULL;
 	return NULL;
 }
