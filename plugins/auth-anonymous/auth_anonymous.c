@@ -370,7 +370,7 @@ static chatd_status add_route(struct self *self)
 	const struct chatd_http *http = self->http->vt;
 	struct chatd_route route = { .struct_size = sizeof(route),
 		.methods = CHATD_POST,
-		.flags = CHATD_HTTP_CORS,
+		.flags = CHATD_HTTP_CORS | CHATD_HTTP_JSON,
 		.path = "/api/auth/anonymous",
 		.max_body = 4096,
 		.handle = on_rest,

@@ -259,8 +259,19 @@ static bool send_refusal(chatd_req *req, int32_t status, const char *code, const
 	return send_problem(req, status, code, detail);
 }
 
+/* What a handler prepared does not belong to an answer of the engine's. */
+static void drop_headers(chatd_req *req)
+{
+	req->extra_n = 0;
+	req->has_cache_control = false;
+	req->retry_after = 0;
+	if (req->flags & CHATD_HTTP_CORS)
+		policy_cors(req);
+}
+
 static bool send_not_here(chatd_req *req)
 {
+	drop_headers(req);
 	return send_refusal(req, 404, "NOT_FOUND", "There is no WebSocket here.");
 }
 
@@ -313,12 +324,7 @@ void answer_fatal(chatd_req *req, const struct http_error *err)
 	if (req->handled) {
 		req->handled = false;
 		request_gone(req);
-		/* What the handler prepared does not belong to this answer. */
-		req->extra_n = 0;
-		req->has_cache_control = false;
-		req->retry_after = 0;
-		if (req->flags & CHATD_HTTP_CORS)
-			policy_cors(req);
+		drop_headers(req);
 	}
 	if (req->began) {
 		conn_end(c, true);

@@ -20,9 +20,11 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 
+warnings.simplefilter("ignore", DeprecationWarning)  # of TLS 1.0 and 1.1, which are tried on purpose
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CONFIG = os.path.join(ROOT, "config", "chat.yaml")
+CONFIG = os.environ.get("CHATD_CONFIG", os.path.join(ROOT, "config", "chat.yaml"))
 ORIGIN = "https://app.example.com"
 TESTS, SLOW = [], []
 
