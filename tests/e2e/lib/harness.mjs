@@ -28,8 +28,8 @@ export function needs(...things) {
 
 export const hasChatd = [existsSync(binary), `${binary} (build first, or set CHATD_BUILD)`];
 
-/* Options: config (a file of config/, default chat.yaml), set ({"key.path": value}), workers, dataDir, tcp (true: also
- * a TCP listener). Returns a running Server. */
+/* Options: config (a file of config/, default chat.yaml), set ({"key.path": value}), workers. Returns a
+ * running Server. */
 export async function startChatd(options = {}) {
 	const server = new Server(options);
 	await server.start();
@@ -75,7 +75,7 @@ class Server {
 		await rm(readyFile, { force: true });
 		const set = {
 			"http.listen": this.http || "127.0.0.1:0",
-			...(this.#options.tcp ? { "tcp.listen": this.tcp || "127.0.0.1:0" } : {}),
+			"tcp.listen": this.tcp || "127.0.0.1:0",
 			"server.data_dir": this.#dir,
 			"server.workers": this.#options.workers ?? WORKERS,
 			...this.#options.set,

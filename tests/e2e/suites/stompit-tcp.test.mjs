@@ -52,7 +52,7 @@ const leave = (client) => new Promise((resolve, reject) => client.disconnect((er
 
 describe("stompit over TCP", () => {
 	let server;
-	before(async () => (server = skip ? null : await startChatd({ config: "broker.yaml", tcp: true })));
+	before(async () => (server = skip ? null : await startChatd({ config: "broker.yaml" })));
 	after(() => server?.stop());
 
 	test("connects, echoes text and bytes, disconnects by receipt", limit, async () => {
