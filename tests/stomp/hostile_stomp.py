@@ -6,6 +6,7 @@ Starts chatd ($CHATD_BUILD/bin/chatd) as a broker and as a chat server, on free 
 raw TCP and raw WebSocket to it, and prints TAP.  Needs nothing but Python.
 """
 import base64
+import http.client as http_client
 import json
 import os
 import shutil
@@ -95,10 +96,10 @@ class Tcp:
 class WebSocket:
     name = "websocket"
 
-    def __init__(self, server):
+    def __init__(self, server, path="/ws-chat"):
         self.sock = socket.create_connection(server.address("http"), WAIT)
         key = base64.b64encode(os.urandom(16)).decode()
-        self.sock.sendall(("GET /ws-chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        self.sock.sendall(("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
                            "Connection: Upgrade\r\nSec-WebSocket-Key: %s\r\n"
                            "Sec-WebSocket-Version: 13\r\n\r\n" % key).encode())
         self.got = b""
@@ -475,6 +476,20 @@ def transactions(server):
     a.close()
 
 
+def transactions_on_queues(server):
+    a = Client(server)
+    a.send("BEGIN\ntransaction:t\n\n\0" + "".join(
+        "SEND\ndestination:/queue/tx%d\ntransaction:t\n\n%d\0" % (i % 7, i) for i in range(200)) +
+        "COMMIT\ntransaction:t\nreceipt:1\n\n\0BEGIN\ntransaction:t\nreceipt:2\n\n\0")
+    a.receipt("1")
+    a.receipt("2")
+    for q in range(7):
+        a.send("SUBSCRIBE\nid:%d\ndestination:/queue/tx%d\n\n\0" % (q, q))
+        for i in range(q, 200, 7):
+            assert a.frame().body == b"%d" % i
+    a.close()
+
+
 def disconnect_closes_1000(server):
     a = Client(server, WebSocket)
     a.send("DISCONNECT\nreceipt:bye\n\n\0SEND\ndestination:/topic/a\n\nignored\0FOO\n\n\0")
@@ -654,6 +669,30 @@ def bad_bearer(server):
     c.close()
 
 
+def access_token(server):
+    http = http_client.HTTPConnection(*server.address("http"), timeout=WAIT)
+    http.request("POST", "/api/auth/anonymous", "{}", {"Content-Type": "application/json"})
+    answer = http.getresponse()
+    body = answer.read()
+    assert answer.status == 200, body
+    http.close()
+    return json.loads(body)["accessToken"]
+
+
+def two_users_in_one_login(server):
+    first, second = access_token(server), access_token(server)
+    c = Client(server, lambda s: WebSocket(s, "/ws-chat?token=" + first), None)
+    c.send("CONNECT\naccept-version:1.2\nAuthorization:Bearer %s\n\n\0" % second)
+    f = c.frame()
+    assert f.headers["message"] == "Bad CONNECT" and f.body == b"conflicting credentials", f
+    assert c.gone() == 1008
+    c.close()
+    c = Client(server, lambda s: WebSocket(s, "/ws-chat?token=" + first),
+               "accept-version:1.2\nAuthorization:Bearer %s\n" % first)
+    assert c.connected.headers["user-name"]
+    c.close()
+
+
 def still_serving(server, control):
     reader, writer = control
     writer.send("SEND\ndestination:/topic/control\nreceipt:c\n\nstill here\0")
@@ -680,7 +719,8 @@ def broker_tests(tap, workers):
             tap.run("%s, %s%s" % (row[0], kind.name, w), fault, server, kind, row)
     tap.run("other clients felt nothing" + w, still_serving, server, control)
     for fn in (receipt_id_of_a_fault, versions, first_header_wins, escapes_for_every_receiver, identity_is_the_servers,
-               binary_bodies, receipts_on_every_frame, nothing_after_unsubscribe, transactions, disconnect_closes_1000,
+               binary_bodies, receipts_on_every_frame, nothing_after_unsubscribe, transactions,
+               transactions_on_queues, disconnect_closes_1000,
                queue_acks, old_clients_ack, unnamed_subscriptions, beats_of_the_server, silent_client,
                many_frames_in_one_message, ten_thousand_unread_receipts, ten_thousand_and_gone):
         tap.run(fn.__name__.replace("_", " ") + w, fn, server)
@@ -699,6 +739,7 @@ def chat_tests(tap):
         tap.run(name + " is a soft " + code, soft, server, frame, code)
     tap.run("a guest is who the server says", guest_identity, server)
     tap.run("a bad bearer is refused with 1008", bad_bearer, server)
+    tap.run("H128 two users in one login", two_users_in_one_login, server)
     tap.run("SIGTERM ends the chat server with 0", clean_end, server)
 
 
