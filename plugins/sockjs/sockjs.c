@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_BYTES 65536
+#define DEFAULT_BYTES   65536
+#define FRAMES_PER_BODY 8
 
 static const char *const iframe_choices[] = { "off", "same-origin", "any", NULL };
 
@@ -45,8 +46,8 @@ static const struct chatd_opt opts[] = {
 	OPT("max_queue", CHATD_T_SIZE, max_queue, "512 KiB",
 			"Bytes kept for a client between its requests; more than that closes it with 4500."),
 	OPT("max_body", CHATD_T_SIZE, max_body, "0",
-			"Largest request body or WebSocket message; 0: 64 KiB, or the largest STOMP frame if that "
-			"is more."),
+			"Largest request body or WebSocket message; 0: room for eight STOMP frames of the largest "
+			"size."),
 	{ .key = NULL },
 };
 #undef OPT
@@ -140,8 +141,9 @@ static chatd_status add_stomp(struct sockjs *self)
 	ep->stomp = ep->websocket = true;
 	ep->cookie = self->conf->cookie;
 	ep->stream_limit = (size_t)self->conf->stream_limit;
-	ep->max_body =
-			body_limit(self, self->conf->max_body ? 0 : self->codec->max_frame(self->codec_obj));
+	/* The stock client puts all that waits into one body, and JSON makes a frame longer. */
+	ep->max_body = self->conf->max_body ? (size_t)self->conf->max_body
+										: FRAMES_PER_BODY * self->codec->max_frame(self->codec_obj);
 	return add_routes(self, ep);
 }
 
