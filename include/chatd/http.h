@@ -45,7 +45,8 @@ enum { /* flags of a route */
 	/** The body must be JSON (application/json, UTF-8), else 415. */
 	CHATD_HTTP_JSON = 1 << 2,
 	/** A refused method is answered 405 with Allow but an empty body and no
-	 *  Content-Type (the SockJS test suite wants that); errors likewise are bare. */
+	 *  Content-Type (the SockJS test suite wants that), and so is whatever else the
+	 *  engine itself refuses; problem() keeps its document. */
 	CHATD_HTTP_BARE = 1 << 3,
 };
 
@@ -55,7 +56,8 @@ struct chatd_route {
 	uint32_t flags;
 	/** "/api/chat/rooms/{id}/members": each {name} is one non-empty segment, percent-decoded,
 	 *  see req_param().  A last segment "{rest*}" takes all that is left, slashes
-	 *  included, and may be empty.  Literals win over parameters, longer over shorter. */
+	 *  included, and may be empty.  Literals win over parameters, longer over shorter; and
+	 *  "/{rest*}" answers for nothing below a first segment that another route has. */
 	const char *path;
 	size_t max_body; /**< 0: 64 KiB */
 	/** The request is there, its body too unless CHATD_HTTP_STREAM. */
@@ -81,8 +83,9 @@ struct chatd_req_user {
 	void (*drained)(void *arg);
 };
 
-/** The answer of identify().  @p rc 0: @p ident is who (ref it to keep); else @p code
- *  and @p why say why not: "UNAUTHORIZED" when nothing was presented. */
+/** The answer of identify(), unless the client has left before.  @p rc 0: @p ident is
+ *  who (ref it to keep); else @p code and @p why say why not: "UNAUTHORIZED" when nothing
+ *  was presented. */
 typedef void chatd_http_identified(
 		void *arg, chatd_status rc, const chatd_ident *ident, const char *code, const char *why);
 
@@ -132,7 +135,9 @@ struct chatd_http {
 	void (*abort)(chatd_req *); /**< cut the connection: the answer cannot be finished */
 	/** The request leaves HTTP: the engine sends 101 with "Upgrade: @p protocol", the
 	 *  headers set by header(), and gives away the connection; the request is over.
-	 *  NULL when it was not a proper upgrade request for @p protocol: then answer. */
+	 *  NULL when it was not a proper upgrade request for @p protocol: then answer.
+	 *  Call attach() on the stream before the callback at hand returns.  A request that
+	 *  offers a WebSocket and is answered with success instead gets 404. */
 	chatd_stream *(*upgrade)(chatd_req *, const char *protocol);
 	/** The @p i-th (0: first) header of this name, in any case; .p NULL: no more.  For
 	 *  headers that must not, or may, be repeated. */

@@ -460,6 +460,39 @@ def one_octet_at_a_time(server):
         assert client.answer().status == 200 and client.answer().status == 200
 
 
+@test
+def h194_mutated_requests(server):
+    """Whatever comes of it, it ends, and the next client is served."""
+    dice = random.Random(server.address[1])
+    seeds = [post("Content-Type: application/json", "Content-Length: 2", body=b"{}"), upgrade(), SMUGGLED * 3,
+             post("Transfer-Encoding: chunked", "Content-Type: application/json", body=b"2\r\n{}\r\n0\r\n\r\n"),
+             request("GET /js/main.js HTTP/1.1", "Cookie: a=b; c", "Range: bytes=0-", "X-Forwarded-For: 1.2.3.4")]
+    for _ in range(400):
+        data = bytearray(dice.choice(seeds))
+        for _ in range(dice.randrange(1, 9)):
+            at = dice.randrange(len(data))
+            kind = dice.randrange(4)
+            if kind == 0:
+                data[at] = dice.randrange(256)
+            elif kind == 1:
+                del data[at:at + dice.randrange(1, 5)]
+            elif kind == 2:
+                data[at:at] = dice.choice([b"\r\n", b"\0", b": ", b",", b"%", b"\xff", b"9" * 20])
+            else:
+                data[at:at] = data[at:at + dice.randrange(1, 40)]
+            data = data or bytearray(b"x")
+        with server.connect() as client:
+            client.send(bytes(data))
+            try:
+                client.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+            while client.more():
+                pass
+            assert client.buffer == b"" or client.buffer.startswith(b"HTTP/1.1 "), (bytes(data), client.buffer)
+    expect(server, SMUGGLED, 200, close=False)
+
+
 # ---- H022 to H034 ------------------------------------------------------------------------------
 
 def upgrade(path="/ws-chat/websocket", line="GET %s HTTP/1.1", **over):
