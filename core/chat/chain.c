@@ -15,9 +15,10 @@
 
 enum {
 	CALL_MAGIC = 0x63616c6c,
-	SLOT_NONE = UINT32_MAX,
 	WHY_MAX = 512,
 };
+
+#define SLOT_NONE UINT32_MAX /* no enum: those are ints */
 
 /* A slot's state word: generation above, status in the two low bits. */
 enum { FREE = 0, PARKED = 1, CLAIMED = 2, STATUS = 3 };

@@ -25,7 +25,9 @@ struct session_table {
 	struct wire_table *wires;
 };
 
-enum { NO_PLACE = UINT32_MAX, MAX_PLACES = 1 << 24 };
+#define NO_PLACE UINT32_MAX /* no enum: those are ints */
+
+enum { MAX_PLACES = 1 << 24 };
 
 struct session_table *session_table_create(void)
 {

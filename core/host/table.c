@@ -20,6 +20,7 @@ static struct host *the_host;
 
 /* ---- reports ----------------------------------------------------------- */
 
+static void t_log(chatd_ctx *c, int32_t level, const char *fmt, ...) CHATD_PRINTF(3, 4);
 static void t_log(chatd_ctx *c, int32_t level, const char *fmt, ...)
 {
 	va_list ap;
@@ -28,6 +29,7 @@ static void t_log(chatd_ctx *c, int32_t level, const char *fmt, ...)
 	va_end(ap);
 }
 
+static chatd_status t_fail(chatd_ctx *c, chatd_status err, const char *fmt, ...) CHATD_PRINTF(3, 4);
 static chatd_status t_fail(chatd_ctx *c, chatd_status err, const char *fmt, ...)
 {
 	va_list ap;
@@ -37,6 +39,8 @@ static chatd_status t_fail(chatd_ctx *c, chatd_status err, const char *fmt, ...)
 	return err;
 }
 
+static chatd_status t_conf_error(chatd_ctx *c, const char *key, const char *fmt, ...)
+		CHATD_PRINTF(3, 4);
 static chatd_status t_conf_error(chatd_ctx *c, const char *key, const char *fmt, ...)
 {
 	va_list ap;

@@ -3,6 +3,8 @@
 #include <chatd/accounts.h>
 #include <chatd/plugin.h>
 
+#include <chatd-sdk/hash.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +33,7 @@ struct account {
 TAILQ_HEAD(uses, account);
 
 struct table { /* the home's */
+	struct chatd_hash_key key;
 	struct account *ids, *secrets, *clients;
 	struct uses uses; /* least recently looked up first: that one makes room */
 	int64_t n;
@@ -79,6 +82,11 @@ static char *client_of(struct account *a)
 	return secret_of(a) + a->secret_n;
 }
 
+static unsigned hash(const struct table *t, const char *p, size_t n)
+{
+	return (unsigned)chatd_hash(&t->key, p, n);
+}
+
 static void forget(struct table *t, struct account *a)
 {
 	HASH_DELETE(by_id, t->ids, a);
@@ -117,12 +125,14 @@ static void index_client(struct table *t, struct account *a)
 	if (!a->client_n) {
 		return;
 	}
-	HASH_FIND(by_client, t->clients, client_of(a), a->client_n, old);
+	HASH_FIND_BYHASHVALUE(by_client, t->clients, client_of(a), a->client_n,
+			hash(t, client_of(a), a->client_n), old);
 	if (old) {
 		HASH_DELETE(by_client, t->clients, old);
 		old->has_client = 0;
 	}
-	HASH_ADD_KEYPTR(by_client, t->clients, client_of(a), a->client_n, a);
+	HASH_ADD_KEYPTR_BYHASHVALUE(by_client, t->clients, client_of(a), a->client_n,
+			hash(t, client_of(a), a->client_n), a);
 	a->has_client = a->by_client.tbl != NULL;
 }
 
@@ -154,12 +164,13 @@ static struct account *account_create(const struct chatd_account *from)
 
 static chatd_status enter(struct table *t, struct account *a)
 {
-	HASH_ADD_KEYPTR(by_id, t->ids, a->text, a->id_n, a);
+	HASH_ADD_KEYPTR_BYHASHVALUE(by_id, t->ids, a->text, a->id_n, hash(t, a->text, a->id_n), a);
 	if (!a->by_id.tbl) {
 		return -ENOMEM;
 	}
 	if (a->secret_n) {
-		HASH_ADD_KEYPTR(by_secret, t->secrets, secret_of(a), a->secret_n, a);
+		HASH_ADD_KEYPTR_BYHASHVALUE(by_secret, t->secrets, secret_of(a), a->secret_n,
+				hash(t, secret_of(a), a->secret_n), a);
 		if (!a->by_secret.tbl) {
 			HASH_DELETE(by_id, t->ids, a);
 			return -ENOMEM;
@@ -175,11 +186,14 @@ static struct account *find(struct table *t, enum op_kind kind, const struct cha
 {
 	struct account *a = NULL;
 	if (kind == OP_BY_SECRET && key->secret.n) {
-		HASH_FIND(by_secret, t->secrets, key->secret.p, key->secret.n, a);
+		HASH_FIND_BYHASHVALUE(by_secret, t->secrets, key->secret.p, key->secret.n,
+				hash(t, key->secret.p, key->secret.n), a);
 	} else if (kind == OP_BY_CLIENT && key->client.n) {
-		HASH_FIND(by_client, t->clients, key->client.p, key->client.n, a);
+		HASH_FIND_BYHASHVALUE(by_client, t->clients, key->client.p, key->client.n,
+				hash(t, key->client.p, key->client.n), a);
 	} else if (kind == OP_BY_ID || kind == OP_RENAME) {
-		HASH_FIND(by_id, t->ids, key->id.p, key->id.n, a);
+		HASH_FIND_BYHASHVALUE(
+				by_id, t->ids, key->id.p, key->id.n, hash(t, key->id.p, key->id.n), a);
 	}
 	return a;
 }
@@ -374,6 +388,7 @@ static chatd_status init(
 	if (!self->table) {
 		return -ENOMEM;
 	}
+	h->random(&self->table->key, sizeof(self->table->key));
 	TAILQ_INIT(&self->table->uses);
 	return h->provide(ctx, CHATD_ACCOUNTS, &vt, self);
 }

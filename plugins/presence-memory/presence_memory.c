@@ -3,6 +3,8 @@
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
 
+#include <chatd-sdk/hash.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +42,7 @@ struct self {
 	const struct conf *conf;
 	struct watcher watchers[MAX_WATCHERS]; /* filled in init() of others, then read-only */
 	size_t n_watchers;
+	struct chatd_hash_key key;
 	struct user **users; /* the home's table; the pointer is constant */
 };
 
@@ -83,10 +86,15 @@ static void tell(struct self *self, const struct user *u, int32_t online)
 	}
 }
 
+static unsigned hash(const struct self *self, const char *id, size_t n)
+{
+	return (unsigned)chatd_hash(&self->key, id, n);
+}
+
 static struct user *find(struct self *self, const char *id, size_t n)
 {
 	struct user *u = NULL;
-	HASH_FIND(hh, *self->users, id, n, u);
+	HASH_FIND_BYHASHVALUE(hh, *self->users, id, n, hash(self, id, n), u);
 	return u;
 }
 
@@ -115,7 +123,7 @@ static void came(struct self *self, const char *id, size_t n)
 		u->self = self;
 		u->n = n;
 		memcpy(u->id, id, n);
-		HASH_ADD_KEYPTR(hh, *self->users, u->id, n, u);
+		HASH_ADD_KEYPTR_BYHASHVALUE(hh, *self->users, u->id, n, hash(self, u->id, n), u);
 		if (!u->hh.tbl) {
 			free(u);
 			return;
@@ -292,6 +300,7 @@ static chatd_status init(
 	}
 	*self = (struct self){ .h = h, .ctx = ctx, .conf = conf };
 	*ret_self = self;
+	h->random(&self->key, sizeof(self->key));
 	self->users = h->mem_alloc(sizeof(*self->users));
 	if (!self->users) {
 		return -ENOMEM;
