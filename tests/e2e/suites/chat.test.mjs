@@ -288,7 +288,7 @@ describe("chat", () => {
 		const health = (await fetchAll(`${server.url}/api/chat/health`)).json;
 		assert.equal(health.status, "UP");
 		assert.equal(health.serverId, server.ready.server_id);
-		assert.match(health.timestamp, TIME);
+		assert.ok(Math.abs(new Date(health.timestamp) - Date.now()) < 60000);
 	});
 
 	test("an unknown API path is a problem document", limit, async () => {

@@ -71,7 +71,8 @@ describe("the page as served", () => {
 			assert.deepEqual([known.status, known.text], [304, ""], file);
 			if (extension === "html") {
 				const policy = answer.headers["content-security-policy"];
-				assert.match(policy, /default-src 'self'/);
+				assert.match(policy, /default-src '(self|none)'/);
+				assert.match(policy, /script-src 'self'/);
 				assert.match(policy, /frame-ancestors 'none'/);
 				assert.doesNotMatch(policy, /unsafe/);
 			}
