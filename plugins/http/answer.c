@@ -246,6 +246,8 @@ static bool send_problem(chatd_req *req, int32_t status, const char *code, const
 	put_lit(&t, "}");
 	if (!req->has_cache_control)
 		answer_header(req, "Cache-Control", CHATD_LIT("no-store"));
+	if (status == 401)
+		answer_header(req, "WWW-Authenticate", CHATD_LIT("Bearer"));
 	bool sent = send_whole(req, status, "application/problem+json", chatd_str_of(t.p, t.n), NULL);
 	free(t.p);
 	return sent;
