@@ -258,6 +258,9 @@ export class Session {
 		if (!conversation || !this.#connection.online) {
 			return;
 		}
+		if (conversation.kind === "room" && !this.#state.rooms.get(conversation.id)?.joined) {
+			return; /* only members see members */
+		}
 		try {
 			if (conversation.kind === "room") {
 				this.#state.setMembers(conversation.id, await this.#api.members(conversation.id));
