@@ -748,6 +748,40 @@ def h017_root_directory(workers):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def h017_opened_paths(workers):
+    """What the kernel is asked to open: the root, then one name at a time below it."""
+    if not shutil.which("strace"):
+        return "strace is not installed"
+    folder = tempfile.mkdtemp(prefix="chatd-root-")
+    trace = os.path.join(folder, "trace")
+    root = os.path.join(folder, "www")
+    os.makedirs(os.path.join(root, "sub"))
+    with open(os.path.join(root, "index.html"), "w", encoding="utf-8") as stream:
+        stream.write("x")
+    server = Server(workers, "web.root=" + root)
+    try:
+        with subprocess.Popen(["strace", "-f", "-e", "trace=open,openat,openat2,creat", "-o", trace, "-p",
+                               str(server.process.pid)], stderr=subprocess.PIPE, text=True) as tracer:
+            if "attached" not in tracer.stderr.readline():
+                return "strace may not attach here"
+            expect(server, request("GET / HTTP/1.1"), 200, close=False)
+            for path in ("/../etc/passwd", "/%2e%2e/etc/passwd", "/..%2fetc/passwd", "/sub/..%2f..%2fetc", "//etc/", "/etc/passwd",
+                         "/%2fetc%2fpasswd", "/sub/%2e%2e%2findex.html", "/..%5c", "/sub/x/" + "../" * 300):
+                with server.connect() as client:
+                    client.send(request("GET %s HTTP/1.1" % path))
+                    assert client.answer().status in (400, 404), path
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait(10)
+        with open(trace, encoding="utf-8", errors="replace") as stream:
+            names = [line.split('"')[1] for line in stream if '"' in line]
+        assert root in names and "index.html" in names, names
+        assert all(name == root or ("/" not in name and not name.startswith(".")) for name in names), names
+    finally:
+        assert server.stop() == 0
+        shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
 def overload_and_drain(workers):
     server = Server(workers, "http.max_connections=2")
     try:
@@ -771,7 +805,8 @@ def overload_and_drain(workers):
         shutil.rmtree(server.dir, ignore_errors=True)
 
 
-OWN_SERVER = [h033_trusted_forwarded_headers, h033_proxy_protocol, h034_tls, h017_root_directory, overload_and_drain]
+OWN_SERVER = [h033_trusted_forwarded_headers, h033_proxy_protocol, h034_tls, h017_root_directory, h017_opened_paths,
+              overload_and_drain]
 
 
 # ---- time limits, all at once -------------------------------------------------------------------
