@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inputs that no honest client sends, and settings of every kind."""
 import json
+import random
+import threading
 import time
 
 import kit
@@ -130,6 +132,44 @@ def clients_may_leave_at_any_time():
     polled(session(), "o")
 
 
+@case
+def many_clients_in_disorder():
+    """Requests for the same sessions from many connections, which leave when they like."""
+    urls = [session(base) for base in (BASE, CLOSE, "/ws-chat", "/amplify") for _ in range(4)]
+    end = time.monotonic() + 3
+    trouble = []
+
+    def client(seed):
+        dice = random.Random(seed)
+        while time.monotonic() < end:
+            url = dice.choice(urls)
+            name = dice.choice(("xhr", "xhr_streaming", "eventsource", "xhr_send", "xhr_send"))
+            c = Http(kit.address)
+            try:
+                body = json.dumps([str(dice.randrange(12))] * dice.randrange(9))
+                c.ask("GET" if name == "eventsource" else "POST", f"{url}/{name}",
+                      body=body if name == "xhr_send" else None)
+                c.s.settimeout(dice.choice((0.001, 0.02, 0.1)))
+                if dice.randrange(3):
+                    r = c.finish(c.head(), "POST")
+                    if r.status not in (200, 204, 404):
+                        trouble.append((name, r.status, r.body))
+            except (TimeoutError, EOFError):
+                pass
+            except Exception as e:  # told to the main thread
+                trouble.append((name, repr(e)))
+            finally:
+                c.close()
+
+    threads = [threading.Thread(target=client, args=(seed,)) for seed in range(12)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    equal(trouble[:3], [])
+    polled(session(), "o")
+
+
 # ---- other settings -----------------------------------------------------------
 
 @own_server(sockjs__disconnect_delay="1s", sockjs__heartbeat="1s", stomp__heartbeat="60s")
@@ -225,3 +265,33 @@ def stopping(server):
             pass
     except Closed as end:
         equal(end.code, 1012)
+
+
+# "guest" as a hash: checking it takes a while and happens elsewhere, so STOMP pauses.
+HASH = ("$6$chatdtest$XnjVKRTTOZkwEYQoQwwx/nBJkXlkqveo5yxdgkFheSGFpCVxGEmHNZaCTHq3GZ"
+        "/LHQ30r.C9.x4eWN8YsGUK80")
+
+
+@own_server(**{"auth-static__users": "[{login: guest, passcode: '" + HASH + "'}]"})
+def what_comes_during_a_pause_waits(_):
+    for name in ("xhr_streaming", "xhr", "jsonp", "websocket"):
+        a = Client(name, connect=None)
+        topic = "/topic/pause-" + name
+        a.send(CONNECT, frame("SUBSCRIBE", id="s", destination=topic),
+               *(frame("SEND", str(i), destination=topic) for i in range(20)))
+        a.send(*(frame("SEND", str(i), destination=topic) for i in range(20, 40)))
+        assert a.next().startswith("CONNECTED\n")
+        equal([a.next().split("\n\n")[1] for _ in range(40)], [f"{i}\0" for i in range(40)])
+        a.close()
+    # Leaving in the middle of it.
+    for name in ("xhr_streaming", "xhr", "websocket") * 3:
+        a = Client(name, connect=None)
+        if name == "websocket":
+            a.send(CONNECT, CONNECT)
+        else:
+            c = Http(kit.address)
+            c.ask("POST", a.url + "/xhr_send", body=json.dumps([CONNECT, CONNECT]))
+            c.close()
+        a.close()
+    a = Client("xhr")
+    a.close()
