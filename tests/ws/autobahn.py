@@ -13,7 +13,7 @@ from wsclient import BINARY, CLOSE, PING, PONG, TEXT, Server, close_frame, frame
 ECHO = "/echo/websocket"
 HELLO = (TEXT, b"Hello, world!")
 T = frame(*HELLO)
-KOSME = "κόσμε".encode()
+KOSME = b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5"
 
 
 def fragments(opcode, pieces, between=b""):
