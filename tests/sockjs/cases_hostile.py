@@ -268,8 +268,8 @@ def stopping(server):
 
 
 # "guest" as a hash: checking it takes a while and happens elsewhere, so STOMP pauses.
-HASH = ("$6$chatdtest$XnjVKRTTOZkwEYQoQwwx/nBJkXlkqveo5yxdgkFheSGFpCVxGEmHNZaCTHq3GZ"
-        "/LHQ30r.C9.x4eWN8YsGUK80")
+HASH = ("$argon2id$v=19$m=1024,t=3,p=1$kHW5eRcny8sT9aGklNxn2g$0ERP1XQ"
+        "0mdL36mIl6Mk3g+iePNhZxC5ngsQZEPure90")
 
 
 @own_server(**{"auth-static__users": "[{login: guest, passcode: '" + HASH + "'}]"})
