@@ -82,8 +82,13 @@ static void on_timer(void *arg)
 {
 	struct link *link = arg;
 	link->suspect = 0;
-	if (link->stream->ops->queued(link->stream) <= (size_t)link->tw->plugin->conf->max_queue)
+	size_t waiting = link->stream->ops->queued(link->stream);
+	if (waiting <= (size_t)link->tw->plugin->conf->max_queue)
 		return;
+	struct chatd_str peer = link->stream->ops->peer(link->stream);
+	host_of(link)->log(link->tw->plugin->ctx, CHATD_LOG_INFO,
+			"dropped %.*s, which reads too slowly: %zu bytes wait for it", (int)peer.n,
+			peer.p ? peer.p : "", waiting);
 	link->stream->ops->reset(link->stream);
 	codec_of(link)->gone(link->codec, CHATD_END_SLOW);
 	link_destroy(link);
