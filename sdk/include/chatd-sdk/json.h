@@ -21,6 +21,7 @@
 
 #include <chatd/plugin.h>
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -410,7 +411,8 @@ static inline const char *chatd_json_store(void *at, int32_t type, json_t *v)
 	}
 }
 
-/** Parses @p body and fills @p into by @p fields.  On success *ret_root holds the texts. */
+/** Parses @p body and fills @p into by @p fields.  On success *ret_root holds the texts.
+ *  -EBADMSG: no JSON object; -EINVAL: a field of the wrong type; @p ret_why says which. */
 static inline chatd_status chatd_json_read(struct chatd_str body,
 		const struct chatd_json_field *fields, void *into, json_t **ret_root,
 		char ret_why[CHATD_JSON_WHY])
@@ -418,7 +420,7 @@ static inline chatd_status chatd_json_read(struct chatd_str body,
 	const char *key;
 	json_t *v, *root = chatd_json_parse(body, ret_why);
 	if (!root) {
-		return -1;
+		return -EBADMSG;
 	}
 	json_object_foreach (root, key, v) {
 		const struct chatd_json_field *f = fields;
@@ -430,7 +432,7 @@ static inline chatd_status chatd_json_read(struct chatd_str body,
 		if (expected) {
 			snprintf(ret_why, CHATD_JSON_WHY, "%s must be %s", f->name, expected);
 			json_decref(root);
-			return -1;
+			return -EINVAL;
 		}
 	}
 	*ret_root = root;

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Chat messages to people and rooms.  Options and life; send.c has the way of a message. */
+#include "chat.h"
+
+static const struct chatd_opt opts[] = {
+	{ .key = "max_content",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, max_content),
+			.fallback = "8000",
+			.min = 1,
+			.max = 1000000,
+			.doc = "Characters that the content of a message may have." },
+	{ .key = "max_bytes",
+			.type = CHATD_T_SIZE,
+			.offset = offsetof(struct conf, max_bytes),
+			.fallback = "32 KiB",
+			.min = 1,
+			.max = 16777216,
+			.doc = "Bytes that the content of a message may have." },
+	{ .key = "dedupe_window",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, dedupe_window),
+			.fallback = "24h",
+			.max = INT64_C(366) * 86400000,
+			.doc = "How long a clientId is remembered, so that it is delivered once; 0: never." },
+	{ .key = "dedupe_max",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, dedupe_max),
+			.fallback = "100000",
+			.min = 1,
+			.max = 100000000,
+			.doc = "The clientIds that are remembered, about 300 bytes each; the oldest go first." },
+	{ .key = "dedupe_per_user",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, dedupe_per_user),
+			.fallback = "1000",
+			.min = 1,
+			.max = 100000000,
+			.doc = "The clientIds that are remembered of one sender; the oldest go first." },
+	{ 0 },
+};
+
+static chatd_status init(
+		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
+{
+	struct self *self = h->mem_alloc(sizeof(*self));
+	if (!self) {
+		return -ENOMEM;
+	}
+	*self = (struct self){ .h = h,
+		.ctx = ctx,
+		.conf = conf,
+		.rooms = h->service(ctx, CHATD_ROOMS),
+		.accounts = h->service(ctx, CHATD_ACCOUNTS),
+		.presence = h->service(ctx, CHATD_PRESENCE),
+		.http = h->service(ctx, CHATD_HTTP) };
+	*ret_self = self;
+	h->random(&self->key, sizeof(self->key));
+	chatd_status rc = h->app(ctx, "chat.send", on_send);
+	rc = rc < 0 ? rc : h->app(ctx, "chat.sendMessage", on_send);
+	if (rc == 0 && self->http && self->presence) {
+		rc = status_init(self);
+	}
+	return rc;
+}
+
+static void on_sweep(void *arg)
+{
+	struct worker *at = arg;
+	dedupe_expire(at->dedupe, at->self->h->now_ms(at->w));
+}
+
+static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
+{
+	struct self *self = selfp;
+	struct worker *at = wself;
+	int64_t workers = self->h->worker_count();
+	at->self = self;
+	at->w = w;
+	if (self->conf->dedupe_window == 0) {
+		return 0;
+	}
+	struct dedupe_conf conf = { .window_ms = self->conf->dedupe_window,
+		.max = (self->conf->dedupe_max + workers - 1) / workers,
+		.per_user = self->conf->dedupe_per_user,
+		.key = self->key };
+	at->dedupe = dedupe_create(&conf);
+	at->sweep = at->dedupe ? self->h->watch_time(w, SWEEP_MS, 1, on_sweep, at) : NULL;
+	return at->sweep ? 0 : -ENOMEM;
+}
+
+static void worker_stop(void *selfp, chatd_worker *w, void *wself)
+{
+	struct self *self = selfp;
+	struct worker *at = wself;
+	(void)w;
+	self->h->unwatch(at->sweep);
+	dedupe_destroy(at->dedupe);
+	self->h->mem_free(at->known);
+	at->sweep = NULL;
+	at->dedupe = NULL;
+	at->known = NULL;
+}
+
+static void fini(void *selfp)
+{
+	struct self *self = selfp;
+	self->h->mem_free(self);
+}
+
+static const char *const wants[] = { CHATD_ROOMS, CHATD_ACCOUNTS, CHATD_PRESENCE, CHATD_HTTP,
+	NULL };
+
+CHATD_PLUGIN = {
+	CHATD_PLUGIN_HEADER,
+	.name = "chat",
+	.version = "0.1",
+	.summary = "chat messages to people and rooms",
+	.wants = wants,
+	.opts = opts,
+	.conf_size = sizeof(struct conf),
+	.worker_size = sizeof(struct worker),
+	.init = init,
+	.worker_start = worker_start,
+	.worker_stop = worker_stop,
+	.fini = fini,
+};

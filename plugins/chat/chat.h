@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file chat.h
+ * @brief What the parts of this plugin share.
+ */
+#ifndef CHAT_H
+#define CHAT_H
+
+#include "dedupe.h"
+#include "message.h"
+
+#include <chatd/accounts.h>
+#include <chatd/http.h>
+#include <chatd/plugin.h>
+#include <chatd/presence.h>
+#include <chatd/rooms.h>
+
+struct conf {
+	int64_t max_content, max_bytes;
+	int64_t dedupe_window, dedupe_max, dedupe_per_user;
+};
+
+struct self {
+	const struct chatd_host *h;
+	chatd_ctx *ctx;
+	const struct conf *conf;
+	const struct chatd_service *rooms, *accounts, *presence, *http; /* NULL: not there */
+	struct chatd_hash_key key; /* the same on every worker: it also chooses a sender's home */
+};
+
+/* Receivers that were found to exist a moment ago: most messages go to few people. */
+enum { KNOWN_MAX = 1024, KNOWN_MS = 60000, SWEEP_MS = 60000 };
+struct known {
+	int64_t until;
+	char id[CHATD_ID_MAX + 1];
+};
+
+struct worker { /* wself */
+	struct self *self;
+	chatd_worker *w;
+	struct dedupe *dedupe; /* of the senders whose home this worker is */
+	struct known *known;   /* KNOWN_MAX, made when first needed */
+	chatd_watch *sweep;
+};
+
+/* send.c: /app/chat.send */
+chatd_verdict on_send(chatd_call *, void *self, void *wself);
+/* status.c: [main] in init() */
+chatd_status status_init(struct self *);
+
+static inline struct chatd_str text(const char *s)
+{
+	return chatd_str_of(s, strlen(s));
+}
+
+#endif

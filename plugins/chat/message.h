@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file message.h
+ * @brief From what a client sends to the ChatMessage that everyone gets.  Pure.
+ *
+ * A draft borrows its texts from .root; message_free() ends both.  What a client may not
+ * set (id, sender, timestamp, seq, status, ...) is checked for its type and ignored.
+ */
+#ifndef CHAT_MESSAGE_H
+#define CHAT_MESSAGE_H
+
+#include <chatd-sdk/json.h>
+
+enum { CLIENT_ID_MAX = 128 };
+
+struct message_limits {
+	int64_t chars, bytes; /* of the content */
+};
+
+struct message_draft {
+	json_t *root;
+	struct chatd_str to, room; /* one has .p NULL; valid ids if .bad_target is 0 */
+	int32_t bad_target;        /* the target cannot be an id, so it cannot exist */
+	struct chatd_str content, client_id, content_type, reply_to, attachment_url;
+	json_t *mentions, *attachments;
+	int32_t encrypted; /* -1: not said */
+};
+
+struct message_fault {
+	const char *code; /* a literal */
+	char why[CHATD_JSON_WHY];
+	char client_id[CLIENT_ID_MAX + 1]; /* "": none that could be read */
+};
+
+/* 0, or -EINVAL and *ret_fault; then there is nothing to free. */
+chatd_status message_read(struct chatd_str body, const struct message_limits *,
+		struct message_draft *ret, struct message_fault *ret_fault);
+void message_free(struct message_draft *);
+
+struct message_stamp { /* what the server says about it */
+	struct chatd_str id, sender, sender_name;
+	int64_t now; /* wall clock, ms */
+};
+
+/* Writes the JSON.  Returns where the part begins that the sender alone determines: two
+ * messages with the same part there are the same message. */
+size_t message_write(
+		struct chatd_json *, const struct message_draft *, const struct message_stamp *);
+
+#endif

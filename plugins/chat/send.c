@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The way of a message: read it, ask whether the target may be written to, look whether it
+ * was sent before, publish it, answer.  Whatever needs no other worker is done at once. */
+#include "chat.h"
+
+/* One message on its way.  It is finished even when its sender has left meanwhile: what a
+ * client sends again after a reconnect must be either delivered or not, never half. */
+struct send {
+	struct self *self;
+	chatd_worker *from;
+	chatd_token token; /* 0: the call is still at hand */
+	chatd_msg *msg;
+	struct chatd_str client_id; /* in text[] */
+	uint64_t content;
+	const char *code, *why; /* literals; code NULL: it went well */
+	char id[37];            /* the message-id of the answer */
+	char user[CHATD_ID_MAX + 1], to[CHATD_ID_MAX + 1], room[CHATD_ID_MAX + 1];
+	char text[CLIENT_ID_MAX];
+};
+
+static void send_free(struct send *s)
+{
+	s->self->h->msg_unref(s->msg);
+	s->self->h->mem_free(s);
+}
+
+static void refuse(struct send *s, const char *code, const char *why)
+{
+	s->code = code;
+	s->why = why;
+}
+
+/* ---- the answer ---------------------------------------------------------------------- */
+
+static chatd_verdict finish_now(struct send *s, chatd_call *call)
+{
+	const struct chatd_host *h = s->self->h;
+	chatd_verdict v = CHATD_ACCEPT;
+	if (s->code) {
+		v = h->reject(call, s->code, "%s", s->why);
+	} else {
+		h->reply(call, "message-id", text(s->id));
+	}
+	send_free(s);
+	return v;
+}
+
+static void finish_later(struct send *s)
+{
+	const struct chatd_host *h = s->self->h;
+	chatd_call *call = h->call_of(s->from, s->token);
+	if (call && !s->code) {
+		h->reply(call, "message-id", text(s->id));
+	}
+	(void)h->resume(s->token, s->code ? CHATD_REJECT : CHATD_ACCEPT, s->code, s->why);
+	send_free(s);
+}
+
+/* ---- delivery ------------------------------------------------------------------------ */
+
+static chatd_status publish(struct send *s, chatd_worker *w)
+{
+	const struct chatd_host *h = s->self->h;
+	if (s->room[0]) {
+		return h->publish(w, s->msg);
+	}
+	chatd_status rc = h->publish_user(w, text(s->to), s->msg);
+	if (rc == 0 && strcmp(s->to, s->user) != 0) {
+		rc = h->publish_user(w, text(s->user), s->msg); /* the echo on one's own devices */
+	}
+	return rc;
+}
+
+static void deliver_new(struct send *s, chatd_worker *w, const struct dedupe_item *noted)
+{
+	struct worker *at = s->self->h->worker_self(s->self->ctx, w);
+	if (publish(s, w) < 0) {
+		if (noted) {
+			dedupe_drop(at->dedupe, noted);
+		}
+		refuse(s, "UNAVAILABLE", "the server has no memory left");
+	}
+}
+
+/* On @p w: the sender's home, or any worker when there is nothing to compare. */
+static void deliver(struct send *s, chatd_worker *w)
+{
+	const struct chatd_host *h = s->self->h;
+	struct worker *at = h->worker_self(s->self->ctx, w);
+	if (!s->client_id.n || !at->dedupe) {
+		deliver_new(s, w, NULL);
+		return;
+	}
+	struct dedupe_item item = {
+		.user = text(s->user), .client_id = s->client_id, .content = s->content, .now = h->now_ms(w)
+	};
+	memcpy(item.id, s->id, sizeof(item.id));
+	switch (dedupe_take(at->dedupe, &item, s->id)) {
+	case DEDUPE_NEW:
+		deliver_new(s, w, &item);
+		break;
+	case DEDUPE_SAME:
+		break;
+	case DEDUPE_OTHER:
+		refuse(s, "DUPLICATE_ID_MISMATCH", "this clientId was used for another message");
+		break;
+	case DEDUPE_FAIL:
+		refuse(s, "UNAVAILABLE", "the server has no memory left");
+		break;
+	}
+}
+
+static chatd_worker *home_of(const struct send *s)
+{
+	const struct chatd_host *h = s->self->h;
+	int32_t n = h->worker_count();
+	if (!s->client_id.n || n == 1) {
+		return s->from;
+	}
+	uint64_t hash = chatd_hash(&s->self->key, s->user, strlen(s->user));
+	return h->worker_at((int32_t)(hash % (uint64_t)n));
+}
+
+static void on_back(void *arg)
+{
+	finish_later(arg);
+}
+
+static void on_home(void *arg)
+{
+	struct send *s = arg;
+	deliver(s, home_of(s));
+	if (s->self->h->post(s->from, on_back, s) < 0) {
+		send_free(s);
+	}
+}
+
+/* The target may be written to; the call is parked. */
+static void go_on(struct send *s)
+{
+	chatd_worker *home = home_of(s);
+	if (home == s->from) {
+		deliver(s, home);
+		finish_later(s);
+	} else if (s->self->h->post(home, on_home, s) < 0) {
+		refuse(s, "UNAVAILABLE", "the server is stopping");
+		finish_later(s);
+	}
+}
+
+/* ---- may the target be written to? ---------------------------------------------------- */
+
+static struct known *known_place(struct worker *at, struct chatd_str id)
+{
+	if (!at->known) {
+		at->known = at->self->h->mem_alloc(KNOWN_MAX * sizeof(*at->known));
+	}
+	uint64_t hash = chatd_hash(&at->self->key, id.p, id.n);
+	return at->known ? &at->known[hash % KNOWN_MAX] : NULL;
+}
+
+static int is_known(struct worker *at, struct chatd_str id)
+{
+	const struct known *k = known_place(at, id);
+	return k && k->until > at->self->h->now_ms(at->w) && chatd_str_same(text(k->id), id);
+}
+
+static void note_known(struct worker *at, struct chatd_str id)
+{
+	struct known *k = known_place(at, id);
+	if (k) {
+		chatd_str_copy(k->id, sizeof(k->id), id);
+		k->until = at->self->h->now_ms(at->w) + KNOWN_MS;
+	}
+}
+
+static void account_done(void *arg, chatd_status rc, const struct chatd_account *a)
+{
+	struct send *s = arg;
+	(void)a;
+	if (rc == 0) {
+		note_known(s->self->h->worker_self(s->self->ctx, s->from), text(s->to));
+		go_on(s);
+		return;
+	}
+	if (rc == -ENOENT) {
+		refuse(s, "NOT_FOUND", "there is no such user");
+	} else {
+		refuse(s, "UNAVAILABLE", "accounts cannot be looked up now");
+	}
+	finish_later(s);
+}
+
+static void room_done(void *arg, chatd_status rc, const struct chatd_room_view *v)
+{
+	struct send *s = arg;
+	if (rc == 0 && v->role != CHATD_ROLE_NONE) {
+		go_on(s);
+		return;
+	}
+	if (rc == 0 || rc == -ENOENT) {
+		refuse(s, "NOT_MEMBER", "you are not a member of this room, or there is no such room");
+	} else {
+		refuse(s, "UNAVAILABLE", "rooms cannot be looked up now");
+	}
+	finish_later(s);
+}
+
+static int needs_lookup(const struct send *s, struct worker *at)
+{
+	return s->room[0] ||
+			(s->self->accounts && strcmp(s->to, s->user) != 0 && !is_known(at, text(s->to)));
+}
+
+static chatd_status start_lookup(struct send *s)
+{
+	if (s->room[0]) {
+		const struct chatd_rooms *rooms = s->self->rooms->vt;
+		return rooms->look(
+				s->self->rooms->obj, s->from, text(s->room), text(s->user), room_done, s);
+	}
+	const struct chatd_accounts *accounts = s->self->accounts->vt;
+	return accounts->by_id(s->self->accounts->obj, s->from, text(s->to), account_done, s);
+}
+
+/* ---- the beginning -------------------------------------------------------------------- */
+
+static chatd_msg *make_message(
+		struct send *s, const struct message_draft *d, const chatd_ident *who)
+{
+	const struct chatd_host *h = s->self->h;
+	char room[2048], dest[sizeof("/topic/room/") + CHATD_ID_MAX] = "/user/queue/messages";
+	struct chatd_json j;
+	struct chatd_str name = h->ident_name(who);
+	h->new_id(s->id);
+	struct message_stamp stamp = { .id = text(s->id),
+		.sender = text(s->user),
+		.sender_name = name.n ? name : chatd_str_of(NULL, 0),
+		.now = h->wall_ms() };
+	chatd_json_init(&j, room, sizeof(room));
+	size_t own = message_write(&j, d, &stamp);
+	if (s->room[0]) {
+		snprintf(dest, sizeof(dest), "/topic/room/%s", s->room);
+	}
+	chatd_msg *m = j.failed ? NULL : h->msg_with_id(s->id, text(dest), chatd_json_str(&j));
+	if (m) {
+		s->content = chatd_hash(&s->self->key, j.p + own, j.n - own);
+	}
+	chatd_json_free(&j);
+	return m;
+}
+
+static chatd_status set_headers(const struct chatd_host *h, chatd_msg *m, const chatd_msg *from)
+{
+	struct chatd_str trace = h->msg_get(from, "traceparent");
+	chatd_status rc = h->msg_set(m, "content-type", CHATD_LIT("application/json"));
+	return rc == 0 && trace.p ? h->msg_set(m, "traceparent", trace) : rc;
+}
+
+static struct send *send_create(struct self *self, chatd_call *call, const struct message_draft *d)
+{
+	const struct chatd_host *h = self->h;
+	const chatd_ident *who = h->call_ident(call);
+	struct send *s = h->mem_alloc(sizeof(*s));
+	if (!s) {
+		return NULL;
+	}
+	s->self = self;
+	s->from = h->call_worker(call);
+	chatd_str_copy(s->user, sizeof(s->user), h->ident_user(who));
+	chatd_str_copy(s->to, sizeof(s->to), d->to);
+	chatd_str_copy(s->room, sizeof(s->room), d->room);
+	if (d->client_id.n) {
+		memcpy(s->text, d->client_id.p, d->client_id.n);
+		s->client_id = chatd_str_of(s->text, d->client_id.n);
+	}
+	s->msg = make_message(s, d, who);
+	if (!s->msg || set_headers(h, s->msg, h->call_msg(call)) < 0) {
+		send_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+static chatd_verdict start(struct send *s, chatd_call *call, struct worker *at)
+{
+	const struct chatd_host *h = s->self->h;
+	int lookup = needs_lookup(s, at);
+	chatd_worker *home = home_of(s);
+	if (!lookup && home == s->from) {
+		deliver(s, home);
+		return finish_now(s, call);
+	}
+	s->token = h->suspend(call, NULL, NULL);
+	if (!s->token) {
+		send_free(s);
+		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
+	}
+	chatd_status rc = lookup ? start_lookup(s) : h->post(home, on_home, s);
+	if (rc < 0) {
+		refuse(s, "UNAVAILABLE", "the server has no memory left");
+		finish_later(s);
+	}
+	return CHATD_WAIT;
+}
+
+static chatd_verdict refuse_target(struct self *self, chatd_call *call, int is_room)
+{
+	return is_room ? self->h->reject(call, "NOT_MEMBER",
+							 "you are not a member of this room, or there is no such room")
+				   : self->h->reject(call, "NOT_FOUND", "there is no such user");
+}
+
+chatd_verdict on_send(chatd_call *call, void *selfp, void *wself)
+{
+	struct self *self = selfp;
+	const struct chatd_host *h = self->h;
+	const struct message_limits limits = { self->conf->max_content, self->conf->max_bytes };
+	struct message_draft d;
+	struct message_fault f;
+	chatd_status rc = message_read(h->msg_body(h->call_msg(call)), &limits, &d, &f);
+	if (f.client_id[0]) {
+		h->reply(call, "clientId", text(f.client_id));
+	}
+	if (rc < 0) {
+		return h->reject(call, f.code, "%s", f.why);
+	}
+	chatd_verdict v;
+	if (d.bad_target || (d.room.p && !self->rooms)) {
+		v = refuse_target(self, call, d.room.p != NULL);
+	} else {
+		struct send *s = send_create(self, call, &d);
+		v = s ? start(s, call, wself) : -ENOMEM;
+	}
+	message_free(&d);
+	return v;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GET /api/chat/users/{id}/status: is somebody online? */
+#include "chat.h"
+
+struct ask {
+	struct self *self;
+	chatd_req *req;    /* NULL: the client has gone */
+	int32_t under_way; /* presence will call back */
+	char user[CHATD_ID_MAX + 1];
+};
+
+static void on_gone(void *arg)
+{
+	struct ask *a = arg;
+	a->req = NULL;
+	if (!a->under_way) {
+		a->self->h->mem_free(a);
+	}
+}
+
+static const struct chatd_req_user req_user = {
+	.struct_size = sizeof(req_user),
+	.gone = on_gone,
+};
+
+static void problem(struct ask *a, int32_t status, const char *code, const char *why)
+{
+	const struct chatd_http *http = a->self->http->vt;
+	http->problem(a->req, status, code, why);
+	a->self->h->mem_free(a);
+}
+
+static void answer(struct ask *a, int32_t online)
+{
+	const struct chatd_http *http = a->self->http->vt;
+	char room[256];
+	struct chatd_json j;
+	chatd_json_init(&j, room, sizeof(room));
+	chatd_json_lit(&j, "{");
+	chatd_json_member(&j, "userId", text(a->user));
+	chatd_json_flag(&j, "online", online);
+	chatd_json_lit(&j, "}");
+	(void)http->header(a->req, "Cache-Control", CHATD_LIT("no-store"));
+	http->respond(a->req, 200, "application/json", chatd_json_str(&j));
+	chatd_json_free(&j);
+	a->self->h->mem_free(a);
+}
+
+static void presence_done(void *arg, chatd_status rc, const int32_t *online, size_t n)
+{
+	struct ask *a = arg;
+	a->under_way = 0;
+	if (!a->req) {
+		a->self->h->mem_free(a);
+	} else if (rc < 0 || n != 1) {
+		problem(a, 503, "UNAVAILABLE", "presence cannot be looked up now");
+	} else {
+		answer(a, online[0]);
+	}
+}
+
+static void on_identified(
+		void *arg, chatd_status rc, const chatd_ident *who, const char *code, const char *why)
+{
+	struct ask *a = arg;
+	const struct chatd_presence *presence = a->self->presence->vt;
+	const struct chatd_http *http = a->self->http->vt;
+	struct chatd_str user = text(a->user);
+	(void)who;
+	if (rc < 0) {
+		problem(a, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
+	} else if (!user.n) {
+		problem(a, 404, "NOT_FOUND", "there is no such user");
+	} else {
+		a->under_way = 1;
+		if (presence->get(a->self->presence->obj, http->req_worker(a->req), &user, 1, presence_done,
+					a) < 0) {
+			a->under_way = 0;
+			problem(a, 503, "UNAVAILABLE", "presence cannot be looked up now");
+		}
+	}
+}
+
+static void on_status(void *arg, chatd_req *req)
+{
+	struct self *self = arg;
+	const struct chatd_http *http = self->http->vt;
+	struct chatd_str user = http->req_param(req, "id");
+	struct ask *a = self->h->mem_alloc(sizeof(*a));
+	if (!a) {
+		http->problem(req, 503, "UNAVAILABLE", "the server has no memory left");
+		return;
+	}
+	a->self = self;
+	a->req = req;
+	chatd_str_copy(a->user, sizeof(a->user), chatd_id_ok(user) ? user : CHATD_LIT(""));
+	http->req_user(req, &req_user, a);
+	http->identify(req, on_identified, a);
+}
+
+chatd_status status_init(struct self *self)
+{
+	const struct chatd_http *http = self->http->vt;
+	const struct chatd_route r = { .struct_size = sizeof(r),
+		.methods = CHATD_GET,
+		.flags = CHATD_HTTP_CORS,
+		.path = "/api/chat/users/{id}/status",
+		.handle = on_status,
+		.arg = self };
+	return http->route(self->http->obj, self->ctx, &r);
+}
