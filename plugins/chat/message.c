@@ -218,13 +218,32 @@ static chatd_status check_client_id(struct input *in, struct message_fault *f)
 	return 0;
 }
 
+/* The client must learn which of its messages it was, whichever field was wrong. */
+static void find_client_id(struct chatd_str body, struct message_fault *f)
+{
+	char why[CHATD_JSON_WHY];
+	json_t *root = chatd_json_parse(body, why);
+	json_t *id = json_object_get(root, "clientId");
+	if (json_is_string(id)) {
+		struct chatd_str text = chatd_str_of(json_string_value(id), json_string_length(id));
+		if (printable(text, CLIENT_ID_MAX)) {
+			chatd_str_copy(f->client_id, sizeof(f->client_id), text);
+		}
+	}
+	json_decref(root);
+}
+
 chatd_status message_read(struct chatd_str body, const struct message_limits *max,
 		struct message_draft *ret, struct message_fault *ret_fault)
 {
 	struct input in = { .encrypted = -1 };
 	json_t *root;
 	*ret_fault = (struct message_fault){ .code = "VALIDATION" };
-	if (chatd_json_read(body, fields, &in, &root, ret_fault->why) < 0) {
+	chatd_status rc = chatd_json_read(body, fields, &in, &root, ret_fault->why);
+	if (rc < 0) {
+		if (rc == -EINVAL) {
+			find_client_id(body, ret_fault);
+		}
 		return -EINVAL;
 	}
 	if (check_client_id(&in, ret_fault) < 0 || check_target(&in, ret_fault) < 0 ||
