@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Logins written in the configuration. */
+#include <chatd/accounts.h>
 #include <chatd/plugin.h>
 
 #include <crypt.h>
@@ -9,7 +10,7 @@
 #include <string.h>
 
 struct user {
-	const char *login, *passcode, *name;
+	const char *login, *passcode, *name, *token;
 	int32_t admin;
 };
 
@@ -22,6 +23,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
+	const struct chatd_service *accounts; /* NULL: nobody keeps any */
 };
 
 /* One password being checked on the pool; the call is parked meanwhile. */
@@ -35,7 +37,7 @@ struct check {
 	char given[];
 };
 
-enum { PASS_MAX = 128, ID_MAX = 64 };
+enum { PASS_MAX = 128, ID_MAX = 64, TOKEN_MIN = 16 };
 
 static const struct chatd_opt user_opts[] = {
 	{ .key = "login",
@@ -52,6 +54,11 @@ static const struct chatd_opt user_opts[] = {
 			.type = CHATD_T_STRING,
 			.offset = offsetof(struct user, name),
 			.doc = "The display name; the login if absent." },
+	{ .key = "token",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_SECRET,
+			.offset = offsetof(struct user, token),
+			.doc = "A bearer token that is this user as well, for REST; at least 16 characters." },
 	{ .key = "admin",
 			.type = CHATD_T_BOOL,
 			.offset = offsetof(struct user, admin),
@@ -102,6 +109,11 @@ static chatd_status check_conf(const struct chatd_host *h, chatd_ctx *ctx, const
 					"login \"%s\" cannot be a user id; use 1 to 64 letters, digits, _ and -",
 					users[i].login);
 		}
+		if (users[i].token && strlen(users[i].token) < TOKEN_MIN) {
+			return h->conf_error(ctx, "users",
+					"the token of \"%s\" is too short to be safe; use at least %d characters",
+					users[i].login, TOKEN_MIN);
+		}
 		for (size_t k = 0; k < i; k++) {
 			if (strcmp(users[i].login, users[k].login) == 0) {
 				return h->conf_error(
@@ -149,10 +161,29 @@ static struct chatd_str text(const char *s)
 	return chatd_str_of(s, strlen(s));
 }
 
+static chatd_verdict welcome_by(
+		const struct self *self, chatd_call *call, const struct user *u, const char *cred)
+{
+	return self->h->identify(call, cred, text(u->login), text(u->name ? u->name : u->login),
+			u->admin ? CHATD_ID_ADMIN : 0);
+}
+
 static chatd_verdict welcome(const struct self *self, chatd_call *call, const struct user *u)
 {
-	return self->h->identify(call, CHATD_CRED_PASSCODE, text(u->login),
-			text(u->name ? u->name : u->login), u->admin ? CHATD_ID_ADMIN : 0);
+	return welcome_by(self, call, u, CHATD_CRED_PASSCODE);
+}
+
+/* Every user's token is compared, so that the time says nothing. */
+static chatd_verdict check_token(const struct self *self, chatd_call *call, const char *cred)
+{
+	const struct user *users = self->conf->users.items, *hit = NULL;
+	struct chatd_str given = self->h->msg_get(self->h->call_msg(call), cred);
+	for (size_t i = 0; given.p && i < self->conf->users.n; i++) {
+		if (users[i].token && same_text(users[i].token, strlen(users[i].token), given.p, given.n)) {
+			hit = &users[i];
+		}
+	}
+	return hit ? welcome_by(self, call, hit, cred) : CHATD_NEXT;
 }
 
 static void check_done(void *arg)
@@ -245,6 +276,13 @@ static chatd_verdict on_auth(chatd_call *call, void *selfp, void *wself)
 	struct chatd_str login = h->msg_get(creds, CHATD_CRED_LOGIN);
 	struct chatd_str pass = h->msg_get(creds, CHATD_CRED_PASSCODE);
 	(void)wself;
+	chatd_verdict v = check_token(self, call, CHATD_CRED_BEARER);
+	if (v == CHATD_NEXT) {
+		v = check_token(self, call, CHATD_CRED_TOKEN);
+	}
+	if (v != CHATD_NEXT) {
+		return v;
+	}
 	if (!login.p || login.n == 0) {
 		int bare = !pass.p && !h->msg_get(creds, CHATD_CRED_BEARER).p &&
 				!h->msg_get(creds, CHATD_CRED_TOKEN).p;
@@ -271,9 +309,42 @@ static chatd_status init(
 	if (!self) {
 		return -ENOMEM;
 	}
-	*self = (struct self){ .h = h, .ctx = ctx, .conf = conf };
+	*self = (struct self){
+		.h = h, .ctx = ctx, .conf = conf, .accounts = h->service(ctx, CHATD_ACCOUNTS)
+	};
 	*ret_self = self;
 	return h->hook(ctx, chatd_hook_session_auth, CHATD_ORDER_CHECK, on_auth);
+}
+
+static void account_done(void *arg, chatd_status rc, const struct chatd_account *a)
+{
+	const struct self *self = arg;
+	(void)a;
+	if (rc < 0 && rc != -EEXIST) {
+		(void)self->h->fail(self->ctx, rc, "an account of the configuration cannot be made");
+	}
+}
+
+/* So that others can find them before they have ever been here. */
+static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
+{
+	struct self *self = selfp;
+	const struct user *users = self->conf->users.items;
+	const struct chatd_accounts *accounts = self->accounts ? self->accounts->vt : NULL;
+	chatd_status rc = 0;
+	(void)wself;
+	if (!accounts || w != self->h->worker_at(0)) {
+		return 0;
+	}
+	for (size_t i = 0; rc == 0 && i < self->conf->users.n; i++) {
+		struct chatd_account a = { .struct_size = sizeof(a),
+			.id = text(users[i].login),
+			.nickname = text(users[i].name ? users[i].name : users[i].login),
+			.flags = users[i].admin ? CHATD_ID_ADMIN : 0,
+			.created = self->h->wall_ms() };
+		rc = accounts->create(self->accounts->obj, w, &a, account_done, self);
+	}
+	return rc;
 }
 
 static void fini(void *selfp)
@@ -281,6 +352,8 @@ static void fini(void *selfp)
 	struct self *self = selfp;
 	self->h->mem_free(self);
 }
+
+static const char *const wants[] = { CHATD_ACCOUNTS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -290,6 +363,8 @@ CHATD_PLUGIN = {
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
 	.check = check_conf,
+	.wants = wants,
 	.init = init,
+	.worker_start = worker_start,
 	.fini = fini,
 };
