@@ -41,8 +41,8 @@ struct chatd_ws_user {
 	uint32_t struct_size;
 	/** A piece of a message, as it arrives, at any boundaries (also within a character;
 	 *  but text is known to be good UTF-8 as far as it goes).  Returns how many bytes
-	 *  were taken: fewer than @p n only after pause(ws, 1); the rest comes again, with the
-	 *  same flags, when the pause ends. */
+	 *  were taken: fewer than @p n only after pause(ws, 1); the rest comes again, with
+	 *  flags that fit it, when the pause ends. */
 	size_t (*data)(void *arg, const char *p, size_t n, uint32_t flags);
 	/** A whole message, at most max_message bytes.  None comes while paused. */
 	void (*message)(void *arg, struct chatd_str payload, int32_t binary);

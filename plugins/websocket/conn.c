@@ -201,12 +201,25 @@ void conn_cut(struct chatd_ws *ws)
 	finish(ws);
 }
 
+/* At most one line a second and worker: hostile clients must not fill the disk. */
+static void log_end(struct chatd_ws *ws, int32_t code, const char *why)
+{
+	struct chatd_str peer = conn_peer(ws);
+	int64_t now = host_of(ws)->now_ms(ws->ww->worker);
+	ws->ww->unlogged++;
+	if (ws->ww->logged_at && now - ws->ww->logged_at < 1000)
+		return;
+	host_of(ws)->log(ws->ww->plugin->ctx, CHATD_LOG_INFO,
+			"closed %.*s with %d: %s (%zu connections since the last such line)", (int)peer.n,
+			peer.p ? peer.p : "", (int)code, why, ws->ww->unlogged);
+	ws->ww->logged_at = now ? now : 1;
+	ws->ww->unlogged = 0;
+}
+
 /* The peer broke the rules: it is told which, and no answer is awaited. */
 static void breach(struct chatd_ws *ws, int32_t code, const char *why)
 {
-	struct chatd_str peer = conn_peer(ws);
-	host_of(ws)->log(ws->ww->plugin->ctx, CHATD_LOG_INFO, "closed %.*s with %d: %s", (int)peer.n,
-			peer.p ? peer.p : "", (int)code, why);
+	log_end(ws, code, why);
 	if (ws->state == OPEN)
 		send_close(ws, code, why);
 	ws->stream->ops->close(ws->stream);
@@ -216,10 +229,7 @@ static void breach(struct chatd_ws *ws, int32_t code, const char *why)
 
 static void end_slow(struct chatd_ws *ws)
 {
-	struct chatd_str peer = conn_peer(ws);
-	host_of(ws)->log(ws->ww->plugin->ctx, CHATD_LOG_INFO,
-			"closed %.*s with %d: %zu bytes wait for it", (int)peer.n, peer.p ? peer.p : "",
-			CODE_SLOW, ws->stream->ops->queued(ws->stream));
+	log_end(ws, CODE_SLOW, "slow consumer");
 	send_close(ws, CODE_SLOW, "slow consumer");
 	retire(ws, SLOW, SLOW_WAIT_MS);
 	user_gone(ws, CHATD_END_SLOW);

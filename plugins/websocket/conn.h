@@ -46,6 +46,8 @@ struct ws_worker {
 	struct chatd_timer drain_timer;
 	size_t drain_batch;
 	int32_t draining;
+	int64_t logged_at; /**< when a breach was last logged; 0: never */
+	size_t unlogged;   /**< breaches since */
 };
 
 /** How often something came, in windows of one second. */
