@@ -73,7 +73,8 @@ struct chatd_str request_query(chatd_req *req, const char *name)
 		return none;
 	char *text = request_alloc(req, raw.n + 1);
 	int64_t n = text ? uri_decode(raw, true, text) : -1;
-	return n < 0 ? none : chatd_str_of(text, (size_t)n);
+	/* Undecodable is not absent: a token that is presented must not pass for none. */
+	return n < 0 ? raw : chatd_str_of(text, (size_t)n);
 }
 
 static chatd_status on_route(void *obj, chatd_ctx *ctx, const struct chatd_route *route)
