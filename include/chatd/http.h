@@ -99,7 +99,8 @@ struct chatd_http {
 	uint32_t (*req_method)(chatd_req *);                           /**< one bit */
 	struct chatd_str (*req_path)(chatd_req *);                     /**< percent-encoded, no query */
 	struct chatd_str (*req_param)(chatd_req *, const char *name);  /**< of {name}, decoded */
-	struct chatd_str (*req_query)(chatd_req *, const char *name);  /**< decoded; first one */
+	/** Decoded, the first one; as it stands when it cannot be decoded. */
+	struct chatd_str (*req_query)(chatd_req *, const char *name);
 	struct chatd_str (*req_header)(chatd_req *, const char *name); /**< any case; first one */
 	struct chatd_str (*req_cookie)(chatd_req *, const char *name);
 	struct chatd_str (*req_body)(chatd_req *); /**< when collected */
