@@ -96,9 +96,9 @@ struct chatd_http {
 
 	/* The request. Borrowed text lives until the request ends. */
 	chatd_worker *(*req_worker)(chatd_req *);
-	uint32_t (*req_method)(chatd_req *);                           /**< one bit */
-	struct chatd_str (*req_path)(chatd_req *);                     /**< percent-encoded, no query */
-	struct chatd_str (*req_param)(chatd_req *, const char *name);  /**< of {name}, decoded */
+	uint32_t (*req_method)(chatd_req *);                          /**< one bit */
+	struct chatd_str (*req_path)(chatd_req *);                    /**< percent-encoded, no query */
+	struct chatd_str (*req_param)(chatd_req *, const char *name); /**< of {name}, decoded */
 	/** Decoded, the first one; as it stands when it cannot be decoded. */
 	struct chatd_str (*req_query)(chatd_req *, const char *name);
 	struct chatd_str (*req_header)(chatd_req *, const char *name); /**< any case; first one */
