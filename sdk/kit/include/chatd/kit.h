@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file chatd/kit.h
+ * @brief A server for the unit tests of a plugin: fake clock, no sockets, no threads.
+ *
+ * The plugin's sources are linked into the test, its constant renamed by
+ * -DCHATD_PLUGIN_SYMBOL=chatd_plugin_under_test:
+ *
+ *     extern const struct chatd_plugin chatd_plugin_under_test;
+ *
+ *     struct kit *k = kit_new(&chatd_plugin_under_test, "max_bytes: 64");
+ *     kit_hold(k, CHATD_PRESENCE, 1);
+ *     kit_in(k, "ann", "/app/typing", "{\"to\":\"bob\"}");
+ *     kit_expect_waiting(k, 1);
+ *     kit_answer(k, CHATD_PRESENCE);
+ *     kit_expect_reject(k, "NOT_FOUND", "nobody there");
+ *     kit_free(k);
+ *
+ * Hooks, tokens, sessions, destinations and messages are the server's own code; only the
+ * loop below it is fake: all workers run on the test's thread, one posted call at a time,
+ * and time stands still until kit_advance().  Functions that do something (kit_in, kit_open,
+ * kit_answer ...) also run everything that is posted, unless kit_manual() says otherwise.
+ *
+ * What the kit checks by itself, besides the expectations:
+ *  - functions of the host are called on the thread that their tag says, and in init() only
+ *    where that is the rule;
+ *  - a token that was resumed is stale from then on (each resume() is tried twice);
+ *  - a published message is not changed any more;
+ *  - kit_free(): no memory of mem_alloc(), no reference to a message, an identity or a buffer,
+ *    no timer and no watch is left, and no request still waits for an answer.
+ *
+ * A failed expectation is a failure of the running cmocka test; without cmocka it ends the
+ * process.  One kit exists at a time.
+ */
+#ifndef CHATD_KIT_H
+#define CHATD_KIT_H
+
+#include <chatd/accounts.h>
+#include <chatd/plugin.h>
+#include <chatd/presence.h>
+#include <chatd/rooms.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kit;
+struct kit_client; /**< one session, as the codec sees it; lives until kit_free() */
+struct kit_req;    /**< one request over HTTP; lives until kit_free() */
+
+/** Where an expectation stands in the test. */
+struct kit_at {
+	const char *file;
+	int line;
+};
+static inline struct kit_at kit_at(const char *file, int line)
+{
+	struct kit_at at;
+	at.file = file;
+	at.line = line;
+	return at;
+}
+#define KIT_AT kit_at(__FILE__, __LINE__)
+
+#if defined(__GNUC__)
+#define KIT_SENTINEL __attribute__((sentinel))
+#else
+#define KIT_SENTINEL
+#endif
+
+/* ---- life ---------------------------------------------------------------- */
+
+/** A service of the test's own, in the place of a fake. */
+struct kit_service {
+	const char *name; /**< interface; NULL ends the list */
+	const void *vt;   /**< NULL: not there, although the plugin wants it */
+	void *obj;
+};
+
+struct kit_conf {
+	int32_t workers;                    /**< 0: one */
+	const struct kit_service *services; /**< may be NULL */
+};
+
+/** Fills the options from @p yaml (as they stand under the plugin's name, "" for none), then
+ *  check(), init(), worker_start().  Prefixes /topic/ and /queue/ exist unless the plugin
+ *  claims them.  What the plugin needs and wants of presence, accounts, rooms and HTTP is
+ *  there as a fake.  Never NULL. */
+struct kit *kit_new(const struct chatd_plugin *, const char *yaml);
+struct kit *kit_new_with(const struct chatd_plugin *, const char *yaml, const struct kit_conf *);
+/** Closes the sessions, drains, stops, and fails if anything is left over. */
+void kit_free(struct kit *);
+/** The complaints about these options, as the server prints them ("" if there are none):
+ *  to free(). */
+char *kit_complaints(const struct chatd_plugin *, const char *yaml);
+/** The server's folder: empty at first, removed by kit_free(). */
+const char *kit_data_dir(struct kit *);
+
+/** Run @p test again and again, each time with the next function of the host failing as if
+ *  there was no memory, until it has run without a failure.  After a failure expectations
+ *  hold their tongue: only crashes, leaks and the kit's own checks count. */
+void kit_sweep(void (*test)(void));
+/** A failure was injected in this run: a test's own asserts must be skipped. */
+int kit_failing(const struct kit *);
+
+/* ---- time and turns ------------------------------------------------------- */
+
+void kit_run(struct kit *); /**< all that is posted, until nothing is */
+/** Move the clock; timers, watches and posts run in their order. */
+void kit_advance(struct kit *, int64_t ms);
+/** 1: from now on nothing posted runs but by kit_run(), kit_step() and kit_advance(). */
+void kit_manual(struct kit *, int on);
+/** Run the oldest post of one worker; 0: there was none. */
+int kit_step(struct kit *, int32_t worker);
+/** 1: offload() waits until 0 is set again. */
+void kit_hold_offload(struct kit *, int on);
+void kit_fd_ready(struct kit *, int fd, uint32_t read1_write2);
+/** 1: suspend() finds no free place, as on a server that is full of parked calls. */
+void kit_refuse_suspend(struct kit *, int on);
+
+/* ---- clients --------------------------------------------------------------- */
+
+/** A session that is logged in, by the kit itself; on worker 0. */
+struct kit_client *kit_open(struct kit *, const char *user);
+struct kit_client *kit_open_on(struct kit *, int32_t worker, const char *user, uint32_t flags);
+/** A session that logs in with these credentials: pairs of header and value, then NULL. */
+struct kit_client *kit_login(struct kit *, int32_t worker, ...) KIT_SENTINEL;
+/** Log in without a session, as REST does; likewise. */
+void kit_identify(struct kit *, int32_t worker, ...) KIT_SENTINEL;
+void kit_close(struct kit_client *); /**< the client has gone */
+int kit_is_open(const struct kit_client *);
+chatd_session *kit_session(struct kit_client *); /**< NULL once it has gone */
+
+/** A SEND of the session of @p user, which is opened if there is none. */
+void kit_in(struct kit *, const char *user, const char *dest, const char *body);
+/** A SEND with further headers: pairs, then NULL. */
+void kit_send(struct kit_client *, const char *dest, const char *body, ...) KIT_SENTINEL;
+void kit_subscribe(struct kit_client *, const char *dest);
+void kit_unsubscribe(struct kit_client *, const char *dest);
+
+/* ---- what came of it -------------------------------------------------------- */
+
+#define kit_expect_waiting(k, n)           kit_expect_waiting_at(k, n, KIT_AT)
+#define kit_expect_accept(k)               kit_expect_accept_at(k, KIT_AT)
+#define kit_expect_drop(k)                 kit_expect_drop_at(k, KIT_AT)
+#define kit_expect_reject(k, code, text)   kit_expect_reject_at(k, code, text, KIT_AT)
+#define kit_expect_reply(k, header, value) kit_expect_reply_at(k, header, value, KIT_AT)
+#define kit_expect_published(k, dest, part) \
+	kit_expect_published_at(k, kit_to(NULL, dest), part, KIT_AT)
+#define kit_expect_published_user(k, user, dest, part) \
+	kit_expect_published_at(k, kit_to(user, dest), part, KIT_AT)
+#define kit_expect_nothing_published(k)    kit_expect_nothing_published_at(k, KIT_AT)
+#define kit_expect_delivery(c, dest, part) kit_expect_delivery_at(c, dest, part, KIT_AT)
+#define kit_expect_quiet(c)                kit_expect_quiet_at(c, KIT_AT)
+#define kit_expect_user(k, user, flags)    kit_expect_user_at(k, user, flags, KIT_AT)
+#define kit_expect_closed(c, code)         kit_expect_closed_at(c, code, KIT_AT)
+#define kit_expect_logged(k, part)         kit_expect_logged_at(k, part, KIT_AT)
+
+struct kit_to {
+	const char *user, *dest;
+};
+static inline struct kit_to kit_to(const char *user, const char *dest)
+{
+	struct kit_to to;
+	to.user = user;
+	to.dest = dest;
+	return to;
+}
+
+/** @p n requests (logins, subscriptions, SENDs) have no answer yet. */
+void kit_expect_waiting_at(struct kit *, size_t n, struct kit_at);
+/* The request that was answered last. */
+void kit_expect_accept_at(struct kit *, struct kit_at);
+void kit_expect_drop_at(struct kit *, struct kit_at);
+/** @p text is a part of the reason; NULL: any.  @p code likewise. */
+void kit_expect_reject_at(struct kit *, const char *code, const char *text, struct kit_at);
+/** @p value NULL: there is no such header. */
+void kit_expect_reply_at(struct kit *, const char *header, const char *value, struct kit_at);
+struct chatd_str kit_reply(struct kit *, const char *header); /**< .p NULL: none */
+/** The login that was answered last gave this identity. */
+void kit_expect_user_at(struct kit *, const char *user, uint32_t flags, struct kit_at);
+/** The plugin published to @p to, with @p part in the body; takes the oldest one away. */
+void kit_expect_published_at(struct kit *, struct kit_to to, const char *part, struct kit_at);
+void kit_expect_nothing_published_at(struct kit *, struct kit_at);
+/** The client's next MESSAGE is this; it is taken away. */
+void kit_expect_delivery_at(struct kit_client *, const char *dest, const char *part, struct kit_at);
+void kit_expect_quiet_at(struct kit_client *, struct kit_at); /**< no MESSAGE is left */
+void kit_expect_closed_at(struct kit_client *, int32_t code, struct kit_at);
+/** The plugin logged a line with this in it. */
+void kit_expect_logged_at(struct kit *, const char *part, struct kit_at);
+
+/** The service that the plugin provides; fails if it does not. */
+struct chatd_service kit_provided(struct kit *, const char *interface);
+/** Run @p fn as if posted to that worker, and what it posts: for calls of a service. */
+void kit_on(struct kit *, int32_t worker, void (*fn)(void *arg), void *arg);
+const struct chatd_host *kit_host(struct kit *); /**< the table; not counted for leaks */
+chatd_worker *kit_worker(struct kit *, int32_t index);
+int64_t kit_now(const struct kit *);
+
+/* ---- fakes ------------------------------------------------------------------- */
+
+/** 1: questions to this service (CHATD_PRESENCE, _ACCOUNTS, _ROOMS) wait for kit_answer(). */
+void kit_hold(struct kit *, const char *interface, int on);
+size_t kit_held(struct kit *, const char *interface);
+void kit_answer(struct kit *, const char *interface); /**< the oldest held one */
+void kit_answer_error(struct kit *, const char *interface, chatd_status rc);
+/** The next question is refused at once: the plugin's callback must not run. */
+void kit_refuse(struct kit *, const char *interface, chatd_status rc);
+
+/** @p user comes (1) or goes (0); whoever watches presence hears of it. */
+void kit_presence(struct kit *, const char *user, int online);
+/** Text is copied; absent texts may be .p NULL. */
+void kit_account(struct kit *, const struct chatd_account *);
+void kit_room(struct kit *, const char *id, const char *name, int is_public);
+void kit_member(struct kit *, const char *room, const char *user, int32_t role);
+
+/* A request to a route of the plugin, on worker 0; then header pairs and NULL.  The query
+ * belongs to the path.  identify() walks session_auth with Authorization and token. */
+struct kit_req *kit_http(
+		struct kit *, const char *method, const char *path, const char *body, ...) KIT_SENTINEL;
+void kit_http_gone(struct kit_req *);                                   /**< the client leaves */
+int32_t kit_http_status(const struct kit_req *);                        /**< 0: no answer yet */
+struct chatd_str kit_http_body(const struct kit_req *);                 /**< what was written */
+struct chatd_str kit_http_header(const struct kit_req *, const char *); /**< of the answer */
+#define kit_expect_http(r, status, part) kit_expect_http_at(r, status, part, KIT_AT)
+void kit_expect_http_at(const struct kit_req *, int32_t status, const char *part, struct kit_at);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

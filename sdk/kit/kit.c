@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a kit: options, start, the search for what is left over, the sweep. */
+#include "base/log.h"
+#include "base/map.h"
+#include "base/str.h"
+#include "chat/msg.h"
+#include "kit_impl.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_SUBSCRIPTIONS = 64, MAX_SUSPENDED = 64, SOFT_QUEUE = 1 << 20, SWEEP_MAX = 100000 };
+
+/* resume() and server_id() are given no instance; one kit exists at a time. */
+static struct {
+	struct kit *kit;
+	long fail_at; /* of the sweep; 0: no sweep */
+	int injected; /* in the kit of this round */
+} the;
+
+/* cmocka's, if the test is one of cmocka's: ends the test, not the process. */
+extern void _fail(const char *file, int line) __attribute__((weak));
+extern void cm_print_error(const char *format, ...) __attribute__((weak, format(printf, 1, 2)));
+
+struct kit *kit_the(void)
+{
+	return the.kit;
+}
+
+int kit_muted(const struct kit *k)
+{
+	return k->injected;
+}
+
+int kit_failing(const struct kit *k)
+{
+	return k->injected;
+}
+
+void kit_die(struct kit *k, const char *file, int line, const char *fmt, ...)
+{
+	char text[2048];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (k && k->failed_at) {
+		size_t n = strlen(text);
+		snprintf(text + n, sizeof(text) - n, " (in the sweep, call %ld of the host failing)",
+				k->failed_at);
+	}
+	if (_fail && cm_print_error) {
+		cm_print_error("%s:%d: %s\n", file, line, text);
+		the.fail_at = 0;
+		_fail(file, line);
+	}
+	fprintf(stderr, "%s:%d: %s\n", file, line, text);
+	abort();
+}
+
+int kit_fault(struct kit *k)
+{
+	if (k->registering == 2) { /* the kit itself is at it */
+		return 0;
+	}
+	if (++k->calls != k->failed_at) {
+		return 0;
+	}
+	k->injected = 1;
+	the.injected = 1;
+	return 1;
+}
+
+char *kit_dup(struct chatd_str s)
+{
+	char *z = s.p ? str_dup(s) : NULL;
+	if (s.p && !z) {
+		kit_die(the.kit, __FILE__, __LINE__, "no memory for the test itself");
+	}
+	return z;
+}
+
+/* ---- options ---------------------------------------------------------------- */
+
+/* The options as a whole configuration with this one plugin. */
+static char *whole(const char *name, const char *yaml)
+{
+	char *out = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&out, &n);
+	if (!f) {
+		return NULL;
+	}
+	fprintf(f, "plugins:\n  %s:\n", name);
+	while (*yaml) {
+		size_t len = strcspn(yaml, "\n");
+		fprintf(f, "    %.*s\n", (int)len, yaml);
+		yaml += len + (yaml[len] == '\n');
+	}
+	fclose(f);
+	return out;
+}
+
+static void read_options(struct kit *k, const char *yaml)
+{
+	char *text = whole(k->plugin->name, yaml);
+	k->conf = text ? conf_load_text("options", str_of(text), &k->diag) : NULL;
+	free(text);
+	if (!k->conf || conf_plan(k->conf, &k->diag) < 0) {
+		return;
+	}
+	k->ctx.conf = conf_plugin_at(k->conf, 0);
+	k->options = calloc(1, k->plugin->conf_size + 1);
+	if (k->options && k->plugin->opts) {
+		(void)conf_fill(k->conf, k->ctx.conf->node, k->plugin->name, k->plugin->opts,
+				k->plugin->opt_size, k->options, &k->diag);
+	}
+	if (k->options && diag_count(&k->diag) == 0 && k->plugin->check) {
+		k->checking = 1;
+		chatd_status rc = k->plugin->check(&kit_table, &k->ctx, k->options);
+		k->checking = 0;
+		if ((rc < 0) != (diag_count(&k->diag) > 0) && !k->injected) {
+			kit_broken(k, "check() answered %d after %zu complaints", rc, diag_count(&k->diag));
+		}
+	}
+}
+
+static char *complaints(const struct kit *k)
+{
+	char *out = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&out, &n);
+	if (f) {
+		diag_print(&k->diag, f);
+		fclose(f);
+	}
+	return out;
+}
+
+static void free_options(struct kit *k)
+{
+	free(k->options);
+	conf_free(k->conf);
+	diag_finish(&k->diag);
+}
+
+static struct kit *blank(const struct chatd_plugin *plugin)
+{
+	struct kit *k = calloc(1, sizeof(*k));
+	if (!k || the.kit) {
+		kit_die(k, __FILE__, __LINE__, "one kit at a time: the last one was not freed");
+	}
+	k->plugin = plugin;
+	k->ctx.k = k;
+	k->published_tail = &k->published;
+	k->now = 1000;
+	the.kit = k;
+	map_init();
+	return k;
+}
+
+char *kit_complaints(const struct chatd_plugin *plugin, const char *yaml)
+{
+	struct kit *k = blank(plugin);
+	read_options(k, yaml);
+	char *out = complaints(k);
+	free_options(k);
+	the.kit = NULL;
+	free(k);
+	return out;
+}
+
+/* ---- starting ----------------------------------------------------------------- */
+
+static void make_workers(struct kit *k, int32_t n)
+{
+	static const struct chat_conf conf = { .max_subscriptions = MAX_SUBSCRIPTIONS,
+		.max_suspended = MAX_SUSPENDED,
+		.soft_queue = SOFT_QUEUE };
+	k->n_workers = n > 0 ? n : 1;
+	k->loop.k = k;
+	k->workers = calloc((size_t)k->n_workers, sizeof(*k->workers));
+	k->wself = calloc((size_t)k->n_workers, sizeof(*k->wself));
+	for (int32_t i = 0; k->workers && i < k->n_workers; i++) {
+		k->workers[i].k = k;
+		k->workers[i].index = i;
+		k->workers[i].tail = &k->workers[i].head;
+	}
+	k->chat = k->workers && k->wself ? chat_create(&conf, &k->loop) : NULL;
+	k->sessions = &chat_sessions_vt;
+	for (int32_t i = 0; k->chat && i < k->n_workers; i++) {
+		k->wself[i] = calloc(1, k->plugin->worker_size + 1);
+		k->chat->workers[i].wself = &k->wself[i];
+	}
+	if (!k->chat || kit_fakes_init(k) < 0) {
+		kit_die(k, __FILE__, __LINE__, "no memory for the test itself");
+	}
+}
+
+static void offer(struct kit *k, const struct kit_service *s)
+{
+	for (; s && s->name; s++) {
+		struct kit_offered *o = calloc(1, sizeof(*o));
+		if (o) {
+			o->name = kit_dup(str_of(s->name));
+			o->service = (struct chatd_service){ s->vt, s->obj };
+			o->next = k->offered;
+			k->offered = o;
+		}
+	}
+}
+
+static void need_services(struct kit *k)
+{
+	for (size_t i = 0; k->plugin->needs && k->plugin->needs[i]; i++) {
+		k->registering = 1;
+		const struct chatd_service *s = kit_table.service(&k->ctx, k->plugin->needs[i]);
+		k->registering = 0;
+		if (!s || !s->vt) {
+			kit_broken(k, "the plugin needs %s, which the kit does not know; give one in kit_conf",
+					k->plugin->needs[i]);
+		}
+	}
+}
+
+/* What the kit registers for itself: a login for its clients, two prefixes. */
+static void register_own(struct kit *k)
+{
+	static const struct chatd_dest_conf topic = { .struct_size = sizeof(topic),
+		.kind = CHATD_DEST_TOPIC };
+	static const struct chatd_dest_conf queue = { .struct_size = sizeof(queue),
+		.kind = CHATD_DEST_QUEUE,
+		.max_messages = 1000,
+		.max_bytes = 1 << 20 };
+	k->registering = 2;
+	(void)kit_table.hook(&k->ctx, chatd_hook_session_auth, INT32_MIN, kit_auth);
+	(void)kit_table.prefix(&k->ctx, "/topic/", &topic); /* -EEXIST: the plugin's own */
+	(void)kit_table.prefix(&k->ctx, "/queue/", &queue);
+	k->registering = 0;
+}
+
+/* Hooks are registered before init() has given its self. */
+static void set_self(struct kit *k)
+{
+	for (int i = 0; i < chatd_hook_count; i++) {
+		for (size_t n = 0; n < k->chat->chains[i].n; n++) {
+			k->chat->chains[i].hooks[n].self = k->self;
+		}
+	}
+	for (size_t i = 0; i < k->chat->n_apps; i++) {
+		k->chat->apps[i].hook.self = k->self;
+	}
+}
+
+static void start(struct kit *k)
+{
+	const struct chatd_plugin *p = k->plugin;
+	k->registering = 1;
+	chatd_status rc = p->init ? p->init(&kit_table, &k->ctx, k->options, &k->self) : 0;
+	k->registering = 0;
+	k->inited = rc == 0;
+	if (rc == 0) {
+		register_own(k);
+		set_self(k);
+		(void)chat_start(k->chat);
+	}
+	for (; rc == 0 && k->started < k->n_workers; k->started++) {
+		k->here = &k->workers[k->started];
+		rc = p->worker_start ? p->worker_start(k->self, k->here, k->wself[k->started]) : 0;
+		k->here = NULL;
+	}
+	if (rc < 0) {
+		k->dead = 1;
+		if (!k->injected) {
+			kit_broken(k, "the plugin did not start: %d (%s)\n%s", rc, strerror(-rc),
+					k->log ? k->log : "");
+		}
+	}
+	kit_settle(k);
+}
+
+struct kit *kit_new_with(
+		const struct chatd_plugin *plugin, const char *yaml, const struct kit_conf *conf)
+{
+	struct kit *k = blank(plugin);
+	k->failed_at = the.fail_at;
+	if (!getenv("KIT_LOG")) {
+		log_to(open("/dev/null", O_WRONLY | O_CLOEXEC));
+	}
+	make_workers(k, conf ? conf->workers : 1);
+	offer(k, conf ? conf->services : NULL);
+	read_options(k, yaml);
+	if (diag_count(&k->diag) && !k->injected) {
+		char *text = complaints(k);
+		kit_broken(k, "the options are refused:\n%s", text ? text : "");
+	}
+	if (k->injected) {
+		k->dead = 1;
+		return k;
+	}
+	need_services(k);
+	start(k);
+	return k;
+}
+
+struct kit *kit_new(const struct chatd_plugin *plugin, const char *yaml)
+{
+	return kit_new_with(plugin, yaml, NULL);
+}
+
+/* ---- the end --------------------------------------------------------------------- */
+
+static void stop_workers(struct kit *k)
+{
+	const struct chatd_plugin *p = k->plugin;
+	for (int32_t i = 0; i < k->started && p->drain; i++) {
+		k->here = &k->workers[i];
+		p->drain(k->self, k->here, k->wself[i]);
+		k->here = NULL;
+	}
+	k->manual = 0;
+	k->hold_offload = 0;
+	kit_run(k);
+	kit_clients_close(k);
+	kit_run(k);
+	kit_fakes_flush(k);
+	kit_run(k);
+	for (int32_t i = 0; i < k->started; i++) {
+		k->here = &k->workers[i];
+		if (p->worker_stop) {
+			p->worker_stop(k->self, k->here, k->wself[i]);
+		}
+		k->here = NULL;
+	}
+	kit_run(k);
+}
+
+static void published_finish(struct kit *k)
+{
+	while (k->published) {
+		struct kit_published *next = k->published->next;
+		free(k->published->user);
+		msg_unref(k->published->msg);
+		free(k->published);
+		k->published = next;
+	}
+	k->published_tail = &k->published;
+}
+
+static void look_for_leaks(struct kit *k)
+{
+	size_t timers = kit_timers_left(k), watches = 0;
+	for (const struct chatd_watch *w = k->watches; w; w = w->next) {
+		watches++;
+	}
+	if (k->allocs) {
+		kit_broken(k, "%zu pieces of mem_alloc() are left, %zu bytes", k->allocs, k->bytes);
+	}
+	if (k->msgs || k->idents || k->bufs) {
+		kit_broken(k, "references are left: %ld to messages, %ld to identities, %ld to buffers",
+				k->msgs, k->idents, k->bufs);
+	}
+	if (watches || timers) {
+		kit_broken(k, "%zu watches and %zu timers are left", watches, timers);
+	}
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+	(void)st;
+	(void)kind;
+	(void)at;
+	return remove(path);
+}
+
+static void offered_free(struct kit_offered *o)
+{
+	while (o) {
+		struct kit_offered *next = o->next;
+		free(o->name);
+		free(o);
+		o = next;
+	}
+}
+
+static void expect_answered(struct kit *k)
+{
+	if (k->n_tickets && !k->injected) {
+		kit_broken(k,
+				"%zu requests were never answered: answer them, close their clients or let "
+				"the deadline pass",
+				k->n_tickets);
+	}
+}
+
+void kit_free(struct kit *k)
+{
+	expect_answered(k);
+	kit_http_leave(k);
+	stop_workers(k);
+	/* Also after an init() that failed, if it left something behind. */
+	if (k->plugin->fini && (k->inited || k->self)) {
+		k->plugin->fini(k->self);
+	}
+	published_finish(k);
+	kit_clients_finish(k);
+	kit_http_finish(k);
+	look_for_leaks(k);
+	chat_destroy(k->chat);
+	kit_loop_finish(k);
+	kit_fakes_finish(k);
+	for (int32_t i = 0; i < k->n_workers; i++) {
+		free(k->wself[i]);
+	}
+	free(k->wself);
+	offered_free(k->offered);
+	offered_free(k->given);
+	free_options(k);
+	if (k->dir) {
+		(void)nftw(k->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	}
+	free(k->dir);
+	free(k->log);
+	the.kit = NULL;
+	free(k);
+}
+
+const char *kit_data_dir(struct kit *k)
+{
+	const char *tmp = getenv("TMPDIR");
+	if (!k->dir) {
+		char path[512];
+		snprintf(path, sizeof(path), "%s/chatd-kit-XXXXXX", tmp ? tmp : "/tmp");
+		if (!mkdtemp(path)) {
+			kit_broken(k, "cannot make a folder in %s", tmp ? tmp : "/tmp");
+		}
+		k->dir = kit_dup(str_of(path));
+	}
+	return k->dir;
+}
+
+void kit_sweep(void (*test)(void))
+{
+	for (long n = 1;; n++) {
+		the.fail_at = n;
+		the.injected = 0;
+		test();
+		if (!the.injected) {
+			break;
+		}
+		if (n == SWEEP_MAX) {
+			kit_die(NULL, __FILE__, __LINE__, "the sweep does not end");
+		}
+	}
+	the.fail_at = 0;
+}
+
+const struct chatd_host *kit_host(struct kit *k)
+{
+	(void)k;
+	return &kit_table;
+}
+
+chatd_worker *kit_worker(struct kit *k, int32_t i)
+{
+	return &k->workers[i];
+}
+
+struct chatd_service kit_provided(struct kit *k, const char *interface)
+{
+	for (const struct kit_offered *o = k->given; o; o = o->next) {
+		if (strcmp(o->name, interface) == 0) {
+			return o->service;
+		}
+	}
+	if (!k->injected) {
+		kit_broken(k, "the plugin does not provide %s", interface);
+	}
+	return (struct chatd_service){ NULL, NULL };
+}
+
+void kit_on(struct kit *k, int32_t worker, void (*fn)(void *arg), void *arg)
+{
+	if (worker_post(&k->workers[worker], fn, arg) == 0) {
+		kit_settle(k);
+	}
+}

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Clients: the codec's side of sessions, and the outcomes of their requests. */
+#include "base/buf.h"
+#include "base/str.h"
+#include "chat/ident.h"
+#include "chat/session.h"
+#include "kit_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KIT_USER  "kit-user"
+#define KIT_FLAGS "kit-flags"
+
+/* ---- outcomes ---------------------------------------------------------------- */
+
+static void outcome_clear(struct kit_outcome *o)
+{
+	free(o->code);
+	free(o->why);
+	msg_unref(o->reply);
+	ident_unref(o->ident);
+	memset(o, 0, sizeof(*o));
+}
+
+void kit_outcome_set(struct kit *k, const struct chatd_outcome *o, const chatd_ident *ident)
+{
+	outcome_clear(&k->last);
+	k->last.answered = 1;
+	k->last.verdict = o->verdict;
+	k->last.code = kit_dup(str_of(o->code));
+	k->last.why = kit_dup(o->why);
+	k->last.reply = o->reply ? msg_clone(o->reply) : NULL;
+	k->last.ident = ident ? ident_ref(ident) : NULL;
+}
+
+static struct kit_ticket *ticket_create(struct kit *k, struct kit_client *c)
+{
+	struct kit_ticket *t = calloc(1, sizeof(*t));
+	if (!t) {
+		kit_broken(k, "no memory for the test itself");
+		return NULL;
+	}
+	t->k = k;
+	t->client = c;
+	t->next = k->tickets;
+	t->link = &k->tickets;
+	if (t->next) {
+		t->next->link = &t->next;
+	}
+	k->tickets = t;
+	k->n_tickets++;
+	k->last.answered = 0;
+	return t;
+}
+
+static void ticket_free(struct kit_ticket *t)
+{
+	*t->link = t->next;
+	if (t->next) {
+		t->next->link = t->link;
+	}
+	t->k->n_tickets--;
+	free(t);
+}
+
+static void on_done(void *arg, const struct chatd_outcome *o)
+{
+	struct kit_ticket *t = arg;
+	kit_outcome_set(t->k, o, session_ident(t->client->s));
+	ticket_free(t);
+}
+
+static void on_login(void *arg, const struct chatd_outcome *o)
+{
+	struct kit_ticket *t = arg;
+	struct kit_client *c = t->client;
+	c->open = o->verdict == CHATD_ACCEPT;
+	if (c->open) {
+		free(c->user);
+		c->user = kit_dup(ident_user(session_ident(c->s)));
+	}
+	on_done(arg, o);
+}
+
+/* ---- what the core asks of a codec's connection ---------------------------------- */
+
+/* A frame is: lengths of destination and body, then both. */
+static chatd_buf *conn_render(uint32_t form, struct chatd_str sub, struct chatd_str ack,
+		const chatd_msg *msg, uint32_t *ret_flags)
+{
+	struct chatd_str d = msg_dest(msg), b = msg_body(msg);
+	size_t n[2] = { d.n, b.n };
+	chatd_buf *buf = buf_new(CHATD_WRAP_ROOM, sizeof(n) + d.n + b.n);
+	(void)form;
+	(void)sub;
+	(void)ack;
+	*ret_flags = 0;
+	if (buf) {
+		memcpy(buf_data(buf), n, sizeof(n));
+		memcpy(buf_data(buf) + sizeof(n), d.p, d.n);
+		memcpy(buf_data(buf) + sizeof(n) + d.n, b.p, b.n);
+	}
+	return buf;
+}
+
+static size_t conn_send(void *conn, chatd_buf *buf)
+{
+	struct kit_client *c = conn;
+	size_t n[2];
+	struct kit_delivery *d = calloc(1, sizeof(*d));
+	if (d) {
+		memcpy(n, buf_data(buf), sizeof(n));
+		d->dest = kit_dup(chatd_str_of(buf_data(buf) + sizeof(n), n[0]));
+		d->body = kit_dup(chatd_str_of(buf_data(buf) + sizeof(n) + n[0], n[1]));
+		*c->got_tail = d;
+		c->got_tail = &d->next;
+	}
+	return 0;
+}
+
+static void gone(struct kit_client *c)
+{
+	struct kit_ticket *t = c->k->tickets, *next;
+	c->s = NULL;
+	c->open = 0;
+	for (; t; t = next) {
+		next = t->next;
+		if (t->client == c) {
+			ticket_free(t);
+		}
+	}
+}
+
+static void conn_close(void *conn, int32_t code, const char *why)
+{
+	struct kit_client *c = conn;
+	(void)why;
+	c->code = code;
+	gone(c);
+}
+
+static void conn_pause(void *conn, int32_t on)
+{
+	(void)conn;
+	(void)on;
+}
+
+static size_t conn_queued(void *conn)
+{
+	(void)conn;
+	return 0;
+}
+
+static const struct chatd_conn_ops ops = { .struct_size = sizeof(ops),
+	.render = conn_render,
+	.send = conn_send,
+	.pause = conn_pause,
+	.close = conn_close,
+	.queued = conn_queued };
+
+static chatd_buf *layer_wrap(chatd_buf *raw, uint32_t flags)
+{
+	(void)flags;
+	return raw;
+}
+
+static const struct chatd_layer layer = {
+	.struct_size = sizeof(layer), .name = "kit", .wrap = layer_wrap
+};
+
+/* ---- logging in --------------------------------------------------------------------- */
+
+/* The first hook of session_auth: clients of kit_open() are whom they say. */
+chatd_verdict kit_auth(chatd_call *call, void *self, void *wself)
+{
+	const chatd_msg *creds = call_msg(call);
+	struct chatd_str user = msg_get(creds, KIT_USER), flags = msg_get(creds, KIT_FLAGS);
+	uint64_t bits = 0;
+	(void)self;
+	(void)wself;
+	if (!user.p) {
+		return CHATD_NEXT;
+	}
+	(void)str_u64(flags, &bits);
+	return call_identify(call, "", user, user, (uint32_t)bits);
+}
+
+static void set_pairs(struct kit *k, chatd_msg *m, va_list ap)
+{
+	const char *name;
+	while ((name = va_arg(ap, const char *)) != NULL) {
+		const char *value = va_arg(ap, const char *);
+		if (!m || msg_set(m, name, str_of(value)) < 0) {
+			kit_broken(k, "no memory for the test itself");
+		}
+	}
+}
+
+static struct kit_client *client_create(struct kit *k, int32_t worker)
+{
+	struct kit_client *c = calloc(1, sizeof(*c));
+	if (!c || worker < 0 || worker >= k->n_workers) {
+		kit_broken(k, "there is no worker %d", worker);
+		return NULL;
+	}
+	c->k = k;
+	c->w = &k->workers[worker];
+	c->got_tail = &c->got;
+	c->next = k->clients;
+	k->clients = c;
+	return c;
+}
+
+static struct kit_client *login(struct kit *k, int32_t worker, chatd_msg *creds)
+{
+	struct kit_client *c = client_create(k, worker);
+	if (!k->dead) {
+		k->here = c->w;
+		c->s = k->sessions->open(k->chat, c->w, &ops, c, &layer);
+		if (c->s) {
+			k->sessions->login(c->s, creds, on_login, ticket_create(k, c));
+		}
+		k->here = NULL;
+		kit_settle(k);
+	}
+	msg_unref(creds);
+	return c;
+}
+
+struct kit_client *kit_login(struct kit *k, int32_t worker, ...)
+{
+	chatd_msg *creds = msg_new(CHATD_LIT(""), CHATD_LIT(""));
+	va_list ap;
+	va_start(ap, worker);
+	set_pairs(k, creds, ap);
+	va_end(ap);
+	return login(k, worker, creds);
+}
+
+struct kit_client *kit_open_on(struct kit *k, int32_t worker, const char *user, uint32_t flags)
+{
+	char text[12];
+	snprintf(text, sizeof(text), "%u", flags);
+	struct kit_client *c = kit_login(k, worker, KIT_USER, user, KIT_FLAGS, text, (char *)NULL);
+	free(c->user);
+	c->user = kit_dup(str_of(user));
+	return c;
+}
+
+struct kit_client *kit_open(struct kit *k, const char *user)
+{
+	return kit_open_on(k, 0, user, 0);
+}
+
+static void on_identified(void *arg, const struct chatd_outcome *o, const chatd_ident *ident)
+{
+	struct kit_ticket *t = arg;
+	kit_outcome_set(t->k, o, ident);
+	ticket_free(t);
+}
+
+void kit_identify_with(struct kit *k, int32_t worker, chatd_msg *creds)
+{
+	if (!k->dead) {
+		k->here = &k->workers[worker];
+		k->sessions->identify(k->chat, k->here, creds, on_identified, ticket_create(k, NULL));
+		k->here = NULL;
+		kit_settle(k);
+	}
+	msg_unref(creds);
+}
+
+void kit_identify(struct kit *k, int32_t worker, ...)
+{
+	chatd_msg *creds = msg_new(CHATD_LIT(""), CHATD_LIT(""));
+	va_list ap;
+	va_start(ap, worker);
+	set_pairs(k, creds, ap);
+	va_end(ap);
+	kit_identify_with(k, worker, creds);
+}
+
+/* ---- requests -------------------------------------------------------------------------- */
+
+static int usable(struct kit_client *c)
+{
+	struct kit *k = c->k;
+	if (!c->open && !k->injected) {
+		kit_broken(k, "the session of %s is not open", c->user ? c->user : "the client");
+	}
+	for (const struct kit_ticket *t = k->tickets; t; t = t->next) {
+		if (t->client == c) {
+			if (!k->injected) {
+				kit_broken(k, "a codec gives in nothing while a request of the session waits");
+			}
+			return 0;
+		}
+	}
+	return c->open;
+}
+
+static void give_in(struct kit_client *c, chatd_msg *m)
+{
+	struct kit *k = c->k;
+	if (usable(c)) {
+		k->here = c->w;
+		k->sessions->input(c->s, m, on_done, ticket_create(k, c));
+		k->here = NULL;
+		kit_settle(k);
+	}
+	msg_unref(m);
+}
+
+void kit_send(struct kit_client *c, const char *dest, const char *body, ...)
+{
+	chatd_msg *m = msg_new(str_of(dest), str_of(body));
+	va_list ap;
+	va_start(ap, body);
+	set_pairs(c->k, m, ap);
+	va_end(ap);
+	give_in(c, m);
+}
+
+void kit_in(struct kit *k, const char *user, const char *dest, const char *body)
+{
+	struct kit_client *c = k->clients;
+	while (c && (!c->s || !c->user || strcmp(c->user, user) != 0)) {
+		c = c->next;
+	}
+	kit_send(c ? c : kit_open(k, user), dest, body, (char *)NULL);
+}
+
+void kit_subscribe(struct kit_client *c, const char *dest)
+{
+	struct kit *k = c->k;
+	chatd_msg *frame = msg_new(str_of(dest), CHATD_LIT(""));
+	struct chatd_subscribe want = {
+		.struct_size = sizeof(want), .id = str_of(dest), .ack = CHATD_ACK_AUTO, .frame = frame
+	};
+	if (usable(c)) {
+		struct kit_ticket *t = ticket_create(k, c);
+		k->here = c->w;
+		chatd_status rc = k->sessions->subscribe(c->s, &want, on_done, t);
+		k->here = NULL;
+		if (rc < 0) {
+			ticket_free(t);
+			kit_broken(k, "subscribe to %s: %s", dest, strerror(-rc));
+		}
+		kit_settle(k);
+	}
+	msg_unref(frame);
+}
+
+void kit_unsubscribe(struct kit_client *c, const char *dest)
+{
+	struct kit *k = c->k;
+	if (usable(c)) {
+		k->here = c->w;
+		chatd_status rc = k->sessions->unsubscribe(c->s, str_of(dest));
+		k->here = NULL;
+		if (rc < 0 && !k->injected) {
+			kit_broken(k, "unsubscribe from %s: %s", dest, strerror(-rc));
+		}
+		kit_settle(k);
+	}
+}
+
+void kit_close(struct kit_client *c)
+{
+	struct kit *k = c->k;
+	chatd_session *s = c->s;
+	if (!s) {
+		return;
+	}
+	gone(c);
+	k->here = c->w;
+	k->sessions->close(s);
+	k->here = NULL;
+	kit_settle(k);
+}
+
+int kit_is_open(const struct kit_client *c)
+{
+	return c->open;
+}
+
+chatd_session *kit_session(struct kit_client *c)
+{
+	return c->s;
+}
+
+/* ---- the end --------------------------------------------------------------------------- */
+
+void kit_clients_close(struct kit *k)
+{
+	for (struct kit_client *c = k->clients; c; c = c->next) {
+		kit_close(c);
+	}
+}
+
+void kit_clients_finish(struct kit *k)
+{
+	while (k->clients) {
+		struct kit_client *c = k->clients;
+		k->clients = c->next;
+		while (c->got) {
+			struct kit_delivery *next = c->got->next;
+			free(c->got->dest);
+			free(c->got->body);
+			free(c->got);
+			c->got = next;
+		}
+		free(c->user);
+		free(c);
+	}
+	while (k->tickets) {
+		ticket_free(k->tickets);
+	}
+	outcome_clear(&k->last);
+}

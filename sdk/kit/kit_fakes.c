@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fakes of the standard services: they answer by post, when held by the test's word, or with
+ * the error that the test wants; exactly once, as their contract says. */
+#include "base/str.h"
+#include "kit_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_WATCHERS = 8 };
+
+enum service { PRESENCE, ACCOUNTS, ROOMS, SERVICES };
+
+static const char *const names[SERVICES] = { CHATD_PRESENCE, CHATD_ACCOUNTS, CHATD_ROOMS };
+
+enum ask_kind {
+	ASK_ONLINE,
+	ASK_CREATE,
+	ASK_BY_ID,
+	ASK_BY_SECRET,
+	ASK_BY_CLIENT,
+	ASK_RENAME,
+	ASK_LOOK,
+	ASK_MEMBERS
+};
+
+/* A question on its way. */
+struct ask {
+	struct ask *next;
+	struct kit *k;
+	chatd_worker *w;
+	enum service of;
+	enum ask_kind kind;
+	chatd_status rc; /* the error to answer with */
+	union {
+		chatd_presence_fn *online;
+		chatd_account_fn *account;
+		chatd_room_fn *room;
+		chatd_members_fn *members;
+	} to;
+	void *arg;
+	char **text; /* users, or id and what else */
+	size_t n;
+	uint32_t flags;
+	int64_t created;
+};
+
+struct entry { /* a user online, an account, a room or a member */
+	struct entry *next;
+	char *a, *b, *secret, *client;
+	uint32_t flags;
+	int32_t role;
+	int64_t created;
+};
+
+struct kit_fakes {
+	struct chatd_service service[SERVICES], http;
+	int hold[SERVICES];
+	chatd_status refuse[SERVICES];
+	struct ask *held[SERVICES];
+	struct {
+		chatd_presence_event *fn;
+		void *arg;
+	} watcher[MAX_WATCHERS];
+	size_t n_watchers;
+	struct entry *online, *accounts, *rooms, *members;
+};
+
+static struct entry *find(struct entry *e, const char *a, const char *b)
+{
+	while (e && (strcmp(e->a, a) != 0 || (b && strcmp(e->b, b) != 0))) {
+		e = e->next;
+	}
+	return e;
+}
+
+static struct entry *put(struct entry **list, const char *a, const char *b)
+{
+	struct entry *e = calloc(1, sizeof(*e));
+	if (!e) {
+		kit_broken(kit_the(), "no memory for the test itself");
+		return NULL;
+	}
+	e->a = kit_dup(str_of(a));
+	e->b = kit_dup(str_of(b));
+	e->next = *list;
+	*list = e;
+	return e;
+}
+
+static void entry_free(struct entry *e)
+{
+	free(e->a);
+	free(e->b);
+	free(e->secret);
+	free(e->client);
+	free(e);
+}
+
+static enum service index_of(const char *interface)
+{
+	for (int i = 0; i < SERVICES; i++) {
+		if (strcmp(names[i], interface) == 0) {
+			return (enum service)i;
+		}
+	}
+	kit_broken(kit_the(), "there is no fake of %s", interface);
+	return PRESENCE;
+}
+
+/* ---- answers ------------------------------------------------------------------- */
+
+static void answer_online(struct ask *q)
+{
+	int32_t *online = calloc(q->n + 1, sizeof(*online));
+	for (size_t i = 0; online && i < q->n; i++) {
+		online[i] = find(q->k->fakes->online, q->text[i], NULL) != NULL;
+	}
+	q->to.online(q->arg, q->rc, q->rc == 0 ? online : NULL, q->rc == 0 ? q->n : 0);
+	free(online);
+}
+
+static int same(const char *a, const char *b)
+{
+	return a && b && strcmp(a, b) == 0;
+}
+
+static struct entry *account_of(const struct ask *q)
+{
+	struct entry *e = q->k->fakes->accounts;
+	for (; e; e = e->next) {
+		if ((q->kind == ASK_BY_SECRET && same(e->secret, q->text[0])) ||
+				(q->kind == ASK_BY_CLIENT && same(e->client, q->text[0])) ||
+				((q->kind == ASK_BY_ID || q->kind == ASK_RENAME) && same(e->a, q->text[0]))) {
+			return e;
+		}
+	}
+	return NULL;
+}
+
+static struct entry *account_put(struct kit *k, const struct chatd_account *a)
+{
+	char *id = kit_dup(a->id), *nick = kit_dup(a->nickname);
+	struct entry *e = put(&k->fakes->accounts, id, nick ? nick : "");
+	free(id);
+	free(nick);
+	e->secret = kit_dup(a->secret);
+	e->client = kit_dup(a->client);
+	e->flags = a->flags;
+	e->created = a->created;
+	return e;
+}
+
+static struct entry *account_create(struct ask *q)
+{
+	struct chatd_account a = { .id = str_of(q->text[0]),
+		.nickname = str_of(q->text[1]),
+		.secret = str_of(q->text[2]),
+		.client = str_of(q->text[3]),
+		.flags = q->flags,
+		.created = q->created };
+	for (const struct entry *e = q->k->fakes->accounts; e; e = e->next) {
+		if (same(e->a, q->text[0]) || same(e->secret, q->text[2])) {
+			q->rc = -EEXIST;
+			return NULL;
+		}
+	}
+	(void)account_put(q->k, &a);
+	return NULL;
+}
+
+static void answer_account(struct ask *q)
+{
+	struct entry *e = NULL;
+	if (q->rc == 0) {
+		e = q->kind == ASK_CREATE ? account_create(q) : account_of(q);
+	}
+	if (!e) {
+		chatd_status rc = q->rc || q->kind == ASK_CREATE ? q->rc : -ENOENT;
+		q->to.account(q->arg, rc, NULL);
+		return;
+	}
+	if (q->kind == ASK_RENAME) {
+		free(e->b);
+		e->b = kit_dup(str_of(q->text[1]));
+	}
+	struct chatd_account a = { .struct_size = sizeof(a),
+		.id = str_of(e->a),
+		.nickname = str_of(e->b),
+		.secret = str_of(e->secret),
+		.client = str_of(e->client),
+		.flags = e->flags,
+		.created = e->created };
+	q->to.account(q->arg, 0, &a);
+}
+
+static void answer_look(struct ask *q)
+{
+	struct kit_fakes *f = q->k->fakes;
+	struct entry *room = find(f->rooms, q->text[0], NULL);
+	struct entry *member = find(f->members, q->text[0], q->text[1]);
+	if (q->rc < 0 || !room || (!room->flags && !member)) {
+		q->to.room(q->arg, q->rc < 0 ? q->rc : -ENOENT, NULL);
+		return;
+	}
+	struct chatd_room_view v = { .struct_size = sizeof(v),
+		.id = str_of(room->a),
+		.name = str_of(room->b),
+		.is_public = room->flags != 0,
+		.role = member ? member->role : CHATD_ROLE_NONE };
+	for (const struct entry *m = f->members; m; m = m->next) {
+		v.members += strcmp(m->a, room->a) == 0;
+	}
+	q->to.room(q->arg, 0, &v);
+}
+
+static void answer_members(struct ask *q)
+{
+	struct kit_fakes *f = q->k->fakes;
+	size_t n = 0, total = 1;
+	for (const struct entry *m = f->members; m; m = m->next) {
+		total++;
+	}
+	struct chatd_str *users = calloc(total, sizeof(*users));
+	for (const struct entry *m = f->members; users && m; m = m->next) {
+		if (strcmp(m->a, q->text[0]) == 0) {
+			users[n++] = str_of(m->b);
+		}
+	}
+	chatd_status rc = q->rc < 0 || find(f->rooms, q->text[0], NULL) ? q->rc : -ENOENT;
+	q->to.members(q->arg, rc, rc == 0 ? users : NULL, rc == 0 ? n : 0);
+	free(users);
+}
+
+static void ask_free(struct ask *q)
+{
+	for (size_t i = 0; i < q->n; i++) {
+		free(q->text[i]);
+	}
+	free(q->text);
+	free(q);
+}
+
+static void on_answer(void *arg)
+{
+	struct ask *q = arg;
+	switch (q->kind) {
+	case ASK_ONLINE:
+		answer_online(q);
+		break;
+	case ASK_LOOK:
+		answer_look(q);
+		break;
+	case ASK_MEMBERS:
+		answer_members(q);
+		break;
+	default:
+		answer_account(q);
+		break;
+	}
+	ask_free(q);
+}
+
+/* ---- questions ------------------------------------------------------------------- */
+
+static struct ask *ask_create(chatd_worker *w, enum ask_kind kind, size_t n)
+{
+	struct ask *q = calloc(1, sizeof(*q));
+	if (q) {
+		q->k = w->k;
+		q->w = w;
+		q->kind = kind;
+		q->text = calloc(n + 1, sizeof(*q->text));
+		q->n = n;
+	}
+	if (!q || !q->text) {
+		kit_broken(w->k, "no memory for the test itself");
+	}
+	return q;
+}
+
+static chatd_status send(struct ask *q, enum service of)
+{
+	struct kit *k = q->k;
+	struct kit_fakes *f = k->fakes;
+	chatd_status rc = f->refuse[of];
+	q->of = of;
+	if (k->here != q->w) {
+		kit_broken(k, "%s was asked for worker %d, but not on it", names[of], q->w->index);
+	}
+	if (rc == 0 && kit_fault(k)) {
+		rc = -ENOMEM;
+	}
+	f->refuse[of] = 0;
+	if (rc < 0) {
+		ask_free(q);
+		return rc;
+	}
+	if (f->hold[of]) {
+		struct ask **at = &f->held[of];
+		while (*at) {
+			at = &(*at)->next;
+		}
+		*at = q;
+		return 0;
+	}
+	return worker_post(q->w, on_answer, q);
+}
+
+static chatd_status presence_get(void *obj, chatd_worker *w, const struct chatd_str *users,
+		size_t n, chatd_presence_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_ONLINE, n);
+	(void)obj;
+	for (size_t i = 0; i < n; i++) {
+		q->text[i] = kit_dup(users[i]);
+	}
+	q->to.online = fn;
+	q->arg = arg;
+	return send(q, PRESENCE);
+}
+
+static chatd_status presence_watch(void *obj, chatd_presence_event *fn, void *arg)
+{
+	struct kit *k = obj;
+	struct kit_fakes *f = k->fakes;
+	if (!k->registering) {
+		kit_broken(k, "presence watch() is for init() only");
+	}
+	if (f->n_watchers == MAX_WATCHERS || kit_fault(k)) {
+		return -ENOMEM;
+	}
+	f->watcher[f->n_watchers].fn = fn;
+	f->watcher[f->n_watchers++].arg = arg;
+	return 0;
+}
+
+static const struct chatd_presence presence_vt = {
+	.struct_size = sizeof(presence_vt), .get = presence_get, .watch = presence_watch
+};
+
+static chatd_status account_ask(struct ask *q, chatd_account_fn *fn, void *arg)
+{
+	q->to.account = fn;
+	q->arg = arg;
+	return send(q, ACCOUNTS);
+}
+
+static chatd_status accounts_create(
+		void *obj, chatd_worker *w, const struct chatd_account *a, chatd_account_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_CREATE, 4);
+	(void)obj;
+	q->text[0] = kit_dup(a->id);
+	q->text[1] = kit_dup(a->nickname);
+	q->text[2] = kit_dup(a->secret);
+	q->text[3] = kit_dup(a->client);
+	q->flags = a->flags;
+	q->created = a->created;
+	return account_ask(q, fn, arg);
+}
+
+static chatd_status accounts_by_id(
+		void *obj, chatd_worker *w, struct chatd_str id, chatd_account_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_BY_ID, 1);
+	(void)obj;
+	q->text[0] = kit_dup(id);
+	return account_ask(q, fn, arg);
+}
+
+static chatd_status accounts_by_secret(
+		void *obj, chatd_worker *w, struct chatd_str secret, chatd_account_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_BY_SECRET, 1);
+	(void)obj;
+	q->text[0] = kit_dup(secret);
+	return account_ask(q, fn, arg);
+}
+
+static chatd_status accounts_by_client(
+		void *obj, chatd_worker *w, struct chatd_str client, chatd_account_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_BY_CLIENT, 1);
+	(void)obj;
+	q->text[0] = kit_dup(client);
+	return account_ask(q, fn, arg);
+}
+
+static chatd_status accounts_rename(void *obj, chatd_worker *w, struct chatd_str id,
+		struct chatd_str nickname, chatd_account_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_RENAME, 2);
+	(void)obj;
+	q->text[0] = kit_dup(id);
+	q->text[1] = kit_dup(nickname);
+	return account_ask(q, fn, arg);
+}
+
+static const struct chatd_accounts accounts_vt = { .struct_size = sizeof(accounts_vt),
+	.create = accounts_create,
+	.by_id = accounts_by_id,
+	.by_secret = accounts_by_secret,
+	.by_client = accounts_by_client,
+	.rename = accounts_rename };
+
+static chatd_status rooms_look(void *obj, chatd_worker *w, struct chatd_str room,
+		struct chatd_str user, chatd_room_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_LOOK, 2);
+	(void)obj;
+	q->text[0] = kit_dup(room);
+	q->text[1] = kit_dup(user);
+	q->to.room = fn;
+	q->arg = arg;
+	return send(q, ROOMS);
+}
+
+static chatd_status rooms_members(
+		void *obj, chatd_worker *w, struct chatd_str room, chatd_members_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_MEMBERS, 1);
+	(void)obj;
+	q->text[0] = kit_dup(room);
+	q->to.members = fn;
+	q->arg = arg;
+	return send(q, ROOMS);
+}
+
+static const struct chatd_rooms rooms_vt = {
+	.struct_size = sizeof(rooms_vt), .look = rooms_look, .members = rooms_members
+};
+
+/* ---- the test's side ----------------------------------------------------------------- */
+
+void kit_hold(struct kit *k, const char *interface, int on)
+{
+	enum service s = index_of(interface);
+	k->fakes->hold[s] = on;
+	while (!on && k->fakes->held[s]) {
+		kit_answer(k, interface);
+	}
+}
+
+size_t kit_held(struct kit *k, const char *interface)
+{
+	size_t n = 0;
+	for (const struct ask *q = k->fakes->held[index_of(interface)]; q; q = q->next) {
+		n++;
+	}
+	return n;
+}
+
+void kit_answer_error(struct kit *k, const char *interface, chatd_status rc)
+{
+	enum service s = index_of(interface);
+	struct ask *q = k->fakes->held[s];
+	if (!q) {
+		if (!k->injected) {
+			kit_broken(k, "nobody asked %s anything that is still open", interface);
+		}
+		return;
+	}
+	k->fakes->held[s] = q->next;
+	q->rc = rc;
+	if (worker_post(q->w, on_answer, q) < 0) {
+		kit_broken(k, "no memory for the test itself");
+	}
+	kit_settle(k);
+}
+
+void kit_answer(struct kit *k, const char *interface)
+{
+	kit_answer_error(k, interface, 0);
+}
+
+void kit_refuse(struct kit *k, const char *interface, chatd_status rc)
+{
+	k->fakes->refuse[index_of(interface)] = rc;
+}
+
+void kit_presence(struct kit *k, const char *user, int online)
+{
+	struct kit_fakes *f = k->fakes;
+	struct entry **at = &f->online;
+	while (*at && strcmp((*at)->a, user) != 0) {
+		at = &(*at)->next;
+	}
+	if ((*at != NULL) == (online != 0)) {
+		return;
+	}
+	if (online) {
+		(void)put(&f->online, user, NULL);
+	} else {
+		struct entry *e = *at;
+		*at = e->next;
+		entry_free(e);
+	}
+	for (size_t i = 0; i < f->n_watchers && !k->dead; i++) {
+		k->here = &k->workers[0];
+		f->watcher[i].fn(f->watcher[i].arg, k->here, str_of(user), online);
+		k->here = NULL;
+	}
+	kit_settle(k);
+}
+
+void kit_account(struct kit *k, const struct chatd_account *a)
+{
+	(void)account_put(k, a);
+}
+
+void kit_room(struct kit *k, const char *id, const char *name, int is_public)
+{
+	struct entry *e = put(&k->fakes->rooms, id, name);
+	e->flags = is_public != 0;
+}
+
+void kit_member(struct kit *k, const char *room, const char *user, int32_t role)
+{
+	struct entry *e = find(k->fakes->members, room, user);
+	if (!e) {
+		e = put(&k->fakes->members, room, user);
+	}
+	e->role = role;
+}
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+int kit_fakes_init(struct kit *k)
+{
+	struct kit_fakes *f = calloc(1, sizeof(*f));
+	if (!f) {
+		return -ENOMEM;
+	}
+	f->service[PRESENCE] = (struct chatd_service){ &presence_vt, k };
+	f->service[ACCOUNTS] = (struct chatd_service){ &accounts_vt, k };
+	f->service[ROOMS] = (struct chatd_service){ &rooms_vt, k };
+	f->http = (struct chatd_service){ &kit_http_vt, k };
+	k->fakes = f;
+	return 0;
+}
+
+const struct chatd_service *kit_fake(struct kit *k, const char *interface)
+{
+	for (int i = 0; i < SERVICES; i++) {
+		if (strcmp(names[i], interface) == 0) {
+			return &k->fakes->service[i];
+		}
+	}
+	return strcmp(interface, CHATD_HTTP) == 0 ? &k->fakes->http : NULL;
+}
+
+void kit_fakes_flush(struct kit *k)
+{
+	for (int i = 0; i < SERVICES; i++) {
+		while (k->fakes->held[i]) {
+			kit_answer_error(k, names[i], -ESHUTDOWN);
+		}
+	}
+}
+
+static void entries_free(struct entry *e)
+{
+	while (e) {
+		struct entry *next = e->next;
+		entry_free(e);
+		e = next;
+	}
+}
+
+void kit_fakes_finish(struct kit *k)
+{
+	struct kit_fakes *f = k->fakes;
+	entries_free(f->online);
+	entries_free(f->accounts);
+	entries_free(f->rooms);
+	entries_free(f->members);
+	free(f);
+}

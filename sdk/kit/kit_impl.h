@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file kit_impl.h
+ * @brief What the kit's files share.  Everything runs on the test's thread.
+ *
+ * kit_loop.c stands in for core/loop: it defines the functions of loop/worker.h that
+ * core/chat uses.  kit_table.c is the chatd_host that the plugin sees.
+ */
+#ifndef KIT_IMPL_H
+#define KIT_IMPL_H
+
+#include "base/diag.h"
+#include "chat/chat.h"
+#include "conf/conf.h"
+#include "loop/worker.h"
+
+#include <chatd/http.h>
+#include <chatd/kit.h>
+#include <chatd/transport.h>
+
+#include <stdarg.h>
+
+struct kit_post {
+	struct kit_post *next;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+struct chatd_worker {
+	struct kit *k;
+	int32_t index;
+	void *data[WORKER_DATA_MAX];
+	struct kit_post *head, **tail;
+};
+
+struct loop {
+	struct kit *k;
+};
+
+struct chatd_watch {
+	struct chatd_watch *next, **link;
+	chatd_worker *w;
+	struct chatd_timer timer;
+	int64_t ms;
+	int32_t repeat;
+	int fd;
+	uint32_t mask;
+	void (*on_time)(void *arg);
+	void (*on_fd)(void *arg, uint32_t ready);
+	void *arg;
+};
+
+struct kit_job {
+	struct kit_job *next;
+	chatd_worker *w;
+	void (*work)(void *arg), (*done)(void *arg);
+	void *arg;
+};
+
+/* A request of a client that has no answer yet. */
+struct kit_ticket {
+	struct kit_ticket *next, **link;
+	struct kit *k;
+	struct kit_client *client; /* NULL: identify() */
+};
+
+struct kit_outcome {
+	int answered;
+	chatd_verdict verdict;
+	char *code, *why;
+	chatd_msg *reply;
+	const chatd_ident *ident;
+};
+
+struct kit_delivery {
+	struct kit_delivery *next;
+	char *dest;
+	char *body; /* NUL-terminated */
+};
+
+struct kit_client {
+	struct kit_client *next;
+	struct kit *k;
+	chatd_worker *w;
+	chatd_session *s;
+	char *user;
+	int open;
+	int32_t code;
+	struct kit_delivery *got, **got_tail;
+};
+
+struct kit_published {
+	struct kit_published *next;
+	char *user; /* NULL: to everybody */
+	chatd_msg *msg;
+	int taken;
+};
+
+struct kit_offered {
+	struct kit_offered *next;
+	char *name;
+	struct chatd_service service;
+};
+
+struct kit_route {
+	struct kit_route *next;
+	struct chatd_route r;
+	char *path;
+};
+
+struct kit_fakes;
+struct kit_armed;
+
+/* The plugin instance, as plugins see it. */
+struct chatd_ctx {
+	struct kit *k;
+	const struct conf_plugin *conf;
+};
+
+struct kit {
+	const struct chatd_plugin *plugin;
+	struct chatd_ctx ctx;
+	struct conf *conf;
+	struct diag diag;
+	void *options, *self;
+	void **wself; /* by worker */
+	int checking, registering, inited;
+	int32_t started;
+	int dead; /* it did not start, because of an injected failure */
+
+	struct loop loop;
+	int32_t n_workers;
+	chatd_worker *workers;
+	chatd_worker *here; /* whose callback runs; NULL: main or the pool */
+	int64_t now;
+	int manual, hold_offload, refuse_suspend, running;
+	struct kit_armed *timers; /* by due time */
+	struct chatd_watch *watches;
+	struct kit_job *jobs;
+
+	struct chat *chat;
+	const struct chatd_sessions *sessions;
+	struct kit_client *clients;
+	struct kit_ticket *tickets;
+	size_t n_tickets;
+	struct kit_outcome last;
+	struct kit_published *published, **published_tail;
+	struct kit_offered *offered, *given; /* by the test; by the plugin */
+	struct kit_route *routes;
+	struct kit_req *reqs;
+	struct kit_fakes *fakes;
+	char *log;
+	char *dir;
+
+	long failed_at, calls; /* the sweep */
+	int injected;
+	size_t allocs, bytes;
+	long msgs, idents, bufs;
+};
+
+/* kit.c */
+struct kit *kit_the(void); /* of functions that are given no instance */
+void kit_die(struct kit *, const char *file, int line, const char *fmt, ...) CHATD_PRINTF(4, 5);
+/* A rule of the contract was broken by the plugin. */
+#define kit_broken(k, ...) kit_die(k, __FILE__, __LINE__, __VA_ARGS__)
+int kit_fault(struct kit *); /* 1: this call of the host is the one that fails */
+int kit_muted(const struct kit *);
+char *kit_dup(struct chatd_str);
+
+/* kit_loop.c */
+void kit_settle(struct kit *); /* run what is posted, unless kit_manual() */
+void kit_loop_finish(struct kit *);
+size_t kit_timers_left(const struct kit *);
+
+/* kit_table.c */
+extern const struct chatd_host kit_table;
+
+/* kit_client.c */
+void kit_clients_close(struct kit *);
+void kit_clients_finish(struct kit *);
+void kit_outcome_set(struct kit *, const struct chatd_outcome *, const chatd_ident *);
+void kit_identify_with(struct kit *, int32_t worker, chatd_msg *creds);
+chatd_verdict kit_auth(chatd_call *, void *self, void *wself);
+
+/* kit_fakes.c, kit_http.c */
+int kit_fakes_init(struct kit *);
+const struct chatd_service *kit_fake(struct kit *, const char *interface); /* NULL: none */
+void kit_fakes_flush(struct kit *); /* answer what is still held: the services stop */
+void kit_fakes_finish(struct kit *);
+extern const struct chatd_http kit_http_vt;
+void kit_http_leave(struct kit *); /* clients go; fails if one was never answered */
+void kit_http_finish(struct kit *);
+
+#endif
