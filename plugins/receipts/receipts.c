@@ -213,38 +213,34 @@ static void advance(struct reader *r, const struct mark *m)
 	TAILQ_INSERT_TAIL(&r->slot->all, r, link);
 }
 
-/* 1: nothing is left to do.  0: it is time to tell, if the reader may. */
-static int coalesce(struct reader *r, const struct mark *m)
+/* What comes too soon after the last is told later, as one. */
+static void wait_or_tell(struct reader *r)
 {
 	const struct chatd_host *h = r->self->h;
-	if (!is_news(r, m)) {
-		return 1;
-	}
-	if (r->waiting) {
-		advance(r, m);
-		return 1;
-	}
 	int64_t left = r->told + r->self->conf->interval - h->now_ms(r->w);
-	if (left <= 0) {
-		return 0;
+	if (r->waiting) {
+		return;
 	}
-	advance(r, m);
+	if (left <= 0) {
+		tell(r);
+		return;
+	}
 	r->waiting = 1;
 	h->timer_set(r->w, &r->timer, left, on_due, r);
-	return 1;
 }
 
 /* The reader may speak there. */
 static void go_on(struct self *self, chatd_session *session, const struct mark *m)
 {
 	struct reader *r = find(self->h->slot(session, self->slot), m);
-	if (r) {
-		advance(r, m);
-	} else {
+	if (!r) {
 		r = add(self, session, m);
-	}
-	if (r) {
-		tell(r);
+		if (r) {
+			tell(r);
+		}
+	} else if (is_news(r, m)) {
+		advance(r, m);
+		wait_or_tell(r);
 	}
 }
 
@@ -368,11 +364,6 @@ static chatd_verdict on_read(chatd_call *call, void *selfp, void *wself)
 	if (fault) {
 		return h->reject(call, "VALIDATION", "%s", fault);
 	}
-	chatd_session *session = h->call_session(call);
-	struct reader *r = find(h->slot(session, self->slot), &m);
-	if (r && coalesce(r, &m)) {
-		return CHATD_ACCEPT;
-	}
 	if (m.is_room) {
 		return ask_room(self, call, &m);
 	}
@@ -380,7 +371,7 @@ static chatd_verdict on_read(chatd_call *call, void *selfp, void *wself)
 		return h->reject(call, "NOT_FOUND", "there is no such user");
 	}
 	if (!chatd_str_same(text(m.where), h->ident_user(h->call_ident(call)))) {
-		go_on(self, session, &m);
+		go_on(self, h->call_session(call), &m);
 	}
 	return CHATD_ACCEPT;
 }

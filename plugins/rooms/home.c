@@ -424,19 +424,16 @@ static void run_patch(struct op *op)
 	answer_room(op, r);
 }
 
+/* Subscriptions are left alone: nobody can send there any more, the id never comes again,
+ * and a cut might overtake the news. */
 static void run_delete(struct op *op)
 {
 	struct room *r = managed(op, CHATD_ROLE_OWNER);
-	struct member *m;
-	if (!r) {
-		return;
+	if (r) {
+		tell_change(op->self, r, "ROOM_DELETED");
+		table_delete_room(op->self->table, r);
+		op->status = 204;
 	}
-	tell_change(op->self, r, "ROOM_DELETED");
-	TAILQ_FOREACH (m, &r->members, in_room) {
-		cut_member(op->self, m);
-	}
-	table_delete_room(op->self->table, r);
-	op->status = 204;
 }
 
 static void answer_member(struct op *op, const struct member *m)
