@@ -280,6 +280,10 @@ static json_t *read_body(const struct self *self, chatd_req *req, struct guest_h
 	const struct chatd_http *http = self->http->vt;
 	struct chatd_str body = http->req_body(req);
 	json_t *j = body.n ? json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	if (j && !json_is_object(j)) {
+		json_decref(j);
+		return NULL;
+	}
 	json_t *nick = json_object_get(j, "nickname");
 	if (json_is_string(nick)) {
 		hint->nickname = chatd_str_of(json_string_value(nick), json_string_length(nick));

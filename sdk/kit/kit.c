@@ -150,8 +150,12 @@ static void free_options(struct kit *k)
 static struct kit *blank(const struct chatd_plugin *plugin)
 {
 	struct kit *k = calloc(1, sizeof(*k));
-	if (!k || the.kit) {
-		kit_die(k, __FILE__, __LINE__, "one kit at a time: the last one was not freed");
+	if (!k) {
+		kit_die(NULL, __FILE__, __LINE__, "no memory for the test itself");
+		return NULL;
+	}
+	if (the.kit) { /* a test that failed half-way must not make the next one fail */
+		fputs("# kit: the last kit was not freed\n", stderr);
 	}
 	k->plugin = plugin;
 	k->ctx.k = k;
