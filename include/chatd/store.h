@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file chatd/store.h
+ * @brief What lasts: accounts, rooms, conversations, cursors, the outbox.
+ *
+ * Rules of every call:
+ *  - [worker] It names the worker that asks.  The answer comes once, later, by fn(arg, rc,
+ *    answer) on that worker, never inside the call; unless the call returns an error: then
+ *    fn never runs.  Calls are queued; those that write share a commit with what is queued
+ *    beside them, and rc 0 means committed (and synced, as the provider is configured).
+ *  - Calls of one worker that write are carried out in the order in which they were made.
+ *    A read sees every write that was answered before the read was asked.
+ *  - What is given in is copied.  What is given back is borrowed until fn returns.
+ *  - The caller sets struct_size in every request; what an older caller's struct lacks is 0.
+ *  - Times are wall-clock ms since 1970.  Ids of users and rooms: [A-Za-z0-9_-]{1,64}.
+ *  - A `user` that asks (not .p NULL) gets only what it may read at that moment: rooms that
+ *    are public or that it is a member of, its own direct conversations.  Else -EACCES.
+ *    .p NULL is the server itself.
+ *
+ * Errors, of the call or the answer: -EINVAL a bad request; -ENOENT nothing of that name;
+ * -EEXIST taken; -EACCES refused, see .why; -EDQUOT a limit, see .why; -EAGAIN too much is
+ * queued and -EBUSY the commit took longer than the provider's commit_timeout (both: say
+ * STORE_BUSY; after -EBUSY the write may still have happened, a repeat with the same
+ * clientId finds out); -ENOSPC the disk is full, nothing is written until there is space
+ * (STORE_FULL); -EIO the store has failed and is checking itself; -ETIMEDOUT a read took too
+ * long; -ENOMEM; -ESHUTDOWN.
+ *
+ * Order.  A conversation is a log.  Whatever a subscriber must see in order is a row of it
+ * with its own seq, 1, 2, 3 ... without holes, given inside the commit: messages, edits,
+ * deletions, reactions, pins and room events alike.  An edit, deletion or reaction is a row
+ * (the event, for those who were there and for replay) and also changes the message that it
+ * names (for those who read the history later).  What a deletion takes away is taken from the
+ * message and from its earlier edits, which stay as rows with the flag
+ * ::CHATD_STORE_ERASED and an empty body; so do messages that expire.  The sweep removes rows
+ * only at the old end of a conversation, so what is there is whole from .first to .seq.
+ *
+ * The epoch is one for the whole store.  It changes when a backup is put in its place.  A
+ * room that was deleted and made again goes on counting where it stopped.
+ *
+ * .body is the JSON as rendered by the caller, without seq, which it does not know; the store
+ * does not look into it.  .text is what search shall find, .p NULL: nothing.
+ */
+#ifndef CHATD_STORE_H
+#define CHATD_STORE_H
+
+#include <chatd/accounts.h>
+#include <chatd/plugin.h>
+#include <chatd/rooms.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CHATD_STORE "chatd.store/1"
+
+/** .room set: a room's; else of two users, whichever way round (one may be both). */
+struct chatd_store_conv {
+	struct chatd_str room, a, b;
+};
+
+/** Rows of a conversation. */
+enum {
+	CHATD_STORE_MESSAGE = 1,
+	CHATD_STORE_EDIT = 2,
+	CHATD_STORE_DELETE = 3,
+	CHATD_STORE_REACTION = 4,
+	CHATD_STORE_EVENT = 5, /**< of a room: joined, renamed, pinned ... */
+};
+/** Flags of rows.  The first two are the caller's to give, the others the store's. */
+enum {
+	CHATD_STORE_GUEST = 1 << 0, /**< the sender is anonymous: kept only for anonymous_retention */
+	CHATD_STORE_ENCRYPTED = 1 << 1,
+	CHATD_STORE_EDITED = 1 << 2,
+	CHATD_STORE_DELETED = 1 << 3,
+	CHATD_STORE_ERASED = 1 << 4, /**< the body is gone (expired, or edited and then deleted) */
+	CHATD_STORE_PINNED = 1 << 5,
+	CHATD_STORE_REACTED = 1 << 6,
+};
+/** Why a call was refused: with -EACCES, -EDQUOT, -EEXIST and -ENOENT. */
+enum {
+	CHATD_STORE_WHY_NONE = 0,
+	CHATD_STORE_NOT_MEMBER = 1,
+	CHATD_STORE_BANNED = 2,      /**< .until; INT64_MAX: for ever */
+	CHATD_STORE_MUTED = 3,       /**< .until */
+	CHATD_STORE_SLOW = 4,        /**< .until: the next message may come then */
+	CHATD_STORE_READ_ONLY = 5,   /**< only moderators may speak */
+	CHATD_STORE_NOT_INVITED = 6, /**< a private room */
+	CHATD_STORE_ROOM_FULL = 7,
+	CHATD_STORE_TOO_MANY = 8,  /**< rooms of this user, reactions of this message ... */
+	CHATD_STORE_MISMATCH = 9,  /**< -EEXIST: that clientId was another message's */
+	CHATD_STORE_NO_ROOM = 10,  /**< -ENOENT */
+	CHATD_STORE_LAST = 11,     /**< -EACCES: the only owner cannot become less than that */
+	CHATD_STORE_NO_RIGHT = 12, /**< the actor's role does not allow it */
+};
+
+/* ---- accounts -------------------------------------------------------------- */
+
+enum { CHATD_STORE_BY_ID = 1, CHATD_STORE_BY_SECRET = 2, CHATD_STORE_BY_CLIENT = 3 };
+struct chatd_store_account_key {
+	uint32_t struct_size;
+	int32_t by; /**< BY_CLIENT: the most recent one */
+	struct chatd_str key;
+};
+struct chatd_store_account_name {
+	uint32_t struct_size;
+	struct chatd_str id, nickname;
+};
+/** Accounts whose id or nickname begins with prefix (A-Z like a-z), by nickname. */
+struct chatd_store_account_search {
+	uint32_t struct_size;
+	struct chatd_str prefix;
+	int32_t limit; /**< 1 to 100 */
+};
+
+/* ---- rooms ------------------------------------------------------------------ */
+
+enum { /* flags of a room */
+	CHATD_STORE_ROOM_PUBLIC = 1 << 0,
+	CHATD_STORE_ROOM_READ_ONLY = 1 << 1,
+	CHATD_STORE_ROOM_PRESET = 1 << 2, /**< stays when the last member leaves */
+};
+enum { /* what room_update() changes */
+	CHATD_STORE_SET_NAME = 1 << 0,
+	CHATD_STORE_SET_ABOUT = 1 << 1,
+	CHATD_STORE_SET_FLAGS = 1 << 2,
+	CHATD_STORE_SET_SLOW = 1 << 3,
+	CHATD_STORE_SET_MAX = 1 << 4,
+	CHATD_STORE_SET_RETENTION = 1 << 5,
+};
+struct chatd_store_room {
+	uint32_t struct_size;
+	uint32_t flags;
+	struct chatd_str id, name, about;
+	int64_t slow_ms, max_members, retention_ms; /**< 0: none */
+	int64_t created;
+	/** In room_create(): who becomes its owner (.p NULL: nobody), and how many rooms that user
+	 *  may be in (0: any number).  In room_update() and room_delete() of a user: it must be an
+	 *  owner, to update also a moderator. */
+	struct chatd_str user, nick;
+	int64_t max_rooms;
+	uint32_t set; /**< room_update(): CHATD_STORE_SET_* */
+	/* In answers only: */
+	int32_t role;             /**< CHATD_ROLE_* of the user that asks */
+	int64_t members, version; /**< version: grows with each change of room or membership */
+	int64_t muted_until;      /**< of the user that asks */
+};
+struct chatd_store_room_key {
+	uint32_t struct_size;
+	struct chatd_str room, user;
+};
+enum { CHATD_STORE_PUBLIC = 1, CHATD_STORE_MINE = 2 }; /* may be or-ed */
+struct chatd_store_room_list {
+	uint32_t struct_size;
+	int32_t scope;
+	struct chatd_str user;  /**< with MINE: whose */
+	struct chatd_str after; /**< the id of the last one seen; .p NULL: from the first */
+	int32_t limit;          /**< 1 to 1000 */
+};
+enum { CHATD_STORE_MEMBERS = 0, CHATD_STORE_BANS = 1, CHATD_STORE_INVITED = 2 };
+struct chatd_store_members {
+	uint32_t struct_size;
+	int32_t which;
+	struct chatd_str room, user;
+	struct chatd_str after; /**< the user id of the last one seen */
+	int32_t limit;          /**< 1 to 10000 */
+};
+struct chatd_store_member {
+	uint32_t struct_size;
+	int32_t role, guest;
+	struct chatd_str user, nick;
+	int64_t joined, muted_until, banned_until;
+};
+
+struct chatd_store_append;
+enum {
+	CHATD_STORE_JOIN = 1,   /**< public room or invited; not banned; room and user have room */
+	CHATD_STORE_LEAVE = 2,  /**< the last owner is followed by the one who is there longest,
+	                             moderators first, guests never; an empty room that is no preset
+	                             is deleted: .n is 1 then */
+	CHATD_STORE_INVITE = 3, /**< may join although it is private; actor: any member */
+	CHATD_STORE_ROLE = 4,   /**< .role; actor: an owner */
+	CHATD_STORE_KICK = 5,   /**< actor: a moderator, over someone of a lower role */
+	CHATD_STORE_BAN = 6,    /**< kick, and no way back before .until; likewise */
+	CHATD_STORE_UNBAN = 7,
+	CHATD_STORE_MUTE = 8, /**< may not speak before .until (0: may again); likewise */
+	CHATD_STORE_ADD = 9,  /**< joins without asking the room's rules; actor: a moderator */
+};
+struct chatd_store_member_change {
+	uint32_t struct_size;
+	int32_t what;
+	struct chatd_str room, user, nick;
+	struct chatd_str actor; /**< whose right is checked; .p NULL: nobody's */
+	int32_t role, guest;
+	int64_t until, wall;
+	int64_t max_rooms; /**< JOIN, ADD: rooms the user may be in; 0: any number */
+	/** A row for the room's conversation in the same commit, if the change takes place; may be
+	 *  NULL.  Its rights are not checked. */
+	const struct chatd_store_append *event;
+};
+
+/* ---- conversations ----------------------------------------------------------- */
+
+/** Something to be handed to other nodes, written with the message. */
+struct chatd_store_out {
+	struct chatd_str route, headers;
+	struct chatd_str body; /**< .p NULL: the message's */
+};
+
+struct chatd_store_append {
+	uint32_t struct_size;
+	int32_t kind; /**< MESSAGE or EVENT; 0 is MESSAGE */
+	struct chatd_store_conv conv;
+	struct chatd_str id; /**< UUID text, the caller's choice; -EEXIST when taken */
+	struct chatd_str sender, nick;
+	struct chatd_str client_id; /**< .p NULL: none, no de-duplication */
+	/** What tells this message from another with the same clientId: 1 to 32 bytes of a hash
+	 *  that comes out the same after a restart. */
+	struct chatd_str hash;
+	struct chatd_str body, text;
+	struct chatd_str reply_to, thread; /**< ids; .p NULL: none */
+	const struct chatd_str *mentions;  /**< users */
+	size_t n_mentions;                 /**< at most 100 */
+	const struct chatd_store_out *out;
+	size_t n_out;
+	int64_t wall;    /**< the answer's .wall is this, or later: time never goes back in a conv. */
+	int64_t expires; /**< 0: when the room's retention or the sender's being a guest says */
+	uint32_t flags;  /**< CHATD_STORE_GUEST, _ENCRYPTED */
+	/** 1: a room's rules are applied inside the commit: member, ban, mute, slow mode,
+	 *  read-only.  0: the room need not even exist. */
+	int32_t check;
+};
+
+struct chatd_store_change {
+	uint32_t struct_size;
+	int32_t kind;            /**< EDIT, DELETE or REACTION */
+	struct chatd_str target; /**< id of the message */
+	struct chatd_str id;     /**< of the new row */
+	/** Who does it: the sender alone may edit; the sender and a room's moderators may delete;
+	 *  who may speak there may react.  .p NULL: not checked. */
+	struct chatd_str actor;
+	struct chatd_str client_id, hash;    /**< as in append */
+	struct chatd_str body;               /**< of the new row */
+	struct chatd_str new_body, new_text; /**< EDIT, DELETE: the message from now on */
+	struct chatd_str emoji;              /**< REACTION */
+	int32_t remove;                      /**< REACTION: 1 takes it back */
+	const struct chatd_store_out *out;
+	size_t n_out;
+	int64_t wall;
+};
+
+/** One row.  Borrowed like all of an answer. */
+struct chatd_store_message {
+	uint32_t struct_size;
+	int32_t kind;
+	struct chatd_store_conv conv;
+	int64_t seq, wall, expires;
+	int64_t pos; /**< place among all rows of the store; only compare it */
+	struct chatd_str id, sender, client_id, target, reply_to, thread, body;
+	struct chatd_str reactions; /**< JSON: {"emoji":["user",...],...}; .p NULL: none */
+	uint32_t flags;
+};
+
+/** Messages (kind MESSAGE, and EVENT if wanted) that have a body, newest page first: those
+ *  before a seq (0: the end), or those after a seq; ascending in the answer either way. */
+struct chatd_store_page {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 1000 */
+	struct chatd_store_conv conv;
+	struct chatd_str user;
+	struct chatd_str thread; /**< .p NULL: all; else that message and what belongs to it */
+	int64_t before, after;   /**< give one; after: -1 when not meant */
+	int32_t events;          /**< 1: room events too */
+};
+struct chatd_store_message_key {
+	uint32_t struct_size;
+	struct chatd_str id, user;
+};
+struct chatd_store_conv_key {
+	uint32_t struct_size;
+	struct chatd_store_conv conv;
+	struct chatd_str user;
+};
+/** Every row after since, in order, or none: .whole 0 and .first, .seq, .epoch when the
+ *  epoch is another, rows are gone, or there are more than max. */
+struct chatd_store_replay {
+	uint32_t struct_size;
+	int32_t max; /**< 1 to 10000 */
+	struct chatd_store_conv conv;
+	struct chatd_str user, epoch; /**< epoch .p NULL: not compared */
+	int64_t since;
+};
+/** The same over all direct conversations of a user; since and .pos are row places. */
+struct chatd_store_inbox {
+	uint32_t struct_size;
+	int32_t max;
+	struct chatd_str user, epoch;
+	int64_t since;
+};
+
+enum { CHATD_STORE_READ = 1, CHATD_STORE_DELIVERED = 2 };
+/** Moves forward only, never beyond the top; .seq of the answer is where it stands now, .n is
+ *  1 if it moved. */
+struct chatd_store_cursor {
+	uint32_t struct_size;
+	int32_t kind;
+	struct chatd_store_conv conv;
+	struct chatd_str user, device; /**< device may be empty */
+	int64_t seq;
+};
+/** The furthest cursor of each user in a conversation (or of one: .of). */
+struct chatd_store_cursor_list {
+	uint32_t struct_size;
+	int32_t kind, limit; /**< limit: 1 to 10000 */
+	struct chatd_store_conv conv;
+	struct chatd_str user, of;
+};
+
+/** Conversations of a user, the one with the newest message first. */
+struct chatd_store_conversations {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 1000 */
+	struct chatd_str user;
+	int64_t before; /**< .pos of the last one seen; 0: from the newest */
+};
+struct chatd_store_conversation {
+	uint32_t struct_size;
+	int32_t role; /**< rooms: CHATD_ROLE_* */
+	struct chatd_store_conv conv;
+	struct chatd_str name; /**< of the room */
+	int64_t first, seq, read;
+	int64_t unread; /**< messages of others after what was read; 1000 means 1000 or more */
+	int64_t pos;
+	struct chatd_store_message last; /**< the newest message with a body; .kind 0: none */
+};
+
+/** Messages that mention a user, newest first; before: .pos of the last one seen, or 0. */
+struct chatd_store_mentions {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 1000 */
+	struct chatd_str user;
+	int64_t before;
+};
+struct chatd_store_pin {
+	uint32_t struct_size;
+	int32_t remove;
+	struct chatd_str id;    /**< of the message */
+	struct chatd_str actor; /**< rooms: a moderator; direct: one of the two; .p NULL: unchecked */
+	int64_t wall;
+	const struct chatd_store_append *event; /**< as in member_change */
+};
+/** Words, all of which must occur; the last one may be a beginning.  Newest first. */
+struct chatd_store_search {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 200 */
+	struct chatd_str user, query;
+	struct chatd_store_conv conv; /**< all .p NULL: everywhere */
+	int64_t before;               /**< .pos of the last one seen, or 0 */
+};
+
+/* ---- the outbox ---------------------------------------------------------------- */
+
+/** Rows that nobody holds, in order; they are held for .owner until wall + lease_ms. */
+struct chatd_store_outbox_fetch {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 1000 */
+	struct chatd_str owner;
+	int64_t wall, lease_ms;
+};
+/** They were handed over and are deleted; release 1: they were not, anyone may have them. */
+struct chatd_store_outbox_done {
+	uint32_t struct_size;
+	int32_t release;
+	const int64_t *rows;
+	size_t n;
+};
+struct chatd_store_out_row {
+	uint32_t struct_size;
+	int64_t row;
+	struct chatd_str route, headers, body;
+	struct chatd_store_message message; /**< .kind 0: it is gone */
+};
+
+/* ---- upkeep ----------------------------------------------------------------------- */
+
+/** Removes what is over at .wall.  The provider does so by itself every minute. */
+struct chatd_store_sweep {
+	uint32_t struct_size;
+	int64_t wall;
+};
+/** A whole copy, made while the store is in use.  -EEXIST: there is such a file already.
+ *  A store that is opened on it has a new epoch. */
+struct chatd_store_backup {
+	uint32_t struct_size;
+	struct chatd_str path;
+};
+
+/* ---- answers ------------------------------------------------------------------------ */
+
+struct chatd_store_cursor_row {
+	uint32_t struct_size;
+	struct chatd_str user;
+	int64_t seq;
+};
+
+/** What a call does not mention is 0. */
+struct chatd_store_answer {
+	uint32_t struct_size;
+	int32_t why;      /**< CHATD_STORE_WHY_*, when rc < 0 */
+	int32_t repeated; /**< append, change: it was there; .id, .seq are the first one's */
+	int32_t whole;    /**< replays */
+	int64_t seq;      /**< of the row written; of reads: the top */
+	int64_t first;    /**< the oldest row that is there; .seq + 1: none */
+	int64_t pos, wall, until, n, version;
+	struct chatd_str id, epoch;
+	struct chatd_str successor; /**< LEAVE, KICK, BAN: who became owner; .p NULL: nobody */
+	struct chatd_store_conv conv;
+	const struct chatd_account *accounts;
+	size_t n_accounts;
+	const struct chatd_store_room *rooms;
+	size_t n_rooms;
+	const struct chatd_store_member *members;
+	size_t n_members;
+	const struct chatd_store_message *messages;
+	size_t n_messages;
+	const struct chatd_store_conversation *conversations;
+	size_t n_conversations;
+	const struct chatd_store_cursor_row *cursors;
+	size_t n_cursors;
+	const struct chatd_store_out_row *outbox;
+	size_t n_outbox;
+};
+
+/** [worker] @p a is never NULL. */
+typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store_answer *a);
+
+/** X(call, request, writes), in the order of struct chatd_store.  What the answers hold:
+ *  account_create        nothing; -EEXIST: id or secret taken
+ *  account_get, _rename  .accounts[0]; -ENOENT
+ *  account_search        .accounts
+ *  room_create           .rooms[0]; -EEXIST
+ *  room_update, _get     .rooms[0] with the role of .user; -ENOENT, also for a private room
+ *                        that .user is neither member of nor invited to
+ *  room_delete           nothing; its members, messages, pins and cursors are gone
+ *  room_list             .rooms, by id
+ *  members               .members by user id, .version, .n: how many there are
+ *  member_change         .members[0], .version, .n, .until, .successor; of the event: .seq, .id,
+ *                        .pos, .wall, .epoch; nothing changed: .repeated 1 and no event
+ *  append, change        .id, .seq, .pos, .wall, .epoch, .conv, .repeated; change also
+ *                        .messages[0]: the message as it is now; a reaction that was there (or
+ *                        not there) already: .repeated 1, no row
+ *  page                  .messages, .first, .seq, .epoch
+ *  message               .messages[0]; -ENOENT, -EACCES
+ *  top                   .first, .seq, .epoch, .n: unread of .user
+ *  replay, replay_inbox  .messages, .whole, .first, .seq or .pos, .epoch
+ *  cursor_set, cursors   .seq, .n; .cursors
+ *  conversations, mentions, search    .conversations; .messages
+ *  pin, pins             .n: 1 if it changed, and the event's as above; .messages
+ *  outbox_fetch, _done   .outbox; .n: how many
+ *  sweep                 .n: rows erased or removed
+ *  backup                .n: bytes */
+#define CHATD_STORE_MAP(X)                                  \
+	X(account_create, struct chatd_account, 1)              \
+	X(account_get, struct chatd_store_account_key, 0)       \
+	X(account_rename, struct chatd_store_account_name, 1)   \
+	X(account_search, struct chatd_store_account_search, 0) \
+	X(room_create, struct chatd_store_room, 1)              \
+	X(room_update, struct chatd_store_room, 1)              \
+	X(room_delete, struct chatd_store_room_key, 1)          \
+	X(room_get, struct chatd_store_room_key, 0)             \
+	X(room_list, struct chatd_store_room_list, 0)           \
+	X(members, struct chatd_store_members, 0)               \
+	X(member_change, struct chatd_store_member_change, 1)   \
+	X(append, struct chatd_store_append, 1)                 \
+	X(change, struct chatd_store_change, 1)                 \
+	X(page, struct chatd_store_page, 0)                     \
+	X(message, struct chatd_store_message_key, 0)           \
+	X(top, struct chatd_store_conv_key, 0)                  \
+	X(replay, struct chatd_store_replay, 0)                 \
+	X(replay_inbox, struct chatd_store_inbox, 0)            \
+	X(cursor_set, struct chatd_store_cursor, 1)             \
+	X(cursors, struct chatd_store_cursor_list, 0)           \
+	X(conversations, struct chatd_store_conversations, 0)   \
+	X(mentions, struct chatd_store_mentions, 0)             \
+	X(pin, struct chatd_store_pin, 1)                       \
+	X(pins, struct chatd_store_conv_key, 0)                 \
+	X(search, struct chatd_store_search, 0)                 \
+	X(outbox_fetch, struct chatd_store_outbox_fetch, 1)     \
+	X(outbox_done, struct chatd_store_outbox_done, 1)       \
+	X(sweep, struct chatd_store_sweep, 1)                   \
+	X(backup, struct chatd_store_backup, 1)
+
+enum { /* state() */
+	CHATD_STORE_OK = 0,
+	CHATD_STORE_FULL = 1,    /**< reads only: no space; goes away by itself */
+	CHATD_STORE_FAILED = 2,  /**< reads only: an I/O error; it is checking itself */
+	CHATD_STORE_STALLED = 3, /**< a commit has not come back within commit_timeout */
+};
+
+struct chatd_store {
+	uint32_t struct_size;
+	int32_t (*state)(void *obj); /**< [any] CHATD_STORE_OK ...: for /readyz */
+#define CHATD_X(call, request, writes) \
+	chatd_status (*call)(void *obj, chatd_worker *, const request *, chatd_store_fn *fn, void *arg);
+	CHATD_STORE_MAP(CHATD_X)
+#undef CHATD_X
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
