@@ -256,6 +256,8 @@ static void on_resumed(void *arg)
 		const char *why = c->late_why ? c->late_why : "refused";
 		call_refuse(c, c->late_code ? c->late_code : "FORBIDDEN", chatd_str_of(why, strlen(why)));
 	}
+	free(c->late_why); /* the walk may wait once more */
+	c->late_why = NULL;
 	walk(c);
 }
 
@@ -288,10 +290,11 @@ chatd_call *call_of(chatd_worker *w, chatd_token t)
 {
 	uint64_t parked;
 	struct slot *s = token_slot(t, &parked);
-	if (!t || !s || atomic_load(&s->state) != parked) {
+	/* Another worker's slot may change hands at any moment: not even a look at its call. */
+	if (!t || !s || t >> 56 != (uint64_t)worker_index(w) || atomic_load(&s->state) != parked) {
 		return NULL;
 	}
-	return s->call->cw->w == w ? s->call : NULL;
+	return s->call;
 }
 
 void call_abandon(chatd_call *c)
@@ -358,10 +361,16 @@ static chatd_verdict run_hook(chatd_call *c, const struct chain_hook *h)
 			return CHATD_WAIT;
 		}
 	}
-	if (v < 0) {
-		return failed(c, h, v);
+	if (v < 0 || v > CHATD_WAIT) {
+		return failed(c, h, v < 0 ? v : -EPROTO);
 	}
-	return c->chain->notify && v != CHATD_WAIT ? CHATD_NEXT : v;
+	if (c->chain->notify && v != CHATD_WAIT) {
+		return CHATD_NEXT;
+	}
+	if (v == CHATD_REJECT && !c->code) { /* told from the end of session_auth by its code */
+		return call_refuse(c, "FORBIDDEN", CHATD_LIT("refused"));
+	}
+	return v;
 }
 
 static void walk(chatd_call *c)

@@ -29,6 +29,7 @@ struct dest {
 struct dest_table {
 	struct dest *all;
 	uint32_t epochs;
+	int fanning; /* wire forms hold the frame of the message at hand: one at a time */
 };
 
 /* Something that one worker asks of another. */
@@ -328,6 +329,7 @@ static void fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 	struct wire *touched = NULL;
 	int filtered = cw->chat->chains[chatd_hook_message_out].n > 0;
 	int64_t soft = cw->chat->conf.soft_queue;
+	cw->dests->fanning = 1;
 	for (uint32_t i = 0; i < d->n; i++) {
 		struct sub *s = d->subs[i];
 		if (!session_is_open(s->session) || too_slow_for(s, msg, soft) ||
@@ -350,6 +352,7 @@ static void fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 		}
 		session_ops(s->session)->send(session_conn(s->session), w->buf);
 	}
+	cw->dests->fanning = 0;
 	while (touched) {
 		struct wire *w = touched;
 		touched = w->touched;
@@ -403,7 +406,8 @@ static void on_publish(struct op *op)
 static chatd_status publish(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
 {
 	int32_t home = home_of(cw->chat, key);
-	if (home == cw->index) {
+	/* A message_out hook that publishes is inside a fan-out: its message comes after. */
+	if (home == cw->index && !cw->dests->fanning) {
 		publish_home(cw, key, msg);
 		return 0;
 	}

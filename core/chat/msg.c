@@ -96,26 +96,6 @@ chatd_msg *msg_new(struct chatd_str dest, struct chatd_str body)
 	return msg_with_id(id, dest, body);
 }
 
-chatd_msg *msg_clone(const chatd_msg *from)
-{
-	chatd_msg *m = msg_with_id(from->id, from->dest, from->body);
-	if (!m) {
-		return NULL;
-	}
-	m->flags = from->flags;
-	for (uint32_t i = 0; i < from->n; i++) {
-		char name[257];
-		size_t len = from->headers[i].name.n < 256 ? from->headers[i].name.n : 256;
-		memcpy(name, from->headers[i].name.p, len);
-		name[len] = '\0';
-		if (msg_set(m, name, from->headers[i].value) < 0) {
-			msg_unref(m);
-			return NULL;
-		}
-	}
-	return m;
-}
-
 chatd_msg *msg_ref(chatd_msg *m)
 {
 	atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
@@ -197,6 +177,19 @@ static int grow(chatd_msg *m)
 	return 0;
 }
 
+static int append(chatd_msg *m, struct chatd_str name, struct chatd_str value)
+{
+	struct header fresh;
+	if (m->n == m->cap && grow(m) < 0) {
+		return -ENOMEM;
+	}
+	if (keep(m, name, &fresh.name) < 0 || keep(m, value, &fresh.value) < 0) {
+		return -ENOMEM;
+	}
+	m->headers[m->n++] = fresh;
+	return 0;
+}
+
 chatd_status msg_set(chatd_msg *m, const char *header, struct chatd_str value)
 {
 	size_t len = strlen(header);
@@ -212,15 +205,23 @@ chatd_status msg_set(chatd_msg *m, const char *header, struct chatd_str value)
 	if (h) {
 		return keep(m, value, &h->value);
 	}
-	if (m->n == m->cap && grow(m) < 0) {
-		return -ENOMEM;
+	return append(m, chatd_str_of(header, len), value);
+}
+
+chatd_msg *msg_clone(const chatd_msg *from)
+{
+	chatd_msg *m = msg_with_id(from->id, from->dest, from->body);
+	if (!m) {
+		return NULL;
 	}
-	struct header fresh;
-	if (keep(m, chatd_str_of(header, len), &fresh.name) < 0 || keep(m, value, &fresh.value) < 0) {
-		return -ENOMEM;
+	m->flags = from->flags;
+	for (uint32_t i = 0; i < from->n; i++) {
+		if (append(m, from->headers[i].name, from->headers[i].value) < 0) {
+			msg_unref(m);
+			return NULL;
+		}
 	}
-	m->headers[m->n++] = fresh;
-	return 0;
+	return m;
 }
 
 chatd_status msg_flags(chatd_msg *m, uint32_t flags)

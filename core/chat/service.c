@@ -175,7 +175,7 @@ static void identify_end(chatd_call *c, void *arg)
 		o.code = call_code(c);
 		o.why = call_why(c);
 	} else {
-		const char *fault = auth_fault(c);
+		const char *fault = call_verdict(c) == CHATD_DROP ? "Access refused" : auth_fault(c);
 		if (fault) {
 			o.verdict = CHATD_REJECT;
 			o.code = "UNAUTHORIZED";
@@ -197,6 +197,9 @@ static void svc_identify(void *obj, chatd_worker *w, chatd_msg *creds,
 			.verdict = CHATD_REJECT,
 			.code = "UNAVAILABLE",
 			.why = CHATD_LIT("the server has no memory left") };
+		if (c) {
+			call_abandon(c);
+		}
 		fn(arg, &o, NULL);
 		return;
 	}

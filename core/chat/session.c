@@ -152,7 +152,12 @@ uint64_t session_pend(chatd_session *s, struct sub *sub, chatd_msg *msg, uint64_
 	*s->pending_tail = p;
 	s->pending_tail = &p->next;
 	s->n_pending++;
-	if (s->n_pending > PENDING_MAX && !s->pending->place) {
+	if (s->n_pending > PENDING_MAX && s->pending->place) {
+		/* Its queue gets everything back; others will take it. */
+		if (s->n_pending == PENDING_MAX + 1) {
+			session_close(s, 1008, "too many unacknowledged messages");
+		}
+	} else if (s->n_pending > PENDING_MAX) {
 		/* A topic's deliveries need no ack: forget the oldest rather than grow. */
 		struct pending *old = s->pending;
 		s->pending = old->next;

@@ -137,8 +137,9 @@ static int same_text(const char *a, size_t an, const char *b, size_t bn)
 static int same_crypt(const char *hash, const char *given)
 {
 	struct crypt_data *data = calloc(1, sizeof(*data));
-	const char *out = data ? crypt_r(given, hash, data) : NULL;
-	int same = out && out[0] != '*' && same_text(out, strlen(out), hash, strlen(hash));
+	/* Not crypt_r(): its "*0" for a failure is one more thing to forget. */
+	const char *out = data ? crypt_rn(given, hash, data, sizeof(*data)) : NULL;
+	int same = out && same_text(out, strlen(out), hash, strlen(hash));
 	free(data);
 	return same;
 }
