@@ -45,7 +45,13 @@ export class Api {
 
 	/* Finds or makes this browser's guest account: {userId, nickname}. A device token that the server refuses
 	 * is dropped and a new account made: a server without a store forgets its guests when it restarts. */
-	async join(nickname = displayName.get()) {
+	join(nickname = displayName.get()) {
+		/* One tab at a time, so that the tabs of a person who was forgotten do not become several people. */
+		const work = () => this.#join(nickname);
+		return navigator.locks ? navigator.locks.request("chatd.account", work) : work();
+	}
+
+	async #join(nickname) {
 		const known = deviceToken.get();
 		const body = nickname ? { nickname } : {};
 		let account;

@@ -4,7 +4,7 @@
  * proxies do not pass WebSocket. What worked once is preferred afterwards. Each attempt is a fresh stompjs client, so
  * nothing of a dead one lingers. Events go to the handlers given at construction:
  *   prepare()             async, before each attempt; returns the CONNECT headers; a throw counts as a failed attempt
- *   up(headers)           CONNECTED arrived
+ *   up(headers, transport) CONNECTED arrived
  *   down(wasUp)           the connection ended
  *   refused(message)      the server answered CONNECT with ERROR
  *   state({state, transport, retryAt})   connecting | online | waiting | stopped */
@@ -13,6 +13,16 @@ const FIRST_DELAY_MS = 1000;
 const MAX_DELAY_MS = 30000;
 const FALLBACK_DELAY_MS = 250;
 const CONNECT_TIMEOUT_MS = 12000;
+const PATIENCE_MS = 20000;
+
+/* Why something asked of the server came to nothing; `code` as in the server's own refusals, or DISCONNECTED, TIMEOUT. */
+export class Refusal extends Error {
+	constructor({ code, message, retryAfterSeconds }) {
+		super(message);
+		this.code = code;
+		this.retryAfterSeconds = retryAfterSeconds;
+	}
+}
 
 export class Connection {
 	#handlers;
@@ -25,6 +35,7 @@ export class Connection {
 	#attempt = 0;
 	#online = false;
 	#stopped = true;
+	#asked = new Map();
 
 	/* `forced`: "websocket", "sockjs" or a SockJS transport's name pins the transport; null lets it choose. */
 	constructor(endpoint, forced, handlers) {
@@ -49,8 +60,11 @@ export class Connection {
 		clearTimeout(this.#timer);
 		this.#attempt++;
 		const client = this.#client;
+		const wasUp = this.#online;
 		this.#client = null;
 		this.#online = false;
+		this.#handlers.down(wasUp);
+		this.#forgetAsked();
 		this.#handlers.state({ state: "stopped" });
 		await client?.deactivate();
 	}
@@ -62,37 +76,86 @@ export class Connection {
 		}
 	}
 
-	/* Returns false when it is not up; otherwise `onReceipt` runs once the server has taken the message over. */
-	send(destination, body, onReceipt) {
+	/* Without an answer. Returns false when it is not up. */
+	send(destination, body) {
 		if (!this.#online) {
 			return false;
 		}
-		const headers = { "content-type": "application/json" };
-		if (onReceipt) {
-			headers.receipt = `r-${newId()}`;
-			this.#client.watchForReceipt(headers.receipt, onReceipt);
-		}
-		this.#client.publish({ destination, body: JSON.stringify(body), headers });
+		this.#publish(destination, body, {});
 		return true;
 	}
 
-	/* Returns a function that unsubscribes. Subscriptions end with the connection; `up` makes them again. */
-	subscribe(destination, onBody) {
-		const client = this.#client;
-		const subscription = client.subscribe(destination, (frame) => {
-			let body;
-			try {
-				body = JSON.parse(frame.body);
-			} catch {
-				return; /* not ours: plain topics may carry anything */
-			}
-			onBody(body, frame.headers);
+	/* Resolves once the server has done what was asked; rejects with a Refusal. */
+	ask(destination, body, patienceMs) {
+		if (!this.#online) {
+			return Promise.reject(disconnected());
+		}
+		const [receipt, done] = this.#awaitReceipt(patienceMs);
+		this.#publish(destination, body, { receipt });
+		return done;
+	}
+
+	#publish(destination, body, headers) {
+		this.#client.publish({
+			destination,
+			body: JSON.stringify(body),
+			headers: { "content-type": "application/json", ...headers },
 		});
-		return () => {
+	}
+
+	/* Returns {stop(), done}: `done` resolves once the server hands out messages, and rejects with a Refusal.
+	 * Subscriptions end with the connection; `up` makes them again. */
+	subscribe(destination, onBody, patienceMs) {
+		const client = this.#client;
+		const [receipt, done] = this.#awaitReceipt(patienceMs);
+		const subscription = client.subscribe(
+			destination,
+			(frame) => {
+				let body;
+				try {
+					body = JSON.parse(frame.body);
+				} catch {
+					return; /* not ours: plain topics may carry anything */
+				}
+				onBody(body, frame.headers);
+			},
+			{ receipt },
+		);
+		const stop = () => {
 			if (client === this.#client && this.#online) {
 				subscription.unsubscribe();
 			}
 		};
+		return { stop, done };
+	}
+
+	/* The server refused the frame that had this receipt. Returns whether somebody was waiting for it. */
+	refused(receipt, error) {
+		const asked = this.#asked.get(receipt);
+		asked?.reject(new Refusal(error));
+		return Boolean(asked);
+	}
+
+	#awaitReceipt(patienceMs = PATIENCE_MS) {
+		const receipt = `r-${newId()}`;
+		const done = new Promise((resolve, reject) => {
+			const timeout = () => this.#asked.get(receipt)?.reject(new Refusal({ code: "TIMEOUT", message: "The server did not answer." }));
+			const timer = setTimeout(timeout, patienceMs);
+			const end = (settle) => (value) => {
+				clearTimeout(timer);
+				this.#asked.delete(receipt);
+				settle(value);
+			};
+			this.#asked.set(receipt, { resolve: end(resolve), reject: end(reject) });
+		});
+		this.#client.watchForReceipt(receipt, (frame) => this.#asked.get(receipt)?.resolve(frame.headers));
+		return [receipt, done];
+	}
+
+	#forgetAsked() {
+		for (const { reject } of [...this.#asked.values()]) {
+			reject(disconnected());
+		}
 	}
 
 	#transport() {
@@ -146,7 +209,7 @@ export class Connection {
 				this.#good = this.#forced ? null : transport;
 				this.#failures = 0;
 				this.#handlers.state({ state: "online", transport });
-				this.#handlers.up(frame.headers);
+				this.#handlers.up(frame.headers, transport);
 			},
 			onStompError: (frame) => {
 				if (current() && !wasUp) {
@@ -169,6 +232,7 @@ export class Connection {
 		this.#client = null;
 		this.#online = false;
 		this.#handlers.down(wasUp);
+		this.#forgetAsked();
 		if (this.#stopped) {
 			return;
 		}
@@ -183,6 +247,8 @@ export class Connection {
 		this.#timer = setTimeout(() => this.#connect(), delay);
 	}
 }
+
+const disconnected = () => new Refusal({ code: "DISCONNECTED", message: "The connection is gone." });
 
 function openSocket(endpoint, transport) {
 	if (transport !== "websocket") {

@@ -5,7 +5,7 @@ import { confirm, Finder, initDialogs, initNameDialog, initRoomDialog } from "./
 import { $, oncePerFrame } from "./dom.js";
 import { explain, Session } from "./session.js";
 import { roomKey, State, userKey } from "./state.js";
-import { deviceToken, theme } from "./storage.js";
+import { deviceToken, displayName, theme } from "./storage.js";
 import { toast } from "./toasts.js";
 import { showConversations, showMe, showPeople } from "./view-lists.js";
 import { nearBottom, showHead, showMessages, showTyping, toBottom } from "./view-messages.js";
@@ -75,6 +75,14 @@ function show(view) {
 	document.body.dataset.view = view;
 	$("welcome").hidden = view !== "welcome";
 	$("app").hidden = view !== "chat";
+}
+
+function showWelcome() {
+	history.replaceState(null, "", location.pathname + location.search);
+	closeDrawers();
+	show("welcome");
+	$("welcome-name").value = displayName.get();
+	$("welcome-name").focus();
 }
 
 /* ---- connection line ---- */
@@ -272,7 +280,11 @@ $("open-finder").addEventListener("click", () => {
 	finder.open(false);
 });
 $("new-direct").addEventListener("click", () => finder.open(true));
-$("join-room").addEventListener("click", () => session.joinRoom(activeConversation().id));
+$("join-room").addEventListener("click", async () => {
+	$("join-room").disabled = true;
+	await session.joinRoom(activeConversation().id);
+	$("join-room").disabled = false;
+});
 $("leave-room").addEventListener("click", async () => {
 	const conversation = activeConversation();
 	const title = state.titleOf(conversation);
@@ -284,9 +296,7 @@ $("sign-out").addEventListener("click", async () => {
 	const text = "This browser forgets who you are. A guest that was forgotten cannot come back.";
 	if (await confirm("Forget me here?", text, "Forget me")) {
 		await session.signOut();
-		history.replaceState(null, "", location.pathname + location.search);
-		closeDrawers();
-		show("welcome");
+		showWelcome();
 	}
 });
 $("me-id").addEventListener("click", async () => {
@@ -338,6 +348,19 @@ document.addEventListener("visibilitychange", () => {
 	}
 });
 
+/* What happened in another tab. */
+addEventListener("storage", async (event) => {
+	if (event.key !== deviceToken.key || !state.me) {
+		return;
+	}
+	if (event.newValue === null) {
+		await session.end();
+		showWelcome();
+	} else {
+		session.followIdentity();
+	}
+});
+
 $("welcome-form").addEventListener("submit", async (event) => {
 	event.preventDefault();
 	const fault = $("welcome-error");
@@ -371,6 +394,5 @@ if (deviceToken.get()) {
 	show("chat");
 	session.start();
 } else {
-	show("welcome");
-	$("welcome-name").focus();
+	showWelcome();
 }

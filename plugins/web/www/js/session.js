@@ -1,15 +1,19 @@
 /* What a person does and what the server tells, between the connection, the REST calls and the state. */
 
 import { ApiError } from "./api.js";
-import { Connection, newId } from "./connection.js";
+import { Connection, newId, Refusal } from "./connection.js";
 import { userKey } from "./state.js";
 import { deviceToken, displayName, peers, wantedRooms } from "./storage.js";
 
 const DEFAULT_ROOM = "lobby";
 const TYPING_AGAIN_MS = 2500;
 const READ_DELAY_MS = 400;
-const RECEIPT_WAIT_MS = 20000;
+const ENTER_PATIENCE_MS = 10000;
 const PEOPLE_REFRESH_MS = 20000;
+const PEOPLE_PAUSE_MS = 2000;
+const PEERS_WATCHED = 8;
+const SENDS_AT_MOST = 3;
+const OWN_QUEUES = ["errors", "messages", "typing", "read", "presence"];
 
 const SOFT_ERRORS = {
 	RATE_LIMIT_EXCEEDED: "You are sending too fast.",
@@ -19,6 +23,7 @@ const SOFT_ERRORS = {
 	MUTED: "You have been muted in this room.",
 	BLOCKED: "This person does not take messages from you.",
 	TOO_LARGE: "This message is too long.",
+	TIMEOUT: "The server did not confirm it.",
 	STORE_BUSY: "The server is busy. Try again in a moment.",
 	UNAVAILABLE: "The server cannot do this right now.",
 };
@@ -33,10 +38,16 @@ export class Session {
 	#api;
 	#toast;
 	#connection;
-	#leaveRoomTopic = new Map();
+	#rooms = new Map(); /* id -> subscription */
 	#typingSent = new Map();
 	#readTimer = 0;
 	#refreshTimer = 0;
+	#peopleTimer = 0;
+	/* Counts connections: what began under an earlier one must not go on. */
+	#life = 0;
+	/* Subscriptions and rooms are confirmed. What is said before waits, so that nothing goes out of order and nobody
+	 * misses the echo of it. */
+	#ready = false;
 	#wasUpBefore = false;
 	#freshIdentity = false;
 
@@ -47,10 +58,14 @@ export class Session {
 		this.#toast = toast;
 		this.#connection = new Connection(endpoint, transport, {
 			prepare: () => this.#prepare(),
-			up: (headers) => this.#up(headers),
+			up: (headers, transport) => this.#up(headers, transport),
 			down: (wasUp) => this.#down(wasUp),
 			refused: (message) => this.#refused(message),
-			state: (connection) => state.setConnection(connection),
+			state: (connection) => {
+				if (connection.state !== "online") {
+					state.setConnection(connection); /* online is said by #up, once everything is in place */
+				}
+			},
 		});
 	}
 
@@ -91,12 +106,21 @@ export class Session {
 		displayName.set("");
 		wantedRooms.clear();
 		peers.clear();
-		clearInterval(this.#refreshTimer);
-		this.#leaveRoomTopic.clear();
+		await this.end();
+	}
+
+	/* Ends it here alone: another tab may have forgotten this guest already. */
+	async end() {
 		await this.#connection.stop();
 		this.#wasUpBefore = false;
 		this.#state.forgetConversations();
 		this.#state.me = null;
+	}
+
+	/* Another tab holds another identity now (a server that lost its guests): be the same one again. */
+	async followIdentity() {
+		await this.#connection.stop();
+		this.#connection.start();
 	}
 
 	#adopt(account) {
@@ -123,20 +147,15 @@ export class Session {
 
 	/* ---- the life of one connection ---- */
 
-	#up(headers) {
+	async #up(headers, transport) {
+		const life = ++this.#life;
 		if (headers["device-token"]) {
 			deviceToken.set(headers["device-token"]);
 		}
 		if (headers["user-name"] && headers["user-name"] !== this.#state.me.id) {
 			this.#state.setMe({ id: headers["user-name"], name: displayName.get() || headers["user-name"] });
 		}
-		const subscribe = (destination, handler) => this.#connection.subscribe(destination, handler);
-		subscribe("/user/queue/errors", (body) => this.#onSoftError(body));
-		subscribe("/user/queue/messages", (body) => this.#onDirect(body));
-		subscribe("/user/queue/typing", (body) => this.#onDirect(body));
-		subscribe("/user/queue/read", (body) => this.#onDirect(body));
-		subscribe("/user/queue/presence", (body) => this.#onPresence(body));
-		subscribe("/topic/public", (body) => this.#onAnnouncement(body));
+		const own = this.#subscribeOwn();
 		for (const peer of peers.get()) {
 			this.#state.person(peer.id, { name: peer.name });
 			this.#state.conversation("user", peer.id);
@@ -144,16 +163,42 @@ export class Session {
 		if (this.#wasUpBefore) {
 			this.#noteGap();
 		}
+		await own;
+		const entered = life === this.#life && (await this.#enterRooms());
+		if (life !== this.#life) {
+			return;
+		}
 		this.#wasUpBefore = true;
-		this.#enterRooms();
-		this.#resendPending();
-		clearInterval(this.#refreshTimer);
-		this.#refreshTimer = setInterval(() => this.refreshPeople(), PEOPLE_REFRESH_MS);
+		this.#ready = true;
+		this.#state.setConnection({ state: "online", transport });
+		if (!entered) {
+			this.#toast("The rooms could not be listed.", { kind: "error" });
+		}
+		this.#sendPending();
+		this.#watchPeople();
+	}
+
+	/* Resolves when all are in effect, or are known not to be: a server need not have every feature. */
+	#subscribeOwn() {
+		const handlers = {
+			errors: (body) => this.#onSoftError(body),
+			presence: (body) => this.#onPresence(body),
+		};
+		const direct = (body) => this.#onDirect(body);
+		const all = OWN_QUEUES.map((name) =>
+			this.#connection.subscribe(`/user/queue/${name}`, handlers[name] ?? direct, ENTER_PATIENCE_MS),
+		);
+		all.push(this.#connection.subscribe("/topic/public", (body) => this.#onAnnouncement(body), ENTER_PATIENCE_MS));
+		return Promise.allSettled(all.map((subscription) => subscription.done));
 	}
 
 	#down(wasUp) {
+		this.#life++;
+		this.#ready = false;
 		clearInterval(this.#refreshTimer);
-		this.#leaveRoomTopic.clear();
+		clearTimeout(this.#peopleTimer);
+		this.#peopleTimer = 0;
+		this.#rooms.clear();
 		this.#typingSent.clear();
 		if (wasUp) {
 			for (const person of this.#state.people.values()) {
@@ -171,63 +216,101 @@ export class Session {
 		}
 	}
 
+	/* Members follow their rooms; rooms that the server forgot this person was in are joined again. Resolves when each
+	 * is settled: to false when the rooms could not be had. */
 	async #enterRooms() {
-		const rooms = await this.#loadRooms();
+		const wanted = wantedRooms.get() ?? [DEFAULT_ROOM];
+		const rooms = await this.#loadRooms(wanted);
 		if (!rooms) {
-			return;
+			return false;
 		}
-		const wanted = wantedRooms.get() ?? (this.#state.rooms.has(DEFAULT_ROOM) ? [DEFAULT_ROOM] : []);
-		for (const room of rooms) {
-			if (room.joined) {
-				this.#follow(room.id);
-			} else if (wanted.includes(room.id)) {
-				this.joinRoom(room.id);
-			}
-		}
-		this.refreshPeople();
+		const mine = rooms.filter((room) => room.joined || wanted.includes(room.id));
+		await Promise.all(mine.map((room) => (room.joined ? this.#follow(room.id) : this.joinRoom(room.id))));
+		return true;
 	}
 
-	async #loadRooms() {
+	/* `wanted`: rooms shown as joined already, since they are about to be. */
+	async #loadRooms(wanted = []) {
 		try {
 			const rooms = await this.#api.rooms();
-			this.#state.setRooms(rooms);
+			this.#state.setRooms(rooms, wanted);
 			return rooms;
 		} catch (error) {
-			if (this.#connection.online) {
-				this.#toast(`The rooms could not be listed. ${explain(error)}`, { kind: "error" });
+			if (!(error instanceof ApiError)) {
+				throw error;
 			}
 			return null;
 		}
 	}
 
-	#follow(roomId) {
-		if (this.#connection.online && !this.#leaveRoomTopic.has(roomId)) {
-			this.#leaveRoomTopic.set(
-				roomId,
-				this.#connection.subscribe(`/topic/room/${roomId}`, (body) => this.#onRoom(roomId, body)),
+	/* Resolves to whether this person hears the room now. */
+	async #follow(roomId) {
+		if (!this.#rooms.has(roomId)) {
+			const subscription = this.#connection.subscribe(
+				`/topic/room/${roomId}`,
+				(body) => this.#onRoom(roomId, body),
+				ENTER_PATIENCE_MS,
 			);
+			this.#rooms.set(roomId, subscription);
+		}
+		const subscription = this.#rooms.get(roomId);
+		try {
+			await subscription.done;
+		} catch (error) {
+			if (this.#rooms.get(roomId) === subscription) {
+				this.#rooms.delete(roomId);
+				this.#complain(error);
+			}
+			return false;
 		}
 		this.#state.setJoined(roomId, true);
+		this.#remember(roomId, true);
+		return true;
+	}
+
+	#complain(error) {
+		if (!(error instanceof Refusal)) {
+			throw error;
+		}
+		if (error.code !== "DISCONNECTED") {
+			this.#toast(explain(error), { kind: "error" });
+		}
 	}
 
 	/* ---- rooms ---- */
 
-	joinRoom(roomId) {
-		return this.#connection.send("/app/chat.join", { roomId, clientId: newId() }, () => {
-			this.#follow(roomId);
-			this.#remember(roomId, true);
-			this.refreshPeople();
-		});
+	/* Resolves to whether it worked; when not, the person has been told. */
+	async joinRoom(roomId) {
+		try {
+			await this.#connection.ask("/app/chat.join", { roomId, clientId: newId() }, ENTER_PATIENCE_MS);
+		} catch (error) {
+			if (error.code !== "DISCONNECTED") {
+				this.#state.setJoined(roomId, false);
+			}
+			this.#complain(error);
+			return false;
+		}
+		const heard = await this.#follow(roomId);
+		this.#peopleSoon();
+		return heard;
 	}
 
-	leaveRoom(roomId) {
-		return this.#connection.send("/app/chat.leave", { roomId, clientId: newId() }, () => {
-			this.#leaveRoomTopic.get(roomId)?.();
-			this.#leaveRoomTopic.delete(roomId);
-			this.#state.setJoined(roomId, false);
-			this.#remember(roomId, false);
-			this.#loadRooms();
-		});
+	async leaveRoom(roomId) {
+		try {
+			await this.#connection.ask("/app/chat.leave", { roomId, clientId: newId() });
+		} catch (error) {
+			this.#complain(error);
+			return;
+		}
+		this.#forsake(roomId);
+		await this.#loadRooms();
+	}
+
+	#forsake(roomId) {
+		this.#rooms.get(roomId)?.stop();
+		this.#rooms.delete(roomId);
+		this.#state.setJoined(roomId, false);
+		this.#remember(roomId, false);
 	}
 
 	#remember(roomId, wanted) {
@@ -239,9 +322,9 @@ export class Session {
 	async createRoom(name, isPublic) {
 		const answer = await this.#api.createRoom(name, isPublic);
 		const id = answer.id ?? answer.room?.id;
-		await this.#enterRooms();
-		if (id && !this.#state.rooms.get(id)?.joined) {
-			this.joinRoom(id);
+		if (id) {
+			await this.#loadRooms();
+			await this.joinRoom(id);
 		}
 		return id;
 	}
@@ -252,27 +335,71 @@ export class Session {
 		}
 	}
 
+	/* Presence is asked for: at once, then now and then. */
+	#watchPeople() {
+		let turn = 0;
+		const look = () => {
+			this.#refreshPeople();
+			if (turn++ % 3 === 0) {
+				this.#refreshPeers();
+			}
+		};
+		look();
+		clearInterval(this.#refreshTimer);
+		this.#refreshTimer = setInterval(look, PEOPLE_REFRESH_MS);
+	}
+
+	/* After people came or went. When many do at once, all others must not ask for the list each time. */
+	#peopleSoon() {
+		this.#peopleTimer ||= setTimeout(() => {
+			this.#peopleTimer = 0;
+			this.#refreshPeople();
+		}, Math.random() * PEOPLE_PAUSE_MS);
+	}
+
 	/* Who is in the open room, or whether the open direct conversation's person is there. */
-	async refreshPeople() {
+	async #refreshPeople() {
 		const conversation = this.#state.conversations.get(this.#state.active);
-		if (!conversation || !this.#connection.online) {
+		if (!conversation || !this.#ready) {
 			return;
 		}
-		if (conversation.kind === "room" && !this.#state.rooms.get(conversation.id)?.joined) {
-			return; /* only members see members */
-		}
-		try {
-			if (conversation.kind === "room") {
-				this.#state.setMembers(conversation.id, await this.#api.members(conversation.id));
-			} else {
-				const status = await this.#api.status(conversation.id);
-				this.#state.person(conversation.id, { online: Boolean(status.online), name: status.nickname });
+		if (conversation.kind === "user") {
+			await this.#refreshPerson(conversation.id);
+		} else if (this.#state.rooms.get(conversation.id)?.joined) {
+			/* only members see members */
+			const members = await this.#optional(this.#api.members(conversation.id));
+			if (members) {
+				this.#state.setMembers(conversation.id, members);
 			}
+		}
+	}
+
+	async #refreshPeers() {
+		const direct = [...this.#state.conversations.values()].filter((c) => c.kind === "user");
+		direct.sort((a, b) => b.lastAt - a.lastAt);
+		for (const { id, key } of direct.slice(0, PEERS_WATCHED)) {
+			if (key !== this.#state.active && this.#ready) {
+				await this.#refreshPerson(id);
+			}
+		}
+	}
+
+	async #refreshPerson(id) {
+		const status = await this.#optional(this.#api.status(id));
+		if (status) {
+			this.#state.person(id, { online: Boolean(status.online), name: status.nickname });
+		}
+	}
+
+	/* Not vital, and asked again soon: a person unknown here, a room just left, a server just gone. */
+	async #optional(answer) {
+		try {
+			return await answer;
 		} catch (error) {
 			if (!(error instanceof ApiError)) {
 				throw error;
 			}
-			/* Not vital, and asked again soon: a person unknown here, a room just left, a server just gone. */
+			return null;
 		}
 	}
 
@@ -287,29 +414,43 @@ export class Session {
 		this.#post(conversation, entry);
 	}
 
+	/* With the same id: if the server did take it over the first time, nobody sees it twice. */
 	retry(conversation, entry) {
 		this.#state.remove(conversation, entry);
-		this.say(conversation, entry.content);
+		this.#post(conversation, this.#state.pending(conversation, entry.clientId, entry.content));
 	}
 
-	/* Not connected: stays pending, and goes out after the next connect. The id stays the same then, so that a server
-	 * that had taken it over before the connection broke does not deliver it twice. */
-	#post(conversation, entry) {
+	/* Not connected: stays pending, and goes out after the next connect. */
+	async #post(conversation, entry) {
+		if (!this.#ready) {
+			return;
+		}
 		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
 		const body = { type: "CHAT", ...target, content: entry.content, clientId: entry.clientId };
-		const sent = this.#connection.send("/app/chat.send", body, () =>
-			this.#state.setStatus(entry.clientId, "sent"),
-		);
-		if (sent) {
-			setTimeout(() => {
-				if (entry.status === "pending" && this.#connection.online) {
-					this.#state.setStatus(entry.clientId, "failed", "The server did not confirm it.");
-				}
-			}, RECEIPT_WAIT_MS);
+		entry.sends = (entry.sends ?? 0) + 1;
+		try {
+			await this.#connection.ask("/app/chat.send", body);
+			this.#state.setStatus(entry.clientId, "sent");
+		} catch (error) {
+			this.#onNotSent(conversation, entry, error);
 		}
 	}
 
-	#resendPending() {
+	#onNotSent(conversation, entry, error) {
+		if (!(error instanceof Refusal)) {
+			throw error;
+		}
+		if (error.code === "DISCONNECTED" && entry.sends < SENDS_AT_MOST) {
+			return; /* a message that breaks every connection must not be sent for ever */
+		}
+		const nobody = error.code === "NOT_FOUND" && conversation.kind === "user";
+		const text = nobody ? "The server knows nobody with this id." : explain(error);
+		if (this.#state.setStatus(entry.clientId, "failed", text) && this.#state.active !== conversation.key) {
+			this.#toast(`Not sent to ${this.#state.titleOf(conversation)}. ${text}`, { kind: "error" });
+		}
+	}
+
+	#sendPending() {
 		for (const [conversation, entry] of this.#state.pendingOnes()) {
 			this.#post(conversation, entry);
 		}
@@ -371,8 +512,11 @@ export class Session {
 	#onRoom(roomId, body) {
 		const conversation = this.#state.conversation("room", roomId);
 		this.#onEvent(conversation, body);
+		if (body.type === "LEAVE" && body.senderId === this.#state.me.id && this.#rooms.has(roomId)) {
+			this.#forsake(roomId); /* in another tab */
+		}
 		if (body.type === "JOIN" || body.type === "LEAVE") {
-			this.refreshPeople();
+			this.#peopleSoon();
 		}
 	}
 
@@ -438,18 +582,14 @@ export class Session {
 	}
 
 	#onSoftError(body) {
-		const text = explain(body);
-		if (body.clientId && this.#state.setStatus(body.clientId, "failed", text)) {
-			if (!this.#state.isOpenWith(body.clientId)) {
-				this.#toast(`Not sent. ${text}`, { kind: "error" });
-			}
+		if (this.#connection.refused(body.receiptId, body)) {
 			return;
 		}
 		const destination = body.destination ?? "";
 		/* A feature that this server has not switched on is not the person's mistake. */
 		const quiet = /^\/(user\/queue|topic\/public)/.test(destination) || /^\/app\/chat\.(typing|read)/.test(destination);
 		if (!quiet) {
-			this.#toast(text, { kind: "error" });
+			this.#toast(explain(body), { kind: "error" });
 		}
 	}
 
@@ -465,7 +605,7 @@ export class Session {
 			this.stopTyping(before);
 		}
 		this.#state.setActive(conversation.key);
-		this.refreshPeople();
+		this.#refreshPeople();
 		return conversation;
 	}
 

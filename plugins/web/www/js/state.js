@@ -31,8 +31,18 @@ export class State {
 		}
 	}
 
+	/* Another id than before: the server forgot this person. What they wrote stays theirs on this page; what still
+	 * waits to be sent goes out under the new id. */
 	setMe(me) {
+		const before = this.me;
 		this.me = me;
+		if (before && before.id !== me.id) {
+			this.people.delete(before.id);
+			for (const [conversation, entry] of this.pendingOnes()) {
+				Object.assign(entry, { senderId: me.id, senderName: me.name });
+				this.#changed("messages", conversation.key);
+			}
+		}
 		this.person(me.id, { name: me.name, online: true });
 		this.#changed("me");
 	}
@@ -79,8 +89,10 @@ export class State {
 
 	/* ---- rooms and conversations ---- */
 
-	setRooms(list) {
-		this.rooms = new Map(list.map((r) => [r.id, { ...r, name: r.name || r.id }]));
+	setRooms(list, wanted = []) {
+		this.rooms = new Map(
+			list.map((r) => [r.id, { ...r, name: r.name || r.id, joined: Boolean(r.joined) || wanted.includes(r.id) }]),
+		);
 		for (const [key, conversation] of this.conversations) {
 			if (conversation.kind === "room" && !this.rooms.has(conversation.id) && key !== this.active) {
 				this.conversations.delete(key);
@@ -206,7 +218,12 @@ export class State {
 		return entry;
 	}
 
+	/* The same one again replaces the last: a bad network would fill the page with them. */
 	notice(conversation, content) {
+		const last = conversation.messages.at(-1);
+		if (last?.type === "NOTICE" && last.content === content) {
+			conversation.messages.pop();
+		}
 		this.#append(conversation, { kind: "event", type: "NOTICE", id: "", clientId: "", senderId: "", content, at: Date.now() });
 	}
 
@@ -221,11 +238,6 @@ export class State {
 			}
 		}
 		return false;
-	}
-
-	/* Whether the open conversation shows the message of this client id, and with it its fate. */
-	isOpenWith(clientId) {
-		return this.conversations.get(this.active)?.messages.some((m) => m.clientId === clientId) ?? false;
 	}
 
 	remove(conversation, entry) {

@@ -39,6 +39,7 @@ function readJson(key, otherwise) {
 }
 
 export const deviceToken = {
+	key: "chatd.device-token",
 	get: () => read("chatd.device-token"),
 	set: (token) => write("chatd.device-token", token),
 	clear: () => erase("chatd.device-token"),
