@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "chat/chat.h"
+#include "chat/hold.h"
 #include "chat/ident.h"
 #include "chat/session.h"
 #include "loop/worker.h"
@@ -60,6 +61,7 @@ struct chatd_call {
 	int conflict, own_msg, abandoned, in_tail, walking;
 	void (*cancel)(void *arg);
 	void *cancel_arg;
+	struct hold_wish hold;
 	struct chatd_timer deadline;
 	/* Written by whoever claimed the slot, read after the post. */
 	chatd_verdict late_verdict;
@@ -138,6 +140,9 @@ static void call_destroy(chatd_call *c)
 		struct piece *next = c->pieces->next;
 		free(c->pieces);
 		c->pieces = next;
+	}
+	if (c->hold.live && c->hold.drop) {
+		c->hold.drop(c->hold.arg);
 	}
 	ident_unref(c->ident);
 	msg_unref(c->msg);
@@ -417,6 +422,30 @@ void call_walk(chatd_call *c, const struct chain *chain, const struct chain_hook
 }
 
 /* ---- accessors --------------------------------------------------------- */
+
+chatd_status call_hold(chatd_call *c, chatd_hold_fn *live, void (*drop)(void *arg), void *arg)
+{
+	if (c->hold.live) {
+		return -EBUSY;
+	}
+	c->hold = (struct hold_wish){ .live = live, .drop = drop, .arg = arg };
+	return 0;
+}
+
+int call_take_hold(chatd_call *c, struct hold_wish *ret)
+{
+	if (!c->hold.live) {
+		return 0;
+	}
+	*ret = c->hold;
+	c->hold.live = NULL;
+	return 1;
+}
+
+void *call_arg(const chatd_call *c, call_end *end)
+{
+	return c->in_tail && c->end == end ? c->arg : NULL;
+}
 
 chatd_verdict call_verdict(const chatd_call *c)
 {

@@ -60,12 +60,18 @@ void call_walk(chatd_call *, const struct chain *, const struct chain_hook *tail
 /** The client is gone: cancel() runs if parked, end() does not.  Never inside a hook. */
 void call_abandon(chatd_call *);
 
+/** What call_walk() was given with @p end, while its tail runs; else NULL. */
+void *call_arg(const chatd_call *, call_end *end);
 chatd_verdict call_verdict(const chatd_call *);
 const char *call_code(const chatd_call *);
 struct chatd_str call_why(const chatd_call *);
 chatd_msg *call_replies(const chatd_call *);  /**< headers set by reply(); may be NULL */
 chatd_call *call_sibling(const chatd_call *); /**< next call of the same session */
 struct chat_worker *call_at(const chatd_call *);
+
+/** What hold() asked for: 1, and it is the caller's now; 0: nothing. */
+struct hold_wish;
+int call_take_hold(chatd_call *, struct hold_wish *ret);
 
 /* What stands behind the functions of chatd_host of the same names. */
 chatd_worker *call_worker(chatd_call *);
@@ -80,6 +86,7 @@ void call_reply(chatd_call *, const char *header, struct chatd_str value);
 chatd_verdict call_identify(chatd_call *, const char *cred, struct chatd_str user,
 		struct chatd_str name, uint32_t flags);
 chatd_token call_suspend(chatd_call *, void (*cancel)(void *arg), void *arg);
+chatd_status call_hold(chatd_call *, chatd_hold_fn *live, void (*drop)(void *arg), void *arg);
 chatd_status call_resume(chatd_token, chatd_verdict, const char *code, const char *why);
 chatd_call *call_of(chatd_worker *, chatd_token);
 /** resume() needs the workers' tables from any thread.  [main], once. */

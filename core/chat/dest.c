@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "chat/hold.h"
 #include "chat/ident.h"
 #include "chat/queue.h"
 #include "loop/worker.h"
@@ -296,7 +297,7 @@ static void deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
 	buf_unref(b);
 }
 
-void dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
+static void deliver(struct sub *s, chatd_msg *msg, uint64_t place)
 {
 	if (!session_is_open(s->session) || !may_have(s, msg)) {
 		return;
@@ -312,6 +313,20 @@ void dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
 	}
 	session_ops(s->session)->send(session_conn(s->session), b);
 	buf_unref(b);
+}
+
+void dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
+{
+	if (s->hold && session_is_open(s->session)) {
+		hold_keep(s, msg);
+		return;
+	}
+	deliver(s, msg, place);
+}
+
+void dest_deliver_now(struct sub *s, chatd_msg *msg)
+{
+	deliver(s, msg, 0);
 }
 
 static int too_slow_for(const struct sub *s, const chatd_msg *msg, int64_t limit)
@@ -334,6 +349,10 @@ static void fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 		struct sub *s = d->subs[i];
 		if (!session_is_open(s->session) || too_slow_for(s, msg, soft) ||
 				(filtered && !may_have(s, msg))) {
+			continue;
+		}
+		if (s->hold) {
+			hold_keep(s, msg);
 			continue;
 		}
 		if (s->ack != CHATD_ACK_AUTO) {

@@ -53,6 +53,8 @@ chatd_status dest_publish_user(struct chat_worker *, struct chatd_str user, chat
 /** To a work queue; @p token (or 0) is resumed when the queue has it, or has refused. */
 chatd_status dest_enqueue(
 		struct chat_worker *, chatd_msg *, const struct chat_prefix *, chatd_token token);
+/** To one subscription, past its hold. */
+void dest_deliver_now(struct sub *, chatd_msg *);
 /** To one subscription, whatever its destination. */
 void dest_deliver_one(struct sub *, chatd_msg *, uint64_t place);
 /** Give a queued message back to its queue, in its old place. */

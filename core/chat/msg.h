@@ -16,7 +16,7 @@
 chatd_msg *msg_new(struct chatd_str dest, struct chatd_str body); /**< NULL: no memory */
 /** With an id that id_new() gave before. */
 chatd_msg *msg_with_id(const char id[37], struct chatd_str dest, struct chatd_str body);
-chatd_msg *msg_clone(const chatd_msg *);                          /**< NULL: no memory */
+chatd_msg *msg_clone(const chatd_msg *); /**< NULL: no memory */
 chatd_msg *msg_ref(chatd_msg *);
 void msg_unref(chatd_msg *); /**< NULL is fine */
 struct chatd_str msg_dest(const chatd_msg *);

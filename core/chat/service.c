@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "chat/dest.h"
 #include "chat/error.h"
+#include "chat/hold.h"
 #include "chat/ident.h"
 #include "chat/session_impl.h"
 
@@ -16,6 +17,7 @@ struct request {
 	chatd_session *session;
 	chatd_done *done;
 	void *arg;
+	int went_on;
 	struct chatd_subscribe sub;
 	chatd_msg *frame;
 };
@@ -222,8 +224,11 @@ static void subscribed(struct chat_worker *cw, chatd_sid sid, uint32_t serial, v
 	struct chatd_outcome o = {
 		.struct_size = sizeof(o), .verdict = CHATD_ACCEPT, .reply = p->reply
 	};
-	(void)serial;
-	if (session_find(cw->w, sid)) {
+	chatd_session *s = session_find(cw->w, sid);
+	struct sub *sub = s ? session_sub(s, serial) : NULL;
+	if (sub && sub->hold) {
+		hold_begin(sub, p->done, p->arg, p->reply);
+	} else if (s) {
 		p->done(p->arg, &o);
 	}
 	msg_unref(p->reply);
@@ -268,6 +273,10 @@ static void subscribe_end(chatd_call *c, void *arg)
 		free(p);
 		refuse_now(r->done, r->arg, "UNAVAILABLE", "the server has no memory left");
 		return;
+	}
+	struct hold_wish wish;
+	if (call_take_hold(c, &wish) && !(sub->hold = hold_create(&wish)) && wish.drop) {
+		wish.drop(wish.arg); /* then it is live at once, without what is older */
 	}
 	chatd_msg *reply = call_replies(c);
 	*p = (struct subscribing){
@@ -434,6 +443,16 @@ static void input_end(chatd_call *c, void *arg)
 		}
 	}
 	tell(r->done, r->arg, c);
+}
+
+/* The handler keeps the order from here: the codec may give in what comes next. */
+void session_go_on(chatd_call *c)
+{
+	struct request *r = call_arg(c, input_end);
+	const struct chatd_conn_ops *ops = r ? r->session->ops : NULL;
+	if (r && !r->went_on && CHATD_HAS(ops, proceed)) {
+		r->went_on = ops->proceed(r->session->conn, &r->done, &r->arg);
+	}
 }
 
 static void svc_input(chatd_session *s, chatd_msg *msg, chatd_done *done, void *arg)

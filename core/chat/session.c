@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "chat/dest.h"
+#include "chat/hold.h"
 #include "chat/ident.h"
 #include "chat/session_impl.h"
 #include "loop/worker.h"
@@ -222,6 +223,7 @@ void session_end_sub(struct sub *sub)
 		give_back(s, sub->serial);
 	}
 	wire_put(session_wires(s->cw), sub->wire);
+	hold_destroy(sub->hold);
 	free(sub);
 }
 

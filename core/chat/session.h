@@ -28,6 +28,7 @@ struct sub {
 	uint32_t serial; /**< names it across threads, with the session */
 	int32_t ack;     /**< CHATD_ACK_* */
 	struct wire *wire;
+	struct hold *hold; /**< NULL: live */
 };
 
 /** A delivery that waits for its ACK: the copy that a queue gets back. */
@@ -63,6 +64,7 @@ chatd_sid session_sid(chatd_session *);
 chatd_worker *session_worker(chatd_session *);
 chatd_session *session_find(chatd_worker *, chatd_sid);
 chatd_status session_send(chatd_session *, chatd_msg *);
+void session_go_on(chatd_call *);
 void session_close(chatd_session *, int32_t code, const char *why);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "chat/dest.h"
+#include "chat/hold.h"
 #include "chat/ident.h"
 #include "host/instance.h"
 #include "loop/net.h"
@@ -366,6 +367,11 @@ static const struct chatd_host the_table = {
 	.buf_trim = buf_trim,
 	.random = id_random,
 	.new_id = id_new,
+	.go_on = session_go_on,
+	.hold = call_hold,
+	.hold_send = hold_send,
+	.hold_reply = hold_reply,
+	.hold_release = hold_release,
 	.msg_with_id = msg_with_id,
 };
 

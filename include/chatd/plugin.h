@@ -145,6 +145,7 @@ enum {
 	CHATD_O_SECRET = 1 << 1,   /**< never echoed; takes env:NAME and file:PATH as values */
 	CHATD_O_LIVE = 1 << 2,     /**< reload() can change it */
 	CHATD_O_PATH = 1 << 3,     /**< a relative path counts from the configuration's folder */
+	CHATD_O_LISTEN = 1 << 4,   /**< ADDRESS:PORT or unix:PATH, as chatd.net's listen() takes it */
 };
 
 /** The field of a CHATD_T_LIST option. */
@@ -208,6 +209,13 @@ struct chatd_dest_conf {
 	int64_t max_messages; /**< QUEUE: kept per destination while nobody takes them */
 	int64_t max_bytes;    /**< QUEUE: likewise, bodies and headers */
 };
+
+/** Names a held subscription; safe when stale.  See hold(). */
+struct chatd_hold {
+	chatd_sid session;
+	uint32_t sub;
+};
+typedef void chatd_hold_fn(void *arg, chatd_worker *, struct chatd_hold);
 
 /** Flags of a message. */
 enum {
@@ -355,6 +363,24 @@ struct chatd_host {
 	/** Like msg_new(), with an id that new_id() gave before: for a body that names it. */
 	chatd_msg *(*msg_with_id)(
 			const char id[37], struct chatd_str dest, struct chatd_str body); /* 0.1 */
+	/** [worker] In an /app handler that will answer CHATD_WAIT: whoever has the message now
+	 *  keeps its order (a store's queue, say), so the session's next frame may be read
+	 *  before this one is answered.  Receipts keep the order of frames all the same. */
+	void (*go_on)(chatd_call *); /* 0.1 */
+	/** [worker] In a subscribe hook: what is published to this subscription is kept back
+	 *  from its first moment until hold_release(), and older messages may be given to it
+	 *  with hold_send().  Once it counts, live(arg) runs; if it never comes to that,
+	 *  drop(arg) does.  -EBUSY: another hook holds it already. */
+	chatd_status (*hold)(
+			chatd_call *, chatd_hold_fn *live, void (*drop)(void *arg), void *arg); /* 0.1 */
+	/** [worker] -ESTALE from all three: the subscription has ended, which is harmless. */
+	chatd_status (*hold_send)(chatd_worker *, struct chatd_hold, chatd_msg *); /* 0.1 */
+	/** A header of the SUBSCRIBE's RECEIPT. */
+	chatd_status (*hold_reply)(chatd_worker *, struct chatd_hold, const char *header,
+			struct chatd_str value); /* 0.1 */
+	/** What was kept back follows, but for messages whose `seq` header is at most @p
+	 *  after_seq; then it is live, and the SUBSCRIBE is answered. */
+	chatd_status (*hold_release)(chatd_worker *, struct chatd_hold, uint64_t after_seq); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */

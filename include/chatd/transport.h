@@ -75,6 +75,17 @@ struct chatd_codec {
 
 #define CHATD_SESSIONS "chatd.sessions/1"
 
+/** How a request of the codec ended.  @p reply: headers set by hooks and handlers,
+ *  to go with the receipt; borrowed. */
+struct chatd_outcome {
+	uint32_t struct_size;
+	chatd_verdict verdict; /**< ACCEPT, DROP (say nothing, receipt it) or REJECT */
+	const char *code;      /**< of REJECT: "FORBIDDEN" ... */
+	struct chatd_str why;  /**< of REJECT */
+	chatd_msg *reply;      /**< its headers are the answer's; NULL: none; ref it to keep */
+};
+typedef void chatd_done(void *arg, const struct chatd_outcome *);
+
 /** What the core asks of a codec's connection. */
 struct chatd_conn_ops {
 	uint32_t struct_size;
@@ -91,18 +102,12 @@ struct chatd_conn_ops {
 	 *  code.  The core has closed the session already; gone() must not be called. */
 	void (*close)(void *conn, int32_t code, const char *why);
 	size_t (*queued)(void *conn); /**< bytes that wait for the client (layer->queued) */
+	/** Optional: inside input() a handler has taken over the order of the message under way
+	 *  (go_on()), so the next frame may be given in.  1: its answer will come through
+	 *  *ret_done with *ret_arg, in any order with others'; the codec keeps receipts in
+	 *  order.  0: it cannot, and waits as ever. */
+	int32_t (*proceed)(void *conn, chatd_done **ret_done, void **ret_arg);
 };
-
-/** How a request of the codec ended.  @p reply: headers set by hooks and handlers,
- *  to go with the receipt; borrowed. */
-struct chatd_outcome {
-	uint32_t struct_size;
-	chatd_verdict verdict;  /**< ACCEPT, DROP (say nothing, receipt it) or REJECT */
-	const char *code;       /**< of REJECT: "FORBIDDEN" ... */
-	struct chatd_str why;   /**< of REJECT */
-	const chatd_msg *reply; /**< its headers are the answer's; NULL: none */
-};
-typedef void chatd_done(void *arg, const struct chatd_outcome *);
 
 enum { CHATD_ACK_AUTO, CHATD_ACK_CLIENT, CHATD_ACK_INDIVIDUAL };
 

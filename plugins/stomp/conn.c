@@ -51,6 +51,7 @@ static void release(struct stomp_conn *c)
 	}
 	h->msg_unref(c->op_msg);
 	c->op_msg = NULL;
+	pipe_free(c);
 }
 
 static void conn_finish(struct stomp_conn *c)
@@ -172,7 +173,14 @@ size_t conn_put(struct stomp_conn *c, chatd_buf *raw)
 
 static void set_pause(struct stomp_conn *c, uint8_t who, int on);
 
-void conn_receipt(struct stomp_conn *c, struct chatd_str receipt, const chatd_msg *reply)
+void conn_receipt(struct stomp_conn *c, struct chatd_str receipt, chatd_msg *reply)
+{
+	if (receipt.p && c->state == CONN_OPEN && !pipe_receipt(c, receipt, reply, 0)) {
+		conn_receipt_now(c, receipt, reply);
+	}
+}
+
+void conn_receipt_now(struct stomp_conn *c, struct chatd_str receipt, const chatd_msg *reply)
 {
 	if (!receipt.p || c->state != CONN_OPEN) {
 		return;
@@ -223,6 +231,11 @@ static void set_pause(struct stomp_conn *c, uint8_t who, int on)
 		}
 	}
 	c->layer->pause(c->link, on);
+}
+
+void conn_pause(struct stomp_conn *c, uint8_t who, int on)
+{
+	set_pause(c, who, on);
 }
 
 static void on_core_pause(void *arg, int32_t on)
@@ -291,6 +304,19 @@ void conn_done(void *arg, const struct chatd_outcome *o)
 	} else if (c->op == OP_NONE) {
 		conn_arm(c);
 		set_pause(c, PAUSE_OP, 0);
+	}
+}
+
+void conn_enter(struct stomp_conn *c)
+{
+	c->depth++;
+}
+
+void conn_leave(struct stomp_conn *c)
+{
+	c->depth--;
+	if (c->state == CONN_ENDING && !c->depth) {
+		finish_soon(c);
 	}
 }
 
@@ -542,4 +568,5 @@ const struct chatd_conn_ops stomp_conn_ops = {
 	.pause = on_core_pause,
 	.close = on_core_close,
 	.queued = on_queued,
+	.proceed = pipe_proceed,
 };

@@ -358,6 +358,10 @@ static void on_ack(struct stomp_conn *c, const struct stomp_frame *f)
 
 static void on_disconnect(struct stomp_conn *c, const struct stomp_frame *f)
 {
+	if (pipe_receipt(c, f->receipt, NULL, 1)) { /* earlier messages are answered first */
+		conn_pause(c, PAUSE_PIPE, 1);
+		return;
+	}
 	conn_receipt(c, f->receipt, NULL);
 	conn_end(c, 1000, "");
 }

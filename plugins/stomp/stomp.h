@@ -61,6 +61,7 @@ enum {                    /* who wants that nothing is read */
 	PAUSE_YIELD = 1 << 1, /**< others' turn */
 	PAUSE_CORE = 1 << 2,  /**< chatd_conn_ops.pause */
 	PAUSE_QUEUE = 1 << 3, /**< the client does not read our receipts */
+	PAUSE_PIPE = 1 << 4,  /**< too many messages are unanswered */
 };
 
 struct stomp_conn {
@@ -69,10 +70,12 @@ struct stomp_conn {
 	void *link;
 	chatd_session *session; /**< NULL before CONNECT and after the end */
 	struct tx_set *tx;      /**< NULL: never had one */
-	struct tx *commit;      /**< of OP_COMMIT: what is left of it */
-	chatd_msg *op_msg;      /**< the frame of op; of OP_COMMIT: the one message at hand */
-	char *commit_receipt;   /**< of OP_COMMIT; NULL: none asked */
-	const char *end_why;    /**< of CONN_ENDING; a literal */
+	struct pipe_slot *pipe; /**< answers that are due, in the order of the frames */
+	struct pipe_slot **pipe_tail;
+	struct tx *commit;    /**< of OP_COMMIT: what is left of it */
+	chatd_msg *op_msg;    /**< the frame of op; of OP_COMMIT: the one message at hand */
+	char *commit_receipt; /**< of OP_COMMIT; NULL: none asked */
+	const char *end_why;  /**< of CONN_ENDING; a literal */
 	struct chatd_timer timer;
 	int64_t timer_due; /**< 0: not set */
 	int64_t since;     /**< NEW: of the connection; OPEN: of the frame not complete, 0: none */
@@ -81,11 +84,13 @@ struct stomp_conn {
 	int32_t end_code;
 	struct parser parser;
 	uint32_t refs;
-	uint32_t autos; /**< ids made for 1.0 subscriptions that brought none */
+	uint32_t pipe_n; /**< answers in pipe */
+	uint32_t autos;  /**< ids made for 1.0 subscriptions that brought none */
 	uint8_t state, op, version, pauses;
 	uint8_t in_op;   /**< the core is being called: done() comes early */
 	uint8_t depth;   /**< conn_finish() is up to a caller further down the stack */
 	uint8_t refused; /**< of OP_COMMIT: a message of it was */
+	uint8_t leaving; /**< DISCONNECT came: it waits for earlier answers */
 };
 
 /** Why a connection ends. */
@@ -110,12 +115,26 @@ void conn_end(struct stomp_conn *, int32_t code, const char *why);
 /** Frame and send @p raw (which is used up); NULL is no memory and ends the connection.
  *  Returns the bytes that wait. */
 size_t conn_put(struct stomp_conn *, chatd_buf *raw);
-void conn_receipt(struct stomp_conn *, struct chatd_str receipt, const chatd_msg *reply);
+void conn_receipt(struct stomp_conn *, struct chatd_str receipt, chatd_msg *reply);
+/** The same at once, whatever else is due: for pipe.c. */
+void conn_receipt_now(struct stomp_conn *, struct chatd_str receipt, const chatd_msg *reply);
+void conn_pause(struct stomp_conn *, uint8_t who, int on);
+/** Around the handling of an answer that the core gives at top level. */
+void conn_enter(struct stomp_conn *);
+void conn_leave(struct stomp_conn *);
 /** The core's answer to op; see chatd_done. */
 void conn_done(void *arg, const struct chatd_outcome *);
 /** The timer, for what has come to be waited for. */
 void conn_arm(struct stomp_conn *);
 int64_t conn_now(const struct stomp_conn *);
+
+/* ---- pipe.c ------------------------------------------------------------------ */
+
+/** chatd_conn_ops.proceed: the message under way joins the pipe, the next may be read. */
+int32_t pipe_proceed(void *conn, chatd_done **ret_done, void **ret_arg);
+/** A receipt that must wait for earlier answers: 1, it will; 0: nothing is due, send it. */
+int pipe_receipt(struct stomp_conn *, struct chatd_str receipt, chatd_msg *reply, int leave);
+void pipe_free(struct stomp_conn *);
 
 /* ---- frames.c, login.c, commit.c ------------------------------------------------ */
 

@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "base/str.h"
 #include "chat/dest.h"
+#include "chat/hold.h"
 #include "chat/ident.h"
 #include "kit_impl.h"
 
@@ -661,5 +662,10 @@ const struct chatd_host kit_table = {
 	.buf_trim = buf_trim,
 	.random = id_random,
 	.new_id = id_new,
+	.go_on = session_go_on,
+	.hold = call_hold,
+	.hold_send = hold_send,
+	.hold_reply = hold_reply,
+	.hold_release = hold_release,
 	.msg_with_id = t_msg_with_id,
 };
