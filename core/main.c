@@ -162,9 +162,35 @@ static void drain(struct host *h, const sigset_t *set, int64_t timeout_ms)
 	while (host_busy(h) > 0 && clock_ms() < end) {
 		if (wait_signal(set, 20)) {
 			log_write(CHATD_LOG_WARN, "core", "second signal: stopping at once");
-			break;
+			return;
 		}
 	}
+	if (host_busy(h) > 0) {
+		log_write(CHATD_LOG_WARN, "core",
+				"server.drain_timeout is over: %ld connections and sessions are cut off",
+				host_busy(h));
+	}
+}
+
+static int make_data_dir(const char *dir)
+{
+	struct stat st;
+	if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+		log_write(CHATD_LOG_ERROR, "core", "cannot make server.data_dir \"%s\": %s", dir,
+				errno == ENOENT ? "the folder above it is missing" : strerror(errno));
+		return -1;
+	}
+	if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+		log_write(CHATD_LOG_ERROR, "core", "server.data_dir \"%s\" is not a folder", dir);
+		return -1;
+	}
+	if (access(dir, R_OK | W_OK | X_OK) != 0) {
+		log_write(CHATD_LOG_ERROR, "core",
+				"server.data_dir \"%s\" cannot be written: %s; give it to the user chatd runs as",
+				dir, strerror(errno));
+		return -1;
+	}
+	return 0;
 }
 
 static int serve(struct host *h, const struct options *o, const struct conf_server *server)
@@ -176,17 +202,17 @@ static int serve(struct host *h, const struct options *o, const struct conf_serv
 	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	if (mkdir(server->data_dir, 0700) != 0 && errno != EEXIST) {
-		log_write(CHATD_LOG_ERROR, "core", "cannot make server.data_dir %s: %s", server->data_dir,
-				strerror(errno));
+	if (make_data_dir(server->data_dir) < 0) {
 		return EX_CANTCREAT;
 	}
 	if (host_start(h) < 0) {
 		host_stop(h);
 		return EX_UNAVAILABLE;
 	}
-	if (o->ready_file) {
-		host_ready_file(h, o->ready_file);
+	/* Whoever asked for the file waits for it: without it nobody would come. */
+	if (o->ready_file && host_ready_file(h, o->ready_file) < 0) {
+		host_stop(h);
+		return EX_CANTCREAT;
 	}
 	host_announce(h);
 	int sig;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From nodes to a plugin's struct, as its option table says. */
+#include "base/addr.h"
 #include "base/str.h"
 #include "conf/node.h"
 #include "conf/secret.h"
@@ -195,6 +196,13 @@ static const char *final_text(struct fill *f, const struct slot *s, const struct
 		t = secret_resolve(f->c, t, folder_for(f, n), &why);
 		if (!t.p)
 			complain(f, n, AT_VALUE, s->o.key, "%s", why.text);
+	}
+	struct addr a;
+	if (t.p && s->o.flags & CHATD_O_LISTEN && addr_parse(t.p, &a) < 0) {
+		bad_value(f, s, n,
+				"is no address to listen on; write ADDRESS:PORT, for example \"127.0.0.1:8080\", "
+				"\"0.0.0.0:8080\", \"[::]:8080\", or \"unix:/run/chatd.sock\"");
+		return NULL;
 	}
 	return t.p && s->o.flags & CHATD_O_PATH ? path_of(f, n, t) : t.p;
 }

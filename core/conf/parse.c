@@ -58,6 +58,19 @@ static struct node_at place_of_byte(struct chatd_str text, size_t offset)
 	return at;
 }
 
+/* libyaml says of a tab only that it "cannot start any token". */
+static int is_tab(struct chatd_str text, yaml_mark_t at)
+{
+	const char *p = text.p, *end = text.p + text.n;
+	for (size_t line = 0; line < at.line && p; line++) {
+		p = memchr(p, '\n', (size_t)(end - p));
+		p = p ? p + 1 : NULL;
+	}
+	while (p && p < end && *p == ' ')
+		p++;
+	return p && p < end && *p == '\t';
+}
+
 static void complain_yaml(struct parse *p)
 {
 	const yaml_parser_t *y = &p->yaml;
@@ -72,7 +85,9 @@ static void complain_yaml(struct parse *p)
 		return;
 	}
 	struct node_at at = place_of(y->problem_mark, y->problem_mark);
-	if (y->context)
+	if (y->error == YAML_SCANNER_ERROR && is_tab(p->in->text, y->problem_mark))
+		complain_at(p, at, "a tab cannot indent a line; use spaces");
+	else if (y->context)
 		complain_at(p, at, "%s (%s that begins on line %zu)", problem, y->context,
 				y->context_mark.line + 1);
 	else

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WORKERS_MAX = 256, ID_MAX = 64, ORDER_MAX = 999 };
+enum { WORKERS_MAX = 64 /* a destination keeps one bit for each */, ID_MAX = 64, ORDER_MAX = 999 };
 
 static const char *const levels[] = { "error", "warn", "info", "debug", "trace", NULL };
 static const char *const formats[] = { "text", "json", NULL };
@@ -26,7 +26,7 @@ static const struct chatd_opt server_opts[] = {
 			.type = CHATD_T_STRING,
 			.offset = SERVER(workers_text),
 			.fallback = "auto",
-			.doc = "How many event loops, each with a thread: 1 to 256, or auto for one per "
+			.doc = "How many event loops, each with a thread: 1 to 64, or auto for one per "
 				   "processor." },
 	{ .key = "plugin_path",
 			.type = CHATD_T_STRINGS,

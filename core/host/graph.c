@@ -55,9 +55,10 @@ static int complain_missing(struct host *h, chatd_ctx *c, const char *interface,
 	char known[512];
 	known_providers(h, interface, known, sizeof(known));
 	conf_complain(h->conf, c->conf->node, NULL, d,
-			"plugin \"%s\" needs service \"%s\"; no configured plugin provides it\n"
-			"(providers known: %s)",
-			c->name, interface, known[0] ? known : "none");
+			"it needs the service \"%s\", which no plugin that is turned on provides\n%s%s",
+			interface,
+			known[0] ? "add one that does, or turn it on: " : "nor does any installed plugin",
+			known);
 	return -EINVAL;
 }
 

@@ -22,7 +22,9 @@ struct host *host_create(struct conf *conf, const char *exe_dir)
 	}
 	h->conf = conf;
 	h->server = conf ? conf_server(conf) : NULL;
-	if (asprintf(&h->plugin_dir, "%s/../plugins", exe_dir) < 0) {
+	/* Beside the folder of the program: this is how an uninstalled build finds them. */
+	const char *up = strrchr(exe_dir, '/');
+	if (asprintf(&h->plugin_dir, "%.*s/plugins", up ? (int)(up - exe_dir) : 0, exe_dir) < 0) {
 		free(h);
 		return NULL;
 	}

@@ -22,7 +22,8 @@ int host_load(struct host *, struct diag *d);
 /** Call init() of each instance without opening sockets, for --list-hooks. */
 int host_rehearse(struct host *);
 int host_start(struct host *); /**< 0, or a negative errno after it was logged */
-void host_ready_file(const struct host *, const char *path);
+/** 0, or a negative errno after it was logged. */
+int host_ready_file(const struct host *, const char *path);
 void host_announce(const struct host *); /**< what it serves, in the log */
 /** Ask the plugins to finish and stop accepting; then poll host_busy(). */
 void host_drain(struct host *);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/loader.h"
 
+#include "base/str.h"
+
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -87,8 +89,32 @@ static char *find_file(struct modules *m, const char *name)
 	return NULL;
 }
 
+/* The name that was probably meant; "" if none is near. */
+static void near_name(struct modules *m, const char *name, char *ret, size_t room)
+{
+	size_t n = 0;
+	char **names = modules_list(m, &n);
+	char **more = names ? realloc(names, (n + 1) * sizeof(*names)) : NULL;
+	ret[0] = '\0';
+	if (more) {
+		names = more;
+		names[n] = NULL;
+		const char *near = str_near(name, (const char *const *)names);
+		snprintf(ret, room, "%s", near ? near : "");
+	}
+	for (size_t i = 0; i < n; i++) {
+		free(names[i]);
+	}
+	free(names);
+}
+
 static const struct module *not_found(struct modules *m, const char *name, struct load_error *e)
 {
+	char near[64];
+	near_name(m, name, near, sizeof(near));
+	if (near[0]) {
+		return refuse(e, "there is no plugin \"%s\"; did you mean \"%s\"?", name, near);
+	}
 	size_t at = (size_t)snprintf(
 			e->text, sizeof(e->text), "plugin \"%s\": there is no %s.so in", name, name);
 	for (size_t i = 0; i < m->n_dirs && at < sizeof(e->text); i++) {

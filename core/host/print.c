@@ -36,22 +36,26 @@ static void write_ready(const struct host *h, FILE *f)
 	fputs("}\n", f);
 }
 
-void host_ready_file(const struct host *h, const char *path)
+int host_ready_file(const struct host *h, const char *path)
 {
 	char *temp = NULL;
 	if (asprintf(&temp, "%s.%ld", path, (long)getpid()) < 0) {
-		return;
+		return -ENOMEM;
 	}
+	int rc = 0;
 	FILE *f = fopen(temp, "w");
 	if (f) {
 		write_ready(h, f);
 	}
 	/* Renamed, so that whoever waits for the file never reads half of it. */
 	if (!f || fclose(f) != 0 || rename(temp, path) != 0) {
-		log_write(CHATD_LOG_ERROR, "core", "cannot write the ready file %s: %s", path,
+		rc = -errno;
+		log_write(CHATD_LOG_ERROR, "core", "cannot write the ready file \"%s\": %s", path,
 				strerror(errno));
+		(void)unlink(temp);
 	}
 	free(temp);
+	return rc;
 }
 
 static const char *band(int32_t order)

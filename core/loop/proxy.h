@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-#include "loop/addr.h"
+#include "base/addr.h"
 
 enum { PROXY_MAX = 4096 }; /**< a longer header is refused, whatever its length field says */
 

@@ -18,7 +18,7 @@
 #include <event2/event_struct.h>
 
 #include "base/buf.h"
-#include "loop/addr.h"
+#include "base/addr.h"
 #include "loop/net.h"
 #include "loop/tls.h"
 #include "loop/worker.h"

@@ -14,7 +14,10 @@
 #include "loop/wheel.h"
 #include "loop/worker.h"
 
-enum { WORKER_MAX = 256, WORKER_HOOKS = 8 };
+enum {
+	WORKER_MAX = 64, /**< a destination keeps one bit for each */
+	WORKER_HOOKS = 8,
+};
 
 /** One message of a mailbox.  Freed after fn(arg), so it may be the head of a larger
  *  allocation. */

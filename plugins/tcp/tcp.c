@@ -205,6 +205,7 @@ static void on_accepted(void *arg, chatd_worker *worker, chatd_stream *stream)
 static const struct chatd_opt options[] = {
 	{ .key = "listen",
 			.type = CHATD_T_STRINGS,
+			.flags = CHATD_O_LISTEN,
 			.offset = offsetof(struct conf, listen),
 			.fallback = "[\"127.0.0.1:61613\"]",
 			.doc = "Addresses to accept STOMP at: \"0.0.0.0:61613\", \"[::]:61613\", \"unix:/path\"." },

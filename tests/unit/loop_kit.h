@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "loop/addr.h"
+#include "base/addr.h"
 #include "loop/net.h"
 #include "loop/worker.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "loop/addr.h"
+#include "base/addr.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file loop/addr.h
+ * @file base/addr.h
  * @brief Numeric addresses: parsing what the configuration says, printing what the kernel
  *        says, and prefixes such as "10.0.0.0/8".  No names are ever looked up.  [any]
  */
-#ifndef CHATD_LOOP_ADDR_H
-#define CHATD_LOOP_ADDR_H
+#ifndef BASE_ADDR_H
+#define BASE_ADDR_H
 
 #include <netinet/in.h>
 #include <stdbool.h>
