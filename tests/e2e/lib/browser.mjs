@@ -6,6 +6,9 @@ import { chromium } from "playwright-core";
 
 const executable = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 
+/* For a machine with much else to do. */
+const WAIT_MS = 60000;
+
 export const hasChromium = [Boolean(executable), "chromium (apt-get install chromium)"];
 
 export function launch() {
@@ -23,13 +26,17 @@ export function launch() {
 	});
 }
 
+/* Chromium itself complains about every connection that fails: a server that is away is not the page's fault. */
+const AWAY = /net::ERR_|WebSocket connection to/;
+
 /* Marks what the page must never do; `complaints` is checked by `quiet`. */
 function watch(page) {
 	const complaints = [];
 	page.on("pageerror", (error) => complaints.push(`uncaught: ${error.message}`));
 	page.on("console", (message) => {
-		if (/Content.Security.Policy|Refused to/i.test(message.text())) {
-			complaints.push(`policy: ${message.text()}`);
+		const text = message.text();
+		if (/Content.Security.Policy|Refused to/i.test(text) || (message.type() === "error" && !AWAY.test(text))) {
+			complaints.push(`console: ${text}`);
 		}
 	});
 	page.on("request", (request) => {
@@ -42,8 +49,10 @@ function watch(page) {
 
 /* One person's browser. `options`: playwright's for a context; `query`: of the address; `prepare(page)` runs first. */
 export async function person(browser, server, { query = "", prepare, ...options } = {}) {
-	const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, ...options });
+	/* Without motion: what moves cannot be clicked yet. */
+	const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, reducedMotion: "reduce", ...options });
 	const page = await context.newPage();
+	page.setDefaultTimeout(WAIT_MS);
 	const complaints = watch(page);
 	await prepare?.(page);
 	await page.goto(`${server.url}/${query}`);
@@ -62,7 +71,16 @@ class Person {
 		await this.page.waitForSelector("#composer-input:visible");
 	}
 
-	state(name, timeout = 20000) {
+	/* Another tab of the same browser, and so the same person. */
+	async tab(server) {
+		const page = await this.context.newPage();
+		page.setDefaultTimeout(WAIT_MS);
+		const complaints = watch(page);
+		await page.goto(server.url);
+		return new Person(this.context, page, complaints);
+	}
+
+	state(name, timeout = WAIT_MS) {
 		return this.page.waitForSelector(`#connection[data-state="${name}"]`, { state: "attached", timeout });
 	}
 
@@ -88,7 +106,7 @@ class Person {
 	}
 
 	async sees(text, more = "") {
-		await this.message(text, more).first().waitFor({ timeout: 15000 });
+		await this.message(text, more).first().waitFor();
 		assert.equal(await this.message(text, more).count(), 1, `"${text}" is shown once`);
 	}
 
@@ -100,8 +118,9 @@ class Person {
 		await this.page.waitForFunction((key) => decodeURIComponent(location.hash) === `#user:${key}`, userId);
 	}
 
-	quiet() {
-		assert.deepEqual(this.complaints, []);
+	/* `expected`: a complaint that belongs to the test. */
+	quiet(expected = /^$/) {
+		assert.deepEqual(this.complaints.filter((c) => !expected.test(c)), []);
 	}
 
 	close() {

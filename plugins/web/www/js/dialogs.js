@@ -169,7 +169,7 @@ export function initRoomDialog(create) {
 			await create($("room-name").value.trim(), $("room-public").checked);
 			$("room-dialog").close();
 		} catch (error) {
-			fault.textContent = error.status === 403 ? "Guests cannot make rooms here." : explain(error);
+			fault.textContent = error.status === 403 ? "This server does not let guests make rooms. You are welcome in every open one." : explain(error);
 			fault.hidden = false;
 		}
 	});

@@ -52,7 +52,7 @@ export function linkify(text) {
 	const parts = [];
 	let end = 0;
 	for (const match of text.matchAll(LINK)) {
-		const address = match[0].replace(/[.,;:!?)\]}]+$/, "");
+		const address = withoutTail(match[0]);
 		if (!URL.canParse?.(address) && !parses(address)) {
 			continue;
 		}
@@ -66,6 +66,21 @@ export function linkify(text) {
 		parts.push({ text: text.slice(end) });
 	}
 	return parts;
+}
+
+/* Without the punctuation of the sentence around it; a closing bracket stays when it was opened inside. */
+function withoutTail(address) {
+	let end = address.length;
+	for (;;) {
+		const last = address[end - 1];
+		const opening = { ")": "(", "]": "[", "}": "{" }[last];
+		const inside = address.slice(0, end);
+		const excess = opening && inside.split(last).length > inside.split(opening).length;
+		if (!excess && !".,;:!?".includes(last)) {
+			return inside;
+		}
+		end--;
+	}
 }
 
 function parses(address) {

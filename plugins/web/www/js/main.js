@@ -12,6 +12,8 @@ import { nearBottom, showHead, showMessages, showTyping, toBottom } from "./view
 
 const THEMES = ["", "light", "dark"];
 const THEME_NAMES = { "": "as the system has them", light: "light", dark: "dark" };
+/* The server is the judge; what it would refuse anyway is better mended before it is sent. */
+const MAX_CONTENT = Number(document.querySelector('meta[name="chatd-max-content"]').content);
 const narrow = matchMedia("(max-width: 820px)");
 
 const state = new State();
@@ -59,6 +61,14 @@ state.onChange(render);
 
 const rowActions = {
 	retry: (row) => withRow(row, (conversation, entry) => session.retry(conversation, entry)),
+	edit: (row) =>
+		withRow(row, (conversation, entry) => {
+			state.remove(conversation, entry);
+			const written = $("composer-input").value;
+			$("composer-input").value = written ? `${entry.content}\n${written}` : entry.content;
+			fitComposer();
+			$("composer-input").focus();
+		}),
 	discard: (row) => withRow(row, (conversation, entry) => state.remove(conversation, entry)),
 	openPerson: (id) => openConversation(userKey(id)),
 };
@@ -221,13 +231,31 @@ function fitComposer() {
 	while (input.rows < 7 && input.scrollHeight > input.clientHeight + line / 2) {
 		input.rows++;
 	}
-	$("composer-send").disabled = input.value.trim() === "";
+	const length = lengthOf(input.value.trim());
+	$("composer-send").disabled = length === 0;
+	$("composer-count").hidden = length < MAX_CONTENT * 0.9;
+	$("composer-count").classList.toggle("over", length > MAX_CONTENT);
+	$("composer-count").textContent = `${length.toLocaleString()} of ${MAX_CONTENT.toLocaleString()} characters`;
+}
+
+/* As the server counts: an emoji is one character. */
+function lengthOf(text) {
+	let length = 0;
+	for (const _ of text) {
+		length++;
+	}
+	return length;
 }
 
 function submit() {
 	const conversation = activeConversation();
 	const text = $("composer-input").value.trim();
 	if (!conversation || text === "") {
+		return;
+	}
+	const over = lengthOf(text) - MAX_CONTENT;
+	if (over > 0) {
+		toast(`This message is ${over.toLocaleString()} character${over === 1 ? "" : "s"} too long.`, { kind: "error" });
 		return;
 	}
 	session.say(conversation, text);

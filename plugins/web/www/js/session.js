@@ -127,7 +127,9 @@ export class Session {
 		const before = this.#state.me;
 		this.#state.setMe({ id: account.userId, name: account.nickname });
 		if (before && before.id !== account.userId) {
-			this.#toast(`The server did not know you any more: you are ${account.nickname} now.`);
+			const name = account.nickname;
+			const who = name === before.name ? `You are still ${name}, with a new id.` : `You are ${name} now.`;
+			this.#toast(`The server has forgotten its guests. ${who}`);
 		}
 	}
 
@@ -202,7 +204,7 @@ export class Session {
 		this.#typingSent.clear();
 		if (wasUp) {
 			for (const person of this.#state.people.values()) {
-				this.#state.person(person.id, { online: false });
+				this.#state.person(person.id, { online: null });
 			}
 		}
 	}
@@ -408,9 +410,6 @@ export class Session {
 	say(conversation, content) {
 		const entry = this.#state.pending(conversation, newId(), content);
 		this.#stopTyping(conversation);
-		if (conversation.kind === "user") {
-			peers.touch(conversation.id, this.#state.nameOf(conversation.id));
-		}
 		this.#post(conversation, entry);
 	}
 

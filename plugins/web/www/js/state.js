@@ -54,9 +54,9 @@ export class State {
 
 	/* ---- people ---- */
 
-	/* Learns about a person; fields left out stay as they were. */
+	/* Learns about a person; fields left out stay as they were. `online` null: not known. */
 	person(id, facts = {}) {
-		const known = this.people.get(id) ?? { id, name: id, online: undefined };
+		const known = this.people.get(id) ?? { id, name: id, online: null };
 		const next = { ...known };
 		if (facts.name) {
 			next.name = facts.name;

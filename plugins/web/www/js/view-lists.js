@@ -42,7 +42,7 @@ function presenceAvatar(item) {
 		"span",
 		{ class: "with-presence" },
 		face,
-		item.online === undefined
+		item.online === null
 			? null
 			: h("span", { class: `presence ${item.online ? "on" : "off"}` }, h("span", { class: "visually-hidden" }, item.online ? "online" : "offline")),
 	);
@@ -73,7 +73,7 @@ export function showConversations(state, onOpen) {
 			key: c.key,
 			id: c.id,
 			name: c.id === state.me?.id ? `${state.nameOf(c.id)} (you)` : state.nameOf(c.id),
-			online: state.people.get(c.id)?.online,
+			online: state.people.get(c.id)?.online ?? null,
 			active: c.key === state.active,
 			unread: c.unread,
 		}));
@@ -96,14 +96,15 @@ export function showMe(me) {
 }
 
 export function showPeople(state, roomId, onOpen) {
-	const rank = (person) => (person.online ? 0 : 1);
+	const rank = (person) => (person.online === false ? 1 : 0);
 	const people = (state.members.get(roomId) ?? [])
 		.map(({ id, role }) => {
-			const person = state.people.get(id) ?? { id, name: id };
-			return { key: id, id, name: person.name, online: Boolean(person.online), role, me: id === state.me?.id };
+			const person = state.people.get(id) ?? { id, name: id, online: null };
+			return { key: id, id, name: person.name, online: person.online, role, me: id === state.me?.id };
 		})
 		.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
-	$("people-count").textContent = people.length ? `${people.filter((p) => p.online).length} of ${people.length} online` : "";
+	const known = people.some((p) => p.online !== null);
+	$("people-count").textContent = known ? `${people.filter((p) => p.online).length} of ${people.length} online` : "";
 	reconcile($("people-list"), people, (item) =>
 		h(
 			"li",
@@ -112,7 +113,7 @@ export function showPeople(state, roomId, onOpen) {
 				"button",
 				{
 					type: "button",
-					class: `conversation${item.online ? "" : " away"}`,
+					class: `conversation${item.online === false ? " away" : ""}`,
 					"data-user": item.id,
 					title: item.me ? "This is you" : `Message ${item.name}`,
 					onclick: () => onOpen(item.id),

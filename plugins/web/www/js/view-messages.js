@@ -78,7 +78,7 @@ function chatRow(item, actions) {
 	const bubble = h(
 		"div",
 		{ class: `bubble${isJumbo(item.content) ? " jumbo" : ""}` },
-		h("p", { class: "content", dir: "auto" }, ...textOf(item.content)),
+		h("p", { class: "content" }, ...textOf(item.content)),
 		h(
 			"span",
 			{ class: "stamp" },
@@ -92,9 +92,9 @@ function chatRow(item, actions) {
 			h(
 				"p",
 				{ class: "failed-line" },
-				`${item.error ?? "Not sent."} `,
+				h("span", {}, item.error ?? "Not sent."),
 				h("button", { type: "button", class: "link-button", onclick: () => actions.retry(item.row) }, "Try again"),
-				" ",
+				h("button", { type: "button", class: "link-button", onclick: () => actions.edit(item.row) }, "Edit"),
 				h("button", { type: "button", class: "link-button", onclick: () => actions.discard(item.row) }, "Discard"),
 			),
 		);
@@ -129,7 +129,7 @@ function authorLine(item, actions) {
 	);
 }
 
-/* `actions`: retry(row), discard(row), openPerson(id). */
+/* `actions`: retry(row), edit(row), discard(row), openPerson(id). */
 export function showMessages(state, conversation, actions) {
 	const scroller = $("scroller");
 	const atBottom = nearBottom();
@@ -201,7 +201,7 @@ function personLine(state, id) {
 	}
 	const person = state.people.get(id);
 	const name = person && person.name !== id ? ` · ${id}` : "";
-	if (person?.online === undefined) {
+	if ((person?.online ?? null) === null) {
 		return `Direct messages${name}`;
 	}
 	return `${person.online ? "Online" : "Offline"}${name}`;
