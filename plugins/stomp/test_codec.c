@@ -349,6 +349,64 @@ static void receipts_in_order_of_frames(void **state)
 	assert_int_equal(world.pauses, 1);
 }
 
+static void late_answers_wait_for_earlier_ones(void **state)
+{
+	(void)state;
+	world_login(V12);
+	world.go_on = 1;
+	SEND("SEND\ndestination:/a\nreceipt:1\n\nx\0SEND\ndestination:/a\nreceipt:2\n\ny\0"
+		 "SEND\ndestination:/a\nreceipt:3\n\nz\0BEGIN\ntransaction:t\nreceipt:4\n\n\0");
+	assert_int_equal(world.pauses, 0);
+	expect_out("");
+	world_answer_at(2, CHATD_ACCEPT, NULL);
+	expect_out("");
+	world_answer_at(0, CHATD_ACCEPT, NULL);
+	expect_out("RECEIPT\nreceipt-id:1\n\n^@\n");
+	world_answer_at(1, CHATD_REJECT, "STORE_BUSY");
+	expect_out("RECEIPT\nreceipt-id:3\n\n^@\nRECEIPT\nreceipt-id:4\n\n^@\n");
+}
+
+static void a_farewell_waits_for_what_was_sent_before(void **state)
+{
+	(void)state;
+	world_login(V12);
+	world.go_on = 1;
+	SEND("SEND\ndestination:/a\nreceipt:1\n\nx\0DISCONNECT\nreceipt:2\n\n\0"
+		 "SEND\ndestination:/a\n\nignored\0");
+	expect_log("input /a receipt=1 #x\n");
+	assert_int_equal(world.closed, 0);
+	world_answer_at(0, CHATD_ACCEPT, NULL);
+	expect_out("RECEIPT\nreceipt-id:1\n\n^@\nRECEIPT\nreceipt-id:2\n\n^@\n");
+	assert_int_equal(world.closed, 1000);
+	expect_log("");
+}
+
+static void too_many_unanswered_messages_stop_the_reading(void **state)
+{
+	(void)state;
+	world_login(V12);
+	world.go_on = 1;
+	for (int i = 0; i < 300; i++) {
+		SEND("SEND\ndestination:/a\n\nx\0");
+	}
+	assert_int_equal(world.n_piped, 256);
+	assert_int_equal(world.paused, 1);
+	for (size_t i = 0; i < 200; i++) {
+		world_answer_at(i, CHATD_ACCEPT, NULL);
+	}
+	assert_int_equal(world.paused, 0);
+	assert_int_equal(world.n_piped, 300);
+}
+
+static void a_client_that_leaves_takes_its_unanswered_messages_along(void **state)
+{
+	(void)state;
+	world_login(V12);
+	world.go_on = 1;
+	SEND("SEND\ndestination:/a\nreceipt:1\n\nx\0SEND\ndestination:/a\nreceipt:2\n\ny\0");
+	assert_int_equal(world.n_piped, 2); /* world_end() looks for what leaked */
+}
+
 static void refusals_are_soft(void **state)
 {
 	(void)state;
@@ -780,6 +838,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(connect_without_version_is_1_0),
 		T(connect_of_stock_clients),
+		T(late_answers_wait_for_earlier_ones),
+		T(a_farewell_waits_for_what_was_sent_before),
+		T(too_many_unanswered_messages_stop_the_reading),
+		T(a_client_that_leaves_takes_its_unanswered_messages_along),
 		T(highest_common_version_wins),
 		T(no_common_version),
 		T(replies_go_with_connected),

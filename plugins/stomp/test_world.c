@@ -354,6 +354,13 @@ void world_answer(chatd_verdict verdict, const char *code)
 	world_run();
 }
 
+void world_answer_at(size_t i, chatd_verdict verdict, const char *code)
+{
+	assert_true(i < world.n_piped);
+	settle(world.piped[i].done, world.piped[i].arg, verdict, code);
+	world_run();
+}
+
 static chatd_session *core_open(void *obj, chatd_worker *w, const struct chatd_conn_ops *ops,
 		void *conn, const struct chatd_layer *layer)
 {
@@ -440,6 +447,12 @@ static void core_input(chatd_session *s, chatd_msg *m, chatd_done *done, void *a
 {
 	(void)s;
 	note_msg("input", m);
+	if (world.go_on && stomp_conn_ops.proceed(world.conn, &done, &arg)) {
+		assert_true(world.n_piped < sizeof(world.piped) / sizeof(world.piped[0]));
+		world.piped[world.n_piped].done = done;
+		world.piped[world.n_piped++].arg = arg;
+		return;
+	}
 	ask(done, arg);
 }
 

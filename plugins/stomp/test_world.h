@@ -32,6 +32,12 @@ struct world {
 	int32_t hold;    /**< done() is kept back until world_answer() */
 	chatd_done *held;
 	void *held_arg;
+	int32_t go_on;   /**< handlers take over the order: done() waits for world_answer_at() */
+	struct {
+		chatd_done *done;
+		void *arg;
+	} piped[300];
+	size_t n_piped;
 	int32_t sessions, session_closes;
 	int32_t max_subs;
 	const char *refuse; /**< verdict REJECT with this code */
@@ -52,6 +58,8 @@ void world_run(void); /**< the posts */
 void world_advance(int64_t ms);
 /** The core's late answer. */
 void world_answer(chatd_verdict verdict, const char *code);
+/** The late answer to the @p i-th message that was taken over. */
+void world_answer_at(size_t i, chatd_verdict verdict, const char *code);
 /** Log in with @p accept (accept-version and heart-beat lines) and forget the output. */
 void world_login(const char *lines);
 /** Everything sent since the last call, which is then forgotten. */
