@@ -7,6 +7,7 @@
 #include "host/host.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -270,6 +271,31 @@ static int with_config(const struct options *o, const char *exe_dir)
 	return rc;
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
+
+/* Plugins keep keys and files in the data folder from init() on; to list the hooks must
+ * leave no trace, and must not need the rights of the server. */
+static int list_hooks(struct options *o, const char *exe_dir)
+{
+	char dir[] = "/tmp/chatd-hooks-XXXXXX";
+	char set[sizeof("server.data_dir=") + sizeof(dir)];
+	if (!mkdtemp(dir)) {
+		fprintf(stderr, "chatd: cannot make a folder in /tmp: %s\n", strerror(errno));
+		return EX_CANTCREAT;
+	}
+	snprintf(set, sizeof(set), "server.data_dir=%s", dir);
+	o->sets[o->n_sets++] = set; /* there is room: the program's name is in argc, and is no --set */
+	int rc = with_config(o, exe_dir);
+	(void)nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	return rc;
+}
+
 static int without_config(const struct options *o, const char *exe_dir)
 {
 	struct host *h = host_create(NULL, exe_dir);
@@ -300,7 +326,8 @@ int main(int argc, char **argv)
 	raise_descriptors();
 	int rc = o.action == DESCRIBE || o.action == LIST_PLUGINS || o.action == SCHEMA
 			? without_config(&o, exe)
-			: with_config(&o, exe);
+			: o.action == LIST_HOOKS ? list_hooks(&o, exe)
+									 : with_config(&o, exe);
 	free(o.sets);
 	return rc;
 }

@@ -175,6 +175,10 @@ static const char *path_of(struct fill *f, const struct conf_node *n, struct cha
 {
 	const char *folder = folder_for(f, n);
 	size_t k = strlen(folder);
+	if (k && str_starts(t, str_of("./"))) { /* so that messages say config/data */
+		t.p += 2;
+		t.n -= 2;
+	}
 	if (!k || !t.n || t.p[0] == '/')
 		return t.p;
 	char *whole = arena_alloc(&f->c->arena, k + t.n + 1);

@@ -24,7 +24,12 @@ enum {
 static int fail(struct net_error *err, const char *address, const char *what)
 {
 	int rc = -errno;
-	snprintf(err->text, sizeof(err->text), "cannot %s \"%s\": %s", what, address, strerror(-rc));
+	const char *why = rc == -EADDRINUSE
+			? "another program listens there; choose another port or stop it"
+			: rc == -EADDRNOTAVAIL ? "this machine has no such address"
+			: rc == -EACCES        ? "not permitted; ports below 1024 need a privilege"
+								   : strerror(-rc);
+	snprintf(err->text, sizeof(err->text), "cannot %s \"%s\": %s", what, address, why);
 	return rc;
 }
 

@@ -262,24 +262,6 @@ static chatd_status tcp_check(const struct chatd_host *host, chatd_ctx *ctx, con
 	return 0;
 }
 
-static const char *listen_error(chatd_status rc)
-{
-	switch (rc) {
-	case -EADDRINUSE:
-		return "another program listens there; choose another port or stop it";
-	case -EADDRNOTAVAIL:
-		return "this machine has no such address";
-	case -EACCES:
-		return "not permitted; ports below 1024 need a privilege";
-	case -EINVAL:
-		return "not an address; write it like \"127.0.0.1:61613\"";
-	case -EBADMSG:
-		return "tls_cert or tls_key cannot be used; are they PEM files that belong together?";
-	default:
-		return strerror(-rc);
-	}
-}
-
 static chatd_status tcp_init(
 		const struct chatd_host *host, chatd_ctx *ctx, const void *conf, void **ret_self)
 {
@@ -307,7 +289,7 @@ static chatd_status tcp_init(
 		};
 		chatd_status rc = net->listen(net_service->obj, ctx, &l);
 		if (rc)
-			return host->fail(ctx, rc, "cannot listen at %s: %s", *address, listen_error(rc));
+			return rc; /* reported by the service, with the reason */
 	}
 	return 0;
 }

@@ -137,7 +137,7 @@ TEST(relative_paths_count_from_the_file)
 	read_as(&r, "/etc/chatd/chat.yaml",
 			"server: {plugin_path: [p, /q]}\nplugins: {s: {root: pub}}\n");
 	assert_string_equal(r.s.root, "/etc/chatd/pub");
-	assert_string_equal(conf_server(r.c)->data_dir, "/etc/chatd/./data");
+	assert_string_equal(conf_server(r.c)->data_dir, "/etc/chatd/data");
 	assert_string_equal(conf_server(r.c)->plugin_path[0], "/etc/chatd/p");
 	assert_string_equal(conf_server(r.c)->plugin_path[1], "/q");
 	read_finish(&r);
