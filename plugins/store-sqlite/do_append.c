@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* New rows of conversations: the sequencer.  seq is given here, inside the commit. */
+#include "store.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { MSG_ID_MAX = 64, CLIENT_ID_MAX = 128, HASH_MAX = 32, BODY_MAX = 4 << 20 };
+
+static struct chatd_str or_empty(struct chatd_str s)
+{
+	return s.p ? s : CHATD_LIT("");
+}
+
+/* ---- said before? -------------------------------------------------------------- */
+
+int deduped(struct db *db, struct op *op, struct chatd_str sender, struct chatd_str client_id,
+		struct chatd_str hash, int64_t wall)
+{
+	if (!client_id.p) {
+		return 0;
+	}
+	sqlite3_stmt *s = db_query(db,
+			"SELECT d.hash, d.id, d.seq, d.pos, d.wall, c.room, c.a, c.b FROM dedupe d"
+			" JOIN conv c ON c.n=d.conv WHERE d.sender=? AND d.client_id=? AND d.wall > ?",
+			"ssi", sender, client_id, wall - op->e->conf.dedupe_window);
+	if (!db_step(db, s)) {
+		return 0;
+	}
+	if (!str_same(db_peek(s, 0), hash)) {
+		refuse(op, -EEXIST, CHATD_STORE_MISMATCH);
+	} else {
+		op->a.repeated = 1;
+		op->a.id = db_text(op, s, 1);
+		op->a.seq = sqlite3_column_int64(s, 2);
+		op->a.pos = sqlite3_column_int64(s, 3);
+		op->a.wall = sqlite3_column_int64(s, 4);
+		op->a.conv = (struct chatd_store_conv){ db_text(op, s, 5), db_text(op, s, 6),
+			db_text(op, s, 7) };
+		set_epoch(db, op);
+	}
+	db_done(s);
+	return 1;
+}
+
+static void remember(struct db *db, const struct op *op, const struct new_row *r, int64_t conv)
+{
+	if (r->client_id.p) {
+		db_exec(db,
+				"INSERT OR REPLACE INTO dedupe(sender, client_id, hash, id, conv, seq, pos, wall)"
+				" VALUES(?,?,?,?,?,?,?,?)",
+				"ssbsiiii", r->sender, r->client_id, r->hash, r->id, conv, op->a.seq, op->a.pos,
+				op->a.wall);
+	}
+}
+
+/* ---- the row --------------------------------------------------------------------- */
+
+/* Takes the next seq; returns the conversation's number. */
+static int64_t next_seq(struct db *db, struct op *op, const struct new_row *r)
+{
+	int64_t n = 0, is_msg = r->kind == CHATD_STORE_MESSAGE;
+	op->a.pos = db->next_pos++;
+	sqlite3_stmt *s = db_query(db,
+			"INSERT INTO conv(key, room, a, b, first, low, top, last_pos, msg_pos, gone_pos, wall)"
+			" VALUES(?1, ?2, ?3, ?4, 1, 1, 1, ?5, ?5, 0, ?6) ON CONFLICT(key) DO UPDATE SET"
+			" top = top + 1, last_pos = ?5, wall = max(wall, ?6),"
+			" msg_pos = iif(?7, ?5, msg_pos) RETURNING n, top, wall",
+			"ssssiii", r->key->key, r->key->room, r->key->a, r->key->b, op->a.pos, r->wall, is_msg);
+	while (db_step(db, s)) {
+		n = sqlite3_column_int64(s, 0);
+		op->a.seq = sqlite3_column_int64(s, 1);
+		op->a.wall = sqlite3_column_int64(s, 2);
+	}
+	return n;
+}
+
+static void write_out(struct db *db, const struct op *op, const struct new_row *r)
+{
+	for (size_t i = 0; i < r->n_out; i++) {
+		db_exec(db, "INSERT INTO outbox(pos, route, headers, body, held) VALUES(?,?,?,?,0)", "isss",
+				op->a.pos, or_empty(r->out[i].route), or_empty(r->out[i].headers), r->out[i].body);
+	}
+}
+
+static int row_ok(const struct new_row *r)
+{
+	return r->id.n > 0 && r->id.n <= MSG_ID_MAX && r->body.n <= BODY_MAX && r->text.n <= BODY_MAX &&
+			r->sender.n <= ID_MAX_BYTES && r->reply_to.n <= MSG_ID_MAX &&
+			r->thread.n <= MSG_ID_MAX &&
+			(!r->client_id.p ||
+					(r->client_id.n <= CLIENT_ID_MAX && r->hash.n > 0 && r->hash.n <= HASH_MAX));
+}
+
+void append_row(struct db *db, struct op *op, const struct new_row *r)
+{
+	if (!row_ok(r)) {
+		op->rc = -EINVAL;
+		return;
+	}
+	int64_t conv = next_seq(db, op, r);
+	int64_t expires = r->expires;
+	if (!expires && (r->flags & CHATD_STORE_GUEST) && op->e->conf.anonymous_retention) {
+		expires = op->a.wall + op->e->conf.anonymous_retention;
+	}
+	db_exec(db,
+			"INSERT INTO msg(pos, conv, seq, id, kind, flags, sender, client_id, wall, expires,"
+			" target, reply_to, thread, body, text)"
+			" VALUES(?,?,?,?,?,?,?,?,?,nullif(?,0),?,?,?,?,?)",
+			"iiisdissiisssss", op->a.pos, conv, op->a.seq, r->id, r->kind, (int64_t)r->flags,
+			or_empty(r->sender), r->client_id, op->a.wall, expires, r->target, r->reply_to,
+			r->thread, or_empty(r->body), r->text);
+	remember(db, op, r, conv);
+	write_out(db, op, r);
+	op->a.id = r->id;
+	op->a.conv = (struct chatd_store_conv){ r->key->room, r->key->a, r->key->b };
+	set_epoch(db, op);
+	if (r->text.p && !op->index_pos) {
+		op->index_pos = op->a.pos;
+		op->index_new = r->text;
+	}
+}
+
+/* ---- may they speak? ---------------------------------------------------------------- */
+
+static int may_speak(struct db *db, struct op *op, const struct chatd_store_append *r)
+{
+	struct room_row room;
+	if (!room_look(db, r->conv.room, r->sender, &room)) {
+		refuse(op, -ENOENT, CHATD_STORE_NO_ROOM);
+	} else if (room.banned_until > r->wall) {
+		op->a.until = room.banned_until;
+		refuse(op, -EACCES, CHATD_STORE_BANNED);
+	} else if (room.role == CHATD_ROLE_NONE) {
+		refuse(op, -EACCES, CHATD_STORE_NOT_MEMBER);
+	} else if (room.muted_until > r->wall) {
+		op->a.until = room.muted_until;
+		refuse(op, -EACCES, CHATD_STORE_MUTED);
+	} else if (room.role >= CHATD_ROLE_MODERATOR) {
+		return 1;
+	} else if (room.flags & CHATD_STORE_ROOM_READ_ONLY) {
+		refuse(op, -EACCES, CHATD_STORE_READ_ONLY);
+	} else if (room.slow_ms && room.spoke + room.slow_ms > r->wall) {
+		op->a.until = room.spoke + room.slow_ms;
+		refuse(op, -EACCES, CHATD_STORE_SLOW);
+	} else {
+		if (room.slow_ms) {
+			db_exec(db, "UPDATE member SET spoke=? WHERE room=? AND user=?", "iss", r->wall,
+					r->conv.room, r->sender);
+		}
+		return 1;
+	}
+	return 0;
+}
+
+static void add_mentions(struct db *db, struct op *op, const struct chatd_store_append *r)
+{
+	for (size_t i = 0; i < r->n_mentions; i++) {
+		if (id_ok(r->mentions[i])) {
+			db_exec(db, "INSERT OR IGNORE INTO mention(user, pos) VALUES(?,?)", "si",
+					r->mentions[i], op->a.pos);
+		}
+	}
+}
+
+/* The key's texts are part of the answer: they live with the op, the key text need not. */
+static void append(struct db *db, struct op *op, const struct chatd_store_append *r)
+{
+	struct conv_key k;
+	struct new_row row = { .kind = r->kind ? r->kind : CHATD_STORE_MESSAGE,
+		.flags = r->flags & (CHATD_STORE_GUEST | CHATD_STORE_ENCRYPTED),
+		.key = &k,
+		.id = r->id,
+		.sender = r->sender,
+		.client_id = r->client_id,
+		.hash = r->hash,
+		.body = r->body,
+		.text = r->text,
+		.reply_to = r->reply_to,
+		.thread = r->thread,
+		.out = r->out,
+		.n_out = r->n_out,
+		.wall = r->wall,
+		.expires = r->expires };
+	if (!conv_key(&r->conv, &k) ||
+			(row.kind != CHATD_STORE_MESSAGE && row.kind != CHATD_STORE_EVENT) ||
+			(r->sender.p && !id_ok(r->sender)) || (!r->sender.p && (r->client_id.p || r->check))) {
+		op->rc = -EINVAL;
+		return;
+	}
+	if (deduped(db, op, r->sender, r->client_id, r->hash, r->wall)) {
+		return;
+	}
+	if (r->check && k.room.p && !may_speak(db, op, r)) {
+		return;
+	}
+	if (r->check && !k.room.p && !str_same(r->sender, k.a) && !str_same(r->sender, k.b)) {
+		refuse(op, -EACCES, CHATD_STORE_NO_RIGHT);
+		return;
+	}
+	append_row(db, op, &row);
+	if (op->rc == 0) {
+		add_mentions(db, op, r);
+	}
+}
+
+void do_append(struct db *db, struct op *op)
+{
+	append(db, op, op->req);
+}
+
+void append_event(struct db *db, struct op *op, const struct chatd_store_append *event)
+{
+	struct chatd_store_append r;
+	if (!event) {
+		return;
+	}
+	r = *event;
+	r.check = 0;
+	if (!r.kind) {
+		r.kind = CHATD_STORE_EVENT;
+	}
+	append(db, op, &r);
+}

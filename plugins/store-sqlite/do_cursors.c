@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How far users have read, and what waits for other nodes. */
+#include "store.h"
+
+#include <errno.h>
+
+enum { DEVICE_MAX = 64, OWNER_MAX = 64 };
+
+/* ---- cursors -------------------------------------------------------------------- */
+
+void do_cursor_set(struct db *db, struct op *op)
+{
+	const struct chatd_store_cursor *r = op->req;
+	struct conv_key k;
+	struct conv_row c;
+	if (!conv_key(&r->conv, &k) || !id_ok(r->user) || r->device.n > DEVICE_MAX || r->seq < 0 ||
+			(r->kind != CHATD_STORE_READ && r->kind != CHATD_STORE_DELIVERED)) {
+		op->rc = -EINVAL;
+		return;
+	}
+	if (!may_read(db, op, &k, r->user)) {
+		return;
+	}
+	if (!conv_find(db, &k, &c)) {
+		return;
+	}
+	int64_t seq = r->seq < c.top ? r->seq : c.top;
+	struct chatd_str device = r->device.p ? r->device : CHATD_LIT("");
+	op->a.n = db_exec(db,
+			"INSERT INTO cursor(user, conv, kind, device, seq) VALUES(?,?,?,?,?)"
+			" ON CONFLICT DO UPDATE SET seq=excluded.seq WHERE excluded.seq > seq",
+			"sidsi", r->user, c.n, r->kind, device, seq);
+	sqlite3_stmt *s =
+			db_query(db, "SELECT seq FROM cursor WHERE user=? AND conv=? AND kind=? AND device=?",
+					"sids", r->user, c.n, r->kind, device);
+	if (db_step(db, s)) {
+		op->a.seq = sqlite3_column_int64(s, 0);
+		db_done(s);
+	}
+}
+
+void do_cursors(struct db *db, struct op *op)
+{
+	const struct chatd_store_cursor_list *r = op->req;
+	struct conv_key k;
+	struct conv_row c;
+	struct vec v = { 0 };
+	if (!conv_key(&r->conv, &k) || r->limit < 1 || r->limit > 10000) {
+		op->rc = -EINVAL;
+		return;
+	}
+	if (!may_read(db, op, &k, r->user) || !conv_find(db, &k, &c)) {
+		return;
+	}
+	sqlite3_stmt *s = db_query(db,
+			"SELECT user, max(seq) FROM cursor WHERE conv=?1 AND kind=?2"
+			" AND (?3 IS NULL OR user=?3) GROUP BY user ORDER BY user LIMIT ?4",
+			"idsd", c.n, r->kind, r->of, r->limit);
+	while (db_step(db, s)) {
+		struct chatd_store_cursor_row *row = vec_push(op, &v, sizeof(*row));
+		if (row) {
+			*row = (struct chatd_store_cursor_row){ .struct_size = sizeof(*row),
+				.user = db_text(op, s, 0),
+				.seq = sqlite3_column_int64(s, 1) };
+		}
+	}
+	op->a.seq = c.top;
+	op->a.cursors = v.p;
+	op->a.n_cursors = v.n;
+}
+
+/* ---- the outbox ------------------------------------------------------------------- */
+
+static void push_out(struct db *db, struct op *op, sqlite3_stmt *s, struct vec *v)
+{
+	struct chatd_store_out_row *o = vec_push(op, v, sizeof(*o));
+	if (!o) {
+		return;
+	}
+	*o = (struct chatd_store_out_row){ .struct_size = sizeof(*o),
+		.row = sqlite3_column_int64(s, 16),
+		.route = db_text(op, s, 17),
+		.headers = db_text(op, s, 18),
+		.body = db_text(op, s, 19) };
+	if (sqlite3_column_type(s, 0) != SQLITE_NULL) {
+		row_message(db, op, s, &o->message);
+		o->body = o->body.p ? o->body : o->message.body;
+	}
+}
+
+void do_outbox_fetch(struct db *db, struct op *op)
+{
+	const struct chatd_store_outbox_fetch *r = op->req;
+	struct vec v = { 0 };
+	if (r->limit < 1 || r->limit > 1000 || r->owner.n == 0 || r->owner.n > OWNER_MAX ||
+			r->lease_ms < 0) {
+		op->rc = -EINVAL;
+		return;
+	}
+	sqlite3_stmt *s = db_query(db,
+			"SELECT " MSG_COLUMNS ", o.n, o.route, o.headers, o.body FROM outbox o"
+			" LEFT JOIN msg m ON m.pos=o.pos LEFT JOIN conv c ON c.n=m.conv"
+			" WHERE o.held <= ? ORDER BY o.n LIMIT ?",
+			"id", r->wall, r->limit);
+	while (db_step(db, s)) {
+		push_out(db, op, s, &v);
+	}
+	const struct chatd_store_out_row *rows = v.p;
+	for (size_t i = 0; i < v.n; i++) {
+		db_exec(db, "UPDATE outbox SET owner=?, held=? WHERE n=?", "sii", r->owner,
+				r->wall + r->lease_ms, rows[i].row);
+	}
+	op->a.outbox = v.p;
+	op->a.n_outbox = v.n;
+	op->a.n = (int64_t)v.n;
+}
+
+void do_outbox_done(struct db *db, struct op *op)
+{
+	const struct chatd_store_outbox_done *r = op->req;
+	for (size_t i = 0; i < r->n; i++) {
+		op->a.n += r->release
+				? db_exec(db, "UPDATE outbox SET owner=NULL, held=0 WHERE n=?", "i", r->rows[i])
+				: db_exec(db, "DELETE FROM outbox WHERE n=?", "i", r->rows[i]);
+	}
+}

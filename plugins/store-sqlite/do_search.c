@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Search and mentions: in what the one who asks may read at this moment. */
+#include "store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUERY_MAX = 1024, WORDS_MAX = 16 };
+
+/* A room that is public or that the user is in, not banned; a conversation of the user's
+ * own.  ?1: the user, ?2: the time. */
+#define MAY_READ                                                                       \
+	" m.seq >= c.first AND (?1 IS NULL OR c.a=?1 OR c.b=?1 OR (c.room IS NOT NULL AND" \
+	" EXISTS(SELECT 1 FROM room r LEFT JOIN member x ON x.room=r.id AND x.user=?1"     \
+	" WHERE r.id=c.room AND (r.flags & 1 OR x.role > 0) AND coalesce(x.banned, 0) <= ?2)))"
+
+/* The words as an FTS5 query: each in quotes, so that none is an operator. */
+static struct chatd_str words_of(struct op *op, struct chatd_str q)
+{
+	char *to = arena_alloc(&op->arena, 2 * q.n + 4 * WORDS_MAX + 4);
+	size_t n = 0, i = 0, words = 0;
+	while (to && words < WORDS_MAX) {
+		while (i < q.n && (unsigned char)q.p[i] <= ' ') {
+			i++;
+		}
+		if (i == q.n) {
+			break;
+		}
+		to[n++] = '"';
+		for (; i < q.n && (unsigned char)q.p[i] > ' '; i++) {
+			if (q.p[i] == '"') {
+				to[n++] = '"';
+			}
+			to[n++] = q.p[i];
+		}
+		to[n++] = '"';
+		to[n++] = ' ';
+		words++;
+	}
+	if (to && words) {
+		to[n - 1] = '*';
+	}
+	return chatd_str_of(words ? to : NULL, n);
+}
+
+void do_search(struct db *db, struct op *op)
+{
+	const struct chatd_store_search *r = op->req;
+	struct conv_key k = { .key = { NULL, 0 } };
+	struct vec v = { 0 };
+	int anywhere = !r->conv.room.p && !r->conv.a.p && !r->conv.b.p;
+	if (r->limit < 1 || r->limit > 200 || !r->query.p || r->query.n > QUERY_MAX ||
+			(!anywhere && !conv_key(&r->conv, &k))) {
+		op->rc = -EINVAL;
+		return;
+	}
+	if (!anywhere && !may_read(db, op, &k, r->user)) {
+		return;
+	}
+	struct chatd_str words = words_of(op, r->query);
+	if (!words.p) {
+		return;
+	}
+	/* From the newest row down: FTS5 keeps its lists in that order, so it stops at limit. */
+	sqlite3_stmt *s = db_query(db,
+			"SELECT " MSG_COLUMNS " FROM words w CROSS JOIN msg m ON m.pos=w.rowid"
+			" CROSS JOIN conv c ON c.n=m.conv WHERE words MATCH ?3 AND w.rowid < ?4"
+			" AND (?5 IS NULL OR c.key=?5) AND" MAY_READ " ORDER BY w.rowid DESC LIMIT ?6",
+			"sisisd", r->user, op->e->h->wall_ms(), words, r->before > 0 ? r->before : INT64_MAX,
+			k.key, r->limit);
+	while (db_step(db, s)) {
+		push_message(db, op, s, &v);
+	}
+	set_messages(op, &v);
+}
+
+void do_mentions(struct db *db, struct op *op)
+{
+	const struct chatd_store_mentions *r = op->req;
+	struct vec v = { 0 };
+	if (r->limit < 1 || r->limit > 1000 || !id_ok(r->user)) {
+		op->rc = -EINVAL;
+		return;
+	}
+	sqlite3_stmt *s = db_query(db,
+			"SELECT " MSG_COLUMNS " FROM mention n CROSS JOIN msg m ON m.pos=n.pos"
+			" CROSS JOIN conv c ON c.n=m.conv WHERE n.user=?1 AND n.pos < ?3"
+			" AND NOT m.flags & 16 AND" MAY_READ " ORDER BY n.pos DESC LIMIT ?4",
+			"siid", r->user, op->e->h->wall_ms(), r->before > 0 ? r->before : INT64_MAX, r->limit);
+	while (db_step(db, s)) {
+		push_message(db, op, s, &v);
+	}
+	set_messages(op, &v);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is over goes: expired messages, the old ends of conversations, old clientIds. */
+#include "store.h"
+
+#include <errno.h>
+
+void reindex(struct db *db, int64_t pos, struct chatd_str old_text, struct chatd_str new_text)
+{
+	if (old_text.p) {
+		db_exec(db, "INSERT INTO words(words, rowid, text) VALUES('delete', ?, ?)", "is", pos,
+				old_text);
+	}
+	if (new_text.p) {
+		db_exec(db, "INSERT INTO words(rowid, text) VALUES(?, ?)", "is", pos, new_text);
+	}
+}
+
+static void forget_extras(struct db *db, int64_t conv, int64_t pos)
+{
+	db_exec(db, "DELETE FROM reaction WHERE pos=?", "i", pos);
+	db_exec(db, "DELETE FROM mention WHERE pos=?", "i", pos);
+	db_exec(db, "DELETE FROM pin WHERE conv=? AND pos=?", "ii", conv, pos);
+}
+
+/* Rows before @p first are not shown any more. */
+static void cut_before(struct db *db, int64_t conv, int64_t first)
+{
+	db_exec(db,
+			"UPDATE conv SET first=?2, gone_pos=coalesce((SELECT pos FROM msg WHERE conv=?1"
+			" AND seq=?2 - 1), gone_pos) WHERE n=?1 AND first < ?2",
+			"ii", conv, first);
+}
+
+/* The first message with a body, or behind the top. */
+static int64_t first_left(struct db *db, int64_t conv)
+{
+	int64_t seq = 0;
+	sqlite3_stmt *s = db_query(db,
+			"SELECT coalesce((SELECT m.seq FROM msg m WHERE m.conv=c.n AND m.seq >= c.first"
+			" AND m.kind=1 AND NOT m.flags & 24 ORDER BY m.seq LIMIT 1), c.top + 1)"
+			" FROM conv c WHERE c.n=?",
+			"i", conv);
+	if (db_step(db, s)) {
+		seq = sqlite3_column_int64(s, 0);
+		db_done(s);
+	}
+	return seq;
+}
+
+/* Rows to be dealt with: listed first, because what lists them is changed by it. */
+struct list {
+	size_t n;
+	struct {
+		int64_t pos, conv, seq;
+	} row[SWEEP_ROWS];
+};
+
+static void list_rows(struct db *db, sqlite3_stmt *s, struct list *l)
+{
+	l->n = 0;
+	while (l->n < SWEEP_ROWS && db_step(db, s)) {
+		l->row[l->n].pos = sqlite3_column_int64(s, 0);
+		l->row[l->n].conv = sqlite3_column_int64(s, 1);
+		l->row[l->n].seq = sqlite3_column_int64(s, 2);
+		l->n++;
+	}
+	db_done(s);
+}
+
+static void unindex(struct db *db, int64_t pos)
+{
+	sqlite3_stmt *s =
+			db_query(db, "SELECT text FROM msg WHERE pos=? AND text IS NOT NULL", "i", pos);
+	if (db_step(db, s)) {
+		reindex(db, pos, db_peek(s, 0), chatd_str_of(NULL, 0));
+		db_done(s);
+	}
+}
+
+/* Takes the contents; the row keeps its place, so that the rest stays whole.  At the old end
+ * nothing needs to stay. */
+static int64_t erase_expired(struct db *db, int64_t wall)
+{
+	struct list l;
+	list_rows(db,
+			db_query(db,
+					"SELECT pos, conv, seq FROM msg WHERE expires <= ? ORDER BY expires LIMIT ?",
+					"id", wall, SWEEP_ROWS),
+			&l);
+	for (size_t i = 0; i < l.n; i++) {
+		unindex(db, l.row[i].pos);
+		db_exec(db,
+				"UPDATE msg SET body='', text=NULL, expires=NULL, flags=(flags|?)&~? WHERE pos=?",
+				"iii", (int64_t)CHATD_STORE_ERASED,
+				(int64_t)(CHATD_STORE_PINNED | CHATD_STORE_REACTED), l.row[i].pos);
+		forget_extras(db, l.row[i].conv, l.row[i].pos);
+	}
+	for (size_t i = 0; i < l.n; i++) {
+		if (i == 0 || l.row[i].conv != l.row[i - 1].conv) {
+			cut_before(db, l.row[i].conv, first_left(db, l.row[i].conv));
+		}
+	}
+	return (int64_t)l.n;
+}
+
+/* Rooms that keep their messages for a while only. */
+static int64_t cut_rooms(struct db *db, int64_t wall)
+{
+	int64_t n = 0;
+	sqlite3_stmt *s = db_query(db,
+			"SELECT c.n, c.first, c.top + 1, coalesce((SELECT m.seq FROM msg m WHERE m.conv=c.n"
+			" AND m.seq >= c.first AND m.wall >= ?1 - r.retention ORDER BY m.seq LIMIT 1),"
+			" c.top + 1) FROM room r JOIN conv c ON c.key='r:' || r.id WHERE r.retention > 0",
+			"i", wall);
+	while (db_step(db, s)) {
+		int64_t first = sqlite3_column_int64(s, 1), keep = sqlite3_column_int64(s, 3);
+		if (keep > first) {
+			cut_before(db, sqlite3_column_int64(s, 0), keep);
+			n += keep - first;
+		}
+	}
+	return n;
+}
+
+/* The oldest rows of all, when only so many are kept.  A conversation's rows are in the
+ * order of their places, so what goes is always its old end. */
+static int64_t trim(struct db *db)
+{
+	int64_t max = db->e->conf.max_messages;
+	int64_t from = db->next_pos - max;
+	if (!max) {
+		return 0;
+	}
+	db->e->trim_at = db->next_pos + max / 10 + 1;
+	if (from <= 1) {
+		return 0;
+	}
+	int64_t n = 0;
+	sqlite3_stmt *s = db_query(
+			db, "SELECT conv, max(seq), count(*) FROM msg WHERE pos < ? GROUP BY conv", "i", from);
+	while (db_step(db, s)) {
+		cut_before(db, sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1) + 1);
+		n += sqlite3_column_int64(s, 2);
+	}
+	return n;
+}
+
+/* Removes rows that are not shown any more, some at a time. */
+static int64_t remove_hidden(struct db *db)
+{
+	struct list l;
+	list_rows(db,
+			db_query(db,
+					"SELECT m.pos, m.conv, m.seq FROM conv c CROSS JOIN msg m ON m.conv=c.n"
+					" WHERE c.low < c.first AND m.seq >= c.low AND m.seq < c.first"
+					" ORDER BY c.n, m.seq LIMIT ?",
+					"d", SWEEP_ROWS),
+			&l);
+	for (size_t i = 0; i < l.n; i++) {
+		unindex(db, l.row[i].pos);
+		forget_extras(db, l.row[i].conv, l.row[i].pos);
+		db_exec(db, "DELETE FROM msg WHERE pos=?", "i", l.row[i].pos);
+		db_exec(db, "UPDATE conv SET low=? WHERE n=?", "ii", l.row[i].seq + 1, l.row[i].conv);
+	}
+	if (l.n < SWEEP_ROWS) { /* conversations whose hidden rows were all gone before */
+		db_exec(db, "UPDATE conv SET low=first WHERE low < first", "");
+	}
+	return (int64_t)l.n;
+}
+
+static int64_t forget_client_ids(struct db *db, int64_t wall)
+{
+	return db_exec(db,
+			"DELETE FROM dedupe WHERE (sender, client_id) IN"
+			" (SELECT sender, client_id FROM dedupe WHERE wall < ? ORDER BY wall LIMIT ?)",
+			"id", wall - db->e->conf.dedupe_window, SWEEP_ROWS);
+}
+
+int64_t sweep(struct db *db, int64_t wall)
+{
+	int64_t n = erase_expired(db, wall);
+	n += cut_rooms(db, wall);
+	n += trim(db);
+	int64_t removed = remove_hidden(db);
+	n += removed;
+	return n + forget_client_ids(db, wall);
+}
+
+void do_sweep(struct db *db, struct op *op)
+{
+	const struct chatd_store_sweep *r = op->req;
+	op->a.n = sweep(db, r->wall);
+}
+
+/* The writer takes backups out of their group: see backup.c. */
+void do_backup(struct db *db, struct op *op)
+{
+	(void)db;
+	op->rc = -EINVAL;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* When the disk is full or fails: nothing more is promised until it works again. */
+#include "store.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+enum { LOOK_MS = 200, RETRY_MS = 1000, WAL_SOON = 2000, WAL_NOW = 12000 };
+
+/* Free bytes above what must stay free: the smaller of min_free and a twentieth. */
+static int64_t spare(const struct engine *e)
+{
+	struct statvfs v;
+	if (!e->conf.path || e->conf.min_free == 0 || statvfs(e->conf.path, &v) < 0) {
+		return 1;
+	}
+	int64_t twentieth = (int64_t)(v.f_blocks / 20 * v.f_frsize);
+	int64_t keep = e->conf.min_free < twentieth ? e->conf.min_free : twentieth;
+	return (int64_t)(v.f_bavail * v.f_frsize) - keep;
+}
+
+static void set_full(struct engine *e)
+{
+	if (atomic_exchange(&e->state, CHATD_STORE_FULL) != CHATD_STORE_FULL) {
+		e->h->log(e->ctx, CHATD_LOG_ERROR,
+				"the disk is full: reading only, senders are told STORE_FULL; free some space");
+	}
+}
+
+/* Space is looked at now and then, not for every group. */
+static void look(struct engine *e)
+{
+	int64_t now = clock_ms();
+	if (now < e->next_look) {
+		return;
+	}
+	e->next_look = now + LOOK_MS;
+	int64_t free_bytes = spare(e);
+	int state = atomic_load(&e->state);
+	if (state == CHATD_STORE_OK && free_bytes <= 0) {
+		set_full(e);
+	} else if (state == CHATD_STORE_FULL && free_bytes > 0 && now >= e->next_try) {
+		atomic_store(&e->state, CHATD_STORE_OK);
+		e->h->log(e->ctx, CHATD_LOG_INFO, "there is space again: writing goes on");
+	}
+}
+
+int health_may_write(struct engine *e, chatd_status *ret_rc)
+{
+	look(e);
+	int state = atomic_load(&e->state);
+	*ret_rc = state == CHATD_STORE_FULL ? -ENOSPC : -EIO;
+	return state == CHATD_STORE_OK;
+}
+
+void health_note(struct engine *e, const struct db *db)
+{
+	if (db->err == -ENOSPC) {
+		e->next_try = clock_ms() + RETRY_MS;
+		if (e->conf.path) {
+			set_full(e);
+		}
+	} else if (db->err == -EIO) {
+		atomic_store(&e->state, CHATD_STORE_FAILED);
+		e->next_try = clock_ms() + RETRY_MS;
+		e->h->log(e->ctx, CHATD_LOG_ERROR,
+				"writing failed (%s, code %d): reading only until the file has been checked",
+				db->why, db->code);
+	}
+}
+
+/* What a failed sync left in the WAL may be in memory only; it must not be built upon.  So
+ * all of it goes into the database, is synced there, and the WAL starts anew. */
+static chatd_status recover(struct engine *e)
+{
+	struct db *db = &e->db;
+	db_close(db);
+	chatd_status rc = db_open(db, e, 1);
+	if (rc == 0) {
+		int64_t bytes = db_int(db, "PRAGMA page_count") * db_int(db, "PRAGMA page_size");
+		sqlite3_stmt *s = bytes > INT64_C(1) << 30 ? db_query(db, "PRAGMA quick_check(1)", "")
+												   : db_query(db, "PRAGMA integrity_check(1)", "");
+		struct chatd_str found = db_step(db, s) ? db_peek(s, 0) : chatd_str_of("", 0);
+		if (db->err == 0 && (found.n != 2 || memcmp(found.p, "ok", 2) != 0)) {
+			e->h->log(e->ctx, CHATD_LOG_ERROR, "%s is damaged: %.*s; restore a backup",
+					e->conf.path, (int)found.n, found.p);
+			db_fail(db, SQLITE_CORRUPT);
+		}
+		db_done(s);
+		s = db_query(db, "PRAGMA wal_checkpoint(TRUNCATE)", "");
+		if (db_step(db, s) && sqlite3_column_int(s, 0) != 0) {
+			db_fail(db, SQLITE_BUSY);
+		}
+		db_done(s);
+		rc = db->err ? db->err : schema_migrate(db);
+	}
+	return rc;
+}
+
+void health_try(struct engine *e)
+{
+	if (atomic_load(&e->state) == CHATD_STORE_FULL) {
+		look(e);
+	}
+	if (atomic_load(&e->state) != CHATD_STORE_FAILED || clock_ms() < e->next_try || !e->conf.path) {
+		return;
+	}
+	backup_cancel(e, -EIO);
+	if (recover(e) == 0) {
+		atomic_store(&e->state, CHATD_STORE_OK);
+		e->h->log(e->ctx, CHATD_LOG_INFO, "the file was checked and is whole: writing goes on");
+	}
+	e->next_try = clock_ms() + RETRY_MS;
+}
+
+void health_checkpoint(struct engine *e)
+{
+	struct db *db = &e->db;
+	if (db->wal_pages < WAL_SOON || atomic_load(&e->state) == CHATD_STORE_FAILED) {
+		return;
+	}
+	/* Passive does what it can beside readers; a large WAL waits for them. */
+	int pages = 0, done = 0;
+	int how = db->wal_pages < WAL_NOW ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_RESTART;
+	int code = sqlite3_wal_checkpoint_v2(db->h, NULL, how, &pages, &done);
+	if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY && (code & 0xff) != SQLITE_LOCKED) {
+		db_clear(db);
+		db_fail(db, code);
+		health_note(e, db);
+	}
+	db->wal_pages = 0;
+}

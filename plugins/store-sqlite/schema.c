@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The schema, as numbered steps.  A step that has been released never changes: whoever
+ * needs another table or column appends a step. */
+#include "store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { APPLICATION_ID = 0x63686174 }; /* "chat": tells our files from others */
+
+static const char *const steps[] = {
+	/* 1: who and where */
+	"CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;"
+	"INSERT INTO meta VALUES('epoch', lower(hex(randomblob(16))));"
+	"CREATE TABLE account(id TEXT PRIMARY KEY, nickname TEXT NOT NULL, flags INTEGER NOT NULL,"
+	" secret TEXT UNIQUE, client TEXT, created INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX account_client ON account(client, created) WHERE client IS NOT NULL;"
+	"CREATE INDEX account_name ON account(lower(nickname));"
+	"CREATE INDEX account_lower ON account(lower(id));"
+	"CREATE TABLE room(id TEXT PRIMARY KEY, name TEXT NOT NULL, about TEXT NOT NULL,"
+	" flags INTEGER NOT NULL, slow INTEGER NOT NULL, max_members INTEGER NOT NULL,"
+	" retention INTEGER NOT NULL, created INTEGER NOT NULL, version INTEGER NOT NULL,"
+	" members INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE member(room TEXT NOT NULL, user TEXT NOT NULL, role INTEGER NOT NULL,"
+	" guest INTEGER NOT NULL, nick TEXT NOT NULL, joined INTEGER NOT NULL,"
+	" muted INTEGER NOT NULL, banned INTEGER NOT NULL, invited INTEGER NOT NULL,"
+	" spoke INTEGER NOT NULL, PRIMARY KEY(room, user)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX member_user ON member(user, room) WHERE role > 0;",
+	/* 2: conversations.  low: the oldest row that is still on disk, first: that is visible */
+	"CREATE TABLE conv(n INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, room TEXT, a TEXT, b TEXT,"
+	" first INTEGER NOT NULL, low INTEGER NOT NULL, top INTEGER NOT NULL,"
+	" last_pos INTEGER NOT NULL, msg_pos INTEGER NOT NULL, gone_pos INTEGER NOT NULL,"
+	" wall INTEGER NOT NULL) STRICT;"
+	"CREATE INDEX conv_a ON conv(a, last_pos) WHERE a IS NOT NULL;"
+	"CREATE INDEX conv_b ON conv(b, last_pos) WHERE b IS NOT NULL;"
+	"CREATE INDEX conv_low ON conv(n) WHERE low < first;"
+	"CREATE TABLE msg(pos INTEGER PRIMARY KEY, conv INTEGER NOT NULL, seq INTEGER NOT NULL,"
+	" id TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, flags INTEGER NOT NULL,"
+	" sender TEXT NOT NULL, client_id TEXT, wall INTEGER NOT NULL, expires INTEGER,"
+	" target TEXT, reply_to TEXT, thread TEXT, body TEXT NOT NULL, text TEXT,"
+	" UNIQUE(conv, seq)) STRICT;"
+	"CREATE INDEX msg_thread ON msg(thread, seq) WHERE thread IS NOT NULL;"
+	"CREATE INDEX msg_target ON msg(target) WHERE target IS NOT NULL;"
+	"CREATE INDEX msg_expires ON msg(expires) WHERE expires IS NOT NULL;"
+	"CREATE TABLE dedupe(sender TEXT NOT NULL, client_id TEXT NOT NULL, hash BLOB, id TEXT NOT NULL,"
+	" conv INTEGER NOT NULL, seq INTEGER NOT NULL, pos INTEGER NOT NULL, wall INTEGER NOT NULL,"
+	" PRIMARY KEY(sender, client_id)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX dedupe_wall ON dedupe(wall);"
+	"CREATE TABLE cursor(user TEXT NOT NULL, conv INTEGER NOT NULL, kind INTEGER NOT NULL,"
+	" device TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(user, conv, kind, device))"
+	" STRICT, WITHOUT ROWID;"
+	"CREATE INDEX cursor_conv ON cursor(conv, kind, user, seq);"
+	"CREATE TABLE mention(user TEXT NOT NULL, pos INTEGER NOT NULL, PRIMARY KEY(user, pos))"
+	" STRICT, WITHOUT ROWID;"
+	"CREATE INDEX mention_pos ON mention(pos);"
+	"CREATE TABLE pin(conv INTEGER NOT NULL, pos INTEGER NOT NULL, wall INTEGER NOT NULL,"
+	" PRIMARY KEY(conv, pos)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE reaction(pos INTEGER NOT NULL, emoji TEXT NOT NULL, user TEXT NOT NULL,"
+	" PRIMARY KEY(pos, emoji, user)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE outbox(n INTEGER PRIMARY KEY AUTOINCREMENT, pos INTEGER NOT NULL,"
+	" route TEXT NOT NULL, headers TEXT NOT NULL, body TEXT, owner TEXT,"
+	" held INTEGER NOT NULL) STRICT;",
+	/* 3: search */
+	"CREATE VIRTUAL TABLE words USING fts5(text, content='msg', content_rowid='pos',"
+	" tokenize='unicode61 remove_diacritics 2');",
+};
+enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
+
+static chatd_status refuse_file(struct db *db, int64_t version)
+{
+	struct engine *e = db->e;
+	if (version > STEPS) {
+		return e->h->fail(e->ctx, -EPROTO,
+				"%s: its schema is number %lld, this program knows up to %d; "
+				"run the newer program, or restore a backup made by this one",
+				e->conf.path, (long long)version, (int)STEPS);
+	}
+	return e->h->fail(e->ctx, -EPROTO,
+			"%s: this SQLite file is not chatd's; set path: to another file", e->conf.path);
+}
+
+static chatd_status run_step(struct db *db, int number)
+{
+	char version[96];
+	snprintf(version, sizeof(version), "PRAGMA user_version=%d; PRAGMA application_id=%d",
+			number + 1, (int)APPLICATION_ID);
+	db_script(db, "BEGIN IMMEDIATE");
+	db_script(db, steps[number]);
+	db_script(db, version);
+	db_script(db, "COMMIT");
+	return db->err;
+}
+
+/* What the writer keeps in mind. */
+static chatd_status load(struct db *db)
+{
+	/* The mark of a copy: its history may differ from what clients have seen since. */
+	if (db_int(db, "SELECT count(*) FROM meta WHERE key='copy'")) {
+		db_script(db,
+				"BEGIN IMMEDIATE;"
+				"UPDATE meta SET value=lower(hex(randomblob(16))) WHERE key='epoch';"
+				"DELETE FROM meta WHERE key='copy'; COMMIT");
+	}
+	sqlite3_stmt *s = db_query(db, "SELECT value FROM meta WHERE key='epoch'", "");
+	if (db_step(db, s)) {
+		struct chatd_str epoch = db_peek(s, 0);
+		if (epoch.n == EPOCH_CHARS) {
+			memcpy(db->epoch, epoch.p, epoch.n);
+		}
+	}
+	db_done(s);
+	db->next_pos = 1 +
+			db_int(db,
+					"SELECT max(coalesce((SELECT max(pos) FROM msg), 0),"
+					" coalesce((SELECT max(last_pos) FROM conv), 0),"
+					" coalesce((SELECT max(msg_pos) FROM conv), 0))");
+	return db->err;
+}
+
+chatd_status schema_migrate(struct db *db)
+{
+	int64_t version = db_int(db, "PRAGMA user_version");
+	int64_t app = db_int(db, "PRAGMA application_id");
+	int64_t tables = db_int(db, "SELECT count(*) FROM sqlite_master");
+	if (db->err) {
+		return db->err;
+	}
+	if (version > STEPS && app == APPLICATION_ID) {
+		return refuse_file(db, version);
+	}
+	if (tables && app != APPLICATION_ID) {
+		return refuse_file(db, 0);
+	}
+	for (int i = (int)version; i < STEPS && db->err == 0; i++) {
+		run_step(db, i);
+	}
+	return db->err ? db->err : load(db);
+}

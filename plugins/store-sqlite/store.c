@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine's life and its queues; the service that puts calls into them. */
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+static void queue_init(struct queue *q)
+{
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_cond_init(&q->more, &attr);
+	pthread_condattr_destroy(&attr);
+	STAILQ_INIT(&q->ops);
+	q->wanted = 1;
+}
+
+static void queue_finish(struct queue *q)
+{
+	struct op *op;
+	while ((op = STAILQ_FIRST(&q->ops))) {
+		STAILQ_REMOVE_HEAD(&q->ops, link);
+		op_destroy(op);
+	}
+	pthread_cond_destroy(&q->more);
+	pthread_mutex_destroy(&q->lock);
+}
+
+/* ---- the service ------------------------------------------------------------- */
+
+static chatd_status enqueue(struct engine *e, struct op *op)
+{
+	int writes = op_writes(op) || e->n_readers == 0;
+	struct queue *q = writes ? &e->writes : &e->reads;
+	chatd_status rc = 0;
+	int wake = 0;
+	pthread_mutex_lock(&q->lock);
+	if (e->stopping) {
+		rc = -ESHUTDOWN;
+	} else if (q->bytes + op->size > QUEUE_MAX) {
+		rc = -EAGAIN;
+	} else {
+		STAILQ_INSERT_TAIL(&q->ops, op, link);
+		q->bytes += op->size;
+		wake = ++q->n >= q->wanted;
+		if (writes) {
+			TAILQ_INSERT_TAIL(&e->waiting, op, wait);
+		}
+	}
+	if (wake) {
+		pthread_cond_signal(&q->more);
+	}
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}
+
+static chatd_status submit(
+		struct engine *e, enum call call, const void *req, const struct op_from *from)
+{
+	struct op *op;
+	chatd_status rc = req && from->fn ? op_create(e, call, req, from, &op) : -EINVAL;
+	if (rc < 0) {
+		return rc;
+	}
+	rc = enqueue(e, op);
+	if (rc < 0) {
+		op_destroy(op);
+	}
+	return rc;
+}
+
+#define CHATD_X(name, request, writes)                                                     \
+	static chatd_status svc_##name(                                                        \
+			void *obj, chatd_worker *w, const request *req, chatd_store_fn *fn, void *arg) \
+	{                                                                                      \
+		struct op_from from = { w, fn, arg };                                              \
+		return submit(obj, CALL_##name, req, &from);                                       \
+	}
+CHATD_STORE_MAP(CHATD_X)
+#undef CHATD_X
+
+static int32_t svc_state(void *obj)
+{
+	struct engine *e = obj;
+	int state = atomic_load(&e->state);
+	return state == CHATD_STORE_OK && atomic_load(&e->stalled) ? CHATD_STORE_STALLED : state;
+}
+
+static const struct chatd_store vt = { .struct_size = sizeof(vt),
+	.state = svc_state,
+#define CHATD_X(name, request, writes) .name = svc_##name,
+	CHATD_STORE_MAP(CHATD_X)
+#undef CHATD_X
+};
+
+chatd_status engine_provide(struct engine *e)
+{
+	return e->h->provide(e->ctx, CHATD_STORE, &vt, e);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+/* The server's signals are for its main thread. */
+static int thread_start(pthread_t *ret, void *(*fn)(void *), struct engine *e)
+{
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int rc = pthread_create(ret, NULL, fn, e);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -rc;
+}
+
+/* Two servers on one file would each believe that they alone count.  A file of its own,
+ * because closing a descriptor of the database would drop SQLite's locks. */
+static chatd_status lock_file(struct engine *e)
+{
+	char path[4096];
+	if (snprintf(path, sizeof(path), "%s.lock", e->conf.path) >= (int)sizeof(path)) {
+		return e->h->fail(e->ctx, -ENAMETOOLONG, "path: is too long");
+	}
+	e->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	if (e->lock_fd < 0) {
+		return e->h->fail(e->ctx, -errno, "%s: %s", path, strerror(errno));
+	}
+	if (flock(e->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		return e->h->fail(e->ctx, -EBUSY,
+				"%s is in use by another chatd; stop that one, or set path: to another file",
+				e->conf.path);
+	}
+	return 0;
+}
+
+/* Somebody who looks at the file with another program may hold it for a moment. */
+static chatd_status open_writer(struct engine *e)
+{
+	int64_t end = clock_ms() + e->conf.commit_timeout;
+	chatd_status rc = db_open(&e->db, e, 1);
+	rc = rc < 0 ? rc : schema_migrate(&e->db);
+	while (rc == -EBUSY && clock_ms() < end) {
+		db_close(&e->db);
+		rc = db_open(&e->db, e, 1);
+		rc = rc < 0 ? rc : schema_migrate(&e->db);
+	}
+	if (rc < 0 && rc != -EPROTO) {
+		e->h->fail(e->ctx, rc, "%s: cannot be used: %s", e->conf.path ? e->conf.path : "memory",
+				e->db.why);
+	}
+	return rc;
+}
+
+static chatd_status start_threads(struct engine *e)
+{
+	int rc = thread_start(&e->writer, writer_main, e);
+	e->has_writer = rc == 0;
+	if (rc == 0) {
+		rc = thread_start(&e->watch, watch_main, e);
+		e->has_watch = rc == 0;
+	}
+	int n = e->conf.path ? (int)e->conf.readers : 0;
+	e->readers = n ? calloc((size_t)n, sizeof(*e->readers)) : NULL;
+	if (n && !e->readers) {
+		rc = -ENOMEM;
+	}
+	while (rc == 0 && e->n_readers < n) {
+		rc = thread_start(&e->readers[e->n_readers], reader_main, e);
+		e->n_readers += rc == 0;
+	}
+	return rc < 0 ? e->h->fail(e->ctx, rc, "no thread: %s", strerror(-rc)) : 0;
+}
+
+chatd_status engine_start(const struct chatd_host *h, chatd_ctx *ctx, const struct store_conf *conf,
+		struct engine **ret)
+{
+	struct engine *e = h->mem_alloc(sizeof(*e));
+	if (!e) {
+		return -ENOMEM;
+	}
+	e->h = h;
+	e->ctx = ctx;
+	e->conf = *conf;
+	e->lock_fd = -1;
+	queue_init(&e->writes);
+	queue_init(&e->reads);
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&e->quit, &attr);
+	pthread_condattr_destroy(&attr);
+	TAILQ_INIT(&e->waiting);
+	e->next_sweep = clock_ms();
+	chatd_status rc = conf->path ? lock_file(e) : 0;
+	rc = rc < 0 ? rc : open_writer(e);
+	rc = rc < 0 ? rc : start_threads(e);
+	if (rc < 0) {
+		engine_stop(e);
+		return rc;
+	}
+	*ret = e;
+	return 0;
+}
+
+static void say_stop(struct engine *e)
+{
+	pthread_mutex_lock(&e->reads.lock);
+	pthread_mutex_lock(&e->writes.lock);
+	e->stopping = 1;
+	pthread_cond_broadcast(&e->reads.more);
+	pthread_cond_broadcast(&e->writes.more);
+	pthread_cond_broadcast(&e->quit);
+	pthread_mutex_unlock(&e->writes.lock);
+	pthread_mutex_unlock(&e->reads.lock);
+}
+
+void engine_stop(struct engine *e)
+{
+	if (!e) {
+		return;
+	}
+	say_stop(e);
+	for (int i = 0; i < e->n_readers; i++) {
+		pthread_join(e->readers[i], NULL);
+	}
+	if (e->has_watch) {
+		pthread_join(e->watch, NULL);
+	}
+	if (e->has_writer) {
+		pthread_join(e->writer, NULL);
+	}
+	db_close(&e->db);
+	queue_finish(&e->writes);
+	queue_finish(&e->reads);
+	pthread_cond_destroy(&e->quit);
+	if (e->lock_fd >= 0) {
+		close(e->lock_fd);
+	}
+	free(e->readers);
+	e->h->mem_free(e);
+}

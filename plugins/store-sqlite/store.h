@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store.h
+ * @brief What the parts of the SQLite stores share.
+ *
+ * Threads: workers make ops and put them into a queue; the writer thread owns the one
+ * connection that writes and checkpoints, and carries out what writes, a group per commit;
+ * reader threads own a read-only connection each.  A watch thread answers for writes that
+ * take too long.  Answers go back by post, one post per worker and group.
+ *
+ * With a database in memory (store-memory builds these sources too) there are no readers:
+ * the writer does everything.
+ */
+#ifndef STORE_INTERNAL_H
+#define STORE_INTERNAL_H
+
+#include <chatd/store.h>
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+enum {
+	ID_MAX_BYTES = 64,
+	KEY_MAX = 2 * ID_MAX_BYTES + 8,
+	EPOCH_CHARS = 32,
+	REQUEST_MAX = 8 << 20, /* bytes of one request */
+	QUEUE_MAX = 64 << 20,  /* bytes of requests that wait */
+	REACTIONS_MAX = 500,   /* of one message */
+	MENTIONS_MAX = 100,
+	UNREAD_MAX = 1000,
+	SWEEP_ROWS = 1000, /* at one go, so that nobody waits long behind a sweep */
+	STMT_SLOTS = 512,
+};
+
+/* What the options say; store_sqlite.c and store_memory.c fill it. */
+struct store_conf {
+	const char *path; /* NULL: in memory */
+	int32_t full_sync;
+	int64_t commit_window, commit_rows, commit_timeout;
+	int64_t dedupe_window, anonymous_retention;
+	int64_t readers, min_free, read_timeout;
+	int64_t max_bytes;    /* of the database, in memory; 0: any */
+	int64_t max_messages; /* the oldest rows go first; 0: any number */
+};
+
+/* ---- ops: one call on its way ------------------------------------------------ */
+
+enum call {
+#define CHATD_X(name, request, writes) CALL_##name,
+	CHATD_STORE_MAP(CHATD_X)
+#undef CHATD_X
+			CALL_COUNT
+};
+
+struct chunk;
+struct arena { /* freed as a whole with the op */
+	struct chunk *chunks;
+	int failed; /* there was no memory, once */
+};
+
+struct engine;
+
+struct op {
+	STAILQ_ENTRY(op) link; /* in a queue, a group, or a batch of answers */
+	TAILQ_ENTRY(op) wait;  /* in engine.waiting while it writes and is unanswered */
+	struct engine *e;
+	chatd_worker *w;
+	chatd_store_fn *fn;
+	void *arg;
+	void *req; /* the request's struct, its texts copied too */
+	enum call call;
+	int32_t running;  /* in a group; under engine.lock */
+	int32_t answered; /* by the watch, because it took too long; under engine.lock */
+	int64_t born;     /* monotonic ms */
+	size_t size;
+	struct arena arena;
+	chatd_status rc;
+	struct chatd_store_answer a;
+	/* What the search index must learn before the commit, after all savepoints. */
+	int64_t index_pos;
+	struct chatd_str index_old, index_new;
+	char epoch[EPOCH_CHARS];
+};
+STAILQ_HEAD(ops, op);
+TAILQ_HEAD(waiting, op);
+
+/* op.c */
+struct op_from {
+	chatd_worker *w;
+	chatd_store_fn *fn;
+	void *arg;
+};
+chatd_status op_create(
+		struct engine *, enum call, const void *req, const struct op_from *, struct op **ret_op);
+void op_destroy(struct op *);
+int op_writes(const struct op *);
+void ops_answer(struct engine *, struct ops *done); /* [writer, readers] takes them all */
+
+void *arena_alloc(struct arena *, size_t n); /* zeroed; NULL and .failed: no memory */
+struct chatd_str arena_copy(struct arena *, struct chatd_str);
+
+/* An array that grows inside an op's arena. */
+struct vec {
+	void *p;
+	size_t n, cap;
+};
+void *vec_push(struct op *, struct vec *, size_t size); /* zeroed item; NULL: no memory */
+
+/* ---- db.c: a connection ---------------------------------------------------------- */
+
+struct db {
+	sqlite3 *h;
+	struct engine *e;
+	chatd_status err; /* the first failure since db_clear() */
+	int code;         /* its extended SQLite code */
+	char why[160];
+	int64_t deadline; /* monotonic ms; 0: none */
+	int64_t next_pos; /* writer: of the next row */
+	int wal_pages;    /* writer: since the last checkpoint */
+	char epoch[EPOCH_CHARS + 1];
+	struct {
+		const char *sql;
+		sqlite3_stmt *stmt;
+	} cache[STMT_SLOTS];
+};
+
+chatd_status db_open(struct db *, struct engine *, int writer);
+void db_close(struct db *);
+void db_clear(struct db *);
+/* Notes the first failure; returns it as a negative errno. */
+chatd_status db_fail(struct db *, int code);
+/* @p sql is a literal: statements are cached by its address.  @p types, one letter per
+ * argument: s text (struct chatd_str), b blob (the same), i int64_t, d int.  The texts must
+ * live until the statement is done.  NULL, with db->err set: it cannot be run. */
+sqlite3_stmt *db_query(struct db *, const char *sql, const char *types, ...);
+int db_step(struct db *, sqlite3_stmt *); /* 1: a row; 0: done, or failed: see db->err */
+void db_done(sqlite3_stmt *);             /* leaves the other rows; NULL is fine */
+int64_t db_exec(struct db *, const char *sql, const char *types, ...); /* rows changed */
+chatd_status db_script(struct db *, const char *sql);                  /* start-up only */
+int64_t db_int(struct db *, const char *sql); /* the first column of the first row; 0 */
+struct chatd_str db_text(struct op *, sqlite3_stmt *, int column); /* a copy */
+struct chatd_str db_peek(sqlite3_stmt *, int column);              /* until the next step */
+
+/* schema.c: brings the schema up to date, or says why it cannot. */
+chatd_status schema_migrate(struct db *);
+
+/* ---- the engine -------------------------------------------------------------------- */
+
+struct queue {
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct ops ops;
+	int64_t n;
+	int64_t wanted; /* so many wake the thread that waits */
+	size_t bytes;
+};
+
+struct engine {
+	const struct chatd_host *h;
+	chatd_ctx *ctx;
+	struct store_conf conf;
+	struct queue writes, reads; /* .writes.lock also guards .waiting and ops' flags */
+	struct waiting waiting;     /* oldest first */
+	pthread_cond_t quit;        /* the watch waits here */
+	int stopping;               /* under both locks */
+	atomic_int state;           /* CHATD_STORE_OK ... */
+	atomic_int stalled;
+	int lock_fd;
+	struct db db; /* the writer's */
+	pthread_t writer, watch, *readers;
+	int n_readers, has_writer, has_watch;
+	struct backup *backup; /* writer: the one being made */
+	int64_t next_sweep, next_try;
+	int64_t next_look;
+	int64_t trim_at; /* next_pos at which the oldest rows go */
+};
+
+chatd_status engine_start(
+		const struct chatd_host *, chatd_ctx *, const struct store_conf *, struct engine **ret);
+void engine_stop(struct engine *); /* NULL is fine; frees it */
+chatd_status engine_provide(struct engine *);
+int64_t clock_ms(void); /* monotonic */
+
+void *writer_main(void *engine); /* writer.c */
+void *watch_main(void *engine);  /* watch.c */
+void *reader_main(void *engine); /* reader.c */
+
+/* health.c [writer] */
+int health_may_write(struct engine *, chatd_status *ret_rc);
+void health_note(struct engine *, const struct db *); /* a group failed */
+void health_try(struct engine *);                     /* does it work again? */
+/* Writes what the WAL holds into the database, when it is time.  [writer] */
+void health_checkpoint(struct engine *);
+
+/* backup.c [writer] */
+void backup_start(struct engine *, struct op *); /* answers the op itself, later */
+void backup_step(struct engine *);
+void backup_cancel(struct engine *, chatd_status rc);
+
+/* ---- what the calls do -------------------------------------------------------------- */
+
+/* Each sets op->rc and op->a. */
+typedef void do_fn(struct db *, struct op *);
+#define CHATD_X(name, request, writes) do_fn do_##name;
+CHATD_STORE_MAP(CHATD_X)
+#undef CHATD_X
+void op_run(struct db *, struct op *); /* by op->call, with answers filled in */
+
+struct conv_row {
+	int64_t n, first, top, last_pos, gone_pos;
+	struct chatd_store_conv conv; /* borrowed from the request, or copied for the op */
+};
+struct conv_key {
+	char text[KEY_MAX];
+	struct chatd_str key, room, a, b; /* a <= b */
+};
+
+/* do_common.c */
+int id_ok(struct chatd_str);
+int str_same(struct chatd_str, struct chatd_str);
+struct chatd_str str_z(const char *);
+void refuse(struct op *, chatd_status rc, int32_t why);
+int conv_key(const struct chatd_store_conv *, struct conv_key *ret); /* 0: not a conversation */
+int conv_find(struct db *, const struct conv_key *, struct conv_row *ret); /* 0: none yet */
+/* 1 if @p user may read it; else 0 and the op is refused. */
+int may_read(struct db *, struct op *, const struct conv_key *, struct chatd_str user);
+void set_epoch(struct db *, struct op *);
+/* The columns that row_message() reads, of msg m and conv c. */
+#define MSG_COLUMNS                                                                  \
+	"m.pos, m.seq, m.id, m.kind, m.flags, m.sender, m.client_id, m.wall, m.expires," \
+	" m.target, m.reply_to, m.thread, m.body, c.room, c.a, c.b"
+void row_message(struct db *, struct op *, sqlite3_stmt *, struct chatd_store_message *ret);
+struct chatd_store_message *push_message(struct db *, struct op *, sqlite3_stmt *, struct vec *);
+void set_messages(struct op *, const struct vec *);
+
+/* do_append.c: a row of a conversation, once it is known to be allowed. */
+struct new_row {
+	int32_t kind;
+	uint32_t flags;
+	const struct conv_key *key;
+	struct chatd_str id, sender, client_id, hash, body, text, target, reply_to, thread;
+	const struct chatd_store_out *out;
+	size_t n_out;
+	int64_t wall, expires;
+};
+void append_row(struct db *, struct op *, const struct new_row *);
+/* 1: that clientId was there, and the op is answered. */
+int deduped(struct db *, struct op *, struct chatd_str sender, struct chatd_str client_id,
+		struct chatd_str hash, int64_t wall);
+/* The row that comes with a change of a room. */
+void append_event(struct db *, struct op *, const struct chatd_store_append *);
+
+/* do_rooms.c */
+struct room_row {
+	int64_t slow_ms, max_members, version, members;
+	uint32_t flags;
+	/* Of one user: */
+	int32_t role, there, invited; /* there: has a row, perhaps only a ban */
+	int64_t muted_until, banned_until, spoke;
+};
+int room_look(struct db *, struct chatd_str room, struct chatd_str user, struct room_row *ret);
+void room_remove(struct db *, struct chatd_str room);
+
+/* do_sweep.c */
+int64_t sweep(struct db *, int64_t wall);
+/* Tells the search index of a text that is no more, and of a new one. */
+void reindex(struct db *, int64_t pos, struct chatd_str old_text, struct chatd_str new_text);
+
+#endif
