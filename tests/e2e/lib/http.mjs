@@ -4,7 +4,7 @@ import { once } from "node:events";
 import http from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const WAIT_MS = 10000;
+const WAIT_MS = 30000;
 
 /* Returns {status, headers, done: promise of the whole body, until(pattern): promise of what has come when it fits,
  * starting after what the last until() returned, abort()}. */

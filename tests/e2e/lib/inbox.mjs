@@ -23,7 +23,7 @@ export class Inbox {
 	}
 
 	/* The next one, within `ms`. */
-	next(ms = 10000) {
+	next(ms = 30000) {
 		if (this.#items.length > 0) {
 			return Promise.resolve(this.#items.shift());
 		}
@@ -41,7 +41,7 @@ export class Inbox {
 	}
 
 	/* The next one that `fits`; others are dropped. */
-	async find(fits, ms = 10000) {
+	async find(fits, ms = 30000) {
 		const deadline = Date.now() + ms;
 		for (;;) {
 			const item = await this.next(Math.max(1, deadline - Date.now()));
@@ -51,7 +51,7 @@ export class Inbox {
 		}
 	}
 
-	async take(n, ms = 20000) {
+	async take(n, ms = 40000) {
 		const taken = [];
 		const deadline = Date.now() + ms;
 		while (taken.length < n) {

@@ -26,7 +26,7 @@ export class StompUser {
 		const user = new StompUser();
 		const protocols = new Versions([version]).protocolVersions();
 		await new Promise((resolve, reject) => {
-			const timer = setTimeout(() => reject(new Error("no CONNECTED within 15 s")), 15000);
+			const timer = setTimeout(() => reject(new Error("no CONNECTED within 30 s")), 30000);
 			const fail = (error) => {
 				clearTimeout(timer);
 				user.client.deactivate({ force: true });
@@ -66,7 +66,7 @@ export class StompUser {
 		return this.connected["user-name"];
 	}
 
-	receipt(id, ms = 10000) {
+	receipt(id, ms = 30000) {
 		return new Promise((resolve, reject) => {
 			const timer = setTimeout(() => reject(new Error(`no receipt ${id} within ${ms} ms`)), ms);
 			this.client.watchForReceipt(id, (frame) => {
