@@ -53,13 +53,19 @@ static void put_type(FILE *to, const struct chatd_opt *o)
 		put_range(to, "duration", o);
 		break;
 	case CHATD_T_STRING:
-		fputs(o->flags & CHATD_O_PATH ? "path" : "text", to);
+		fputs(o->flags & CHATD_O_PATH               ? "path"
+						: o->flags & CHATD_O_LISTEN ? "address"
+													: "text",
+				to);
 		break;
 	case CHATD_T_CHOICE:
 		put_names(to, "one of ", o->choices, "");
 		break;
 	case CHATD_T_STRINGS:
-		fputs(o->flags & CHATD_O_PATH ? "list of paths" : "list of texts", to);
+		fputs(o->flags & CHATD_O_PATH               ? "list of paths"
+						: o->flags & CHATD_O_LISTEN ? "list of addresses"
+													: "list of texts",
+				to);
 		break;
 	default:
 		fputs("list of items", to);

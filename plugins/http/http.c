@@ -15,7 +15,7 @@ static const char *const proxy_headers[] = { "auto", "x-forwarded-for", "forward
 
 static const struct chatd_opt options[] = {
 	{ OPT(listen, "listen", CHATD_T_STRINGS, "[\"127.0.0.1:8080\"]",
-			  "Addresses to serve at: \"host:port\", \"[v6]:port\", \"unix:/path\"; port 0 is any."),
+			  "Addresses to serve at: \"0.0.0.0:80\", \"[::]:80\", \"unix:/path\"; port 0 is any."),
 			.flags = CHATD_O_LISTEN },
 	{ OPT(tls_cert, "tls_cert", CHATD_T_STRING, NULL,
 			  "PEM file with the certificate chain; with it, every address speaks TLS."),
