@@ -38,6 +38,17 @@ char *str_dup(struct chatd_str s)
 	return to;
 }
 
+struct chatd_str str_decimal(uint64_t v, char room[21])
+{
+	char *p = room + 20;
+	*p = '\0';
+	do {
+		*--p = (char)('0' + v % 10);
+		v /= 10;
+	} while (v);
+	return chatd_str_of(p, (size_t)(room + 20 - p));
+}
+
 int str_u64(struct chatd_str s, uint64_t *ret)
 {
 	uint64_t v = 0;

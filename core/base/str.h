@@ -39,6 +39,8 @@ int str_cmp(struct chatd_str a, struct chatd_str b);
 char *str_dup(struct chatd_str s);
 /* A decimal number, digits only: 0, or -1 when it is none or does not fit. */
 int str_u64(struct chatd_str s, uint64_t *ret);
+/* The other way round; the text is in @p room. */
+struct chatd_str str_decimal(uint64_t v, char room[21]);
 
 /*
  * The one of @p names (NULL-terminated) that @p word was probably meant to be, NULL if

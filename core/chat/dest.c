@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/str.h"
 #include "chat/hold.h"
 #include "chat/ident.h"
 #include "chat/queue.h"
@@ -87,16 +88,10 @@ void dest_table_destroy(struct dest_table *t)
 
 /* ---- names ------------------------------------------------------------- */
 
-static int begins(struct chatd_str s, const char *with, size_t n)
-{
-	return s.n >= n && memcmp(s.p, with, n) == 0;
-}
-
 static const struct chat_app *find_app(const struct chat *chat, struct chatd_str name)
 {
 	for (size_t i = 0; i < chat->n_apps; i++) {
-		const char *have = chat->apps[i].name;
-		if (strlen(have) == name.n && memcmp(have, name.p, name.n) == 0) {
+		if (str_is(name, chat->apps[i].name)) {
 			return &chat->apps[i];
 		}
 	}
@@ -106,18 +101,19 @@ static const struct chat_app *find_app(const struct chat *chat, struct chatd_str
 struct dest_name dest_parse(const struct chat *chat, struct chatd_str dest)
 {
 	struct dest_name r = { .kind = DEST_UNKNOWN };
-	if (begins(dest, "/app/", 5)) {
+	if (str_starts(dest, CHATD_LIT("/app/"))) {
 		r.kind = DEST_APP;
 		r.app = find_app(chat, chatd_str_of(dest.p + 5, dest.n - 5));
 		return r;
 	}
-	if (begins(dest, "/user/", 6)) {
-		r.kind = begins(dest, "/user/queue/", 12) && dest.n > 12 ? DEST_USER : DEST_OTHER;
+	if (str_starts(dest, CHATD_LIT("/user/"))) {
+		r.kind =
+				str_starts(dest, CHATD_LIT("/user/queue/")) && dest.n > 12 ? DEST_USER : DEST_OTHER;
 		return r;
 	}
 	for (size_t i = 0; i < chat->n_prefixes; i++) {
 		const struct chat_prefix *p = &chat->prefixes[i];
-		if (dest.n > p->n && begins(dest, p->prefix, p->n)) {
+		if (dest.n > p->n && str_starts(dest, chatd_str_of(p->prefix, p->n))) {
 			r.kind = DEST_PREFIX;
 			r.prefix = p;
 			return r;
@@ -249,17 +245,6 @@ static struct chatd_str op_key(const struct op *op)
 
 /* ---- delivering -------------------------------------------------------- */
 
-static struct chatd_str decimal(uint64_t v, char room[21])
-{
-	char *p = room + 20;
-	*p = '\0';
-	do {
-		*--p = (char)('0' + v % 10);
-		v /= 10;
-	} while (v);
-	return chatd_str_of(p, (size_t)(room + 20 - p));
-}
-
 static void out_end(chatd_call *c, void *arg)
 {
 	chatd_verdict *v = arg;
@@ -287,7 +272,7 @@ static void deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
 {
 	char room[21];
 	uint64_t number = session_pend(s->session, s, msg, place);
-	chatd_buf *b = number ? wire_render(s->wire, decimal(number, room), msg) : NULL;
+	chatd_buf *b = number ? wire_render(s->wire, str_decimal(number, room), msg) : NULL;
 	if (!b) {
 		log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory to deliver; closing the session");
 		session_close(s->session, 1011, "out of memory");
@@ -317,7 +302,7 @@ static void deliver(struct sub *s, chatd_msg *msg, uint64_t place)
 
 void dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
 {
-	if (s->hold && session_is_open(s->session)) {
+	if (s->hold && !place && session_is_open(s->session)) { /* a queue has no past */
 		hold_keep(s, msg);
 		return;
 	}
@@ -784,7 +769,7 @@ static void on_cut(struct op *op)
 		struct sub *s = d->subs[i];
 		struct chatd_str who = ident_user(session_ident(s->session));
 		int last = d->n == 1;
-		if (who.n == user.n && memcmp(who.p, user.p, user.n) == 0) {
+		if (str_eq(who, user)) {
 			session_end_sub(s);
 		}
 		if (last) {

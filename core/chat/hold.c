@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "chat/dest.h"
+#include "loop/worker.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -50,6 +51,45 @@ void hold_destroy(struct hold *h)
 	}
 	msg_unref(h->reply);
 	free(h);
+}
+
+/* A SUBSCRIBE that waits for its release, while somebody ended the subscription. */
+struct ended {
+	chatd_worker *w;
+	chatd_sid session;
+	chatd_done *done;
+	void *arg;
+};
+
+static void on_ended(void *arg)
+{
+	struct ended *e = arg;
+	struct chatd_outcome o = { .struct_size = sizeof(o),
+		.verdict = CHATD_REJECT,
+		.code = "FORBIDDEN",
+		.why = CHATD_LIT("the subscription was ended") };
+	if (session_find(e->w, e->session)) {
+		e->done(e->arg, &o);
+	}
+	free(e);
+}
+
+void hold_end(struct sub *s)
+{
+	struct hold *h = s->hold;
+	chatd_worker *w = session_worker(s->session);
+	struct ended *e = h->began ? malloc(sizeof(*e)) : NULL;
+	if (e) {
+		*e = (struct ended){
+			.w = w, .session = session_sid(s->session), .done = h->done, .arg = h->arg
+		};
+	}
+	/* By post: whoever ends subscriptions may be going through a list of them. */
+	if (h->began && (!e || worker_post(w, on_ended, e) < 0)) {
+		session_close(s->session, 1011, "out of memory");
+		free(e);
+	}
+	hold_destroy(h);
 }
 
 void hold_begin(struct sub *s, chatd_done *done, void *arg, chatd_msg *reply)

@@ -32,6 +32,8 @@ void hold_begin(struct sub *, chatd_done *done, void *arg, chatd_msg *reply);
 /** Keep @p msg back; a client that cannot be given all of it is closed (4010). */
 void hold_keep(struct sub *, chatd_msg *msg);
 void hold_destroy(struct hold *); /**< NULL is fine */
+/** The subscription was ended, but its session goes on: its SUBSCRIBE is refused. */
+void hold_end(struct sub *);
 
 /* Behind chatd_host. */
 chatd_status hold_send(chatd_worker *, struct chatd_hold, chatd_msg *);

@@ -223,7 +223,11 @@ void session_end_sub(struct sub *sub)
 		give_back(s, sub->serial);
 	}
 	wire_put(session_wires(s->cw), sub->wire);
-	hold_destroy(sub->hold);
+	if (sub->hold && session_is_open(s)) {
+		hold_end(sub);
+	} else {
+		hold_destroy(sub->hold);
+	}
 	free(sub);
 }
 

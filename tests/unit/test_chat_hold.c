@@ -219,6 +219,27 @@ TEST(who_cannot_be_given_everything_is_closed)
 	rig_destroy(r);
 }
 
+TEST(a_cut_while_held_refuses_the_subscribe_and_the_session_goes_on)
+{
+	UNUSED;
+	struct replay p = { .from = 1, .to = 1 };
+	struct rig *r = held_rig(2, &p);
+	struct rig_client *c = rig_open(r, 1, "ann");
+	subscribe(c);
+	struct burst b = { .r = r, .worker = 0, .from = 1, .to = 3 };
+	rig_on(r, 0, publish, &b);
+	assert_int_equal(dest_cut(r->chat, CHATD_LIT("ann"), CHATD_LIT("/topic/a")), 0);
+	rig_answer(c, 2);
+	assert_int_equal(c->verdict, CHATD_REJECT);
+	rig_on(r, 1, replay, &p);
+	assert_int_equal(p.rc, -ESTALE);
+	assert_int_equal(rig_count(c), 0);
+	rig_send(c, "/topic/a", "still there");
+	rig_answer(c, 3);
+	assert_int_equal(c->verdict, CHATD_ACCEPT);
+	rig_destroy(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +247,7 @@ int main(void)
 		cmocka_unit_test(a_hold_whose_client_left_is_stale),
 		cmocka_unit_test(a_hold_that_never_comes_to_live_is_dropped),
 		cmocka_unit_test(who_cannot_be_given_everything_is_closed),
+		cmocka_unit_test(a_cut_while_held_refuses_the_subscribe_and_the_session_goes_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
