@@ -17,8 +17,8 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-#include "base/buf.h"
 #include "base/addr.h"
+#include "base/buf.h"
 #include "loop/net.h"
 #include "loop/tls.h"
 #include "loop/worker.h"

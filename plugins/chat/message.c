@@ -159,8 +159,7 @@ static chatd_status check_attachments(const struct input *in, struct message_fau
 	if (json_array_size(in->attachments) > ATTACHMENTS_MAX) {
 		return invalid(f, "attachments has more than 16 entries");
 	}
-	json_array_foreach(in->attachments, i, item)
-	{
+	json_array_foreach (in->attachments, i, item) {
 		json_t *url = json_object_get(item, "url");
 		if (!json_is_object(item)) {
 			return invalid(f, "attachments must hold objects");
@@ -181,8 +180,7 @@ static chatd_status check_mentions(const struct input *in, struct message_fault 
 	if (json_array_size(in->mentions) > MENTIONS_MAX) {
 		return invalid(f, "mentions has more than 100 entries");
 	}
-	json_array_foreach(in->mentions, i, item)
-	{
+	json_array_foreach (in->mentions, i, item) {
 		if (!json_is_string(item) ||
 				!chatd_id_ok(chatd_str_of(json_string_value(item), json_string_length(item)))) {
 			return invalid(f, "mentions must hold user ids");

@@ -32,7 +32,7 @@ struct world {
 	int32_t hold;    /**< done() is kept back until world_answer() */
 	chatd_done *held;
 	void *held_arg;
-	int32_t go_on;   /**< handlers take over the order: done() waits for world_answer_at() */
+	int32_t go_on; /**< handlers take over the order: done() waits for world_answer_at() */
 	struct {
 		chatd_done *done;
 		void *arg;

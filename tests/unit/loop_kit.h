@@ -25,8 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/addr.h"
+#include "base/buf.h"
 #include "loop/net.h"
 #include "loop/worker.h"
 

@@ -307,7 +307,7 @@ static inline void chatd_json_value(struct chatd_json *j, const json_t *v)
 
 /* ---- reading --------------------------------------------------------------- */
 
-enum { /* type of a field: the C type at .offset; absent fields are left alone */
+enum {                /* type of a field: the C type at .offset; absent fields are left alone */
 	CHATD_J_TEXT = 1, /**< struct chatd_str */
 	CHATD_J_BOOL,     /**< int32_t */
 	CHATD_J_INT,      /**< int64_t */
