@@ -46,7 +46,7 @@ static chatd_session *on_its_worker(chatd_session *s, const char *what)
 
 /* ---- reports ------------------------------------------------------------------ */
 
-static void logged(struct kit *k, const char *fmt, va_list ap)
+CHATD_PRINTF(2, 0) static void logged(struct kit *k, const char *fmt, va_list ap)
 {
 	char *line = NULL, *all = NULL;
 	if (vasprintf(&line, fmt, ap) < 0) {
@@ -59,7 +59,7 @@ static void logged(struct kit *k, const char *fmt, va_list ap)
 	free(line);
 }
 
-static void t_log(chatd_ctx *c, int32_t level, const char *fmt, ...)
+CHATD_PRINTF(3, 4) static void t_log(chatd_ctx *c, int32_t level, const char *fmt, ...)
 {
 	va_list ap;
 	(void)level;
@@ -68,7 +68,7 @@ static void t_log(chatd_ctx *c, int32_t level, const char *fmt, ...)
 	va_end(ap);
 }
 
-static chatd_status t_fail(chatd_ctx *c, chatd_status err, const char *fmt, ...)
+CHATD_PRINTF(3, 4) static chatd_status t_fail(chatd_ctx *c, chatd_status err, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
@@ -77,6 +77,7 @@ static chatd_status t_fail(chatd_ctx *c, chatd_status err, const char *fmt, ...)
 	return err;
 }
 
+CHATD_PRINTF(3, 4)
 static chatd_status t_conf_error(chatd_ctx *c, const char *key, const char *fmt, ...)
 {
 	va_list ap;
@@ -319,6 +320,7 @@ static void *t_call_alloc(chatd_call *c, size_t n)
 	return kit_fault(kit_the()) ? NULL : call_alloc(checked(c, "call_alloc()"), n);
 }
 
+CHATD_PRINTF(3, 4)
 static chatd_verdict t_reject(chatd_call *c, const char *code, const char *fmt, ...)
 {
 	char text[512];
