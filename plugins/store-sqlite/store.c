@@ -185,6 +185,9 @@ chatd_status engine_start(const struct chatd_host *h, chatd_ctx *ctx, const stru
 	if (!e) {
 		return -ENOMEM;
 	}
+	/* Its statistics cost a lock shared by all threads at each allocation.  Too late if
+	 * somebody else uses SQLite already: then it is only slower. */
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	e->h = h;
 	e->ctx = ctx;
 	e->conf = *conf;

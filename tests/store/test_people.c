@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Accounts, rooms and who may do what there: for every provider of chatd.store/1. */
+#include "suite.h"
+
+/* ---- accounts ------------------------------------------------------------------------ */
+
+static void accounts_are_found_by_id_secret_and_client(void **state)
+{
+	(void)state;
+	struct chatd_account a = { SZ(chatd_account), .id = S("ann"), .nickname = S("Ann"),
+		.secret = S("s1"), .client = S("c1"), .flags = CHATD_ID_ANONYMOUS, .created = 5 };
+	assert_int_equal(ASK(h, account_create, a)->rc, 0);
+	assert_int_equal(ASK(h, account_create, a)->rc, -EEXIST);
+	a.id = S("bob");
+	assert_int_equal(ASK(h, account_create, a)->rc, -EEXIST); /* the secret */
+	a.secret = S("s2");
+	a.nickname = S("Anton");
+	a.created = 6;
+	assert_int_equal(ASK(h, account_create, a)->rc, 0);
+	struct chatd_store_account_key key = { SZ(chatd_store_account_key), .by = CHATD_STORE_BY_SECRET,
+		.key = S("s1") };
+	struct kept *k = ASK(h, account_get, key);
+	assert_int_equal(k->rc, 0);
+	assert_str(k->a.accounts[0].id, "ann");
+	assert_int_equal(k->a.accounts[0].flags, CHATD_ID_ANONYMOUS);
+	key.by = CHATD_STORE_BY_CLIENT;
+	key.key = S("c1");
+	assert_str(ASK(h, account_get, key)->a.accounts[0].id, "bob"); /* the more recent one */
+	key.by = CHATD_STORE_BY_ID;
+	key.key = S("eve");
+	assert_int_equal(ASK(h, account_get, key)->rc, -ENOENT);
+	struct chatd_store_account_name name = { SZ(chatd_store_account_name), .id = S("bob"),
+		.nickname = S("anything") };
+	assert_str(ASK(h, account_rename, name)->a.accounts[0].nickname, "anything");
+	struct chatd_store_account_search find = { SZ(chatd_store_account_search), .prefix = S("AN"),
+		.limit = 10 };
+	k = ASK(h, account_search, find);
+	assert_int_equal(k->a.n_accounts, 2);
+	assert_str(k->a.accounts[0].id, "ann");
+	assert_str(k->a.accounts[1].id, "bob");
+	find.prefix = S("%");
+	assert_int_equal(ASK(h, account_search, find)->a.n_accounts, 0);
+	a.id = S("not an id");
+	assert_int_equal(ASK(h, account_create, a)->rc, -EINVAL);
+}
+
+/* ---- rooms ----------------------------------------------------------------------------- */
+
+static void rooms_are_listed_for_those_who_may_know(void **state)
+{
+	(void)state;
+	make_room("open", NULL, CHATD_STORE_ROOM_PUBLIC | CHATD_STORE_ROOM_PRESET);
+	make_room("secret", "ann", 0);
+	struct chatd_store_room again = { SZ(chatd_store_room), .id = S("open"), .name = S("x") };
+	assert_int_equal(ASK(h, room_create, again)->rc, -EEXIST);
+	struct chatd_store_room_key key = { SZ(chatd_store_room_key), .room = S("secret"),
+		.user = S("ann") };
+	struct kept *k = ASK(h, room_get, key);
+	assert_int_equal(k->a.rooms[0].role, CHATD_ROLE_OWNER);
+	assert_int_equal(k->a.rooms[0].members, 1);
+	key.user = S("bob");
+	assert_int_equal(ASK(h, room_get, key)->rc, -ENOENT);
+	struct chatd_store_room_list list = { SZ(chatd_store_room_list),
+		.scope = CHATD_STORE_PUBLIC | CHATD_STORE_MINE, .user = S("bob"), .limit = 10 };
+	k = ASK(h, room_list, list);
+	assert_int_equal(k->a.n_rooms, 1);
+	assert_str(k->a.rooms[0].id, "open");
+	list.user = S("ann");
+	assert_int_equal(ASK(h, room_list, list)->a.n_rooms, 2);
+	list.scope = CHATD_STORE_MINE;
+	k = ASK(h, room_list, list);
+	assert_int_equal(k->a.n_rooms, 1);
+	assert_str(k->a.rooms[0].id, "secret");
+	struct chatd_store_room update = { SZ(chatd_store_room), .id = S("secret"),
+		.name = S("Renamed"), .set = CHATD_STORE_SET_NAME, .user = S("bob") };
+	assert_int_equal(ASK(h, room_update, update)->rc, -ENOENT);
+	update.user = S("ann");
+	k = ASK(h, room_update, update);
+	assert_int_equal(k->rc, 0);
+	assert_str(k->a.rooms[0].name, "Renamed");
+	assert_int_equal(k->a.rooms[0].version, 2);
+	key.user = S("bob");
+	assert_refused(ASK(h, room_delete, key), -ENOENT, CHATD_STORE_NO_ROOM);
+	key.user = S("ann");
+	assert_int_equal(ASK(h, room_delete, key)->rc, 0);
+	assert_int_equal(ASK(h, room_get, key)->rc, -ENOENT);
+}
+
+static void joining_follows_the_rooms_rules(void **state)
+{
+	(void)state;
+	make_room("open", "ann", CHATD_STORE_ROOM_PUBLIC);
+	make_room("secret", "ann", 0);
+	struct kept *k = member(CHATD_STORE_JOIN, "open", "bob", "bob", 0);
+	assert_int_equal(k->rc, 0);
+	assert_int_equal(k->a.members[0].role, CHATD_ROLE_MEMBER);
+	assert_int_equal(k->a.version, 2);
+	assert_int_equal(member(CHATD_STORE_JOIN, "open", "bob", "bob", 0)->a.repeated, 1);
+	assert_refused(
+			member(CHATD_STORE_JOIN, "open", "eve", "bob", 0), -EACCES, CHATD_STORE_NO_RIGHT);
+	assert_refused(
+			member(CHATD_STORE_JOIN, "nowhere", "bob", "bob", 0), -ENOENT, CHATD_STORE_NO_ROOM);
+	assert_refused(
+			member(CHATD_STORE_JOIN, "secret", "bob", "bob", 0), -EACCES, CHATD_STORE_NOT_INVITED);
+	assert_refused(
+			member(CHATD_STORE_INVITE, "secret", "bob", "eve", 0), -ENOENT, CHATD_STORE_NO_ROOM);
+	assert_int_equal(member(CHATD_STORE_INVITE, "secret", "bob", "ann", 0)->rc, 0);
+	assert_int_equal(member(CHATD_STORE_JOIN, "secret", "bob", "bob", 0)->rc, 0);
+	struct chatd_store_room limit = { SZ(chatd_store_room), .id = S("open"), .max_members = 2,
+		.set = CHATD_STORE_SET_MAX };
+	assert_int_equal(ASK(h, room_update, limit)->rc, 0);
+	assert_refused(
+			member(CHATD_STORE_JOIN, "open", "eve", "eve", 0), -EDQUOT, CHATD_STORE_ROOM_FULL);
+	struct chatd_store_member_change many = { SZ(chatd_store_member_change),
+		.what = CHATD_STORE_ADD, .room = S("secret"), .user = S("ann2"), .max_rooms = 1,
+		.wall = WALL };
+	assert_int_equal(ASK(h, member_change, many)->rc, 0);
+	make_room("third", "ann", CHATD_STORE_ROOM_PUBLIC);
+	many.room = S("third");
+	assert_refused(ASK(h, member_change, many), -EDQUOT, CHATD_STORE_TOO_MANY);
+	struct chatd_store_members list = { SZ(chatd_store_members), .room = S("secret"),
+		.user = S("bob"), .limit = 2 };
+	k = ASK(h, members, list);
+	assert_int_equal(k->a.n_members, 2);
+	assert_int_equal(k->a.n, 3);
+	list.after = k->a.members[1].user;
+	assert_int_equal(ASK(h, members, list)->a.n_members, 1);
+	list.user = S("eve");
+	assert_refused(ASK(h, members, list), -EACCES, CHATD_STORE_NOT_MEMBER);
+}
+
+static void moderators_rule_over_lower_roles_only(void **state)
+{
+	(void)state;
+	make_room("r", "ann", CHATD_STORE_ROOM_PUBLIC);
+	member(CHATD_STORE_JOIN, "r", "bob", NULL, 0);
+	member(CHATD_STORE_JOIN, "r", "cat", NULL, 0);
+	assert_refused(member(CHATD_STORE_KICK, "r", "cat", "bob", 0), -EACCES, CHATD_STORE_NO_RIGHT);
+	assert_refused(member(CHATD_STORE_ROLE, "r", "cat", "bob", CHATD_ROLE_MODERATOR), -EACCES,
+			CHATD_STORE_NO_RIGHT);
+	assert_int_equal(member(CHATD_STORE_ROLE, "r", "bob", "ann", CHATD_ROLE_MODERATOR)->rc, 0);
+	assert_refused(member(CHATD_STORE_KICK, "r", "ann", "bob", 0), -EACCES, CHATD_STORE_NO_RIGHT);
+	assert_refused(member(CHATD_STORE_ROLE, "r", "ann", "ann", CHATD_ROLE_MEMBER), -EACCES,
+			CHATD_STORE_LAST);
+	assert_int_equal(member(CHATD_STORE_KICK, "r", "cat", "bob", 0)->rc, 0);
+	assert_int_equal(member(CHATD_STORE_JOIN, "r", "cat", "cat", 0)->rc, 0);
+	assert_int_equal(member(CHATD_STORE_BAN, "r", "cat", "bob", WALL + 1000)->rc, 0);
+	struct kept *k = member(CHATD_STORE_JOIN, "r", "cat", "cat", 0);
+	assert_refused(k, -EACCES, CHATD_STORE_BANNED);
+	assert_int_equal(k->a.until, WALL + 1000);
+	struct chatd_store_members bans = { SZ(chatd_store_members), .which = CHATD_STORE_BANS,
+		.room = S("r"), .user = S("bob"), .limit = 10 };
+	assert_int_equal(ASK(h, members, bans)->a.n_members, 1);
+	assert_int_equal(member(CHATD_STORE_UNBAN, "r", "cat", "bob", 0)->rc, 0);
+	assert_int_equal(member(CHATD_STORE_JOIN, "r", "cat", "cat", 0)->rc, 0);
+	/* The owner goes: the moderator follows; the last one takes the room along. */
+	assert_str(member(CHATD_STORE_LEAVE, "r", "ann", "ann", 0)->a.successor, "bob");
+	assert_int_equal(member(CHATD_STORE_LEAVE, "r", "cat", "cat", 0)->a.n, 0);
+	assert_int_equal(member(CHATD_STORE_LEAVE, "r", "bob", "bob", 0)->a.n, 1);
+	struct chatd_store_room_key key = { SZ(chatd_store_room_key), .room = S("r") };
+	assert_int_equal(ASK(h, room_get, key)->rc, -ENOENT);
+}
+
+static void speaking_follows_the_rooms_rules(void **state)
+{
+	(void)state;
+	make_room("r", "ann", CHATD_STORE_ROOM_PUBLIC);
+	assert_refused(say_checked("no", "bob", "1", WALL), -ENOENT, CHATD_STORE_NO_ROOM);
+	assert_refused(say_checked("r", "bob", "1", WALL), -EACCES, CHATD_STORE_NOT_MEMBER);
+	assert_refused(say_checked("ann/cat", "bob", "1", WALL), -EACCES, CHATD_STORE_NO_RIGHT);
+	member(CHATD_STORE_JOIN, "r", "bob", NULL, 0);
+	assert_int_equal(say_checked("r", "bob", "1", WALL)->a.seq, 1);
+	member(CHATD_STORE_MUTE, "r", "bob", "ann", WALL + 1000);
+	struct kept *k = say_checked("r", "bob", "2", WALL);
+	assert_refused(k, -EACCES, CHATD_STORE_MUTED);
+	assert_int_equal(k->a.until, WALL + 1000);
+	/* Leaving and coming back lifts no mute. */
+	member(CHATD_STORE_LEAVE, "r", "bob", "bob", 0);
+	member(CHATD_STORE_JOIN, "r", "bob", "bob", 0);
+	assert_refused(say_checked("r", "bob", "2", WALL), -EACCES, CHATD_STORE_MUTED);
+	assert_int_equal(say_checked("r", "bob", "2", WALL + 1000)->a.seq, 2);
+	struct chatd_store_room slow = { SZ(chatd_store_room), .id = S("r"), .slow_ms = 5000,
+		.set = CHATD_STORE_SET_SLOW };
+	ASK(h, room_update, slow);
+	assert_int_equal(say_checked("r", "bob", "3", WALL + 2000)->a.seq, 3);
+	k = say_checked("r", "bob", "4", WALL + 6999);
+	assert_refused(k, -EACCES, CHATD_STORE_SLOW);
+	assert_int_equal(k->a.until, WALL + 7000);
+	assert_int_equal(say_checked("r", "bob", "4", WALL + 7000)->a.seq, 4);
+	assert_int_equal(say_checked("r", "ann", "5", WALL + 7000)->a.seq, 5);
+	assert_int_equal(say_checked("r", "ann", "6", WALL + 7000)->a.seq, 6);
+	struct chatd_store_room closed = { SZ(chatd_store_room), .id = S("r"),
+		.flags = CHATD_STORE_ROOM_PUBLIC | CHATD_STORE_ROOM_READ_ONLY,
+		.set = CHATD_STORE_SET_FLAGS };
+	ASK(h, room_update, closed);
+	assert_refused(say_checked("r", "bob", "7", WALL + 90000), -EACCES, CHATD_STORE_READ_ONLY);
+	assert_int_equal(say_checked("r", "ann", "7", WALL + 90000)->a.seq, 7);
+}
+
+static void a_membership_event_takes_its_place_in_the_conversation(void **state)
+{
+	(void)state;
+	make_room("r", "ann", CHATD_STORE_ROOM_PUBLIC);
+	struct chatd_store_append event = { SZ(chatd_store_append), .conv = ROOM("r"), .id = S("e1"),
+		.sender = S("bob"), .body = S("joined"), .wall = WALL };
+	struct chatd_store_member_change r = { SZ(chatd_store_member_change), .what = CHATD_STORE_JOIN,
+		.room = S("r"), .user = S("bob"), .wall = WALL, .event = &event };
+	struct kept *k = ASK(h, member_change, r);
+	assert_int_equal(k->rc, 0);
+	assert_int_equal(k->a.seq, 1);
+	assert_int_equal(ASK(h, member_change, r)->a.repeated, 1); /* no second event */
+	say("r", "bob", "m1");
+	struct chatd_store_page page = { SZ(chatd_store_page), .conv = ROOM("r"), .limit = 10,
+		.after = -1 };
+	k = ASK(h, page, page);
+	assert_int_equal(k->a.n_messages, 1);
+	assert_int_equal(k->a.seq, 2);
+	page.events = 1;
+	k = ASK(h, page, page);
+	assert_int_equal(k->a.n_messages, 2);
+	assert_int_equal(k->a.messages[0].kind, CHATD_STORE_EVENT);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = { T(accounts_are_found_by_id_secret_and_client),
+		T(rooms_are_listed_for_those_who_may_know), T(joining_follows_the_rooms_rules),
+		T(moderators_rule_over_lower_roles_only), T(speaking_follows_the_rooms_rules),
+		T(a_membership_event_takes_its_place_in_the_conversation) };
+	return suite_args(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 2;
+}
