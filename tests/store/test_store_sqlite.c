@@ -293,7 +293,7 @@ static void what_was_acknowledged_survives_kill_9(void **state)
 	int64_t *seqs = calloc(ROWS_MAX, sizeof(*seqs));
 	unsigned seed = (unsigned)time(NULL);
 	int first = 0, acks = 0;
-	print_message("seed %u\n", seed);
+	print_message("# seed %u\n", seed);
 	for (int i = 0; i < KILLS; i++) {
 		int fds[2], status;
 		assert_int_equal(pipe(fds), 0);
@@ -334,7 +334,7 @@ static void what_was_acknowledged_survives_kill_9(void **state)
 	ask_file(db_path, "SELECT count(*) || ' ' || max(seq) FROM msg", rows, sizeof(rows));
 	snprintf(expected, sizeof(expected), "%lld %lld", (long long)top, (long long)top);
 	assert_string_equal(rows, expected);
-	print_message("%d kills, %d acknowledged rows found\n", KILLS, acks);
+	print_message("# %d kills, %d acknowledged rows found\n", KILLS, acks);
 	host_close(h);
 	free(seqs);
 }
@@ -366,7 +366,7 @@ static void a_kill_while_migrating_needs_no_help(void **state)
 		assert_whole();
 		answers_free();
 	}
-	print_message("%d of 40 were killed with the file half made\n", unfinished);
+	print_message("# %d of 40 were killed with the file half made\n", unfinished);
 	assert_true(unfinished > 0);
 }
 
@@ -380,6 +380,7 @@ static void a_file_locked_for_a_moment_delays(void **state)
 	sqlite3 *other;
 	assert_int_equal(say(h, "m1")->rc, 0);
 	assert_int_equal(sqlite3_open(db_path, &other), SQLITE_OK);
+	sqlite3_busy_timeout(other, 5000); /* the writer may be sweeping */
 	assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
 	struct chatd_store_append r;
 	fill(&r, "m2");
@@ -465,7 +466,7 @@ static void a_full_disk_refuses_reads_on_and_heals(void **state)
 	(void)state;
 	char path[160], id[16];
 	if (mount("none", dir, "tmpfs", 0, "size=24m") < 0) {
-		print_message("skipped: no tmpfs can be mounted here: %s\n", strerror(errno));
+		print_message("# skipped: no tmpfs can be mounted here: %s\n", strerror(errno));
 		skip();
 	}
 	struct host *h = open_store(NULL);
