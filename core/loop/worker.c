@@ -257,24 +257,36 @@ static void one_turn(struct chatd_worker *w, bool *busy)
 	worker_wait_arm(w);
 }
 
-static void run_to_the_end(struct chatd_worker *w)
+/** True: there was something to run. */
+static bool run_to_the_end(struct chatd_worker *w)
 {
+	bool ran = false;
 	do {
+		ran = ran || w->inbox || atomic_load(&w->mail);
 		run_mail(w, SIZE_MAX);
 		end_turn(w);
 	} while (w->inbox || atomic_load(&w->mail));
+	return ran;
 }
 
-/** A post that one worker makes in its last acts still reaches the others: the mailboxes
- *  close only when all have run their stop functions. */
-static void wait_for_others(struct loop *loop)
+/** Waits until all workers are here.  True: one of them had something to run. */
+static bool meet(struct loop *loop, bool ran)
 {
 	pthread_mutex_lock(&loop->lock);
-	loop->n_stopped++;
-	pthread_cond_broadcast(&loop->changed);
-	while (loop->n_stopped < loop->n_started)
+	uint64_t round = loop->round;
+	loop->ran = loop->ran || ran;
+	if (++loop->n_here == loop->n_started) {
+		loop->n_here = 0;
+		loop->again = loop->ran;
+		loop->ran = false;
+		loop->round++;
+		pthread_cond_broadcast(&loop->changed);
+	}
+	while (loop->round == round)
 		pthread_cond_wait(&loop->changed, &loop->lock);
+	bool again = loop->again;
 	pthread_mutex_unlock(&loop->lock);
+	return again;
 }
 
 void *worker_main(void *arg)
@@ -291,8 +303,11 @@ void *worker_main(void *arg)
 		struct stop_hook *s = &w->stop[--w->n_stop];
 		s->fn(s->arg);
 	}
-	wait_for_others(w->loop);
-	run_to_the_end(w);
+	/* What one worker posts in its last acts, and what is posted in answer to that, still
+	 * arrives: the mailboxes close only when a whole round has brought nothing. */
+	meet(w->loop, true);
+	while (meet(w->loop, run_to_the_end(w)))
+		continue;
 	collect(w, &closed_mail);
 	run_inbox(w, SIZE_MAX);
 	current = NULL;

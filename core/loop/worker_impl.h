@@ -81,7 +81,10 @@ struct loop {
 	struct watchdog *watchdog;
 	pthread_mutex_t lock; /**< guards the counters below */
 	pthread_cond_t changed;
-	int32_t n_started, n_stopped;
+	int32_t n_started;
+	int32_t n_here;  /**< workers that have come to the end of the round */
+	uint64_t round;  /**< of the last acts */
+	bool ran, again; /**< something was run in this round; in the one before */
 	bool stop_called;
 	struct chatd_worker workers[];
 };
