@@ -56,6 +56,10 @@ static void step(struct stream *s)
 	}
 	if (s->flags & STREAM_SHOW)
 		stream_show_kept(s);
+	if ((s->flags & (STREAM_EOF | STREAM_HALF)) == STREAM_EOF && s->user) {
+		stream_end(s, CHATD_END_EOF); /* whom the new user could have answered is gone */
+		return;
+	}
 	if (!(s->flags & (STREAM_NO_ANSWER & ~STREAM_CLOSING)) && !(s->flags & STREAM_BLOCKED))
 		stream_flush(s);
 	if (s->flags & STREAM_DEAD)
@@ -125,7 +129,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 		stream_todo(s); /* drained(), the end of closing, or a failure */
 	}
 	bool read = what & EV_READ || (what & EV_WRITE && s->flags & STREAM_READ_WR);
-	if (!read || s->flags & (STREAM_NO_ANSWER | STREAM_PAUSED)) {
+	if (!read || s->flags & (STREAM_NO_ANSWER | STREAM_PAUSED | STREAM_EOF)) {
 		stream_update(s); /* pausing is lazy: only now is reading given up */
 		return;
 	}
@@ -158,7 +162,7 @@ void stream_update(struct stream *s)
 	if (s->flags & (STREAM_DEAD | STREAM_STARTING))
 		return;
 	short events = 0;
-	if (s->flags & STREAM_LINGER || !(s->flags & (STREAM_NO_ANSWER | STREAM_PAUSED)))
+	if (s->flags & STREAM_LINGER || !(s->flags & (STREAM_NO_ANSWER | STREAM_PAUSED | STREAM_EOF)))
 		events |= EV_READ;
 	if (s->flags & (STREAM_BLOCKED | STREAM_READ_WR))
 		events |= EV_WRITE;
@@ -293,6 +297,9 @@ static void attach(chatd_stream *stream, const struct chatd_stream_user *user, v
 		return;
 	s->user = user;
 	s->arg = arg;
+	s->flags &= (uint16_t)~STREAM_HALF; /* what one user promised binds no other */
+	if (s->flags & STREAM_EOF)
+		stream_todo(s);
 	if (s->kept_n) {
 		s->flags |= STREAM_SHOW;
 		stream_todo(s);

@@ -46,6 +46,7 @@ enum {
 	STREAM_SHOW = 1 << 10,    /**< kept bytes are to be shown */
 	STREAM_EMPTIED = 1 << 11, /**< drained() is due */
 	STREAM_READ_WR = 1 << 12, /**< TLS must write before it can read on */
+	STREAM_HALF = 1 << 13,    /**< after EOF: the user has still something to send */
 	STREAM_NO_ANSWER = STREAM_DEAD | STREAM_CLOSING | STREAM_SLOW | STREAM_FAILED,
 };
 

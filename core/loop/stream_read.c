@@ -120,6 +120,16 @@ static bool make_room(struct stream *s, struct span *at, size_t *ret_room)
 	return true;
 }
 
+/** The peer sends no more: does the user still have something for it? */
+static void on_eof(struct stream *s)
+{
+	s->flags |= STREAM_EOF;
+	if (CHATD_HAS(s->user, half) && s->user->half(s->arg))
+		s->flags |= STREAM_HALF;
+	else
+		stream_end(s, CHATD_END_EOF);
+}
+
 /** One read and what follows from it; true: there may be more. */
 static bool read_once(struct stream *s)
 {
@@ -134,8 +144,10 @@ static bool read_once(struct stream *s)
 	if (got == AGAIN)
 		return false;
 	if (got != GOT) {
-		s->flags |= STREAM_EOF;
-		stream_end(s, got == PEER_EOF ? CHATD_END_EOF : CHATD_END_ERROR);
+		if (got == PEER_EOF)
+			on_eof(s);
+		else
+			stream_end(s, CHATD_END_ERROR);
 		return false;
 	}
 	s->nw->stats.read += n;
@@ -152,7 +164,7 @@ void stream_read(struct stream *s, int max)
 {
 	bool more = true;
 	for (int i = 0; more && i < max; i++) {
-		if (!s->user || s->flags & STREAM_PAUSED)
+		if (!s->user || s->flags & (STREAM_PAUSED | STREAM_EOF))
 			break;
 		more = read_once(s);
 	}

@@ -43,6 +43,12 @@ struct chatd_stream_user {
 	void (*gone)(void *arg, int32_t why);
 	/** Optional: all that was queued has been given to the kernel. */
 	void (*drained)(void *arg);
+	/** Optional: the peer has shut down its side and may still read (or has closed: that
+	 *  shows only when something is sent).  Returns 1: it gets an answer, after which the
+	 *  user calls close(); gone() follows only if the connection breaks, so the user sets
+	 *  itself a time limit.  0: gone(CHATD_END_EOF) follows at once.  The stream must not be
+	 *  closed in here. */
+	int32_t (*half)(void *arg);
 };
 
 struct chatd_stream_ops {

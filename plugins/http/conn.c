@@ -8,6 +8,8 @@
 #define AHEAD_MAX (16 * 1024)
 /** Unsent bytes above which the next pipelined request waits, and so does the end. */
 #define QUEUE_MAX (64 * 1024)
+/** How long a client that sends no more waits for its answer, if it still waits. */
+#define HALF_MS 30000
 /** A body slower than this per second, after the time limit, is given up. */
 #define BODY_RATE 1024
 
@@ -99,6 +101,7 @@ void conn_next(struct conn *c, bool close)
 {
 	request_destroy(c->req);
 	c->req = NULL;
+	close = close || (c->half && !c->unread && !c->turn);
 	if (close && c->stream->ops->queued(c->stream) > QUEUE_MAX) {
 		/* close() would give a slow reader less time than write_timeout does. */
 		c->closing = true;
@@ -171,6 +174,19 @@ static size_t take_body(struct conn *c, const char *p, size_t n)
 	return used;
 }
 
+/* After the client's last byte.  False: nothing is left to answer, and the connection ended. */
+static bool goes_on(struct conn *c)
+{
+	if (c->req ? c->state == CONN_BUSY : c->unread) {
+		set_timer(c, HALF_MS);
+		return true;
+	}
+	if (c->req)
+		request_gone(c->req); /* the rest of it will never come */
+	conn_end(c, false);
+	return false;
+}
+
 static size_t on_data(void *arg, const char *p, size_t n)
 {
 	struct conn *c = arg;
@@ -197,12 +213,30 @@ static size_t on_data(void *arg, const char *p, size_t n)
 	if (c->closing)
 		return n;
 	c->unread = used < n;
+	if (c->half && !goes_on(c))
+		return n;
 	/* Not paused for little, so that the departure of a client who waits is noticed. */
 	if (n - used > AHEAD_MAX && !c->paused) {
 		c->paused = true;
 		c->stream->ops->pause(c->stream, 1);
 	}
 	return used;
+}
+
+/* A client that shuts its side down after its request waits for the answer, which may
+ * come later.  Not so where the body is streamed: those answers may never end, and there a
+ * client that is gone must be noticed. */
+static int32_t on_half(void *arg)
+{
+	struct conn *c = arg;
+	const chatd_req *req = c->req;
+	bool waits =
+			c->state == CONN_BUSY && req && !(req->flags & CHATD_HTTP_STREAM) && !req->offers_ws;
+	if (!waits && (req || !c->unread))
+		return 0;
+	c->half = true;
+	set_timer(c, HALF_MS);
+	return 1;
 }
 
 static void on_gone(void *arg, int32_t why)
@@ -231,6 +265,7 @@ static const struct chatd_stream_user stream_user = {
 	.data = on_data,
 	.gone = on_gone,
 	.drained = on_drained,
+	.half = on_half,
 };
 
 /* When the body's time is up, in ms from now; <= 0: it is. */
@@ -267,6 +302,11 @@ static void on_timer(void *arg)
 			set_timer(c, left);
 		else
 			answer_fatal(req, &late_body);
+	} else if (c->half && c->stream->ops->queued(c->stream) > 0) {
+		set_timer(c, HALF_MS); /* write_timeout watches over it */
+	} else if (c->half) {
+		request_gone(req);
+		conn_end(c, true);
 	}
 }
 

@@ -84,6 +84,7 @@ struct conn {
 	bool paused;
 	bool closing; /**< no more requests; ends when all is sent */
 	bool unread;  /**< bytes were left in the stream */
+	bool half;    /**< the client sends no more: what it asked for is answered, then it ends */
 };
 
 struct ident_wait;

@@ -126,6 +126,68 @@ static void ten_megabytes_come_back_unharmed(void **state)
 	kit_stop(&t.kit);
 }
 
+static size_t take_all(void *arg, const char *p, size_t n)
+{
+	(void)arg;
+	(void)p;
+	return n;
+}
+
+static void answer_late(void *arg)
+{
+	struct conn *c = arg;
+	kit_send_copy(c->stream, "late", 4);
+	c->stream->ops->close(c->stream);
+}
+
+static int32_t answers(void *arg)
+{
+	struct conn *c = arg;
+	atomic_fetch_add(&c->calls, 1);
+	return worker_post(c->w, answer_late, c) == 0;
+}
+
+static int32_t has_nothing_to_say(void *arg)
+{
+	atomic_fetch_add(&((struct conn *)arg)->calls, 1);
+	return 0;
+}
+
+static const struct chatd_stream_user answering = {
+	.struct_size = sizeof(answering), .data = take_all, .gone = on_gone, .half = answers
+};
+static const struct chatd_stream_user silent = {
+	.struct_size = sizeof(silent), .data = take_all, .gone = on_gone, .half = has_nothing_to_say
+};
+
+static void a_peer_that_shut_its_side_down_gets_its_late_answer(void **state)
+{
+	static struct test t;
+	begin(&t, *(int *)*state, &answering, NULL);
+	int fd = kit_connect(&t.kit);
+	kit_write(fd, "?", 1);
+	shutdown(fd, SHUT_WR);
+	kit_expect(fd, "late");
+	kit_expect_eof(fd);
+	close(fd);
+	assert_int_equal(atomic_load(&t.conns[0].calls), 1);
+	assert_int_equal(atomic_load(&t.conns[0].gone), 0);
+	kit_stop(&t.kit);
+}
+
+static void a_peer_that_shut_its_side_down_is_gone_for_who_has_no_answer(void **state)
+{
+	static struct test t;
+	begin(&t, *(int *)*state, &silent, NULL);
+	int fd = kit_connect(&t.kit);
+	shutdown(fd, SHUT_WR);
+	kit_expect_eof(fd);
+	WAIT_FOR(atomic_load(&t.conns[0].gone) == CHATD_END_EOF);
+	assert_int_equal(atomic_load(&t.conns[0].calls), 1);
+	close(fd);
+	kit_stop(&t.kit);
+}
+
 static size_t pause_at_first(void *arg, const char *p, size_t n)
 {
 	struct conn *c = arg;
@@ -652,6 +714,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(ten_megabytes_come_back_unharmed),
 		BOTH(a_paused_stream_shows_nothing_until_it_goes_on),
+		BOTH(a_peer_that_shut_its_side_down_gets_its_late_answer),
+		BOTH(a_peer_that_shut_its_side_down_is_gone_for_who_has_no_answer),
 		BOTH(a_new_user_gets_the_unread_bytes_at_once),
 		BOTH(a_user_may_wait_for_many_bytes),
 		BOTH(what_a_user_leaves_unread_is_bounded),
