@@ -30,6 +30,7 @@ static struct {
 
 /* ---- the table ----------------------------------------------------------------- */
 
+CHATD_PRINTF(1, 0)
 static void note(const char *fmt, va_list ap)
 {
 	pthread_mutex_lock(&the.lock);
@@ -42,6 +43,7 @@ static void note(const char *fmt, va_list ap)
 	pthread_mutex_unlock(&the.lock);
 }
 
+CHATD_PRINTF(3, 4)
 static void host_note(chatd_ctx *ctx, int32_t level, const char *fmt, ...)
 {
 	va_list ap;
@@ -52,6 +54,7 @@ static void host_note(chatd_ctx *ctx, int32_t level, const char *fmt, ...)
 	va_end(ap);
 }
 
+CHATD_PRINTF(3, 4)
 static chatd_status host_fail(chatd_ctx *ctx, chatd_status err, const char *fmt, ...)
 {
 	va_list ap;

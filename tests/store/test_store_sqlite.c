@@ -9,12 +9,14 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -110,6 +112,24 @@ static void assert_whole(void)
 	char found[256];
 	ask_file(db_path, "PRAGMA integrity_check", found, sizeof(found));
 	assert_string_equal(found, "ok");
+}
+
+/* ---- what SQLite calls to sync ------------------------------------------------------ */
+
+static atomic_int syncs, sync_fails; /* sync_fails: so many of the next ones */
+static atomic_llong sync_ms;         /* and how long each takes */
+
+/* The program's own, in the place of the C library's, for the SQLite that it links to. */
+int fdatasync(int fd)
+{
+	atomic_fetch_add(&syncs, 1);
+	sleep_ms(atomic_load(&sync_ms));
+	if (atomic_load(&sync_fails) > 0) {
+		atomic_fetch_sub(&sync_fails, 1);
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fdatasync, fd);
 }
 
 /* ---- the file ------------------------------------------------------------------- */
@@ -449,6 +469,81 @@ static void a_write_error_is_not_acknowledged_and_heals(void **state)
 	assert_whole();
 }
 
+/* A sync fails: its group is not acknowledged, and nothing is written before the file has
+ * been checked and the log started anew. */
+static void a_failed_sync_is_not_acknowledged_and_heals(void **state)
+{
+	(void)state;
+	struct host *h = open_store(NULL);
+	assert_int_equal(say(h, "m1")->rc, 0);
+	for (int i = 0; i < 3; i++) {
+		char id[16];
+		snprintf(id, sizeof(id), "f%d", i);
+		atomic_store(&sync_fails, i + 1);
+		assert_int_equal(say(h, id)->rc, -EIO);
+		assert_int_equal(h->vt->state(h->obj), CHATD_STORE_FAILED);
+		assert_true(top_of(h) >= 1);
+		struct kept *k = say(h, id);
+		for (int n = 0; n < 100 && k->rc < 0; n++) {
+			assert_int_equal(k->rc, -EIO);
+			sleep_ms(100);
+			k = say(h, id);
+		}
+		assert_int_equal(
+				k->rc, 0); /* the same clientId: there once, whether it was written or not */
+		assert_int_equal(k->a.seq, i + 2);
+	}
+	assert_non_null(strstr(host_log(), "the file was checked and is whole"));
+	host_close(h);
+	assert_whole();
+}
+
+static void answers_come_after_the_sync_and_share_it(void **state)
+{
+	(void)state;
+	struct host *h = open_store(NULL);
+	struct kept *k[200];
+	assert_int_equal(say(h, "warm")->rc, 0);
+	atomic_store(&sync_ms, 300);
+	int before = atomic_load(&syncs);
+	for (int i = 0; i < 200; i++) {
+		char id[16];
+		struct chatd_store_append r;
+		snprintf(id, sizeof(id), "m%d", i);
+		fill(&r, id);
+		k[i] = kept_new();
+		k[i]->rc = h->vt->append(h->obj, &h->workers[0], &r, keep, k[i]);
+		assert_int_equal(k[i]->rc, 0);
+	}
+	assert_int_equal(host_turn(&h->workers[0], 150), 0); /* not before it is on the disk */
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(kept_wait(h, k[i])->rc, 0);
+		assert_int_equal(k[i]->a.seq, i + 2);
+	}
+	assert_in_range(atomic_load(&syncs) - before, 1, 6);
+	atomic_store(&sync_ms, 0);
+	host_close(h);
+}
+
+static void a_commit_that_hangs_is_answered_busy_once(void **state)
+{
+	(void)state;
+	const char *set[] = { "commit_timeout=300ms", NULL };
+	struct host *h = open_store(set);
+	assert_int_equal(say(h, "m1")->rc, 0);
+	atomic_store(&sync_ms, 1500);
+	assert_int_equal(say(h, "m2")->rc, -EBUSY); /* its commit is under way */
+	assert_int_equal(h->vt->state(h->obj), CHATD_STORE_STALLED);
+	atomic_store(&sync_ms, 0);
+	sleep_ms(1600);
+	struct kept *k = say(h, "m2");
+	assert_int_equal(k->rc, 0); /* it did happen, and the clientId finds it */
+	assert_int_equal(k->a.repeated, 1);
+	assert_int_equal(k->a.seq, 2);
+	assert_int_equal(h->vt->state(h->obj), CHATD_STORE_OK);
+	host_close(h);
+}
+
 /* Fills a small file system, as another program would. */
 static int fill_disk(const char *path)
 {
@@ -545,7 +640,9 @@ int main(int argc, char **argv)
 		T(a_file_of_others_is_refused), T(the_writer_alone_may_checkpoint_and_syncs),
 		T(a_backup_opens_with_another_epoch), T(what_was_acknowledged_survives_kill_9),
 		T(a_kill_while_migrating_needs_no_help), T(a_file_locked_for_a_moment_delays),
-		T(a_write_error_is_not_acknowledged_and_heals), T(a_full_disk_refuses_reads_on_and_heals),
+		T(a_write_error_is_not_acknowledged_and_heals),
+		T(a_failed_sync_is_not_acknowledged_and_heals), T(answers_come_after_the_sync_and_share_it),
+		T(a_commit_that_hangs_is_answered_busy_once), T(a_full_disk_refuses_reads_on_and_heals),
 		T(the_log_stays_small_while_others_read) };
 	if (argc < 2) {
 		fprintf(stderr, "usage: test_store_sqlite PLUGIN.so\n");
