@@ -52,7 +52,9 @@ static void enter_found(void *arg, const struct guest *g)
 		h->mem_free(e);
 		return;
 	}
-	if (g->rc < 0) {
+	if (g->rc == -ENOENT) {
+		(void)h->resume(e->token, CHATD_REJECT, "UNAUTHORIZED", "Access refused");
+	} else if (g->rc < 0) {
 		(void)h->resume(e->token, g->rc, NULL, NULL);
 	} else {
 		chatd_verdict v = h->identify(
@@ -87,9 +89,10 @@ static chatd_verdict enter(const struct self *self, chatd_call *call)
 	struct guest_hint hint = { .device = h->msg_get(creds, CHATD_CRED_DEVICE),
 		.peer = h->msg_get(creds, CHATD_CRED_PEER),
 		.agent = h->msg_get(creds, CHATD_CRED_AGENT),
-		.nickname = h->msg_get(creds, CHATD_CRED_NICKNAME) };
-	if (!h->call_session(call) && hint.device.n != TOKEN_LEN) {
-		return CHATD_NEXT; /* a REST call must not make an account in passing */
+		.nickname = h->msg_get(creds, CHATD_CRED_NICKNAME),
+		.known_only = !h->call_session(call) }; /* REST makes no account in passing */
+	if (hint.known_only && hint.device.n != TOKEN_LEN) {
+		return CHATD_NEXT;
 	}
 	struct entry *e = entry_create(self, call);
 	if (!e) {

@@ -16,7 +16,7 @@ struct search {
 	int tries;
 	char id[32], secret[65], client[CLIENT_LEN + 1], nick[NICK_MAX + 1];
 	char device[TOKEN_LEN + 1]; /* presented, or made */
-	int presented;
+	int presented, known_only;
 };
 
 static const struct chatd_accounts *accounts(const struct self *self)
@@ -180,7 +180,7 @@ static void on_renamed(void *arg, chatd_status rc, const struct chatd_account *a
 static void on_found(void *arg, chatd_status rc, const struct chatd_account *a)
 {
 	struct search *s = arg;
-	if (rc == -ENOENT) {
+	if (rc == -ENOENT && !s->known_only) {
 		s->presented = 0; /* the token is nobody's: a new one takes its place */
 		make(s);
 		return;
@@ -208,6 +208,7 @@ chatd_status guest_find(const struct self *self, chatd_worker *w, const struct g
 	s->w = w;
 	s->fn = fn;
 	s->arg = arg;
+	s->known_only = hint->known_only;
 	take_nickname(s, hint->nickname);
 	hash_client(s, hint);
 	if (self->conf->identify_by == BY_CLIENT) {

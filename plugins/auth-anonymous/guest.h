@@ -31,6 +31,7 @@ struct self {
 /** What is known of a guest; all borrowed, may be absent. */
 struct guest_hint {
 	struct chatd_str device, peer, agent, nickname;
+	int32_t known_only; /**< -ENOENT rather than a new account */
 };
 
 /** The answer: @p rc 0 and the account; @p device is set when a new one was made, or the

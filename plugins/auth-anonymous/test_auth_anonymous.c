@@ -98,6 +98,9 @@ TEST(credentials_that_nobody_verified_never_make_a_guest)
 	}
 	kit_identify(k, 0, NULL); /* REST: no account in passing */
 	kit_expect_reject(k, "UNAUTHORIZED", "Access refused");
+	/* Not for a token that nobody has either: whoever guesses would push real guests out. */
+	kit_identify(k, 0, "device-token", "0123456789012345678901234567890123456789012", NULL);
+	kit_expect_reject(k, "UNAUTHORIZED", "Access refused");
 	kit_free(k);
 }
 
