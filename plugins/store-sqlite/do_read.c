@@ -44,16 +44,16 @@ static sqlite3_stmt *page_query(
 {
 	int64_t from = back ? (r->before > 0 ? r->before : INT64_MAX)
 						: (r->after >= c->first ? r->after : c->first - 1);
-	if (r->thread.p) {
+	if (r->thread.p) { /* "+": by the thread's index, not through the whole conversation */
 		return back
 				? db_query(db,
 						  "SELECT " MSG_COLUMNS " FROM msg m JOIN conv c ON c.n=m.conv"
-						  " WHERE (m.thread=?1 OR m.id=?1) AND m.conv=?2 AND m.seq < ?3 AND"
-						  " m.seq >= ?6" PAGE_KINDS " ORDER BY m.seq DESC LIMIT ?5",
+						  " WHERE (m.thread=?1 OR m.id=?1) AND +m.conv=?2 AND +m.seq < ?3 AND"
+						  " +m.seq >= ?6" PAGE_KINDS " ORDER BY m.seq DESC LIMIT ?5",
 						  "siiddi", r->thread, c->n, from, r->events, r->limit, c->first)
 				: db_query(db,
 						  "SELECT " MSG_COLUMNS " FROM msg m JOIN conv c ON c.n=m.conv"
-						  " WHERE (m.thread=?1 OR m.id=?1) AND m.conv=?2 AND m.seq > ?3" PAGE_KINDS
+						  " WHERE (m.thread=?1 OR m.id=?1) AND +m.conv=?2 AND +m.seq > ?3" PAGE_KINDS
 						  " ORDER BY m.seq LIMIT ?5",
 						  "siidd", r->thread, c->n, from, r->events, r->limit);
 	}

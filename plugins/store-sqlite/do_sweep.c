@@ -151,8 +151,8 @@ static int64_t remove_hidden(struct db *db)
 	struct list l;
 	list_rows(db,
 			db_query(db,
-					"SELECT m.pos, m.conv, m.seq FROM conv c CROSS JOIN msg m ON m.conv=c.n"
-					" WHERE c.low < c.first AND m.seq >= c.low AND m.seq < c.first"
+					"SELECT m.pos, m.conv, m.seq FROM conv c INDEXED BY conv_low CROSS JOIN msg m"
+					" ON m.conv=c.n WHERE c.low < c.first AND m.seq >= c.low AND m.seq < c.first"
 					" ORDER BY c.n, m.seq LIMIT ?",
 					"d", SWEEP_ROWS),
 			&l);
@@ -163,7 +163,7 @@ static int64_t remove_hidden(struct db *db)
 		db_exec(db, "UPDATE conv SET low=? WHERE n=?", "ii", l.row[i].seq + 1, l.row[i].conv);
 	}
 	if (l.n < SWEEP_ROWS) { /* conversations whose hidden rows were all gone before */
-		db_exec(db, "UPDATE conv SET low=first WHERE low < first", "");
+		db_exec(db, "UPDATE conv INDEXED BY conv_low SET low=first WHERE low < first", "");
 	}
 	return (int64_t)l.n;
 }
