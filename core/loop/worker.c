@@ -9,8 +9,11 @@
 #include <unistd.h>
 
 enum {
-	MAIL_BATCH = 256,    /* posts per turn, so that sockets get their share */
-	TURN_END_ROUNDS = 16 /* of the turn-end functions, likewise */
+	MAIL_BATCH = 256,     /* posts per turn, so that sockets get their share */
+	TURN_END_ROUNDS = 16, /* of the turn-end functions, likewise */
+	BACKLOG_MAX = 16384,  /* posts; above that a worker is behind */
+	HOLD_MS = 250,        /* so that writing, timers and heart-beats go on all the same */
+	HOLD_NAP_NS = 200000,
 };
 
 /* The only way to ask "which worker am I on" without passing it through every call. */
@@ -138,6 +141,7 @@ int worker_post_node(struct chatd_worker *w, struct post *p)
 			return -ESHUTDOWN;
 		p->next = head;
 	} while (!atomic_compare_exchange_weak(&w->mail, &head, p));
+	atomic_fetch_add_explicit(&w->backlog, 1, memory_order_relaxed);
 	/* Sequentially consistent on both sides: either the worker sees the post before it
 	 * sleeps, or this thread sees that it sleeps. */
 	if (atomic_load(&w->asleep) && atomic_exchange(&w->asleep, false))
@@ -178,8 +182,10 @@ static void collect(struct chatd_worker *w, struct post *put_back)
 
 static void run_inbox(struct chatd_worker *w, size_t max)
 {
+	int64_t done = 0;
 	for (size_t n = 0; n < max && w->inbox; n++) {
 		struct post *p = w->inbox;
+		done++;
 		w->inbox = p->next;
 		if (!w->inbox)
 			w->inbox_end = &w->inbox;
@@ -189,6 +195,8 @@ static void run_inbox(struct chatd_worker *w, size_t max)
 		worker_leave(w, &mark);
 		free(p);
 	}
+	if (done)
+		atomic_fetch_sub_explicit(&w->backlog, done, memory_order_relaxed);
 }
 
 static void run_mail(struct chatd_worker *w, size_t max)
@@ -242,8 +250,34 @@ static bool end_turn(struct chatd_worker *w)
 	return true;
 }
 
+static bool anyone_is_behind(const struct loop *loop)
+{
+	for (int32_t i = 0; i < loop->count; i++)
+		if (atomic_load_explicit(&loop->workers[i].backlog, memory_order_relaxed) > BACKLOG_MAX)
+			return true;
+	return false;
+}
+
+/** While a worker has more mail than it gets done, the others read no clients: those would
+ *  only make more of it, without end.  Mail itself is always taken, so nobody waits for
+ *  somebody who waits. */
+static void hold_back(struct chatd_worker *w)
+{
+	if (!anyone_is_behind(w->loop))
+		return;
+	int64_t until = worker_clock_ms() + HOLD_MS;
+	do {
+		w->now = 0;
+		run_mail(w, MAIL_BATCH);
+		end_turn(w);
+		if (!w->inbox && !atomic_load(&w->mail))
+			nanosleep(&(struct timespec){ .tv_nsec = HOLD_NAP_NS }, NULL);
+	} while (anyone_is_behind(w->loop) && worker_clock_ms() < until);
+}
+
 static void one_turn(struct chatd_worker *w, bool *busy)
 {
+	hold_back(w);
 	*busy = *busy || w->inbox;
 	if (!*busy) {
 		atomic_store(&w->asleep, true);

@@ -48,6 +48,7 @@ struct chatd_worker {
 	/* Mailbox: others push on a stack, the worker takes all of it and turns it round.
 	 * `asleep` spares the write to the eventfd while the worker is busy anyway. */
 	_Atomic(struct post *) mail;
+	_Atomic int64_t backlog; /**< posts in mail and inbox, about */
 	atomic_bool asleep, stopping;
 	struct post *inbox, **inbox_end;
 	int wake_fd;
