@@ -348,7 +348,8 @@ struct chatd_store_pin {
 	int64_t wall;
 	const struct chatd_store_append *event; /**< as in member_change */
 };
-/** Words, all of which must occur; the last one may be a beginning.  Newest first. */
+/** Words, all of which must occur; the last one, from three bytes on, may be a beginning.
+ *  Newest first. */
 struct chatd_store_search {
 	uint32_t struct_size;
 	int32_t limit; /**< 1 to 200 */

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUERY_MAX = 1024, WORDS_MAX = 16 };
+/* A shorter beginning would match so much that finding it takes seconds, and FTS5 cannot be
+ * interrupted while it collects. */
+enum { QUERY_MAX = 1024, WORDS_MAX = 16, PREFIX_MIN = 3 };
 
 /* A room that is public or that the user is in, not banned; a conversation of the user's
  * own.  ?1: the user, ?2: the time. */
@@ -19,7 +21,7 @@ enum { QUERY_MAX = 1024, WORDS_MAX = 16 };
 static struct chatd_str words_of(struct op *op, struct chatd_str q)
 {
 	char *to = arena_alloc(&op->arena, 2 * q.n + 4 * WORDS_MAX + 4);
-	size_t n = 0, i = 0, words = 0;
+	size_t n = 0, i = 0, words = 0, began = 0;
 	while (to && words < WORDS_MAX) {
 		while (i < q.n && (unsigned char)q.p[i] <= ' ') {
 			i++;
@@ -28,6 +30,7 @@ static struct chatd_str words_of(struct op *op, struct chatd_str q)
 			break;
 		}
 		to[n++] = '"';
+		began = i;
 		for (; i < q.n && (unsigned char)q.p[i] > ' '; i++) {
 			if (q.p[i] == '"') {
 				to[n++] = '"';
@@ -39,7 +42,7 @@ static struct chatd_str words_of(struct op *op, struct chatd_str q)
 		words++;
 	}
 	if (to && words) {
-		to[n - 1] = '*';
+		to[n - 1] = i - began >= PREFIX_MIN ? '*' : ' ';
 	}
 	return chatd_str_of(words ? to : NULL, n);
 }
