@@ -82,14 +82,15 @@ void hold_end(struct sub *s)
 {
 	struct hold *h = s->hold;
 	chatd_worker *w = session_worker(s->session);
-	struct ended *e = h->began ? malloc(sizeof(*e)) : NULL;
+	int waits = h->began && !h->released;
+	struct ended *e = waits ? malloc(sizeof(*e)) : NULL;
 	if (e) {
 		*e = (struct ended){
 			.w = w, .session = session_sid(s->session), .done = h->done, .arg = h->arg
 		};
 	}
 	/* By post: whoever ends subscriptions may be going through a list of them. */
-	if (h->began && (!e || worker_post(w, on_ended, e) < 0)) {
+	if (waits && (!e || worker_post(w, on_ended, e) < 0)) {
 		session_close(s->session, 1011, "out of memory");
 		free(e);
 	}
