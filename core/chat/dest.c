@@ -302,8 +302,8 @@ static void deliver(struct sub *s, chatd_msg *msg, uint64_t place)
 
 void dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
 {
-	if (s->hold && !place && session_is_open(s->session)) { /* a queue has no past */
-		hold_keep(s, msg);
+	/* A queue has no past. */
+	if (s->hold && !place && session_is_open(s->session) && hold_keep(s, msg)) {
 		return;
 	}
 	deliver(s, msg, place);
@@ -336,8 +336,7 @@ static void fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 				(filtered && !may_have(s, msg))) {
 			continue;
 		}
-		if (s->hold) {
-			hold_keep(s, msg);
+		if (s->hold && hold_keep(s, msg)) {
 			continue;
 		}
 		if (s->ack != CHATD_ACK_AUTO) {

@@ -29,8 +29,9 @@ struct hold_wish {
 struct hold *hold_create(const struct hold_wish *);
 /** The subscription counts: run live().  @p done is called at the release. */
 void hold_begin(struct sub *, chatd_done *done, void *arg, chatd_msg *reply);
-/** Keep @p msg back; a client that cannot be given all of it is closed (4010). */
-void hold_keep(struct sub *, chatd_msg *msg);
+/** 1: @p msg is kept back, or was delivered before; 0: deliver it.  A client that cannot be
+ *  given all of it is closed (4010). */
+int hold_keep(struct sub *, chatd_msg *msg);
 void hold_destroy(struct hold *); /**< NULL is fine */
 /** The subscription was ended, but its session goes on: its SUBSCRIBE is refused. */
 void hold_end(struct sub *);
@@ -40,5 +41,6 @@ chatd_status hold_send(chatd_worker *, struct chatd_hold, chatd_msg *);
 chatd_status hold_reply(
 		chatd_worker *, struct chatd_hold, const char *header, struct chatd_str value);
 chatd_status hold_release(chatd_worker *, struct chatd_hold, uint64_t after_seq);
+chatd_status hold_release_by(chatd_worker *, struct chatd_hold, const char *header, uint64_t after);
 
 #endif

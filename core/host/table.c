@@ -372,6 +372,7 @@ static const struct chatd_host the_table = {
 	.hold_send = hold_send,
 	.hold_reply = hold_reply,
 	.hold_release = hold_release,
+	.hold_release_by = hold_release_by,
 	.msg_with_id = msg_with_id,
 };
 

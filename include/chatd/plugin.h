@@ -378,9 +378,13 @@ struct chatd_host {
 	/** A header of the SUBSCRIBE's RECEIPT. */
 	chatd_status (*hold_reply)(chatd_worker *, struct chatd_hold, const char *header,
 			struct chatd_str value); /* 0.1 */
-	/** What was kept back follows, but for messages whose `seq` header is at most @p
-	 *  after_seq; then it is live, and the SUBSCRIBE is answered. */
+	/** What was kept back follows; then it is live, and the SUBSCRIBE is answered.  Messages
+	 *  whose `seq` header is at most @p after_seq were delivered: they do not come again, not
+	 *  even when they are published only now. */
 	chatd_status (*hold_release)(chatd_worker *, struct chatd_hold, uint64_t after_seq); /* 0.1 */
+	/** The same by another header than `seq`: by the number that its value begins with. */
+	chatd_status (*hold_release_by)(
+			chatd_worker *, struct chatd_hold, const char *header, uint64_t after); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */

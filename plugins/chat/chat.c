@@ -37,8 +37,24 @@ static const struct chatd_opt opts[] = {
 			.min = 1,
 			.max = 100000000,
 			.doc = "The clientIds that are remembered of one sender; the oldest go first." },
+	{ .key = "resume_max",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, resume_max),
+			.fallback = "1000",
+			.min = 1,
+			.max = 10000,
+			.doc = "Messages that a subscription with `since` is given at most; needs a store." },
 	{ 0 },
 };
+
+/* A receipt means more when there is a store: clients are told at their login. */
+static chatd_verdict on_open(chatd_call *call, void *selfp, void *wself)
+{
+	const struct self *self = selfp;
+	(void)wself;
+	self->h->reply(call, "ack-level", CHATD_LIT("stored"));
+	return CHATD_NEXT;
+}
 
 static chatd_status init(
 		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
@@ -53,13 +69,19 @@ static chatd_status init(
 		.rooms = h->service(ctx, CHATD_ROOMS),
 		.accounts = h->service(ctx, CHATD_ACCOUNTS),
 		.presence = h->service(ctx, CHATD_PRESENCE),
-		.http = h->service(ctx, CHATD_HTTP) };
+		.http = h->service(ctx, CHATD_HTTP),
+		.store = h->service(ctx, CHATD_STORE) };
 	*ret_self = self;
 	h->random(&self->key, sizeof(self->key));
 	chatd_status rc = h->app(ctx, "chat.send", on_send);
 	rc = rc < 0 ? rc : h->app(ctx, "chat.sendMessage", on_send);
 	if (rc == 0 && self->http && self->presence) {
 		rc = status_init(self);
+	}
+	if (rc == 0 && self->store) {
+		rc = h->hook(ctx, chatd_hook_session_open, CHATD_ORDER_STORE, on_open);
+		rc = rc < 0 ? rc : resume_init(self);
+		rc = rc < 0 || !self->http ? rc : history_init(self);
 	}
 	return rc;
 }
@@ -77,7 +99,7 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	int64_t workers = self->h->worker_count();
 	at->self = self;
 	at->w = w;
-	if (self->conf->dedupe_window == 0) {
+	if (self->conf->dedupe_window == 0 || self->store) { /* the store remembers, and for longer */
 		return 0;
 	}
 	struct dedupe_conf conf = { .window_ms = self->conf->dedupe_window,
@@ -109,7 +131,7 @@ static void fini(void *selfp)
 }
 
 static const char *const wants[] = { CHATD_ROOMS, CHATD_ACCOUNTS, CHATD_PRESENCE, CHATD_HTTP,
-	NULL };
+	CHATD_STORE, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

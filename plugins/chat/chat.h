@@ -14,17 +14,19 @@
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
 #include <chatd/rooms.h>
+#include <chatd/store.h>
 
 struct conf {
 	int64_t max_content, max_bytes;
 	int64_t dedupe_window, dedupe_max, dedupe_per_user;
+	int64_t resume_max;
 };
 
 struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *rooms, *accounts, *presence, *http; /* NULL: not there */
+	const struct chatd_service *rooms, *accounts, *presence, *http, *store; /* NULL: not there */
 	struct chatd_hash_key key; /* the same on every worker: it also chooses a sender's home */
 };
 
@@ -45,8 +47,20 @@ struct worker { /* wself */
 
 /* send.c: /app/chat.send */
 chatd_verdict on_send(chatd_call *, void *self, void *wself);
-/* status.c: [main] in init() */
+/* stored.c: the way of a message through the store, on its conversation's worker. */
+struct send;
+void stored_append(struct send *, chatd_worker *home);
+/* The message as everybody gets it, and with its headers; NULL: no memory. */
+void stored_write(struct chatd_json *, const struct chatd_store_message *, struct chatd_str epoch);
+chatd_msg *stored_msg(struct self *, struct chatd_str dest, const struct chatd_store_message *,
+		struct chatd_str epoch);
+/* resume.c, history.c, status.c: [main] in init() */
+chatd_status resume_init(struct self *);
+chatd_status history_init(struct self *);
 chatd_status status_init(struct self *);
+
+#define ROOM_TOPIC "/topic/room/"
+#define INBOX      "/user/queue/messages"
 
 static inline struct chatd_str text(const char *s)
 {

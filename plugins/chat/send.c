@@ -1,36 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The way of a message: read it, ask whether the target may be written to, look whether it
  * was sent before, publish it, answer.  Whatever needs no other worker is done at once. */
-#include "chat.h"
-
-/* One message on its way.  It is finished even when its sender has left meanwhile: what a
- * client sends again after a reconnect must be either delivered or not, never half. */
-struct send {
-	struct self *self;
-	chatd_worker *from;
-	chatd_token token; /* 0: the call is still at hand */
-	chatd_msg *msg;
-	struct chatd_str client_id; /* in text[] */
-	uint64_t content;
-	const char *code, *why; /* literals; code NULL: it went well */
-	char id[37];            /* the message-id of the answer */
-	char user[CHATD_ID_MAX + 1], to[CHATD_ID_MAX + 1], room[CHATD_ID_MAX + 1];
-	char text[CLIENT_ID_MAX];
-};
+#include "send.h"
 
 static void send_free(struct send *s)
 {
+	message_free(&s->draft);
 	s->self->h->msg_unref(s->msg);
 	s->self->h->mem_free(s);
 }
 
-static void refuse(struct send *s, const char *code, const char *why)
+void send_refuse(struct send *s, const char *code, const char *why)
 {
 	s->code = code;
 	s->why = why;
 }
 
 /* ---- the answer ---------------------------------------------------------------------- */
+
+static void reply(struct send *s, chatd_call *call)
+{
+	const struct chatd_host *h = s->self->h;
+	char seq[24];
+	h->reply(call, "message-id", text(s->id));
+	if (s->epoch[0]) {
+		snprintf(seq, sizeof(seq), "%lld", (long long)s->seq);
+		h->reply(call, "seq", text(seq));
+		h->reply(call, "epoch", text(s->epoch));
+	}
+}
 
 static chatd_verdict finish_now(struct send *s, chatd_call *call)
 {
@@ -39,7 +37,7 @@ static chatd_verdict finish_now(struct send *s, chatd_call *call)
 	if (s->code) {
 		v = h->reject(call, s->code, "%s", s->why);
 	} else {
-		h->reply(call, "message-id", text(s->id));
+		reply(s, call);
 	}
 	send_free(s);
 	return v;
@@ -50,7 +48,7 @@ static void finish_later(struct send *s)
 	const struct chatd_host *h = s->self->h;
 	chatd_call *call = h->call_of(s->from, s->token);
 	if (call && !s->code) {
-		h->reply(call, "message-id", text(s->id));
+		reply(s, call);
 	}
 	(void)h->resume(s->token, s->code ? CHATD_REJECT : CHATD_ACCEPT, s->code, s->why);
 	send_free(s);
@@ -78,7 +76,7 @@ static void deliver_new(struct send *s, chatd_worker *w, const struct dedupe_ite
 		if (noted) {
 			dedupe_drop(at->dedupe, noted);
 		}
-		refuse(s, "UNAVAILABLE", "the server has no memory left");
+		send_refuse(s, "UNAVAILABLE", "the server has no memory left");
 	}
 }
 
@@ -102,23 +100,25 @@ static void deliver(struct send *s, chatd_worker *w)
 	case DEDUPE_SAME:
 		break;
 	case DEDUPE_OTHER:
-		refuse(s, "DUPLICATE_ID_MISMATCH", "this clientId was used for another message");
+		send_refuse(s, "DUPLICATE_ID_MISMATCH", "this clientId was used for another message");
 		break;
 	case DEDUPE_FAIL:
-		refuse(s, "UNAVAILABLE", "the server has no memory left");
+		send_refuse(s, "UNAVAILABLE", "the server has no memory left");
 		break;
 	}
 }
 
+/* With a store: the conversation's worker, which gives the order.  Direct ones share one, so
+ * that what a user gets from several of them comes in the order of its cursors. */
 static chatd_worker *home_of(const struct send *s)
 {
 	const struct chatd_host *h = s->self->h;
-	int32_t n = h->worker_count();
-	if (!s->client_id.n || n == 1) {
+	const char *key = s->self->store ? s->room : s->user;
+	uint64_t n = (uint64_t)h->worker_count();
+	if (n == 1 || (!s->self->store && !s->client_id.n)) {
 		return s->from;
 	}
-	uint64_t hash = chatd_hash(&s->self->key, s->user, strlen(s->user));
-	return h->worker_at((int32_t)(hash % (uint64_t)n));
+	return h->worker_at((int32_t)(chatd_hash(&s->self->key, key, strlen(key)) % n));
 }
 
 static void on_back(void *arg)
@@ -126,13 +126,29 @@ static void on_back(void *arg)
 	finish_later(arg);
 }
 
+void send_settle(struct send *s, chatd_worker *home)
+{
+	if (home == s->from) {
+		finish_later(s);
+	} else if (s->self->h->post(s->from, on_back, s) < 0) {
+		send_free(s);
+	}
+}
+
+static void at_home(struct send *s, chatd_worker *home)
+{
+	if (s->self->store) {
+		stored_append(s, home);
+		return;
+	}
+	deliver(s, home);
+	send_settle(s, home);
+}
+
 static void on_home(void *arg)
 {
 	struct send *s = arg;
-	deliver(s, home_of(s));
-	if (s->self->h->post(s->from, on_back, s) < 0) {
-		send_free(s);
-	}
+	at_home(s, home_of(s));
 }
 
 /* The target may be written to; the call is parked. */
@@ -140,10 +156,9 @@ static void go_on(struct send *s)
 {
 	chatd_worker *home = home_of(s);
 	if (home == s->from) {
-		deliver(s, home);
-		finish_later(s);
+		at_home(s, home);
 	} else if (s->self->h->post(home, on_home, s) < 0) {
-		refuse(s, "UNAVAILABLE", "the server is stopping");
+		send_refuse(s, "UNAVAILABLE", "the server is stopping");
 		finish_later(s);
 	}
 }
@@ -184,9 +199,9 @@ static void account_done(void *arg, chatd_status rc, const struct chatd_account 
 		return;
 	}
 	if (rc == -ENOENT) {
-		refuse(s, "NOT_FOUND", "there is no such user");
+		send_refuse(s, "NOT_FOUND", "there is no such user");
 	} else {
-		refuse(s, "UNAVAILABLE", "accounts cannot be looked up now");
+		send_refuse(s, "UNAVAILABLE", "accounts cannot be looked up now");
 	}
 	finish_later(s);
 }
@@ -199,9 +214,9 @@ static void room_done(void *arg, chatd_status rc, const struct chatd_room_view *
 		return;
 	}
 	if (rc == 0 || rc == -ENOENT) {
-		refuse(s, "NOT_MEMBER", "you are not a member of this room, or there is no such room");
+		send_refuse(s, "NOT_MEMBER", "you are not a member of this room, or there is no such room");
 	} else {
-		refuse(s, "UNAVAILABLE", "rooms cannot be looked up now");
+		send_refuse(s, "UNAVAILABLE", "rooms cannot be looked up now");
 	}
 	finish_later(s);
 }
@@ -225,26 +240,33 @@ static chatd_status start_lookup(struct send *s)
 
 /* ---- the beginning -------------------------------------------------------------------- */
 
+/* Of what is compared after a restart; who finds two messages alike fools only himself. */
+static const struct chatd_hash_key lasting[2] = { { { 1, 2 } }, { { 3, 4 } } };
+
 static chatd_msg *make_message(
 		struct send *s, const struct message_draft *d, const chatd_ident *who)
 {
 	const struct chatd_host *h = s->self->h;
-	char room[2048], dest[sizeof("/topic/room/") + CHATD_ID_MAX] = "/user/queue/messages";
+	char room[2048], dest[sizeof(ROOM_TOPIC) + CHATD_ID_MAX] = INBOX;
 	struct chatd_json j;
 	struct chatd_str name = h->ident_name(who);
 	h->new_id(s->id);
+	s->wall = h->wall_ms();
+	s->flags = h->ident_flags(who) & CHATD_ID_ANONYMOUS ? CHATD_STORE_GUEST : 0;
 	struct message_stamp stamp = { .id = text(s->id),
 		.sender = text(s->user),
 		.sender_name = name.n ? name : chatd_str_of(NULL, 0),
-		.now = h->wall_ms() };
+		.now = s->wall };
 	chatd_json_init(&j, room, sizeof(room));
 	size_t own = message_write(&j, d, &stamp);
 	if (s->room[0]) {
-		snprintf(dest, sizeof(dest), "/topic/room/%s", s->room);
+		snprintf(dest, sizeof(dest), ROOM_TOPIC "%s", s->room);
 	}
 	chatd_msg *m = j.failed ? NULL : h->msg_with_id(s->id, text(dest), chatd_json_str(&j));
 	if (m) {
 		s->content = chatd_hash(&s->self->key, j.p + own, j.n - own);
+		s->hash[0] = chatd_hash(&lasting[0], j.p + own, j.n - own);
+		s->hash[1] = chatd_hash(&lasting[1], j.p + own, j.n - own);
 	}
 	chatd_json_free(&j);
 	return m;
@@ -257,15 +279,17 @@ static chatd_status set_headers(const struct chatd_host *h, chatd_msg *m, const 
 	return rc == 0 && trace.p ? h->msg_set(m, "traceparent", trace) : rc;
 }
 
-static struct send *send_create(struct self *self, chatd_call *call, const struct message_draft *d)
+static struct send *send_create(struct self *self, chatd_call *call, struct message_draft *d)
 {
 	const struct chatd_host *h = self->h;
 	const chatd_ident *who = h->call_ident(call);
 	struct send *s = h->mem_alloc(sizeof(*s));
 	if (!s) {
+		message_free(d);
 		return NULL;
 	}
 	s->self = self;
+	s->draft = *d; /* and its texts */
 	s->from = h->call_worker(call);
 	chatd_str_copy(s->user, sizeof(s->user), h->ident_user(who));
 	chatd_str_copy(s->to, sizeof(s->to), d->to);
@@ -287,7 +311,7 @@ static chatd_verdict start(struct send *s, chatd_call *call, struct worker *at)
 	const struct chatd_host *h = s->self->h;
 	int lookup = needs_lookup(s, at);
 	chatd_worker *home = home_of(s);
-	if (!lookup && home == s->from) {
+	if (!lookup && home == s->from && !s->self->store) {
 		deliver(s, home);
 		return finish_now(s, call);
 	}
@@ -296,9 +320,14 @@ static chatd_verdict start(struct send *s, chatd_call *call, struct worker *at)
 		send_free(s);
 		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
 	}
-	chatd_status rc = lookup ? start_lookup(s) : h->post(home, on_home, s);
-	if (rc < 0) {
-		refuse(s, "UNAVAILABLE", "the server has no memory left");
+	/* Rooms answer in the order in which they are asked, accounts need not. */
+	if (s->self->store && (!lookup || s->room[0])) {
+		h->go_on(call);
+	}
+	if (!lookup) {
+		go_on(s);
+	} else if (start_lookup(s) < 0) {
+		send_refuse(s, "UNAVAILABLE", "the server has no memory left");
 		finish_later(s);
 	}
 	return CHATD_WAIT;
@@ -331,6 +360,7 @@ chatd_verdict on_send(chatd_call *call, void *selfp, void *wself)
 	} else {
 		struct send *s = send_create(self, call, &d);
 		v = s ? start(s, call, wself) : -ENOMEM;
+		return v;
 	}
 	message_free(&d);
 	return v;

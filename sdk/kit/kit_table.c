@@ -669,5 +669,6 @@ const struct chatd_host kit_table = {
 	.hold_send = hold_send,
 	.hold_reply = hold_reply,
 	.hold_release = hold_release,
+	.hold_release_by = hold_release_by,
 	.msg_with_id = t_msg_with_id,
 };

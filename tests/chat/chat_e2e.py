@@ -538,7 +538,7 @@ def reading_is_told_forward_and_seldom(s):
 
 @test
 def old_clients_get_events_among_the_messages(s):
-    old = Server(s.ready["workers"], "typing.legacy_queues=true", "receipts.legacy_queues=true")
+    old = Server(s.ready["workers"], "typing.legacy_queues=true", "receipts.legacy_queues=true", memory=True)
     try:
         a, b = Person(old), Person(old)
         da, db = a.device(), b.device()
@@ -552,7 +552,7 @@ def old_clients_get_events_among_the_messages(s):
 
 @test
 def users_are_announced_where_that_is_wanted(s):
-    loud = Server(s.ready["workers"], "rooms.announce=true", "presence-memory.linger=100ms")
+    loud = Server(s.ready["workers"], "rooms.announce=true", "presence-memory.linger=100ms", memory=True)
     try:
         watcher = Person(loud).device()
         watcher.subscribe("/topic/public")
@@ -567,7 +567,7 @@ def users_are_announced_where_that_is_wanted(s):
 
 @test
 def limits_of_rooms(s):
-    small = Server(s.ready["workers"], "rooms.max_rooms=2", "rooms.max_members=2", "rooms.rooms_per_user=1")
+    small = Server(s.ready["workers"], "rooms.max_rooms=2", "rooms.max_members=2", "rooms.rooms_per_user=1", memory=True)
     try:
         alice, guests = Person(small, "alice"), [Person(small) for _ in range(3)]
         make_room(alice)
@@ -587,7 +587,7 @@ def main():
     only = sys.argv[2:]
     tests = [t for t in TESTS if not only or t.__name__ in only]
     server = Server(workers, "typing.repeat=600ms", "typing.expire=900ms", "receipts.interval=700ms",
-                    "rooms.guest_linger=2s", "presence-memory.linger=200ms")
+                    "rooms.guest_linger=2s", "presence-memory.linger=200ms", memory=True)
     server.ready["workers"] = workers
     failed = 0
     print("1..%d" % (len(tests) + 1))

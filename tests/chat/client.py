@@ -23,19 +23,30 @@ ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
 
 
 class Server:
-    def __init__(self, workers, *settings):
+    """memory=True: nothing lasts.  begin() again after kill(): the same server, with what it stored."""
+
+    def __init__(self, workers, *settings, memory=False):
         self.dir = tempfile.mkdtemp(prefix="chatd-chat-")
+        self.workers, self.settings = workers, settings
         with open(os.path.join(ROOT, "config", "chat.yaml")) as f:
             text = f.read()
+        for line in ("store-sqlite: {}", "accounts-store: {}", "accounts-memory: {}"):
+            text = "".join(l for l in text.splitlines(True) if not l.strip().startswith(line))
+        text += "\n  accounts-memory: {}\n" if memory else "\n  store-sqlite: {}\n  accounts-store: {}\n"
         config = os.path.join(self.dir, "chat.yaml")
         with open(config, "w") as f:
             f.write(text + ACCOUNTS)
-        ready = os.path.join(self.dir, "ready")
+        self.log = open(os.path.join(self.dir, "log"), "w+b")
+        self.begin()
+
+    def begin(self):
+        config, ready = os.path.join(self.dir, "chat.yaml"), os.path.join(self.dir, "ready")
+        if os.path.exists(ready):
+            os.unlink(ready)
         args = [os.path.join(BUILD, "bin", "chatd"), "-c", config, "--ready-file", ready]
         for s in ("http.listen=127.0.0.1:0", "tcp.listen=127.0.0.1:0", "tcp.enabled=true",
-                  "server.data_dir=" + self.dir, "server.workers=%s" % workers, *settings):
+                  "server.data_dir=" + self.dir, "server.workers=%s" % self.workers, *self.settings):
             args += ["--set", s]
-        self.log = open(os.path.join(self.dir, "log"), "w+b")
         self.proc = subprocess.Popen(args, stdout=self.log, stderr=self.log)
         end = time.monotonic() + 20
         while not (os.path.exists(ready) and os.path.getsize(ready)):
@@ -48,6 +59,10 @@ class Server:
     def address(self, kind):
         host, _, port = self.ready[kind][0].rpartition(":")
         return host, int(port)
+
+    def kill(self):
+        self.proc.kill()
+        self.proc.wait()
 
     def stop(self):
         if self.proc.poll() is None:
@@ -113,7 +128,7 @@ class Person:
 
 
 def escape(s):
-    return s.replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n").replace(":", "\\c")
+    return str(s).replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n").replace(":", "\\c")
 
 
 def unescape(s):
@@ -139,6 +154,18 @@ class Device:
     """One STOMP connection, subscribed to everything of its own."""
 
     def __init__(self, person):
+        self.open(person)
+        for name in ("messages", "typing", "read", "errors"):
+            self.subscribe("/user/queue/" + name)
+
+    @classmethod
+    def bare(cls, person):
+        """Logged in, and subscribed to nothing."""
+        device = cls.__new__(cls)
+        device.open(person)
+        return device
+
+    def open(self, person):
         self.person = person
         self.sock = socket.create_connection(person.server.address("tcp"), WAIT)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -147,8 +174,6 @@ class Device:
         self.count = itertools.count()
         self.write("CONNECT", {"accept-version": "1.2", "host": "x", **person.login})
         self.connected = self.wait(lambda f: f.command == "CONNECTED")
-        for name in ("messages", "typing", "read", "errors"):
-            self.subscribe("/user/queue/" + name)
 
     def write(self, command, headers, body=b""):
         plain = command in ("CONNECT",)
@@ -207,12 +232,17 @@ class Device:
 
     def subscribe(self, destination, seconds=WAIT):
         """The subscription's id, or the soft error."""
+        f = self.resume(destination, {}, seconds)
+        return f["receipt-id"][1:] if "receipt-id" in f else f
+
+    def resume(self, destination, headers, seconds=WAIT):
+        """The RECEIPT's headers, or the soft error."""
         n = str(next(self.count))
-        self.write("SUBSCRIBE", {"id": n, "destination": destination, "receipt": "s" + n})
+        self.write("SUBSCRIBE", {"id": n, "destination": destination, "receipt": "s" + n, **headers})
         f = self.wait(lambda f: f.headers.get("receipt-id") == "s" + n or
                       (f.headers.get("destination") == "/user/queue/errors" and f.json.get("receiptId") == "s" + n),
                       seconds)
-        return n if f.command == "RECEIPT" else f.json
+        return f.headers if f.command == "RECEIPT" else f.json
 
     def send(self, destination, body, headers=()):
         """RECEIPT headers, or the soft error's JSON (it has "code")."""

@@ -175,6 +175,23 @@ TEST(older_messages_first_then_live_no_hole_no_repeat)
 	old_then_new(4);
 }
 
+/* A message may be read from the store before its publisher has published it. */
+TEST(what_is_published_after_it_was_replayed_comes_once)
+{
+	UNUSED;
+	struct replay p = { .from = 1, .to = 12, .after = 12 };
+	struct rig *r = held_rig(4, &p);
+	struct rig_client *c = rig_open(r, 3, "ann");
+	int before = c->done;
+	subscribe(c);
+	rig_on(r, worker_index(c->w), replay, &p);
+	rig_answer(c, before + 1);
+	struct burst b = { .r = r, .worker = 0, .from = 9, .to = 20 };
+	rig_on(r, 0, publish, &b);
+	expect_run(c, 1, 20);
+	rig_destroy(r);
+}
+
 TEST(a_hold_whose_client_left_is_stale)
 {
 	UNUSED;
@@ -244,6 +261,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(older_messages_first_then_live_no_hole_no_repeat),
+		cmocka_unit_test(what_is_published_after_it_was_replayed_comes_once),
 		cmocka_unit_test(a_hold_whose_client_left_is_stale),
 		cmocka_unit_test(a_hold_that_never_comes_to_live_is_dropped),
 		cmocka_unit_test(who_cannot_be_given_everything_is_closed),

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The way of a message through the store: append, and once it is committed publish.  All
+ * messages of a conversation go this way on one worker, and the store answers that worker in
+ * its order: so subscribers see 1, 2, 3 ... */
+#include "send.h"
+
+enum { MENTIONS_MAX = 100 };
+
+/* ---- the message as everybody gets it ------------------------------------------------- */
+
+static void write_erased(struct chatd_json *j, const struct chatd_store_message *m)
+{
+	chatd_json_lit(j, "{");
+	chatd_json_member(j, "id", m->id);
+	chatd_json_member(j, "type", CHATD_LIT("CHAT"));
+	chatd_json_member(j, "sender", m->sender);
+	chatd_json_member(j, "senderId", m->sender);
+	chatd_json_member(j, "roomId", m->conv.room);
+	chatd_json_flag(j, "deleted", 1);
+}
+
+void stored_write(struct chatd_json *j, const struct chatd_store_message *m, struct chatd_str epoch)
+{
+	size_t n = m->body.n;
+	while (n && m->body.p[n - 1] != '}') {
+		n--;
+	}
+	if (n < 2) {
+		write_erased(j, m);
+	} else {
+		chatd_json_raw(j, m->body.p, n - 1);
+	}
+	chatd_json_int(j, "seq", m->seq);
+	chatd_json_member(j, "epoch", epoch);
+	if (m->flags & CHATD_STORE_EDITED) {
+		chatd_json_flag(j, "edited", 1);
+	}
+	if (m->flags & CHATD_STORE_DELETED && n >= 2) {
+		chatd_json_flag(j, "deleted", 1);
+	}
+	if (m->reactions.n) {
+		chatd_json_key(j, "reactions");
+		chatd_json_raw(j, m->reactions.p, m->reactions.n);
+	}
+	chatd_json_lit(j, "}");
+}
+
+static chatd_status set_place(const struct chatd_host *h, chatd_msg *msg,
+		const struct chatd_store_message *m, struct chatd_str epoch)
+{
+	char seq[24], cursor[EPOCH_MAX + 32];
+	snprintf(seq, sizeof(seq), "%lld", (long long)m->seq);
+	snprintf(cursor, sizeof(cursor), "%lld-%.*s", (long long)m->pos, (int)epoch.n, epoch.p);
+	chatd_status rc = h->msg_set(msg, "content-type", CHATD_LIT("application/json"));
+	rc = rc < 0 ? rc : h->msg_set(msg, "seq", text(seq));
+	rc = rc < 0 ? rc : h->msg_set(msg, "epoch", epoch);
+	return rc < 0 || m->conv.room.p ? rc : h->msg_set(msg, "cursor", text(cursor));
+}
+
+chatd_msg *stored_msg(struct self *self, struct chatd_str dest, const struct chatd_store_message *m,
+		struct chatd_str epoch)
+{
+	const struct chatd_host *h = self->h;
+	char room[2048], id[37];
+	struct chatd_json j;
+	chatd_json_init(&j, room, sizeof(room));
+	stored_write(&j, m, epoch);
+	chatd_str_copy(id, sizeof(id), m->id);
+	chatd_msg *msg = j.failed ? NULL : h->msg_with_id(id, dest, chatd_json_str(&j));
+	chatd_json_free(&j);
+	if (msg && set_place(h, msg, m, epoch) < 0) {
+		h->msg_unref(msg);
+		return NULL;
+	}
+	return msg;
+}
+
+/* ---- publishing --------------------------------------------------------------------- */
+
+static struct chatd_store_conv conv_of(const struct send *s)
+{
+	struct chatd_store_conv c = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+	if (s->room[0]) {
+		c.room = text(s->room);
+	} else {
+		c.a = text(s->user);
+		c.b = text(s->to);
+	}
+	return c;
+}
+
+static chatd_status publish(struct send *s, chatd_worker *w, const struct chatd_store_answer *a)
+{
+	const struct chatd_host *h = s->self->h;
+	struct chatd_str trace = h->msg_get(s->msg, "traceparent");
+	struct chatd_store_message m = { .struct_size = sizeof(m),
+		.kind = CHATD_STORE_MESSAGE,
+		.conv = conv_of(s),
+		.seq = a->seq,
+		.pos = a->pos,
+		.id = text(s->id),
+		.sender = text(s->user),
+		.body = h->msg_body(s->msg) };
+	chatd_msg *msg = stored_msg(s->self, h->msg_dest(s->msg), &m, a->epoch);
+	chatd_status rc = msg ? 0 : -ENOMEM;
+	if (rc == 0 && trace.p) {
+		rc = h->msg_set(msg, "traceparent", trace);
+	}
+	if (rc == 0 && s->room[0]) {
+		rc = h->publish(w, msg);
+	} else if (rc == 0) {
+		rc = h->publish_user(w, text(s->to), msg);
+		if (rc == 0 && strcmp(s->to, s->user) != 0) {
+			rc = h->publish_user(w, text(s->user), msg); /* the echo on one's own devices */
+		}
+	}
+	h->msg_unref(msg);
+	return rc;
+}
+
+/* ---- appending ------------------------------------------------------------------------ */
+
+static void refuse_for(struct send *s, chatd_status rc, int32_t why)
+{
+	if (rc == -EEXIST && why == CHATD_STORE_MISMATCH) {
+		send_refuse(s, "DUPLICATE_ID_MISMATCH", "this clientId was used for another message");
+	} else if (rc == -EAGAIN || rc == -EBUSY) {
+		send_refuse(s, "STORE_BUSY", "messages cannot be stored fast enough now; try again");
+	} else if (rc == -ENOSPC) {
+		send_refuse(s, "STORE_FULL", "there is no space left for messages");
+	} else {
+		send_refuse(s, "UNAVAILABLE", "messages cannot be stored now");
+	}
+}
+
+static void on_stored(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct send *s = arg;
+	const struct chatd_host *h = s->self->h;
+	if (rc < 0) {
+		refuse_for(s, rc, a->why);
+	} else {
+		if (!a->repeated && publish(s, s->home, a) < 0) {
+			h->log(s->self->ctx, CHATD_LOG_ERROR,
+					"message %s is stored, but could not be delivered: no memory", s->id);
+		}
+		chatd_str_copy(s->id, sizeof(s->id), a->id);
+		chatd_str_copy(s->epoch, sizeof(s->epoch), a->epoch);
+		s->seq = a->seq;
+	}
+	send_settle(s, s->home);
+}
+
+static size_t take_mentions(const struct send *s, struct chatd_str to[MENTIONS_MAX])
+{
+	json_t *item;
+	size_t i, n = 0;
+	json_array_foreach(s->draft.mentions, i, item)
+	{
+		if (n < MENTIONS_MAX) {
+			to[n++] = chatd_str_of(json_string_value(item), json_string_length(item));
+		}
+	}
+	return n;
+}
+
+void stored_append(struct send *s, chatd_worker *home)
+{
+	const struct chatd_host *h = s->self->h;
+	const struct chatd_store *store = s->self->store->vt;
+	struct chatd_str mentions[MENTIONS_MAX];
+	int secret = s->draft.encrypted > 0;
+	struct chatd_store_append r = { .struct_size = sizeof(r),
+		.kind = CHATD_STORE_MESSAGE,
+		.conv = conv_of(s),
+		.id = text(s->id),
+		.sender = text(s->user),
+		.hash = { (const char *)s->hash, sizeof(s->hash) },
+		.body = h->msg_body(s->msg),
+		.text = secret ? chatd_str_of(NULL, 0) : s->draft.content,
+		.reply_to = s->draft.reply_to,
+		.mentions = mentions,
+		.n_mentions = take_mentions(s, mentions),
+		.wall = s->wall,
+		.flags = s->flags | (secret ? CHATD_STORE_ENCRYPTED : 0) };
+	if (s->client_id.n) {
+		r.client_id = s->client_id;
+	}
+	s->home = home;
+	chatd_status rc = store->append(s->self->store->obj, home, &r, on_stored, s);
+	if (rc < 0) {
+		refuse_for(s, rc, CHATD_STORE_WHY_NONE);
+		send_settle(s, home);
+	}
+}
