@@ -549,7 +549,9 @@ def storm_twice(server, chat, args):
         "%d descriptors are left, %d were at first" % (server.descriptors(), args.descriptors)
     alive(server)
     grown = server.memory() - before
-    assert grown < 16384 or SANITIZED, "%d KiB more than after the first storm" % grown
+    # Guests' accounts stay (thousands here), and the allocator keeps what a peak has touched; what
+    # leaks is found by LeakSanitizer at the exit.  This finds connections that leave buffers behind.
+    assert grown < 49152 or SANITIZED, "%d KiB more than after the first storm" % grown
     return "%s; %d messages, slowest %.0f ms; %+d KiB" % (storm.counts, pair.sent, pair.worst * 1000, grown)
 
 
