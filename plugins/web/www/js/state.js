@@ -259,7 +259,12 @@ export class State {
 
 	#append(conversation, entry) {
 		entry.row ??= this.#nextRow++;
-		conversation.messages.push(entry);
+		/* What is still on its way will come after what the server has already put in order. */
+		let at = conversation.messages.length;
+		while (entry.status !== "pending" && at > 0 && conversation.messages[at - 1].status === "pending") {
+			at--;
+		}
+		conversation.messages.splice(at, 0, entry);
 		if (conversation.messages.length > MESSAGES_KEPT) {
 			conversation.messages.splice(0, conversation.messages.length - MESSAGES_KEPT);
 		}
