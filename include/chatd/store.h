@@ -91,6 +91,7 @@ enum {
 	CHATD_STORE_NO_ROOM = 10,  /**< -ENOENT */
 	CHATD_STORE_LAST = 11,     /**< -EACCES: the only owner cannot become less than that */
 	CHATD_STORE_NO_RIGHT = 12, /**< the actor's role does not allow it */
+	CHATD_STORE_NO_PLACE = 13, /**< -EDQUOT: the server has as many rooms as it may have */
 };
 
 /* ---- accounts -------------------------------------------------------------- */
@@ -143,20 +144,30 @@ struct chatd_store_room {
 	int32_t role;             /**< CHATD_ROLE_* of the user that asks */
 	int64_t members, version; /**< version: grows with each change of room or membership */
 	int64_t muted_until;      /**< of the user that asks */
+	int64_t banned_until;     /**< likewise; to know of a ban, room_get() does not refuse it */
+	int32_t invited;          /**< likewise */
+	/** In room_create(): how many rooms there may be on the server (0: any number). */
+	int64_t max_total;
 };
 struct chatd_store_room_key {
 	uint32_t struct_size;
 	struct chatd_str room, user;
 };
-enum { CHATD_STORE_PUBLIC = 1, CHATD_STORE_MINE = 2 }; /* may be or-ed */
+/* PUBLIC and MINE may be or-ed; INVITED: private ones that the user may join. */
+enum { CHATD_STORE_PUBLIC = 1, CHATD_STORE_MINE = 2, CHATD_STORE_INVITED_TO = 4 };
 struct chatd_store_room_list {
 	uint32_t struct_size;
 	int32_t scope;
-	struct chatd_str user;  /**< with MINE: whose */
+	struct chatd_str user;  /**< with MINE and INVITED_TO: whose */
 	struct chatd_str after; /**< the id of the last one seen; .p NULL: from the first */
 	int32_t limit;          /**< 1 to 1000 */
 };
-enum { CHATD_STORE_MEMBERS = 0, CHATD_STORE_BANS = 1, CHATD_STORE_INVITED = 2 };
+enum {
+	CHATD_STORE_MEMBERS = 0,
+	CHATD_STORE_BANS = 1,
+	CHATD_STORE_INVITED = 2,
+	CHATD_STORE_GUESTS = 3, /**< who is a guest and a member of any room: .room .p NULL */
+};
 struct chatd_store_members {
 	uint32_t struct_size;
 	int32_t which;
@@ -178,9 +189,10 @@ enum {
 	                             moderators first, guests never; an empty room that is no preset
 	                             is deleted: .n is 1 then */
 	CHATD_STORE_INVITE = 3, /**< may join although it is private; actor: any member */
-	CHATD_STORE_ROLE = 4,   /**< .role; actor: an owner */
+	CHATD_STORE_ROLE = 4,   /**< .role, of a guest only MEMBER (-EINVAL); actor: an owner */
 	CHATD_STORE_KICK = 5,   /**< actor: a moderator, over someone of a lower role */
-	CHATD_STORE_BAN = 6,    /**< kick, and no way back before .until; likewise */
+	CHATD_STORE_BAN = 6,    /**< kick, and no way back before .until; likewise.  The event is
+	                             written only if there was a membership to end */
 	CHATD_STORE_UNBAN = 7,
 	CHATD_STORE_MUTE = 8, /**< may not speak before .until (0: may again); likewise */
 	CHATD_STORE_ADD = 9,  /**< joins without asking the room's rules; actor: a moderator */

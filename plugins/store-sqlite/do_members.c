@@ -21,6 +21,21 @@ static void push_member(struct op *op, sqlite3_stmt *s, struct vec *v)
 	}
 }
 
+/* One row of each: which room it is does not matter. */
+static void list_guests(struct db *db, struct op *op, const struct chatd_store_members *r)
+{
+	struct vec v = { 0 };
+	sqlite3_stmt *s = db_query(db,
+			"SELECT " MEMBER_COLUMNS " FROM member WHERE guest AND role > 0 AND user > ?1"
+			" GROUP BY user ORDER BY user LIMIT ?2",
+			"sd", r->after.p ? r->after : CHATD_LIT(""), r->limit);
+	while (db_step(db, s)) {
+		push_member(op, s, &v);
+	}
+	op->a.members = v.p;
+	op->a.n_members = v.n;
+}
+
 void do_members(struct db *db, struct op *op)
 {
 	const struct chatd_store_members *r = op->req;
@@ -28,8 +43,14 @@ void do_members(struct db *db, struct op *op)
 	struct conv_key k;
 	struct room_row room;
 	struct vec v = { 0 };
-	if (r->limit < 1 || r->limit > 10000 || !conv_key(&conv, &k)) {
+	int guests = r->which == CHATD_STORE_GUESTS;
+	if (r->limit < 1 || r->limit > 10000 || r->which < 0 || r->which > CHATD_STORE_GUESTS ||
+			(guests ? r->user.p || r->room.p : !conv_key(&conv, &k))) {
 		op->rc = -EINVAL;
+		return;
+	}
+	if (guests) {
+		list_guests(db, op, r);
 		return;
 	}
 	if (!room_look(db, r->room, r->user, &room)) {
@@ -185,6 +206,10 @@ static void set_role(struct change *c)
 		return;
 	}
 	if (c->room.role == role) {
+		return;
+	}
+	if (c->room.guest && role != CHATD_ROLE_MEMBER) {
+		c->op->rc = -EINVAL;
 		return;
 	}
 	if (c->room.role == CHATD_ROLE_OWNER) {
@@ -361,7 +386,9 @@ void do_member_change(struct db *db, struct op *op)
 	op->a.version = c.room.version + c.done;
 	if (c.done) {
 		db_exec(db, "UPDATE room SET version=version+1 WHERE id=?", "s", r->room);
-		append_event(db, op, r->event);
+		if (r->what != CHATD_STORE_BAN || c.room.role != CHATD_ROLE_NONE) {
+			append_event(db, op, r->event);
+		}
 		op->a.repeated = 0;
 	}
 	answer_member(&c);

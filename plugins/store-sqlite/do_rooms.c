@@ -5,15 +5,16 @@
 #include <errno.h>
 
 enum { NAME_MAX_BYTES = 512, ABOUT_MAX_BYTES = 4096 };
-#define ROOM_COLUMNS                                                                 \
-	"r.id, r.name, r.about, r.flags, r.slow, r.max_members, r.retention, r.created," \
-	" r.version, r.members, coalesce(m.role, 0), coalesce(m.muted, 0), coalesce(m.invited, 0)"
+#define ROOM_COLUMNS                                                                            \
+	"r.id, r.name, r.about, r.flags, r.slow, r.max_members, r.retention, r.created,"            \
+	" r.version, r.members, coalesce(m.role, 0), coalesce(m.muted, 0), coalesce(m.invited, 0)," \
+	" coalesce(m.banned, 0)"
 
 int room_look(struct db *db, struct chatd_str room, struct chatd_str user, struct room_row *ret)
 {
 	sqlite3_stmt *s = db_query(db,
 			"SELECT r.slow, r.max_members, r.version, r.members, r.flags, m.role, m.invited,"
-			" m.muted, m.banned, m.spoke FROM room r"
+			" m.muted, m.banned, m.spoke, m.guest FROM room r"
 			" LEFT JOIN member m ON m.room=r.id AND m.user=? WHERE r.id=?",
 			"ss", user, room);
 	*ret = (struct room_row){ 0 };
@@ -31,6 +32,7 @@ int room_look(struct db *db, struct chatd_str room, struct chatd_str user, struc
 	ret->muted_until = sqlite3_column_int64(s, 7);
 	ret->banned_until = sqlite3_column_int64(s, 8);
 	ret->spoke = sqlite3_column_int64(s, 9);
+	ret->guest = sqlite3_column_int(s, 10);
 	db_done(s);
 	return 1;
 }
@@ -51,7 +53,9 @@ static struct chatd_store_room *push_room(struct op *op, sqlite3_stmt *s, struct
 			.version = sqlite3_column_int64(s, 8),
 			.members = sqlite3_column_int64(s, 9),
 			.role = sqlite3_column_int(s, 10),
-			.muted_until = sqlite3_column_int64(s, 11) };
+			.muted_until = sqlite3_column_int64(s, 11),
+			.invited = sqlite3_column_int(s, 12),
+			.banned_until = sqlite3_column_int64(s, 13) };
 	}
 	return r;
 }
@@ -72,8 +76,7 @@ static void answer_room(struct db *db, struct op *op, struct chatd_str id, struc
 			"ss", user, id);
 	if (db_step(db, s)) {
 		struct chatd_store_room *r = push_room(op, s, &v);
-		int invited = sqlite3_column_int(s, 12);
-		if (r && user.p && r->role == CHATD_ROLE_NONE && !invited &&
+		if (r && user.p && r->role == CHATD_ROLE_NONE && !r->invited &&
 				!(r->flags & CHATD_STORE_ROOM_PUBLIC)) {
 			v.n = 0;
 		}
@@ -113,6 +116,11 @@ static int too_many_rooms(struct db *db, struct chatd_str user, int64_t max)
 	return n >= max;
 }
 
+static int no_place(struct db *db, int64_t max)
+{
+	return max && db_int(db, "SELECT count(*) FROM room") >= max;
+}
+
 void do_room_create(struct db *db, struct op *op)
 {
 	const struct chatd_store_room *r = op->req;
@@ -124,6 +132,10 @@ void do_room_create(struct db *db, struct op *op)
 	}
 	if (r->user.p && too_many_rooms(db, r->user, r->max_rooms)) {
 		refuse(op, -EDQUOT, CHATD_STORE_TOO_MANY);
+		return;
+	}
+	if (no_place(db, r->max_total)) {
+		refuse(op, -EDQUOT, CHATD_STORE_NO_PLACE);
 		return;
 	}
 	db_exec(db,
@@ -216,29 +228,45 @@ void do_room_delete(struct db *db, struct op *op)
 	}
 }
 
-void do_room_list(struct db *db, struct op *op)
+static sqlite3_stmt *list_rooms(struct db *db, const struct chatd_store_room_list *r)
 {
-	const struct chatd_store_room_list *r = op->req;
-	struct vec v = { 0 };
-	if (r->limit < 1 || r->limit > 1000 || !(r->scope & (CHATD_STORE_PUBLIC | CHATD_STORE_MINE)) ||
-			((r->scope & CHATD_STORE_MINE) && !r->user.p)) {
-		op->rc = -EINVAL;
-		return;
-	}
 	struct chatd_str after = r->after.p ? r->after : CHATD_LIT("");
-	sqlite3_stmt *s;
-	if (r->scope & CHATD_STORE_PUBLIC) {
-		s = db_query(db,
-				"SELECT " ROOM_COLUMNS " FROM room r LEFT JOIN member m ON m.room=r.id AND m.user=?"
-				" WHERE r.id > ? AND ((r.flags & 1) OR (? AND coalesce(m.role, 0) > 0))"
-				" ORDER BY r.id LIMIT ?",
-				"ssdd", r->user, after, r->scope & CHATD_STORE_MINE, r->limit);
-	} else {
-		s = db_query(db,
+	if (r->scope == CHATD_STORE_INVITED_TO) {
+		return db_query(db,
+				"SELECT " ROOM_COLUMNS " FROM member m JOIN room r ON r.id=m.room"
+				" WHERE m.user=? AND m.invited AND m.role=0 AND m.room > ? ORDER BY m.room LIMIT ?",
+				"ssd", r->user, after, r->limit);
+	}
+	if (r->scope == CHATD_STORE_MINE) {
+		return db_query(db,
 				"SELECT " ROOM_COLUMNS " FROM member m JOIN room r ON r.id=m.room"
 				" WHERE m.user=? AND m.role > 0 AND m.room > ? ORDER BY m.room LIMIT ?",
 				"ssd", r->user, after, r->limit);
 	}
+	return db_query(db,
+			"SELECT " ROOM_COLUMNS " FROM room r LEFT JOIN member m ON m.room=r.id AND m.user=?"
+			" WHERE r.id > ? AND ((r.flags & 1) OR (? AND coalesce(m.role, 0) > 0))"
+			" ORDER BY r.id LIMIT ?",
+			"ssdd", r->user, after, r->scope & CHATD_STORE_MINE, r->limit);
+}
+
+static int scope_ok(const struct chatd_store_room_list *r)
+{
+	const int32_t or_ed = CHATD_STORE_PUBLIC | CHATD_STORE_MINE;
+	return r->limit >= 1 && r->limit <= 1000 &&
+			(r->scope == CHATD_STORE_INVITED_TO || (r->scope && !(r->scope & ~or_ed))) &&
+			(r->scope == CHATD_STORE_PUBLIC || r->user.p);
+}
+
+void do_room_list(struct db *db, struct op *op)
+{
+	const struct chatd_store_room_list *r = op->req;
+	struct vec v = { 0 };
+	if (!scope_ok(r)) {
+		op->rc = -EINVAL;
+		return;
+	}
+	sqlite3_stmt *s = list_rooms(db, r);
 	while (db_step(db, s)) {
 		push_room(op, s, &v);
 	}

@@ -64,6 +64,9 @@ static const char *const steps[] = {
 	/* 3: search */
 	("CREATE VIRTUAL TABLE words USING fts5(text, content='msg', content_rowid='pos',"
 	 " tokenize='unicode61 remove_diacritics 2');"),
+	/* 4: who is invited, and which guests are somewhere */
+	("CREATE INDEX member_invited ON member(user, room) WHERE invited;"
+	 "CREATE INDEX member_guest ON member(user) WHERE guest AND role > 0;"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 

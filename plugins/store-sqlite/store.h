@@ -259,6 +259,7 @@ struct room_row {
 	/* Of one user: */
 	int32_t role, there, invited; /* there: has a row, perhaps only a ban */
 	int64_t muted_until, banned_until, spoke;
+	int32_t guest;
 };
 int room_look(struct db *, struct chatd_str room, struct chatd_str user, struct room_row *ret);
 void room_remove(struct db *, struct chatd_str room);

@@ -221,11 +221,90 @@ static void a_membership_event_takes_its_place_in_the_conversation(void **state)
 	assert_int_equal(k->a.messages[0].kind, CHATD_STORE_EVENT);
 }
 
+static void guests_are_members_and_no_more(void **state)
+{
+	(void)state;
+	make_room("a", "ann", CHATD_STORE_ROOM_PUBLIC);
+	make_room("b", "ann", CHATD_STORE_ROOM_PUBLIC);
+	struct chatd_store_member_change join = { SZ(chatd_store_member_change),
+		.what = CHATD_STORE_JOIN, .room = S("a"), .user = S("guest1"), .nick = S("One"), .guest = 1,
+		.wall = WALL };
+	ASK(h, member_change, join);
+	join.room = S("b");
+	ASK(h, member_change, join);
+	join.user = S("guest2");
+	ASK(h, member_change, join);
+	assert_int_equal(
+			member(CHATD_STORE_ROLE, "a", "guest1", "ann", CHATD_ROLE_MODERATOR)->rc, -EINVAL);
+	struct chatd_store_members list = { SZ(chatd_store_members), .which = CHATD_STORE_GUESTS,
+		.limit = 10 };
+	struct kept *k = ASK(h, members, list);
+	assert_int_equal(k->a.n_members, 2);
+	assert_str(k->a.members[0].user, "guest1");
+	assert_str(k->a.members[0].nick, "One");
+	list.after = S("guest1");
+	assert_int_equal(ASK(h, members, list)->a.n_members, 1);
+	member(CHATD_STORE_LEAVE, "b", "guest2", "guest2", 0);
+	assert_int_equal(ASK(h, members, list)->a.n_members, 0);
+	list.user = S("ann");
+	assert_int_equal(ASK(h, members, list)->rc, -EINVAL);
+}
+
+static void invitations_and_bans_are_told_to_whom_they_concern(void **state)
+{
+	(void)state;
+	make_room("secret", "ann", 0);
+	struct chatd_store_room_list list = { SZ(chatd_store_room_list),
+		.scope = CHATD_STORE_INVITED_TO, .user = S("bob"), .limit = 10 };
+	assert_int_equal(ASK(h, room_list, list)->a.n_rooms, 0);
+	member(CHATD_STORE_INVITE, "secret", "bob", "ann", 0);
+	struct kept *k = ASK(h, room_list, list);
+	assert_int_equal(k->a.n_rooms, 1);
+	assert_int_equal(k->a.rooms[0].invited, 1);
+	member(CHATD_STORE_JOIN, "secret", "bob", "bob", 0);
+	assert_int_equal(ASK(h, room_list, list)->a.n_rooms, 0);
+	list.scope |= CHATD_STORE_PUBLIC;
+	assert_int_equal(ASK(h, room_list, list)->rc, -EINVAL);
+	struct chatd_store_append event = { SZ(chatd_store_append), .conv = ROOM("secret"),
+		.id = S("e1"), .body = S("banned"), .wall = WALL };
+	struct chatd_store_member_change ban = { SZ(chatd_store_member_change), .what = CHATD_STORE_BAN,
+		.room = S("secret"), .user = S("bob"), .until = WALL * 2, .wall = WALL, .event = &event };
+	assert_int_equal(ASK(h, member_change, ban)->a.seq, 1);
+	ban.user = S("stranger"); /* the room does not hear of somebody who was never there */
+	event.id = S("e2");
+	k = ASK(h, member_change, ban);
+	assert_int_equal(k->rc, 0);
+	assert_int_equal(k->a.seq, 0);
+	struct chatd_store_room_key key = { SZ(chatd_store_room_key), .room = S("secret"),
+		.user = S("bob") };
+	assert_int_equal(ASK(h, room_get, key)->rc, -ENOENT);
+	make_room("open", "ann", CHATD_STORE_ROOM_PUBLIC);
+	ban.room = S("open");
+	ban.event = NULL;
+	ASK(h, member_change, ban);
+	key.room = S("open");
+	key.user = S("stranger");
+	assert_int_equal(ASK(h, room_get, key)->a.rooms[0].banned_until, WALL * 2);
+}
+
+static void there_is_place_for_so_many_rooms(void **state)
+{
+	(void)state;
+	make_room("one", "ann", 0);
+	struct chatd_store_room two = { SZ(chatd_store_room), .id = S("two"), .name = S("x"),
+		.max_total = 1 };
+	assert_refused(ASK(h, room_create, two), -EDQUOT, CHATD_STORE_NO_PLACE);
+	two.max_total = 2;
+	assert_int_equal(ASK(h, room_create, two)->rc, 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { T(accounts_are_found_by_id_secret_and_client),
 		T(rooms_are_listed_for_those_who_may_know), T(joining_follows_the_rooms_rules),
 		T(moderators_rule_over_lower_roles_only), T(speaking_follows_the_rooms_rules),
-		T(a_membership_event_takes_its_place_in_the_conversation) };
+		T(a_membership_event_takes_its_place_in_the_conversation),
+		T(guests_are_members_and_no_more), T(invitations_and_bans_are_told_to_whom_they_concern),
+		T(there_is_place_for_so_many_rooms) };
 	return suite_args(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 2;
 }
