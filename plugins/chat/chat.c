@@ -66,7 +66,6 @@ static chatd_status init(
 	*self = (struct self){ .h = h,
 		.ctx = ctx,
 		.conf = conf,
-		.rooms = h->service(ctx, CHATD_ROOMS),
 		.accounts = h->service(ctx, CHATD_ACCOUNTS),
 		.presence = h->service(ctx, CHATD_PRESENCE),
 		.http = h->service(ctx, CHATD_HTTP),
@@ -80,6 +79,7 @@ static chatd_status init(
 	}
 	if (rc == 0 && self->store) {
 		rc = h->hook(ctx, chatd_hook_session_open, CHATD_ORDER_STORE, on_open);
+		rc = rc < 0 ? rc : log_init(self);
 		rc = rc < 0 ? rc : resume_init(self);
 		rc = rc < 0 || !self->http ? rc : history_init(self);
 	}
@@ -130,8 +130,8 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
-static const char *const wants[] = { CHATD_ROOMS, CHATD_ACCOUNTS, CHATD_PRESENCE, CHATD_HTTP,
-	CHATD_STORE, NULL };
+static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_PRESENCE, CHATD_HTTP, CHATD_STORE,
+	NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

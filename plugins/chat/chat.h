@@ -13,7 +13,6 @@
 #include <chatd/http.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
-#include <chatd/rooms.h>
 #include <chatd/store.h>
 
 struct conf {
@@ -26,7 +25,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *rooms, *accounts, *presence, *http, *store; /* NULL: not there */
+	const struct chatd_service *accounts, *presence, *http, *store; /* NULL: not there */
 	struct chatd_hash_key key; /* the same on every worker: it also chooses a sender's home */
 };
 
@@ -54,6 +53,14 @@ void stored_append(struct send *, chatd_worker *home);
 void stored_write(struct chatd_json *, const struct chatd_store_message *, struct chatd_str epoch);
 chatd_msg *stored_msg(struct self *, struct chatd_str dest, const struct chatd_store_message *,
 		struct chatd_str epoch);
+/* log.c: where a conversation's rows are written and published, "" being the direct ones'. */
+struct log_row {
+	const struct chatd_store_message *row;
+	struct chatd_str epoch, trace; /* trace: .p NULL if there is none */
+};
+chatd_worker *log_home(const struct self *, struct chatd_str room);
+chatd_status log_publish(struct self *, chatd_worker *home, const struct log_row *);
+chatd_status log_init(struct self *);
 /* resume.c, history.c, status.c: [main] in init() */
 chatd_status resume_init(struct self *);
 chatd_status history_init(struct self *);

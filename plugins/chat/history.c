@@ -51,7 +51,10 @@ static void invalid(struct ask *a, const char *why)
 
 static void failed(struct ask *a, chatd_status rc)
 {
-	if (rc == -EACCES) {
+	if (a->room[0] && (rc == -EACCES || rc == -ENOENT)) {
+		problem(a, 403, "NOT_MEMBER",
+				"you are not a member of this room, or there is no such room");
+	} else if (rc == -EACCES) {
 		problem(a, 403, "FORBIDDEN", "this is not yours to read");
 	} else if (rc == -EINVAL) {
 		invalid(a, "this cannot be looked up");
@@ -199,12 +202,6 @@ static struct chatd_store_conv conv_of(const struct ask *a)
 	return c;
 }
 
-/* A room's rights have been looked up where they are kept. */
-static struct chatd_str reader(const struct ask *a)
-{
-	return a->room[0] ? chatd_str_of(NULL, 0) : text(a->user);
-}
-
 static chatd_status ask_store(struct ask *a)
 {
 	const struct chatd_service *s = a->self->store;
@@ -216,14 +213,14 @@ static chatd_status ask_store(struct ask *a)
 		.before = a->before };
 	struct chatd_store_search search = { .struct_size = sizeof(search),
 		.limit = (int32_t)a->limit,
-		.user = reader(a),
+		.user = text(a->user),
 		.query = text(a->query),
 		.conv = conv_of(a),
 		.before = a->before };
 	struct chatd_store_page page = { .struct_size = sizeof(page),
 		.limit = (int32_t)a->limit,
 		.conv = conv_of(a),
-		.user = reader(a),
+		.user = text(a->user),
 		.before = a->before,
 		.after = a->after };
 	switch (a->kind) {
@@ -243,39 +240,6 @@ static void look(struct ask *a)
 	if (rc < 0) {
 		a->under_way = 0;
 		failed(a, rc);
-	}
-}
-
-static void room_done(void *arg, chatd_status rc, const struct chatd_room_view *v)
-{
-	struct ask *a = arg;
-	a->under_way = 0;
-	if (!a->req) {
-		a->self->h->mem_free(a);
-	} else if (rc == 0 && (v->role != CHATD_ROLE_NONE || v->is_public)) {
-		look(a);
-	} else if (rc == 0 || rc == -ENOENT) {
-		problem(a, 403, "NOT_MEMBER",
-				"you are not a member of this room, or there is no such room");
-	} else {
-		problem(a, 503, "UNAVAILABLE", "rooms cannot be looked up now");
-	}
-}
-
-static void look_room(struct ask *a)
-{
-	const struct chatd_service *s = a->self->rooms;
-	const struct chatd_rooms *rooms = s ? s->vt : NULL;
-	if (!rooms) {
-		problem(a, 403, "NOT_MEMBER",
-				"you are not a member of this room, or there is no such room");
-		return;
-	}
-	a->under_way = 1;
-	if (rooms->look(s->obj, http_of(a)->req_worker(a->req), text(a->room), text(a->user), room_done,
-				a) < 0) {
-		a->under_way = 0;
-		problem(a, 503, "UNAVAILABLE", "rooms cannot be looked up now");
 	}
 }
 
@@ -392,11 +356,7 @@ static void on_identified(
 	if (take_range(a) < 0 || take_target(a) < 0) {
 		return;
 	}
-	if (a->room[0]) {
-		look_room(a);
-	} else {
-		look(a);
-	}
+	look(a);
 }
 
 static void on_request(struct self *self, enum kind kind, chatd_req *req)

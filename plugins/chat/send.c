@@ -30,6 +30,17 @@ static void reply(struct send *s, chatd_call *call)
 	}
 }
 
+static void reply_until(const struct send *s, chatd_call *call)
+{
+	const struct chatd_host *h = s->self->h;
+	char digits[24];
+	if (s->until > 0 && s->until < INT64_MAX) {
+		int64_t left = s->until - h->wall_ms();
+		snprintf(digits, sizeof(digits), "%lld", (long long)(left > 0 ? (left + 999) / 1000 : 1));
+		h->reply(call, "retryAfterSeconds", text(digits));
+	}
+}
+
 static chatd_verdict finish_now(struct send *s, chatd_call *call)
 {
 	const struct chatd_host *h = s->self->h;
@@ -49,6 +60,8 @@ static void finish_later(struct send *s)
 	chatd_call *call = h->call_of(s->from, s->token);
 	if (call && !s->code) {
 		reply(s, call);
+	} else if (call) {
+		reply_until(s, call);
 	}
 	(void)h->resume(s->token, s->code ? CHATD_REJECT : CHATD_ACCEPT, s->code, s->why);
 	send_free(s);
@@ -108,17 +121,13 @@ static void deliver(struct send *s, chatd_worker *w)
 	}
 }
 
-/* With a store: the conversation's worker, which gives the order.  Direct ones share one, so
- * that what a user gets from several of them comes in the order of its cursors. */
+/* With a store the conversation's worker, which gives the order; else the sender's. */
 static chatd_worker *home_of(const struct send *s)
 {
-	const struct chatd_host *h = s->self->h;
-	const char *key = s->self->store ? s->room : s->user;
-	uint64_t n = (uint64_t)h->worker_count();
-	if (n == 1 || (!s->self->store && !s->client_id.n)) {
-		return s->from;
+	if (s->self->store) {
+		return log_home(s->self, text(s->room));
 	}
-	return h->worker_at((int32_t)(chatd_hash(&s->self->key, key, strlen(key)) % n));
+	return s->client_id.n ? log_home(s->self, text(s->user)) : s->from;
 }
 
 static void on_back(void *arg)
@@ -206,34 +215,14 @@ static void account_done(void *arg, chatd_status rc, const struct chatd_account 
 	finish_later(s);
 }
 
-static void room_done(void *arg, chatd_status rc, const struct chatd_room_view *v)
-{
-	struct send *s = arg;
-	if (rc == 0 && v->role != CHATD_ROLE_NONE) {
-		go_on(s);
-		return;
-	}
-	if (rc == 0 || rc == -ENOENT) {
-		send_refuse(s, "NOT_MEMBER", "you are not a member of this room, or there is no such room");
-	} else {
-		send_refuse(s, "UNAVAILABLE", "rooms cannot be looked up now");
-	}
-	finish_later(s);
-}
-
 static int needs_lookup(const struct send *s, struct worker *at)
 {
-	return s->room[0] ||
-			(s->self->accounts && strcmp(s->to, s->user) != 0 && !is_known(at, text(s->to)));
+	return !s->room[0] && s->self->accounts && strcmp(s->to, s->user) != 0 &&
+			!is_known(at, text(s->to));
 }
 
 static chatd_status start_lookup(struct send *s)
 {
-	if (s->room[0]) {
-		const struct chatd_rooms *rooms = s->self->rooms->vt;
-		return rooms->look(
-				s->self->rooms->obj, s->from, text(s->room), text(s->user), room_done, s);
-	}
 	const struct chatd_accounts *accounts = s->self->accounts->vt;
 	return accounts->by_id(s->self->accounts->obj, s->from, text(s->to), account_done, s);
 }
@@ -320,8 +309,8 @@ static chatd_verdict start(struct send *s, chatd_call *call, struct worker *at)
 		send_free(s);
 		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
 	}
-	/* Rooms answer in the order in which they are asked, accounts need not. */
-	if (s->self->store && (!lookup || s->room[0])) {
+	/* The store keeps the order in which it is asked; accounts need not. */
+	if (s->self->store && !lookup) {
 		h->go_on(call);
 	}
 	if (!lookup) {
@@ -355,7 +344,7 @@ chatd_verdict on_send(chatd_call *call, void *selfp, void *wself)
 		return h->reject(call, f.code, "%s", f.why);
 	}
 	chatd_verdict v;
-	if (d.bad_target || (d.room.p && !self->rooms)) {
+	if (d.bad_target || (d.room.p && !self->store)) {
 		v = refuse_target(self, call, d.room.p != NULL);
 	} else {
 		struct send *s = send_create(self, call, &d);

@@ -29,6 +29,7 @@ struct send {
 	chatd_worker *home; /* of its conversation */
 	uint64_t hash[2];
 	int64_t wall, seq;
+	int64_t until; /* of a refusal: when it may be tried again; 0 or INT64_MAX: not said */
 	uint32_t flags;
 	char epoch[EPOCH_MAX + 1];
 };

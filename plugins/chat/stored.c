@@ -92,8 +92,7 @@ static struct chatd_store_conv conv_of(const struct send *s)
 static chatd_status publish(struct send *s, chatd_worker *w, const struct chatd_store_answer *a)
 {
 	const struct chatd_host *h = s->self->h;
-	struct chatd_str trace = h->msg_get(s->msg, "traceparent");
-	struct chatd_store_message m = { .struct_size = sizeof(m),
+	const struct chatd_store_message m = { .struct_size = sizeof(m),
 		.kind = CHATD_STORE_MESSAGE,
 		.conv = conv_of(s),
 		.seq = a->seq,
@@ -101,28 +100,45 @@ static chatd_status publish(struct send *s, chatd_worker *w, const struct chatd_
 		.id = text(s->id),
 		.sender = text(s->user),
 		.body = h->msg_body(s->msg) };
-	chatd_msg *msg = stored_msg(s->self, h->msg_dest(s->msg), &m, a->epoch);
-	chatd_status rc = msg ? 0 : -ENOMEM;
-	if (rc == 0 && trace.p) {
-		rc = h->msg_set(msg, "traceparent", trace);
-	}
-	if (rc == 0 && s->room[0]) {
-		rc = h->publish(w, msg);
-	} else if (rc == 0) {
-		rc = h->publish_user(w, text(s->to), msg);
-		if (rc == 0 && strcmp(s->to, s->user) != 0) {
-			rc = h->publish_user(w, text(s->user), msg); /* the echo on one's own devices */
-		}
-	}
-	h->msg_unref(msg);
-	return rc;
+	const struct log_row row = { &m, a->epoch, h->msg_get(s->msg, "traceparent") };
+	return log_publish(s->self, w, &row);
 }
 
 /* ---- appending ------------------------------------------------------------------------ */
 
-static void refuse_for(struct send *s, chatd_status rc, int32_t why)
+/* What the room's rules say, with the time from which on it may be tried again. */
+static int refuse_by_rules(struct send *s, const struct chatd_store_answer *a)
 {
-	if (rc == -EEXIST && why == CHATD_STORE_MISMATCH) {
+	switch (a->why) {
+	case CHATD_STORE_NO_ROOM:
+	case CHATD_STORE_NOT_MEMBER:
+		send_refuse(s, "NOT_MEMBER", "you are not a member of this room, or there is no such room");
+		return 1;
+	case CHATD_STORE_BANNED:
+		send_refuse(s, "BANNED", "you are banned from this room");
+		break;
+	case CHATD_STORE_MUTED:
+		send_refuse(s, "MUTED", "you may not speak in this room for now");
+		break;
+	case CHATD_STORE_SLOW:
+		send_refuse(s, "SLOW_MODE", "this room is in slow mode; wait before the next message");
+		break;
+	case CHATD_STORE_READ_ONLY:
+		send_refuse(s, "READ_ONLY", "only moderators may speak in this room");
+		break;
+	default:
+		return 0;
+	}
+	s->until = a->until;
+	return 1;
+}
+
+static void refuse_for(struct send *s, chatd_status rc, const struct chatd_store_answer *a)
+{
+	if (a && (rc == -EACCES || rc == -ENOENT) && refuse_by_rules(s, a)) {
+		return;
+	}
+	if (rc == -EEXIST && a && a->why == CHATD_STORE_MISMATCH) {
 		send_refuse(s, "DUPLICATE_ID_MISMATCH", "this clientId was used for another message");
 	} else if (rc == -EAGAIN || rc == -EBUSY) {
 		send_refuse(s, "STORE_BUSY", "messages cannot be stored fast enough now; try again");
@@ -138,7 +154,7 @@ static void on_stored(void *arg, chatd_status rc, const struct chatd_store_answe
 	struct send *s = arg;
 	const struct chatd_host *h = s->self->h;
 	if (rc < 0) {
-		refuse_for(s, rc, a->why);
+		refuse_for(s, rc, a);
 	} else {
 		if (!a->repeated && publish(s, s->home, a) < 0) {
 			h->log(s->self->ctx, CHATD_LOG_ERROR,
@@ -182,14 +198,15 @@ void stored_append(struct send *s, chatd_worker *home)
 		.mentions = mentions,
 		.n_mentions = take_mentions(s, mentions),
 		.wall = s->wall,
-		.flags = s->flags | (secret ? CHATD_STORE_ENCRYPTED : 0) };
+		.flags = s->flags | (secret ? CHATD_STORE_ENCRYPTED : 0),
+		.check = 1 };
 	if (s->client_id.n) {
 		r.client_id = s->client_id;
 	}
 	s->home = home;
 	chatd_status rc = store->append(s->self->store->obj, home, &r, on_stored, s);
 	if (rc < 0) {
-		refuse_for(s, rc, CHATD_STORE_WHY_NONE);
+		refuse_for(s, rc, NULL);
 		send_settle(s, home);
 	}
 }
