@@ -2,6 +2,8 @@
 /* Chat messages to people and rooms.  Options and life; send.c has the way of a message. */
 #include "chat.h"
 
+#include <chatd/log.h>
+
 static const struct chatd_opt opts[] = {
 	{ .key = "max_content",
 			.type = CHATD_T_INT,
@@ -130,6 +132,7 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
+static const char *const provides[] = { CHATD_LOG, NULL };
 static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_PRESENCE, CHATD_HTTP, CHATD_STORE,
 	NULL };
 
@@ -138,6 +141,7 @@ CHATD_PLUGIN = {
 	.name = "chat",
 	.version = "0.1",
 	.summary = "chat messages to people and rooms",
+	.provides = provides,
 	.wants = wants,
 	.opts = opts,
 	.conf_size = sizeof(struct conf),

@@ -171,8 +171,7 @@ static size_t take_mentions(const struct send *s, struct chatd_str to[MENTIONS_M
 {
 	json_t *item;
 	size_t i, n = 0;
-	json_array_foreach(s->draft.mentions, i, item)
-	{
+	json_array_foreach (s->draft.mentions, i, item) {
 		if (n < MENTIONS_MAX) {
 			to[n++] = chatd_str_of(json_string_value(item), json_string_length(item));
 		}

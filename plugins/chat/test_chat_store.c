@@ -23,6 +23,7 @@ struct waiting {
 	int64_t seq;
 	chatd_status rc;
 	int32_t why, repeated;
+	int64_t until;
 };
 
 static struct fake {
@@ -32,7 +33,8 @@ static struct fake {
 	int64_t top;
 	chatd_status refuse; /* at once */
 	chatd_status rc;     /* later */
-	int32_t why, repeated;
+	int32_t why, repeated, check;
+	int64_t until;
 	uint32_t flags;
 	char text[64];
 } fake;
@@ -42,6 +44,7 @@ static void on_answer(void *arg)
 	struct waiting *a = arg;
 	struct chatd_store_answer s = { .struct_size = sizeof(s),
 		.why = a->why,
+		.until = a->until,
 		.repeated = a->repeated,
 		.seq = a->seq,
 		.pos = 100 + a->seq,
@@ -59,9 +62,14 @@ static chatd_status fake_append(void *obj, chatd_worker *w, const struct chatd_s
 		return fake.refuse;
 	}
 	fake.n++;
-	*a = (struct waiting){
-		.w = w, .fn = fn, .arg = arg, .rc = fake.rc, .why = fake.why, .repeated = fake.repeated
-	};
+	*a = (struct waiting){ .w = w,
+		.fn = fn,
+		.arg = arg,
+		.rc = fake.rc,
+		.why = fake.why,
+		.repeated = fake.repeated,
+		.until = fake.until };
+	fake.check = r->check;
 	chatd_str_copy(a->id, sizeof(a->id), fake.repeated ? CHATD_LIT("first") : r->id);
 	a->seq = fake.rc == 0 && !fake.repeated ? ++fake.top : 7;
 	fake.flags = r->flags;
@@ -95,8 +103,6 @@ static struct kit *fresh(int32_t workers)
 		.struct_size = sizeof(bob), .id = CHATD_LIT("bob"), .nickname = CHATD_LIT("Bob")
 	};
 	kit_account(fake.k, &bob);
-	kit_room(fake.k, "den", "Den", 1);
-	kit_member(fake.k, "den", "ann", CHATD_ROLE_MEMBER);
 	return fake.k;
 }
 
@@ -160,6 +166,12 @@ static void what_the_store_refuses_is_told_to_the_sender(void **state)
 		{ -EBUSY, 0, "STORE_BUSY" },
 		{ -ENOSPC, 0, "STORE_FULL" },
 		{ -EIO, 0, "UNAVAILABLE" },
+		{ -ENOENT, CHATD_STORE_NO_ROOM, "NOT_MEMBER" },
+		{ -EACCES, CHATD_STORE_NOT_MEMBER, "NOT_MEMBER" },
+		{ -EACCES, CHATD_STORE_BANNED, "BANNED" },
+		{ -EACCES, CHATD_STORE_MUTED, "MUTED" },
+		{ -EACCES, CHATD_STORE_SLOW, "SLOW_MODE" },
+		{ -EACCES, CHATD_STORE_READ_ONLY, "READ_ONLY" },
 	};
 	struct kit *k = fresh(2);
 	(void)state;
@@ -175,6 +187,32 @@ static void what_the_store_refuses_is_told_to_the_sender(void **state)
 	kit_in(k, "ann", SEND, "{\"roomId\":\"den\",\"content\":\"x\"}");
 	kit_expect_reject(k, "STORE_BUSY", NULL);
 	kit_expect_nothing_published(k);
+	kit_free(k);
+}
+
+static void a_refusal_says_when_to_try_again(void **state)
+{
+	static const struct {
+		int64_t in;
+		const char *seconds;
+	} cases[] = { { 1, "1" }, { 1000, "1" }, { 1001, "2" }, { -5, "1" } };
+	struct kit *k = fresh(1);
+	(void)state;
+	fake.rc = -EACCES;
+	fake.why = CHATD_STORE_SLOW;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		fake.until = kit_host(k)->wall_ms() + cases[i].in;
+		kit_in(k, "ann", SEND, "{\"roomId\":\"den\",\"content\":\"x\"}");
+		assert_int_equal(fake.check, 1);
+		commit();
+		kit_expect_reject(k, "SLOW_MODE", NULL);
+		kit_expect_reply(k, "retryAfterSeconds", cases[i].seconds);
+	}
+	fake.why = CHATD_STORE_BANNED;
+	fake.until = INT64_MAX;
+	kit_in(k, "ann", SEND, "{\"roomId\":\"den\",\"content\":\"x\"}");
+	commit();
+	kit_expect_reply(k, "retryAfterSeconds", NULL);
 	kit_free(k);
 }
 
@@ -197,6 +235,7 @@ int main(void)
 		cmocka_unit_test(a_direct_message_goes_to_both_and_carries_a_cursor),
 		cmocka_unit_test(a_repeat_gets_the_first_answer_and_is_not_delivered),
 		cmocka_unit_test(what_the_store_refuses_is_told_to_the_sender),
+		cmocka_unit_test(a_refusal_says_when_to_try_again),
 		cmocka_unit_test(a_stored_message_is_delivered_though_its_sender_left),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,19 +60,30 @@ static void answer(struct op *op)
 	op_free(op);
 }
 
-static void write_members(struct op *op, const int32_t *online)
+static void write_people(struct op *op, const int32_t *online)
 {
-	static const char *const roles[] = { NULL, "member", "moderator", "owner" };
 	struct chatd_json *j = &op->out;
-	chatd_json_lit(j, "{\"members\":[");
+	int64_t now = op->self->h->wall_ms();
+	int bans = op->kind == OP_BANS;
+	chatd_json_lit(j, "{");
+	chatd_json_key(j, bans ? "bans" : "members");
+	chatd_json_lit(j, "[");
 	for (size_t i = 0; i < op->n_people; i++) {
+		const struct op_person *p = &op->people[i];
 		chatd_json_next(j);
 		chatd_json_lit(j, "{");
-		chatd_json_member(j, "userId", text(op->people[i].id));
-		chatd_json_member(j, "nickname", text(op->people[i].nick));
-		chatd_json_member(j, "role", text(roles[op->people[i].role]));
+		chatd_json_member(j, "userId", text(p->id));
+		chatd_json_member(j, "nickname", text(p->nick));
+		if (!bans) {
+			chatd_json_member(j, "role", text(role_name(p->role)));
+		}
 		if (online) {
 			chatd_json_flag(j, "online", online[i]);
+		}
+		if (p->until > now && p->until < INT64_MAX) {
+			chatd_json_time(j, bans ? "until" : "mutedUntil", p->until);
+		} else if (p->until > now && !bans) {
+			chatd_json_flag(j, "muted", 1);
 		}
 		chatd_json_lit(j, "}");
 	}
@@ -85,7 +96,7 @@ static void presence_done(void *arg, chatd_status rc, const int32_t *online, siz
 {
 	struct op *op = arg;
 	op->under_way = 0;
-	write_members(op, rc == 0 && n == op->n_people ? online : NULL);
+	write_people(op, rc == 0 && n == op->n_people ? online : NULL);
 	answer(op);
 }
 
@@ -105,7 +116,7 @@ static void answer_members(struct op *op)
 	}
 	if (rc < 0) { /* who is there is still worth knowing */
 		op->under_way = 0;
-		write_members(op, NULL);
+		write_people(op, NULL);
 		answer(op);
 	}
 }
@@ -119,6 +130,9 @@ static void rest_done(struct op *op)
 		answer_problem(op, op->status, op->code, op->why);
 	} else if (op->kind == OP_MEMBERS) {
 		answer_members(op);
+	} else if (op->kind == OP_BANS) {
+		write_people(op, NULL);
+		answer(op);
 	} else {
 		answer(op);
 	}
@@ -136,39 +150,124 @@ static void submit(struct op *op)
 
 /* ---- the question ------------------------------------------------------------------ */
 
+enum {
+	SLOW_MAX = 6 * 3600,            /* s */
+	RETENTION_MIN = 60,             /* s */
+	LONGEST = 10 * 366 * 24 * 3600, /* s, of whatever has a length */
+};
+
 struct body {
-	struct chatd_str name, user, role;
-	int32_t is_public;
+	struct chatd_str name, about, user, role;
+	int32_t is_public, read_only;
+	int64_t slow, max_members, retention, seconds; /* -1: not said */
 };
 
 static const struct chatd_json_field body_fields[] = {
 	{ "name", CHATD_J_TEXT, offsetof(struct body, name) },
+	{ "about", CHATD_J_TEXT, offsetof(struct body, about) },
 	{ "userId", CHATD_J_TEXT, offsetof(struct body, user) },
 	{ "role", CHATD_J_TEXT, offsetof(struct body, role) },
 	{ "public", CHATD_J_BOOL, offsetof(struct body, is_public) },
+	{ "readOnly", CHATD_J_BOOL, offsetof(struct body, read_only) },
+	{ "slowMode", CHATD_J_INT, offsetof(struct body, slow) },
+	{ "maxMembers", CHATD_J_INT, offsetof(struct body, max_members) },
+	{ "retention", CHATD_J_INT, offsetof(struct body, retention) },
+	{ "seconds", CHATD_J_INT, offsetof(struct body, seconds) },
 	{ NULL, 0, 0 },
 };
 
 static const char *take_name(struct op *op, struct chatd_str name)
 {
-	const char *fault = table_name_fault(name);
+	const char *fault = name_fault(name);
 	if (!fault) {
 		chatd_str_copy(op->name, sizeof(op->name), name);
-		op->has_name = 1;
+		op->set |= CHATD_STORE_SET_NAME;
 	}
 	return fault;
 }
 
+static const char *take_about(struct op *op, struct chatd_str about)
+{
+	const char *fault = about_fault(about);
+	if (!fault) {
+		chatd_str_copy(op->about, sizeof(op->about), about);
+		op->set |= CHATD_STORE_SET_ABOUT;
+	}
+	return fault;
+}
+
+static const char *take_numbers(struct op *op, const struct body *b)
+{
+	if (b->slow != -1) {
+		op->slow_ms = b->slow * 1000;
+		op->set |= CHATD_STORE_SET_SLOW;
+		if (b->slow < 0 || b->slow > SLOW_MAX) {
+			return "slowMode must be 0 to 21600 seconds";
+		}
+	}
+	if (b->retention != -1) {
+		op->retention_ms = b->retention * 1000;
+		op->set |= CHATD_STORE_SET_RETENTION;
+		if (b->retention != 0 && (b->retention < RETENTION_MIN || b->retention > LONGEST)) {
+			return "retention must be 0 (for ever) or 60 to 316224000 seconds";
+		}
+	}
+	if (b->max_members != -1) {
+		op->max_members = b->max_members;
+		op->set |= CHATD_STORE_SET_MAX;
+		if (b->max_members < 1 || b->max_members > op->self->conf->max_members) {
+			return "maxMembers must be at least 1 and no more than this server allows";
+		}
+	}
+	return NULL;
+}
+
+static const char *take_patch(struct op *op, const struct body *b)
+{
+	const char *fault = b->name.p ? take_name(op, b->name) : NULL;
+	op->is_public = b->is_public;
+	op->read_only = b->read_only;
+	if (b->is_public >= 0 || b->read_only >= 0) {
+		op->set |= CHATD_STORE_SET_FLAGS;
+	}
+	if (!fault && b->about.p) {
+		fault = take_about(op, b->about);
+	}
+	return fault ? fault : take_numbers(op, b);
+}
+
+static const char *take_create(struct op *op, const struct body *b)
+{
+	const char *fault = b->name.p ? take_name(op, b->name) : "name is missing";
+	op->is_public = b->is_public != 0; /* public unless it says otherwise */
+	return !fault && b->about.p ? take_about(op, b->about) : fault;
+}
+
 static const char *take_role(struct op *op, struct chatd_str role)
 {
-	if (chatd_str_same(role, CHATD_LIT("member"))) {
-		op->role = CHATD_ROLE_MEMBER;
-	} else if (chatd_str_same(role, CHATD_LIT("moderator"))) {
-		op->role = CHATD_ROLE_MODERATOR;
-	} else if (chatd_str_same(role, CHATD_LIT("owner"))) {
-		op->role = CHATD_ROLE_OWNER;
-	} else {
-		return "role must be member, moderator or owner";
+	for (int32_t r = CHATD_ROLE_MEMBER; r <= CHATD_ROLE_OWNER; r++) {
+		if (chatd_str_same(role, text(role_name(r)))) {
+			op->role = r;
+			return NULL;
+		}
+	}
+	return role.p ? "role must be member, moderator or owner" : "role is missing";
+}
+
+static int names_user(enum op_kind kind)
+{
+	return kind == OP_ADD || kind == OP_INVITE || kind == OP_BAN || kind == OP_MUTE;
+}
+
+static const char *take_time(struct op *op, const struct body *b)
+{
+	op->seconds = b->seconds;
+	if (b->seconds == -1 && op->kind == OP_MUTE) {
+		return "seconds is missing; 0 lets the user speak again";
+	}
+	if (b->seconds != -1 && (b->seconds < (op->kind == OP_BAN) || b->seconds > LONGEST)) {
+		return op->kind == OP_BAN ? "seconds must be 1 to 316224000, or be left out: for ever"
+								  : "seconds must be 0 to 316224000";
 	}
 	return NULL;
 }
@@ -176,21 +275,24 @@ static const char *take_role(struct op *op, struct chatd_str role)
 /* NULL, or what is wrong with the body's values. */
 static const char *take_body(struct op *op, const struct body *b)
 {
-	switch (op->kind) {
-	case OP_CREATE:
-		op->is_public = b->is_public != 0; /* public unless it says otherwise */
-		return b->name.p ? take_name(op, b->name) : "name is missing";
-	case OP_PATCH:
-		op->has_public = b->is_public >= 0;
-		op->is_public = b->is_public > 0;
-		return b->name.p ? take_name(op, b->name) : NULL;
-	case OP_ADD:
+	if (names_user(op->kind)) {
 		/* One that cannot be an id is nobody's: 404 comes later, as for other strangers. */
 		chatd_str_copy(
 				op->target, sizeof(op->target), chatd_id_ok(b->user) ? b->user : CHATD_LIT(""));
-		return b->user.p ? NULL : "userId is missing";
+		if (!b->user.p) {
+			return "userId is missing";
+		}
+	}
+	switch (op->kind) {
+	case OP_CREATE:
+		return take_create(op, b);
+	case OP_PATCH:
+		return take_patch(op, b);
 	case OP_ROLE:
-		return b->role.p ? take_role(op, b->role) : "role is missing";
+		return take_role(op, b->role);
+	case OP_BAN:
+	case OP_MUTE:
+		return take_time(op, b);
 	default:
 		return NULL;
 	}
@@ -201,7 +303,13 @@ static int read_body(struct op *op)
 {
 	const struct chatd_http *http = http_of(op);
 	struct chatd_str raw = http->req_body(op->req);
-	struct body b = { .name = http->req_query(op->req, "roomName"), .is_public = -1 };
+	struct body b = { .name = http->req_query(op->req, "roomName"),
+		.is_public = -1,
+		.read_only = -1,
+		.slow = -1,
+		.max_members = -1,
+		.retention = -1,
+		.seconds = -1 };
 	char why[CHATD_JSON_WHY];
 	json_t *root = NULL;
 	chatd_status rc = raw.n ? chatd_json_read(raw, body_fields, &b, &root, why) : 0;
@@ -234,8 +342,8 @@ static void account_done(void *arg, chatd_status rc, const struct chatd_account 
 	submit(op);
 }
 
-/* Whoever is brought into a room must exist, where somebody knows who does. */
-static void add_member(struct op *op)
+/* Whoever is named must exist, where somebody knows who does. */
+static void look_target(struct op *op)
 {
 	const struct chatd_service *s = op->self->accounts;
 	const struct chatd_accounts *accounts = s ? s->vt : NULL;
@@ -276,8 +384,8 @@ static void on_identified(
 	if (names_other(op)) {
 		answer_problem(op, 403, "FORBIDDEN", "that is somebody else");
 	} else if (read_body(op) == 0) {
-		if (op->kind == OP_ADD) {
-			add_member(op);
+		if (names_user(op->kind)) {
+			look_target(op);
 		} else {
 			submit(op);
 		}
@@ -301,7 +409,9 @@ static void on_request(void *arg, chatd_req *req)
 		return;
 	}
 	op->req = req;
-	take_param(op, "id", op->room);
+	if (a->kind != OP_CREATE) {
+		take_param(op, "id", op->room);
+	}
 	take_param(op, "user", op->target);
 	http->req_user(req, &req_user, op);
 	http->identify(req, on_identified, op);
@@ -323,6 +433,11 @@ static const struct {
 	{ CHATD_POST, "/api/chat/rooms/{id}/members", OP_ADD },
 	{ CHATD_DELETE, "/api/chat/rooms/{id}/members/{user}", OP_REMOVE },
 	{ CHATD_PUT, "/api/chat/rooms/{id}/members/{user}/role", OP_ROLE },
+	{ CHATD_POST, "/api/chat/rooms/{id}/invite", OP_INVITE },
+	{ CHATD_GET, "/api/chat/rooms/{id}/bans", OP_BANS },
+	{ CHATD_POST, "/api/chat/rooms/{id}/ban", OP_BAN },
+	{ CHATD_DELETE, "/api/chat/rooms/{id}/ban/{user}", OP_UNBAN },
+	{ CHATD_POST, "/api/chat/rooms/{id}/mute", OP_MUTE },
 	{ CHATD_GET, "/api/chat/users/{user}/rooms", OP_MINE },
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rooms: who may speak and listen where.  Options and life; see rooms.h for the parts. */
+/* Rooms: who is in them and what they may do there.  Options and life; see rooms.h for the
+ * parts. */
 #include "rooms.h"
 
 static const struct chatd_opt preset_opts[] = {
@@ -71,7 +72,7 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 			return h->conf_error(ctx, "preset",
 					"\"%s\" cannot be a room's id; use 1 to 64 letters, digits, _ and -", p[i].id);
 		}
-		const char *fault = table_name_fault(text(p[i].name ? p[i].name : p[i].id));
+		const char *fault = name_fault(text(p[i].name ? p[i].name : p[i].id));
 		if (fault) {
 			return h->conf_error(ctx, "preset", "room \"%s\": %s", p[i].id, fault);
 		}
@@ -92,10 +93,7 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 /* Presence tells each coming and going once, on whichever worker. */
 static void on_presence(void *arg, chatd_worker *w, struct chatd_str user, int32_t online)
 {
-	struct home_event e = {
-		.w = w, .type = online ? "JOIN" : "LEAVE", .dest = CHATD_LIT("/topic/public"), .user = user
-	};
-	home_tell(arg, &e);
+	say_public(arg, w, user, online);
 }
 
 static chatd_status announce(struct self *self)
@@ -108,28 +106,6 @@ static chatd_status announce(struct self *self)
 	return presence->watch(self->presence->obj, on_presence, self);
 }
 
-static chatd_status make_table(struct self *self)
-{
-	const struct preset *p = self->conf->preset.items;
-	struct chatd_hash_key key;
-	self->table = self->h->mem_alloc(sizeof(*self->table));
-	self->sweep = guests_create(self);
-	if (!self->table || !self->sweep) {
-		return -ENOMEM;
-	}
-	self->h->random(&key, sizeof(key));
-	table_init(self->table, &key);
-	for (size_t i = 0; i < self->conf->preset.n; i++) {
-		struct room *r = table_add_room(
-				self->table, text(p[i].id), text(p[i].name ? p[i].name : p[i].id), p[i].is_public);
-		if (!r) {
-			return -ENOMEM;
-		}
-		r->preset = 1;
-	}
-	return 0;
-}
-
 static chatd_status init(
 		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
 {
@@ -140,12 +116,13 @@ static chatd_status init(
 	*self = (struct self){ .h = h,
 		.ctx = ctx,
 		.conf = conf,
+		.store = h->service(ctx, CHATD_STORE),
 		.http = h->service(ctx, CHATD_HTTP),
 		.presence = h->service(ctx, CHATD_PRESENCE),
-		.accounts = h->service(ctx, CHATD_ACCOUNTS) };
+		.accounts = h->service(ctx, CHATD_ACCOUNTS),
+		.log = h->service(ctx, CHATD_LOG) };
 	*ret_self = self;
-	chatd_status rc = make_table(self);
-	rc = rc < 0 ? rc : stomp_init(self);
+	chatd_status rc = stomp_init(self);
 	if (rc == 0 && self->http) {
 		rc = rest_init(self);
 	}
@@ -155,36 +132,70 @@ static chatd_status init(
 	return rc;
 }
 
+static void preset_done(struct op *op)
+{
+	op_free(op);
+}
+
+/* The rooms of the configuration are made by their homes, before anything else there. */
+static chatd_status make_preset(struct self *self, chatd_worker *w, struct home *at, size_t i)
+{
+	const struct preset *p = (const struct preset *)self->conf->preset.items + i;
+	struct op *op = op_create(self, w, OP_PRESET);
+	if (!op) {
+		return -ENOMEM;
+	}
+	chatd_str_copy(op->room, sizeof(op->room), text(p->id));
+	chatd_str_copy(op->name, sizeof(op->name), text(p->name ? p->name : p->id));
+	op->is_public = p->is_public;
+	op->done = preset_done;
+	op->home = op_home_of(op);
+	if (op->home != w) {
+		op_free(op);
+		return 0;
+	}
+	at->presets++;
+	home_run(op);
+	return 0;
+}
+
 static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 {
 	struct self *self = selfp;
-	(void)wself;
-	return w == self->h->worker_at(0) ? guests_start(self, w) : 0;
+	struct home *at = wself;
+	chatd_status rc = 0;
+	TAILQ_INIT(&at->early);
+	TAILQ_INIT(&at->asking);
+	if (w == self->h->worker_at(0) && self->presence && self->conf->guest_linger) {
+		at->sweep = guests_create(self, w);
+		rc = at->sweep ? 0 : -ENOMEM;
+	}
+	for (size_t i = 0; rc == 0 && i < self->conf->preset.n; i++) {
+		rc = make_preset(self, w, at, i);
+	}
+	return rc;
 }
 
 static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 {
-	struct self *self = selfp;
-	(void)wself;
-	if (w == self->h->worker_at(0)) {
-		guests_stop(self);
-	}
+	struct home *at = wself;
+	(void)selfp;
+	(void)w;
+	guests_destroy(at->sweep);
+	at->sweep = NULL;
+	home_early(at); /* whoever still waits hears that the store is closing */
 }
 
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
-	if (self->table) {
-		table_finish(self->table);
-	}
-	self->h->mem_free(self->table);
-	self->h->mem_free(self->sweep);
 	self->h->mem_free(self->rest);
 	self->h->mem_free(self);
 }
 
 static const char *const provides[] = { CHATD_ROOMS, NULL };
-static const char *const wants[] = { CHATD_HTTP, CHATD_PRESENCE, CHATD_ACCOUNTS, NULL };
+static const char *const needs[] = { CHATD_STORE, NULL };
+static const char *const wants[] = { CHATD_HTTP, CHATD_PRESENCE, CHATD_ACCOUNTS, CHATD_LOG, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -192,9 +203,11 @@ CHATD_PLUGIN = {
 	.version = "0.1",
 	.summary = "rooms and who is in them, over STOMP and REST",
 	.provides = provides,
+	.needs = needs,
 	.wants = wants,
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
+	.worker_size = sizeof(struct home),
 	.check = check,
 	.init = init,
 	.worker_start = worker_start,

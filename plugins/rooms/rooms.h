@@ -3,26 +3,33 @@
  * @file rooms.h
  * @brief What the parts of this plugin share.
  *
- * All rooms live on one worker, the home, and nothing is locked: a request, from REST or
- * STOMP, becomes a struct op that is posted to the home, runs there to its end (home.c),
- * and is posted back to its own worker, where done() answers.  A store behind the home
- * would change home.c and nothing else.
+ * The store has the rooms and checks every right inside the commit.  A request, from REST
+ * or STOMP, becomes a struct op that is posted to the home of its room, asks the store from
+ * there (home.c), and is posted back to its own worker, where done() answers.  The home is
+ * the worker that publishes what is said in the room: so events take their place among the
+ * messages, and whoever is cut off is cut after the last thing that was for them.
  */
 #ifndef ROOMS_H
 #define ROOMS_H
 
-#include "table.h"
+#include "name.h"
 
+#include <chatd-sdk/hash.h>
 #include <chatd-sdk/json.h>
 #include <chatd/accounts.h>
 #include <chatd/http.h>
+#include <chatd/log.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
 #include <chatd/rooms.h>
+#include <chatd/store.h>
+
+#include <sys/queue.h>
 
 #define ROOM_TOPIC "/topic/room/"
+#define NOTICES    "/user/queue/rooms"
 
-enum { LIST_MAX = 1000 }; /* public rooms or members in one answer */
+enum { LIST_MAX = 1000, NICK_MAX = 512 }; /* rooms or members in one answer; bytes */
 
 struct preset {
 	const char *id, *name;
@@ -39,10 +46,9 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *http, *presence, *accounts; /* NULL: not there */
-	struct table *table;                                    /* the home's */
-	struct sweep *sweep;                                    /* the home's */
-	struct rest_arg *rest;                                  /* what the routes are told */
+	const struct chatd_service *store;
+	const struct chatd_service *http, *presence, *accounts, *log; /* NULL: not there */
+	struct rest_arg *rest;                                        /* what the routes are told */
 };
 
 enum op_kind {
@@ -57,34 +63,62 @@ enum op_kind {
 	OP_JOIN,
 	OP_LEAVE,
 	OP_MEMBERS,
+	OP_BANS,
 	OP_ADD,
 	OP_REMOVE,
 	OP_ROLE,
+	OP_INVITE,
+	OP_BAN,
+	OP_UNBAN,
+	OP_MUTE,
+	OP_PRESET, /* make sure that it is there */
+	OP_GONE,   /* a guest leaves all rooms */
+	OP_KINDS,
 };
 
 struct op_person {
 	char id[CHATD_ID_MAX + 1], nick[NICK_MAX + 1];
 	int32_t role;
+	int64_t until;
 };
 
+struct op;
+typedef void op_store_fn(struct op *, chatd_status rc, const struct chatd_store_answer *);
+typedef void op_room_fn(struct op *, const struct chatd_store_room *);
+
 struct op {
+	TAILQ_ENTRY(op) link; /* in home->early or home->asking */
 	struct self *self;
-	chatd_worker *from;
+	chatd_worker *from, *home;
 	enum op_kind kind;
 	const chatd_ident *who; /* the caller; NULL: a plugin asks about target */
 
 	/* the question */
 	char room[CHATD_ID_MAX + 1], target[CHATD_ID_MAX + 1];
 	char nick[NICK_MAX + 1]; /* of target */
-	char name[ROOM_NAME_MAX + 1];
-	int32_t has_name, has_public, is_public, role, guest; /* guest: target is one */
+	char name[NAME_MAX_BYTES + 1], about[ABOUT_MAX + 1];
+	uint32_t set;      /* OP_PATCH: CHATD_STORE_SET_* */
+	int32_t is_public; /* of these two -1: not said */
+	int32_t read_only;
+	int32_t role, guest;                        /* guest: target is one */
+	int64_t slow_ms, max_members, retention_ms; /* OP_PATCH */
+	int64_t seconds;                            /* OP_BAN, OP_MUTE; -1: for ever */
+
+	/* under way, at the home */
+	op_store_fn *next; /* what the store's answer is for; NULL: nothing is asked */
+	op_room_fn *then;  /* the same once the room was looked up */
+	int32_t as_admin;  /* the room was hidden from the caller, who may look all the same */
+	int32_t stale;     /* OP_SUBSCRIBE: somebody was cut off while it was being checked */
+	int64_t until;
+	struct chatd_json says; /* the event's body */
+	char says_id[37];
 
 	/* the answer: a status, and either what went wrong or what to say */
 	int32_t status;
 	const char *code, *why; /* literals; code NULL: it went well */
 	struct chatd_json out;
-	struct op_person *people; /* of OP_MEMBERS */
-	size_t n_people;
+	struct op_person *people;
+	size_t n_people, people_room;
 	int64_t members;
 
 	/* [worker from] once, when the answer is there; frees the op */
@@ -98,31 +132,73 @@ struct op {
 	chatd_members_fn *members_fn;
 	void *arg;
 };
+TAILQ_HEAD(ops, op);
+
+/* What a worker knows as a home: wself. */
+struct home {
+	struct ops early;  /* came before the rooms of the configuration were there */
+	struct ops asking; /* subscriptions that are being checked */
+	int32_t presets;   /* not there yet */
+	struct sweep *sweep;
+};
 
 /* op.c */
 struct op *op_create(struct self *, chatd_worker *, enum op_kind); /* NULL: no memory */
 void op_free(struct op *);
 void op_fail(struct op *, int32_t status, const char *code, const char *why);
 struct chatd_str op_user(const struct op *); /* the caller, or whom it is about */
+int op_is_guest(const struct op *);
+int op_is_admin(const struct op *);
 /* [worker] To the home and back.  On error done() does not run; the op is still yours. */
 chatd_status op_submit(struct op *);
+void op_answer(struct op *);                 /* [home] the op is over */
+chatd_worker *op_home_of(const struct op *); /* where its room is at home */
+struct home *op_home(const struct op *);     /* [home] */
+/* [home] The store was asked with op_on_store(), and the call gave @p rc: next() runs with
+ * the answer, or the op has failed. */
+void op_wait(struct op *, chatd_status rc, op_store_fn *next);
+void op_on_store(void *op, chatd_status rc, const struct chatd_store_answer *);
+/* [home] What the store refused, as the caller hears it. */
+void op_refused(struct op *, chatd_status rc, const struct chatd_store_answer *);
+/* [home] then() runs with the room as the caller may see it; if there is none, the op has
+ * failed with NOT_FOUND. */
+void op_look(struct op *, op_room_fn *then);
 
-/* home.c, [home]; home_tell(): any worker */
+static inline const struct chatd_store *op_store(const struct op *op)
+{
+	return op->self->store->vt;
+}
+
+/* home.c, manage.c: [home] */
 void home_run(struct op *);
-/* Ends a membership, tells the room, and cuts what must not be heard any more. */
-void home_leave(struct self *, struct member *);
-/* JOIN or LEAVE of a user on @p dest; @p room .p NULL: of the server. */
-struct home_event {
-	chatd_worker *w; /* on which this runs */
-	const char *type;
-	struct chatd_str dest, user, nick, room;
+void home_early(struct home *); /* what came before the presets */
+void home_write_room(struct op *, const struct chatd_store_room *);
+void manage_run(struct op *);
+
+/* say.c: what subscribers and users are told */
+struct say {
+	const char *type, *code;     /* code NULL: none */
+	struct chatd_str user, nick; /* whom it is about */
+	struct chatd_str actor;      /* .p NULL: nobody else */
+	const char *role;            /* NULL: no matter */
+	int64_t until;               /* 0: no matter, INT64_MAX: for ever */
 };
-void home_tell(struct self *, const struct home_event *);
+/* [home] Renders op->says. */
+void say_prepare(struct op *, const struct say *);
+void say_room_changed(struct op *, const char *code, const struct chatd_store_room *);
+/* op->says as a row for the store; .body.p NULL if there is nothing to say. */
+struct chatd_store_append say_row(const struct op *);
+void say_publish(struct op *, const struct chatd_store_answer *); /* the row was committed */
+void say_topic(struct op *);                                      /* not a row */
+void say_user(struct op *, struct chatd_str user);                /* to NOTICES */
+/* [worker] JOIN or LEAVE on /topic/public. */
+void say_public(struct self *, chatd_worker *, struct chatd_str user, int32_t online);
+/* [home] Ends what target hears of the room. */
+void say_cut(struct op *, struct chatd_str user);
 
 /* guests.c */
-struct sweep *guests_create(struct self *); /* [main] NULL: no memory; mem_free() it */
-chatd_status guests_start(struct self *, chatd_worker *); /* [home] */
-void guests_stop(struct self *);                          /* [home] */
+struct sweep *guests_create(struct self *, chatd_worker *); /* NULL: no memory */
+void guests_destroy(struct sweep *);
 
 /* stomp.c, rest.c: [main] in init() */
 chatd_status stomp_init(struct self *);
@@ -131,6 +207,12 @@ chatd_status rest_init(struct self *);
 static inline struct chatd_str text(const char *s)
 {
 	return chatd_str_of(s, strlen(s));
+}
+
+static inline const char *role_name(int32_t role)
+{
+	static const char *const names[] = { "none", "member", "moderator", "owner" };
+	return names[role >= 0 && role <= CHATD_ROLE_OWNER ? role : 0];
 }
 
 #endif

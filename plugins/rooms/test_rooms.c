@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "table.h"
+#include "name.h"
 
 #include <chatd/http.h>
 #include <chatd/kit.h>
+#include <chatd/store.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,86 +34,283 @@ static void names_that_could_fool_people_are_refused(void **state)
 	char longest[101 * 2 + 1];
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		if (!table_name_fault(text(bad[i]))) {
+		if (!name_fault(text(bad[i]))) {
 			fail_msg("accepted: %zu", i);
 		}
 	}
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		assert_null(table_name_fault(text(good[i])));
+		assert_null(name_fault(text(good[i])));
 	}
 	for (size_t i = 0; i < 101; i++) {
 		memcpy(longest + 2 * i, "\xc3\xa9", 2);
 	}
-	assert_non_null(table_name_fault(chatd_str_of(longest, 202)));
-	assert_null(table_name_fault(chatd_str_of(longest, 200)));
+	assert_non_null(name_fault(chatd_str_of(longest, 202)));
+	assert_null(name_fault(chatd_str_of(longest, 200)));
 }
 
-/* ---- the table ------------------------------------------------------------------ */
-
-static struct person person(const char *id, int32_t guest)
+static void what_a_room_is_about_may_have_lines(void **state)
 {
-	return (struct person){ .id = text(id), .nick = text(id), .guest = guest };
-}
-
-static struct member *join(struct table *t, struct room *r, const char *id, int32_t role)
-{
-	struct person p = person(id, strncmp(id, "guest", 5) == 0);
-	return table_join(t, r, &p, role);
-}
-
-static void an_owner_is_followed_by_rank_then_age_and_never_by_a_guest(void **state)
-{
-	const struct chatd_hash_key key = { { 1, 2 } };
-	struct table t;
 	(void)state;
-	table_init(&t, &key);
-	struct room *r = table_add_room(&t, text("r"), text("R"), 1);
-	struct member *owner = join(&t, r, "ann", CHATD_ROLE_OWNER);
-	join(&t, r, "guest1", CHATD_ROLE_MEMBER);
-	join(&t, r, "bob", CHATD_ROLE_MEMBER);
-	join(&t, r, "cat", CHATD_ROLE_MODERATOR);
-	join(&t, r, "dan", CHATD_ROLE_MODERATOR);
-	assert_int_equal(table_leave(&t, owner), 0);
-	assert_int_equal(table_role(&t, r, text("cat")), CHATD_ROLE_OWNER);
-	assert_int_equal(table_leave(&t, table_member(&t, r, text("cat"))), 0);
-	assert_int_equal(table_role(&t, r, text("dan")), CHATD_ROLE_OWNER);
-	assert_int_equal(table_leave(&t, table_member(&t, r, text("dan"))), 0);
-	assert_int_equal(table_role(&t, r, text("bob")), CHATD_ROLE_OWNER);
-	assert_int_equal(table_leave(&t, table_member(&t, r, text("bob"))), 0);
-	assert_int_equal(table_role(&t, r, text("guest1")), CHATD_ROLE_MEMBER);
-	assert_int_equal(table_leave(&t, table_member(&t, r, text("guest1"))), 1);
-	table_finish(&t);
+	assert_null(about_fault(text("")));
+	assert_null(about_fault(text("one\ntwo")));
+	assert_non_null(about_fault(text("a\tb\x1b")));
+	assert_non_null(about_fault(text("a\xe2\x80\xae")));
 }
 
-static void users_go_with_their_last_room(void **state)
+/* ---- a store ---------------------------------------------------------------------- */
+
+/* As much of a store as these tests need.  It decides when it is asked, and answers by post;
+ * one look can be kept back. */
+enum { ROOMS = 4, PEOPLE = 16, ANSWERS = 512 };
+
+struct frm {
+	char id[65], name[65];
+	uint32_t flags;
+};
+
+struct fm {
+	const struct frm *room;
+	char user[65], nick[65];
+	int32_t role, guest;
+	int64_t banned;
+};
+
+struct answer {
+	chatd_worker *w;
+	chatd_store_fn *fn;
+	void *arg;
+	chatd_status rc;
+	struct chatd_store_answer a;
+	struct chatd_store_room rooms[ROOMS];
+	struct chatd_store_member members[PEOPLE];
+};
+
+static struct fake {
+	struct kit *k;
+	struct frm rooms[ROOMS];
+	struct fm people[PEOPLE];
+	size_t n_rooms, n_answers;
+	int64_t seq;
+	chatd_status refuse; /* every call, at once */
+	chatd_status rc;     /* of every answer */
+	int keep_next_look;
+	struct answer *kept;
+	struct answer answers[ANSWERS];
+} fake;
+
+static int is(const char *s, struct chatd_str t)
 {
-	const struct chatd_hash_key key = { { 1, 2 } };
-	struct table t;
-	(void)state;
-	table_init(&t, &key);
-	struct room *one = table_add_room(&t, text("1"), text("1"), 1);
-	struct room *two = table_add_room(&t, text("2"), text("2"), 1);
-	assert_null(table_add_room(&t, text("1"), text("again"), 1));
-	join(&t, one, "guest1", CHATD_ROLE_MEMBER);
-	join(&t, two, "guest1", CHATD_ROLE_MEMBER);
-	assert_int_equal(table_user(&t, text("guest1"))->n, 2);
-	table_delete_room(&t, one);
-	assert_non_null(table_user(&t, text("guest1")));
-	table_delete_room(&t, two);
-	assert_null(table_user(&t, text("guest1")));
-	assert_true(TAILQ_EMPTY(&t.guests));
-	table_finish(&t);
+	return chatd_str_same(text(s), t);
 }
+
+static void on_answer(void *arg)
+{
+	struct answer *an = arg;
+	an->fn(an->arg, an->rc, &an->a);
+}
+
+static chatd_status give(struct answer *an)
+{
+	return kit_host(fake.k)->post(an->w, on_answer, an);
+}
+
+static struct answer *answer_to(chatd_worker *w, chatd_store_fn *fn, void *arg)
+{
+	struct answer *an = &fake.answers[fake.n_answers++ % ANSWERS];
+	*an = (struct answer){ .w = w, .fn = fn, .arg = arg };
+	an->a.struct_size = sizeof(an->a);
+	an->a.epoch = CHATD_LIT("e");
+	return an;
+}
+
+/* Nothing of a store that has failed is true. */
+static chatd_status done(struct answer *an, chatd_status rc, int32_t why)
+{
+	an->rc = fake.rc ? fake.rc : rc;
+	an->a.why = why;
+	return give(an);
+}
+
+static struct frm *room_of(struct chatd_str id)
+{
+	for (size_t i = 0; i < fake.n_rooms; i++) {
+		if (is(fake.rooms[i].id, id)) {
+			return &fake.rooms[i];
+		}
+	}
+	return NULL;
+}
+
+static struct fm *person_in(const struct frm *r, struct chatd_str user)
+{
+	for (size_t i = 0; i < PEOPLE; i++) {
+		if (fake.people[i].room == r && is(fake.people[i].user, user)) {
+			return &fake.people[i];
+		}
+	}
+	return NULL;
+}
+
+static struct fm *place_in(const struct frm *r, struct chatd_str user)
+{
+	struct fm *m = person_in(r, user);
+	for (size_t i = 0; !m && i < PEOPLE; i++) {
+		if (!fake.people[i].room) {
+			m = &fake.people[i];
+			m->room = r;
+			chatd_str_copy(m->user, sizeof(m->user), user);
+		}
+	}
+	assert_non_null(m);
+	return m;
+}
+
+static void put_room(struct answer *an, const struct frm *r, struct chatd_str user)
+{
+	const struct fm *m = user.p ? person_in(r, user) : NULL;
+	an->rooms[an->a.n_rooms++] = (struct chatd_store_room){ .struct_size = sizeof(*an->rooms),
+		.id = text(r->id),
+		.name = text(r->name),
+		.flags = r->flags,
+		.role = m ? m->role : CHATD_ROLE_NONE,
+		.banned_until = m ? m->banned : 0,
+		.members = 1 };
+	an->a.rooms = an->rooms;
+}
+
+static chatd_status fake_room_create(
+		void *obj, chatd_worker *w, const struct chatd_store_room *q, chatd_store_fn *fn, void *arg)
+{
+	(void)obj;
+	if (fake.refuse || room_of(q->id)) {
+		return fake.refuse ? fake.refuse : done(answer_to(w, fn, arg), -EEXIST, 0);
+	}
+	struct frm *r = &fake.rooms[fake.n_rooms++];
+	chatd_str_copy(r->id, sizeof(r->id), q->id);
+	chatd_str_copy(r->name, sizeof(r->name), q->name);
+	r->flags = q->flags;
+	struct answer *an = answer_to(w, fn, arg);
+	put_room(an, r, q->user);
+	return done(an, 0, 0);
+}
+
+static chatd_status fake_room_get(void *obj, chatd_worker *w, const struct chatd_store_room_key *q,
+		chatd_store_fn *fn, void *arg)
+{
+	const struct frm *r = room_of(q->room);
+	struct answer *an;
+	(void)obj;
+	if (fake.refuse) {
+		return fake.refuse;
+	}
+	an = answer_to(w, fn, arg);
+	if (r) {
+		put_room(an, r, q->user);
+	}
+	if (!r || (q->user.p && an->rooms[0].role == 0 && !(r->flags & CHATD_STORE_ROOM_PUBLIC))) {
+		return done(an, -ENOENT, CHATD_STORE_NO_ROOM);
+	}
+	if (fake.keep_next_look) {
+		fake.keep_next_look = 0;
+		fake.kept = an;
+		return 0;
+	}
+	return done(an, 0, 0);
+}
+
+static chatd_status fake_room_list(void *obj, chatd_worker *w,
+		const struct chatd_store_room_list *q, chatd_store_fn *fn, void *arg)
+{
+	struct answer *an = answer_to(w, fn, arg);
+	(void)obj;
+	for (size_t i = 0; i < fake.n_rooms; i++) {
+		const struct fm *m = person_in(&fake.rooms[i], q->user);
+		if (q->scope == CHATD_STORE_MINE && m && m->role) {
+			put_room(an, &fake.rooms[i], q->user);
+		}
+	}
+	return done(an, 0, 0);
+}
+
+static chatd_status fake_members(void *obj, chatd_worker *w, const struct chatd_store_members *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct answer *an = answer_to(w, fn, arg);
+	(void)obj;
+	for (size_t i = 0; i < PEOPLE; i++) {
+		const struct fm *m = &fake.people[i];
+		if (m->role && (q->which == CHATD_STORE_GUESTS ? m->guest : is(m->room->id, q->room))) {
+			an->members[an->a.n_members++] =
+					(struct chatd_store_member){ .struct_size = sizeof(*an->members),
+						.role = m->role,
+						.user = text(m->user),
+						.nick = text(m->nick) };
+		}
+	}
+	an->a.members = an->members;
+	an->a.n = (int64_t)an->a.n_members;
+	return done(an, 0, 0);
+}
+
+static int change_role(struct fm *m, const struct chatd_store_member_change *q)
+{
+	int32_t role = m->role;
+	if (q->what == CHATD_STORE_JOIN || q->what == CHATD_STORE_ADD) {
+		m->role = m->role ? m->role : CHATD_ROLE_MEMBER;
+		m->guest = q->guest;
+		chatd_str_copy(m->nick, sizeof(m->nick), q->nick);
+	} else {
+		assert_int_equal(q->what, CHATD_STORE_LEAVE);
+		m->role = CHATD_ROLE_NONE;
+	}
+	return role != m->role;
+}
+
+static chatd_status fake_member_change(void *obj, chatd_worker *w,
+		const struct chatd_store_member_change *q, chatd_store_fn *fn, void *arg)
+{
+	const struct frm *r = room_of(q->room);
+	(void)obj;
+	if (fake.refuse) {
+		return fake.refuse;
+	}
+	struct answer *an = answer_to(w, fn, arg);
+	if (!r) {
+		return done(an, -ENOENT, CHATD_STORE_NO_ROOM);
+	}
+	if (q->what == CHATD_STORE_JOIN && !(r->flags & CHATD_STORE_ROOM_PUBLIC)) {
+		return done(an, -EACCES, CHATD_STORE_NOT_INVITED);
+	}
+	an->a.repeated = !change_role(place_in(r, q->user), q);
+	if (!an->a.repeated && q->event) {
+		an->a.seq = ++fake.seq;
+	}
+	return done(an, 0, 0);
+}
+
+static const struct chatd_store store_vt = {
+	.struct_size = sizeof(store_vt),
+	.room_create = fake_room_create,
+	.room_get = fake_room_get,
+	.room_list = fake_room_list,
+	.members = fake_members,
+	.member_change = fake_member_change,
+};
 
 /* ---- over STOMP ------------------------------------------------------------------ */
 
 static const char yaml[] = "preset: [{id: lobby, name: Lobby}, {id: staff, public: false}]\n"
 						   "guest_linger: 1h\n";
 
+/* The store must be able to post while the kit is still being made: presets come first. */
 static struct kit *fresh(int32_t workers)
 {
-	const struct kit_conf conf = { .workers = workers };
-	return kit_new_with(&chatd_plugin_under_test, yaml, &conf);
+	static const struct kit_service services[] = { { CHATD_STORE, &store_vt, NULL },
+		{ NULL, NULL, NULL } };
+	const struct kit_conf conf = { .workers = workers, .services = services };
+	fake = (struct fake){ .k = NULL };
+	fake.k = kit_new_with(&chatd_plugin_under_test, yaml, &conf);
+	return fake.k;
 }
 
 static void coming_and_going_is_told_to_the_room(void **state)
@@ -190,6 +388,64 @@ static void whoever_leaves_a_private_room_hears_no_more(void **state)
 	kit_send(root, JOIN, "{\"roomId\":\"staff\"}", NULL);
 	kit_expect_delivery(root, STAFF, "LEAVE");
 	kit_expect_quiet(root);
+	kit_free(k);
+}
+
+/* The store said yes, but somebody was cut off before that was heard. */
+static void a_permission_that_is_overtaken_is_asked_for_again(void **state)
+{
+	struct kit *k = fresh(2);
+	(void)state;
+	struct kit_client *phone = kit_open_on(k, 1, "root", CHATD_ID_ADMIN);
+	struct kit_client *desk = kit_open_on(k, 0, "root", 0);
+	kit_send(kit_open_on(k, 0, "root", CHATD_ID_ADMIN), JOIN, "{\"roomId\":\"staff\"}", NULL);
+	kit_expect_accept(k);
+	struct kit_client *plain = kit_open_on(k, 1, "root", 0);
+	fake.keep_next_look = 1;
+	kit_subscribe(plain, STAFF);
+	kit_expect_waiting(k, 1);
+	kit_send(desk, LEAVE, "{\"roomId\":\"staff\"}", NULL);
+	kit_expect_accept(k);
+	assert_non_null(fake.kept);
+	assert_int_equal(give(fake.kept), 0);
+	kit_run(k);
+	kit_expect_reject(k, "NOT_MEMBER", NULL);
+	(void)phone;
+	kit_free(k);
+}
+
+static void who_is_banned_hears_nothing(void **state)
+{
+	struct kit *k = fresh(1);
+	(void)state;
+	struct kit_client *eve = kit_open(k, "eve");
+	place_in(&fake.rooms[0], text("eve"))->banned = INT64_MAX;
+	kit_subscribe(eve, LOBBY);
+	kit_expect_reject(k, "BANNED", NULL);
+	kit_free(k);
+}
+
+static void what_the_store_cannot_do_is_told(void **state)
+{
+	static const struct {
+		chatd_status rc;
+		const char *code;
+	} cases[] = { { -EAGAIN, "STORE_BUSY" }, { -EBUSY, "STORE_BUSY" }, { -ENOSPC, "STORE_FULL" },
+		{ -EIO, "UNAVAILABLE" }, { -EINVAL, "VALIDATION" } };
+	struct kit *k = fresh(1);
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		fake.rc = cases[i].rc;
+		kit_in(k, "ann", JOIN, "{\"roomId\":\"lobby\"}");
+		kit_expect_reject(k, cases[i].code, NULL);
+	}
+	fake.rc = 0;
+	fake.refuse = -EAGAIN;
+	kit_in(k, "ann", JOIN, "{\"roomId\":\"lobby\"}");
+	kit_expect_reject(k, "STORE_BUSY", NULL);
+	kit_in(k, "ann", LEAVE, "{\"roomId\":\"lobby\"}");
+	kit_expect_reject(k, "STORE_BUSY", NULL);
+	kit_expect_nothing_published(k);
 	kit_free(k);
 }
 
@@ -361,13 +617,15 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_that_could_fool_people_are_refused),
-		cmocka_unit_test(an_owner_is_followed_by_rank_then_age_and_never_by_a_guest),
-		cmocka_unit_test(users_go_with_their_last_room),
+		cmocka_unit_test(what_a_room_is_about_may_have_lines),
 		cmocka_unit_test(coming_and_going_is_told_to_the_room),
 		cmocka_unit_test(a_private_room_answers_like_none),
 		cmocka_unit_test(nobody_sends_into_a_room_directly),
 		cmocka_unit_test(whoever_leaves_a_private_room_hears_no_more),
 		cmocka_unit_test(a_subscription_in_the_making_is_cut_too),
+		cmocka_unit_test(a_permission_that_is_overtaken_is_asked_for_again),
+		cmocka_unit_test(who_is_banned_hears_nothing),
+		cmocka_unit_test(what_the_store_cannot_do_is_told),
 		cmocka_unit_test(guests_leave_when_they_have_been_away_for_an_hour),
 		cmocka_unit_test(plugins_see_what_a_room_is_to_a_user),
 		cmocka_unit_test(without_credentials_rest_says_nothing),

@@ -50,7 +50,7 @@ def every_device_of_both_gets_one_copy(s):
     assert UUID.match(m["id"]) and TIME.match(m["timestamp"]), m
     same(m, {"id": receipt["message-id"], "clientId": "c1", "type": "CHAT", "sender": a.id, "senderId": a.id,
              "senderName": m["senderName"], "receiver": b.id, "receiverId": b.id, "status": "SENT",
-             "content": "h\u00e9 <b>\u2028 \U0001F44B", "timestamp": m["timestamp"]})
+             "content": "h\u00e9 <b>\u2028 \U0001F44B", "timestamp": m["timestamp"], "seq": 1, "epoch": m["epoch"]})
     assert b"<" not in frames[0].body and "\u2028".encode() not in frames[0].body, "unsafe inside HTML"
     for d in all_:
         same(d.quiet("/user/queue/messages"), True)
@@ -90,7 +90,8 @@ def what_only_the_server_says_is_ignored(s):
     m = f.json
     same([m["sender"], m["senderId"], m["status"]], [a.id, a.id, "SENT"])
     assert UUID.match(m["id"]) and m["senderName"] != "root" and not m["timestamp"].startswith("2001"), m
-    for absent in ("seq", "edited", "deleted", "reactions", "role", "isAdmin", "from", "userId"):
+    same(m["seq"], 1)
+    for absent in ("edited", "deleted", "reactions", "role", "isAdmin", "from", "userId"):
         assert absent not in m, absent
     same(f.headers["message-id"], r["message-id"])
 
@@ -358,7 +359,7 @@ def rooms_over_rest(s):
     r = alice.rest("POST", "/api/chat/rooms", {"name": "Caf\u00e9 <1>", "public": True, "owner": "bob", "id": "mine"})
     room = r.json
     same(r.status, 201)
-    same(room, {"id": room["id"], "name": "Caf\u00e9 <1>", "public": True, "members": 1, "joined": True, "role": "owner"})
+    same(room, {"id": room["id"], "name": "Caf\u00e9 <1>", "public": True, "members": 1, "joined": True, "role": "owner", "maxMembers": 10000})
     assert re.match("^[0-9a-f]{32}$", room["id"]), room
     same(r.headers["location"], "/api/chat/rooms/" + room["id"])
     listed = {x["id"]: x for x in guest.rest("GET", "/api/chat/rooms").json["rooms"]}

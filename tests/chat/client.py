@@ -32,7 +32,7 @@ class Server:
             text = f.read()
         for line in ("store-sqlite: {}", "accounts-store: {}", "accounts-memory: {}"):
             text = "".join(l for l in text.splitlines(True) if not l.strip().startswith(line))
-        text += "\n  accounts-memory: {}\n" if memory else "\n  store-sqlite: {}\n  accounts-store: {}\n"
+        text += "\n  accounts-memory: {}\n  store-memory: {}\n" if memory else "\n  store-sqlite: {}\n  accounts-store: {}\n"
         config = os.path.join(self.dir, "chat.yaml")
         with open(config, "w") as f:
             f.write(text + ACCOUNTS)
