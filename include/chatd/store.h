@@ -86,12 +86,13 @@ enum {
 	CHATD_STORE_READ_ONLY = 5,   /**< only moderators may speak */
 	CHATD_STORE_NOT_INVITED = 6, /**< a private room */
 	CHATD_STORE_ROOM_FULL = 7,
-	CHATD_STORE_TOO_MANY = 8,  /**< rooms of this user, reactions of this message ... */
-	CHATD_STORE_MISMATCH = 9,  /**< -EEXIST: that clientId was another message's */
-	CHATD_STORE_NO_ROOM = 10,  /**< -ENOENT */
-	CHATD_STORE_LAST = 11,     /**< -EACCES: the only owner cannot become less than that */
-	CHATD_STORE_NO_RIGHT = 12, /**< the actor's role does not allow it */
-	CHATD_STORE_NO_PLACE = 13, /**< -EDQUOT: the server has as many rooms as it may have */
+	CHATD_STORE_TOO_MANY = 8,   /**< rooms of this user, reactions of this message ... */
+	CHATD_STORE_MISMATCH = 9,   /**< -EEXIST: that clientId was another message's */
+	CHATD_STORE_NO_ROOM = 10,   /**< -ENOENT */
+	CHATD_STORE_LAST = 11,      /**< -EACCES: the only owner cannot become less than that */
+	CHATD_STORE_NO_RIGHT = 12,  /**< the actor's role does not allow it */
+	CHATD_STORE_NO_PLACE = 13,  /**< -EDQUOT: the server has as many rooms as it may have */
+	CHATD_STORE_NO_THREAD = 14, /**< -ENOENT: .thread is no message of the conversation */
 };
 
 /* ---- accounts -------------------------------------------------------------- */
@@ -229,9 +230,10 @@ struct chatd_store_append {
 	 *  that comes out the same after a restart. */
 	struct chatd_str hash;
 	struct chatd_str body, text;
-	struct chatd_str reply_to, thread; /**< ids; .p NULL: none */
-	const struct chatd_str *mentions;  /**< users */
-	size_t n_mentions;                 /**< at most 100 */
+	/** Ids; .p NULL: none.  With .check, the thread's first message must be in the conversation. */
+	struct chatd_str reply_to, thread;
+	const struct chatd_str *mentions; /**< users */
+	size_t n_mentions;                /**< at most 100 */
 	const struct chatd_store_out *out;
 	size_t n_out;
 	int64_t wall;    /**< the answer's .wall is this, or later: time never goes back in a conv. */

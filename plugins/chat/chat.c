@@ -82,6 +82,7 @@ static chatd_status init(
 	if (rc == 0 && self->store) {
 		rc = h->hook(ctx, chatd_hook_session_open, CHATD_ORDER_STORE, on_open);
 		rc = rc < 0 ? rc : log_init(self);
+		rc = rc < 0 ? rc : change_init(self);
 		rc = rc < 0 ? rc : resume_init(self);
 		rc = rc < 0 || !self->http ? rc : history_init(self);
 	}

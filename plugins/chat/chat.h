@@ -53,6 +53,13 @@ void stored_append(struct send *, chatd_worker *home);
 void stored_write(struct chatd_json *, const struct chatd_store_message *, struct chatd_str epoch);
 chatd_msg *stored_msg(struct self *, struct chatd_str dest, const struct chatd_store_message *,
 		struct chatd_str epoch);
+struct refusal {
+	const char *code, *why; /* literals */
+	int64_t until;          /* when it may be tried again; 0 or INT64_MAX: not said */
+};
+/* What the store's no means to whoever asked; the answer may be NULL. */
+struct refusal stored_refusal(chatd_status, const struct chatd_store_answer *);
+void stored_until(const struct self *, chatd_call *, int64_t until); /* retryAfterSeconds */
 /* log.c: where a conversation's rows are written and published, "" being the direct ones'. */
 struct log_row {
 	const struct chatd_store_message *row;
@@ -61,7 +68,8 @@ struct log_row {
 chatd_worker *log_home(const struct self *, struct chatd_str room);
 chatd_status log_publish(struct self *, chatd_worker *home, const struct log_row *);
 chatd_status log_init(struct self *);
-/* resume.c, history.c, status.c: [main] in init() */
+/* change.c, resume.c, history.c, status.c: [main] in init() */
+chatd_status change_init(struct self *);
 chatd_status resume_init(struct self *);
 chatd_status history_init(struct self *);
 chatd_status status_init(struct self *);

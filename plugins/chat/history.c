@@ -4,17 +4,18 @@
 #include "send.h"
 
 enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 200, QUERY_MAX = 256 };
-enum kind { ROOM_PAGE, DIRECT_PAGE, CONVERSATIONS, SEARCH };
+enum kind { ROOM_PAGE, DIRECT_PAGE, CONVERSATIONS, SEARCH, MENTIONS, PINS, ONE, THREAD };
 
 struct ask {
 	struct self *self;
 	chatd_req *req;    /* NULL: the client has gone */
 	int32_t under_way; /* somebody will call back */
 	enum kind kind;
-	int32_t bare; /* the reference's form: an array, newest first */
+	int32_t bare;   /* the reference's form: an array, newest first */
+	int32_t events; /* room events are wanted, too */
 	int64_t before, after, limit;
 	char user[CHATD_ID_MAX + 1], room[CHATD_ID_MAX + 1], with[CHATD_ID_MAX + 1];
-	char query[QUERY_MAX + 1];
+	char query[QUERY_MAX + 1]; /* of THREAD and ONE: the message */
 };
 
 static const struct chatd_http *http_of(const struct ask *a)
@@ -51,7 +52,9 @@ static void invalid(struct ask *a, const char *why)
 
 static void failed(struct ask *a, chatd_status rc)
 {
-	if (a->room[0] && (rc == -EACCES || rc == -ENOENT)) {
+	if ((a->kind == ONE || a->kind == THREAD) && (rc == -EACCES || rc == -ENOENT)) {
+		problem(a, 404, "NOT_FOUND", "there is no such message");
+	} else if (a->room[0] && (rc == -EACCES || rc == -ENOENT)) {
 		problem(a, 403, "NOT_MEMBER",
 				"you are not a member of this room, or there is no such room");
 	} else if (rc == -EACCES) {
@@ -163,6 +166,34 @@ static void write_conversations(
 	chatd_json_lit(j, "}");
 }
 
+static void look_thread(struct ask *a, const struct chatd_store_message *m);
+
+static void write_answer(
+		struct chatd_json *j, const struct ask *a, const struct chatd_store_answer *s)
+{
+	switch (a->kind) {
+	case CONVERSATIONS:
+		write_conversations(j, a, s);
+		break;
+	case SEARCH:
+	case MENTIONS:
+		write_found(j, a, s);
+		break;
+	case PINS:
+		chatd_json_lit(j, "{");
+		chatd_json_key(j, "messages");
+		write_messages(j, a, s);
+		chatd_json_lit(j, "}");
+		break;
+	case ONE:
+		stored_write(j, &s->messages[0], s->epoch);
+		break;
+	default:
+		write_page(j, a, s);
+		break;
+	}
+}
+
 static void on_read(void *arg, chatd_status rc, const struct chatd_store_answer *s)
 {
 	struct ask *a = arg;
@@ -177,14 +208,12 @@ static void on_read(void *arg, chatd_status rc, const struct chatd_store_answer 
 		failed(a, rc);
 		return;
 	}
-	chatd_json_init(&j, room, sizeof(room));
-	if (a->kind == CONVERSATIONS) {
-		write_conversations(&j, a, s);
-	} else if (a->kind == SEARCH) {
-		write_found(&j, a, s);
-	} else {
-		write_page(&j, a, s);
+	if (a->kind == THREAD && !a->room[0] && !a->with[0]) {
+		look_thread(a, &s->messages[0]);
+		return;
 	}
+	chatd_json_init(&j, room, sizeof(room));
+	write_answer(&j, a, s);
 	respond(a, &j);
 }
 
@@ -222,8 +251,31 @@ static chatd_status ask_store(struct ask *a)
 		.conv = conv_of(a),
 		.user = text(a->user),
 		.before = a->before,
-		.after = a->after };
+		.after = a->after,
+		.events = a->events };
+	struct chatd_store_mentions mentions = { .struct_size = sizeof(mentions),
+		.limit = (int32_t)a->limit,
+		.user = text(a->user),
+		.before = a->before };
+	struct chatd_store_conv_key pins = {
+		.struct_size = sizeof(pins), .conv = conv_of(a), .user = text(a->user)
+	};
+	struct chatd_store_message_key one = {
+		.struct_size = sizeof(one), .id = text(a->query), .user = text(a->user)
+	};
 	switch (a->kind) {
+	case MENTIONS:
+		return store->mentions(s->obj, w, &mentions, on_read, a);
+	case PINS:
+		return store->pins(s->obj, w, &pins, on_read, a);
+	case THREAD:
+		if (a->room[0] || a->with[0]) {
+			page.thread = text(a->query);
+			return store->page(s->obj, w, &page, on_read, a);
+		}
+		return store->message(s->obj, w, &one, on_read, a);
+	case ONE:
+		return store->message(s->obj, w, &one, on_read, a);
 	case CONVERSATIONS:
 		return store->conversations(s->obj, w, &list, on_read, a);
 	case SEARCH:
@@ -241,6 +293,15 @@ static void look(struct ask *a)
 		a->under_way = 0;
 		failed(a, rc);
 	}
+}
+
+/* Now that it is known where the thread is: a page of it. */
+static void look_thread(struct ask *a, const struct chatd_store_message *m)
+{
+	int mine = chatd_str_same(m->conv.a, text(a->user));
+	chatd_str_copy(a->room, sizeof(a->room), m->conv.room);
+	chatd_str_copy(a->with, sizeof(a->with), mine ? m->conv.b : m->conv.a);
+	look(a);
 }
 
 /* ---- the question -------------------------------------------------------------------------- */
@@ -287,17 +348,22 @@ static const char *take_pair(struct ask *a)
 static int take_target(struct ask *a)
 {
 	const struct chatd_http *http = http_of(a);
+	int in_conv = a->kind == ROOM_PAGE || a->kind == SEARCH || a->kind == PINS;
 	struct chatd_str room = a->kind == ROOM_PAGE ? http->req_param(a->req, "id")
 												 : http->req_query(a->req, "roomId");
 	struct chatd_str with = http->req_query(a->req, "with");
-	if (a->kind == DIRECT_PAGE || (a->kind == SEARCH && with.p)) {
+	if (a->kind == PINS && !room.p && !with.p) {
+		invalid(a, "roomId or with is missing");
+		return -1;
+	}
+	if (a->kind == DIRECT_PAGE || (in_conv && a->kind != ROOM_PAGE && with.p)) {
 		const char *fault = take_pair(a);
 		if (fault) {
 			int other = a->bare && !a->with[0];
 			problem(a, other ? 403 : 422, other ? "FORBIDDEN" : "VALIDATION", fault);
 			return -1;
 		}
-	} else if (a->kind != CONVERSATIONS && room.p) {
+	} else if (in_conv && room.p) {
 		if (!chatd_id_ok(room)) {
 			problem(a, 403, "NOT_MEMBER",
 					"you are not a member of this room, or there is no such room");
@@ -313,7 +379,8 @@ static int take_range(struct ask *a)
 {
 	const struct chatd_http *http = http_of(a);
 	struct chatd_str query = http->req_query(a->req, "q");
-	int pages = a->kind == ROOM_PAGE || a->kind == DIRECT_PAGE;
+	struct chatd_str id = http->req_param(a->req, "message");
+	int pages = a->kind == ROOM_PAGE || a->kind == DIRECT_PAGE || a->kind == THREAD;
 	a->limit = LIMIT_DEFAULT;
 	a->after = -1;
 	if (!take_int(a, "limit", LIMIT_MAX, &a->limit) || a->limit == 0) {
@@ -333,9 +400,10 @@ static int take_range(struct ask *a)
 		invalid(a, "q must hold 1 to 256 bytes");
 		return -1;
 	}
-	chatd_str_copy(a->query, sizeof(a->query), query);
-	a->bare = pages && http->req_query(a->req, "limit").p && a->before == 0 && a->after < 0 &&
-			!http->req_query(a->req, "with").p;
+	chatd_str_copy(a->query, sizeof(a->query), id.p ? id : query);
+	a->events = chatd_str_same(http->req_query(a->req, "events"), CHATD_LIT("true"));
+	a->bare = pages && a->kind != THREAD && http->req_query(a->req, "limit").p && a->before == 0 &&
+			a->after < 0 && !http->req_query(a->req, "with").p;
 	return 0;
 }
 
@@ -394,6 +462,26 @@ static void on_search(void *arg, chatd_req *req)
 	on_request(arg, SEARCH, req);
 }
 
+static void on_mentions(void *arg, chatd_req *req)
+{
+	on_request(arg, MENTIONS, req);
+}
+
+static void on_pins(void *arg, chatd_req *req)
+{
+	on_request(arg, PINS, req);
+}
+
+static void on_one(void *arg, chatd_req *req)
+{
+	on_request(arg, ONE, req);
+}
+
+static void on_thread(void *arg, chatd_req *req)
+{
+	on_request(arg, THREAD, req);
+}
+
 static const struct {
 	const char *path;
 	void (*handle)(void *arg, chatd_req *);
@@ -402,6 +490,10 @@ static const struct {
 	{ "/api/chat/messages/direct", on_direct },
 	{ "/api/chat/conversations", on_conversations },
 	{ "/api/chat/search", on_search },
+	{ "/api/chat/mentions", on_mentions },
+	{ "/api/chat/pins", on_pins },
+	{ "/api/chat/messages/{message}", on_one },
+	{ "/api/chat/messages/{message}/thread", on_thread },
 };
 
 chatd_status history_init(struct self *self)

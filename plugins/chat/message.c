@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "message.h"
 
-enum { MENTIONS_MAX = 100, ATTACHMENTS_MAX = 16, URL_MAX = 2048, TYPE_MAX = 127 };
+enum {
+	MENTIONS_MAX = 100,
+	ATTACHMENTS_MAX = 16,
+	URL_MAX = 2048,
+	TYPE_MAX = 127,
+	EXPIRES_MAX = 366 * 24 * 3600, /* s */
+};
 
 /* Every field of a ChatMessage, as clients may send it. */
 struct input {
 	struct chatd_str to, receiver, receiver_id, room, content, message, client_id, type;
-	struct chatd_str content_type, reply_to, attachment_url;
+	struct chatd_str content_type, reply_to, thread, attachment_url;
 	struct chatd_str ignored;
 	json_t *mentions, *attachments, *ignored_any;
-	int64_t ignored_int;
+	int64_t ignored_int, expires_in;
 	int32_t encrypted, ignored_flag;
 };
 
@@ -25,6 +31,8 @@ static const struct chatd_json_field fields[] = {
 	{ "type", CHATD_J_TEXT, AT(type) },
 	{ "contentType", CHATD_J_TEXT, AT(content_type) },
 	{ "replyTo", CHATD_J_TEXT, AT(reply_to) },
+	{ "threadId", CHATD_J_TEXT, AT(thread) },
+	{ "expiresIn", CHATD_J_INT, AT(expires_in) },
 	{ "mentions", CHATD_J_LIST, AT(mentions) },
 	{ "attachments", CHATD_J_LIST, AT(attachments) },
 	{ "attachmentUrl", CHATD_J_TEXT, AT(attachment_url) },
@@ -89,7 +97,7 @@ static chatd_status check_target(struct input *in, struct message_fault *f)
 	return 0;
 }
 
-static int is_blank(struct chatd_str s)
+int message_blank(struct chatd_str s)
 {
 	for (size_t i = 0; i < s.n; i++) {
 		if (s.p[i] != ' ' && s.p[i] != '\t' && s.p[i] != '\n' && s.p[i] != '\r') {
@@ -97,6 +105,25 @@ static int is_blank(struct chatd_str s)
 		}
 	}
 	return 1;
+}
+
+chatd_status message_size(
+		struct chatd_str content, const struct message_limits *max, struct message_fault *f)
+{
+	if ((int64_t)content.n > max->bytes) {
+		fault(f, "TOO_LARGE", "");
+		snprintf(f->why, sizeof(f->why), "content has %zu bytes; %lld are allowed", content.n,
+				(long long)max->bytes);
+		return -EINVAL;
+	}
+	size_t chars = chatd_str_chars(content);
+	if ((int64_t)chars > max->chars) {
+		fault(f, "TOO_LARGE", "");
+		snprintf(f->why, sizeof(f->why), "content has %zu characters; %lld are allowed", chars,
+				(long long)max->chars);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static chatd_status check_content(
@@ -108,26 +135,13 @@ static chatd_status check_content(
 	if (!in->content.p && !in->attachments && !in->attachment_url.p) {
 		return invalid(f, "content is missing");
 	}
-	if (is_blank(in->content) && !in->attachments && !in->attachment_url.p) {
+	if (message_blank(in->content) && !in->attachments && !in->attachment_url.p) {
 		return invalid(f, "content must not be empty");
 	}
-	if ((int64_t)in->content.n > max->bytes) {
-		fault(f, "TOO_LARGE", "");
-		snprintf(f->why, sizeof(f->why), "content has %zu bytes; %lld are allowed", in->content.n,
-				(long long)max->bytes);
-		return -EINVAL;
-	}
-	size_t chars = chatd_str_chars(in->content);
-	if ((int64_t)chars > max->chars) {
-		fault(f, "TOO_LARGE", "");
-		snprintf(f->why, sizeof(f->why), "content has %zu characters; %lld are allowed", chars,
-				(long long)max->chars);
-		return -EINVAL;
-	}
-	return 0;
+	return message_size(in->content, max, f);
 }
 
-static int printable(struct chatd_str s, size_t max)
+int message_printable(struct chatd_str s, size_t max)
 {
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
@@ -141,7 +155,7 @@ static int printable(struct chatd_str s, size_t max)
 /* Nothing that a client might run when it is clicked. */
 static int safe_url(struct chatd_str s)
 {
-	if (!printable(s, URL_MAX) || s.n == 0) {
+	if (!message_printable(s, URL_MAX) || s.n == 0) {
 		return 0;
 	}
 	return (s.p[0] == '/' && (s.n == 1 || (s.p[1] != '/' && s.p[1] != '\\'))) ||
@@ -192,15 +206,22 @@ static chatd_status check_mentions(const struct input *in, struct message_fault 
 static chatd_status check_rest(struct input *in, struct message_fault *f)
 {
 	drop_empty(&in->reply_to);
+	drop_empty(&in->thread);
 	drop_empty(&in->content_type);
 	if (in->type.p && !chatd_str_same(in->type, CHATD_LIT("CHAT"))) {
 		return invalid(f, "type must be CHAT; the others are the server's to send");
 	}
-	if (in->content_type.p && !printable(in->content_type, TYPE_MAX)) {
+	if (in->content_type.p && !message_printable(in->content_type, TYPE_MAX)) {
 		return invalid(f, "contentType must be a media type of at most 127 characters");
 	}
 	if (in->reply_to.p && !chatd_id_ok(in->reply_to)) {
 		return invalid(f, "replyTo must be the id of a message");
+	}
+	if (in->thread.p && !chatd_id_ok(in->thread)) {
+		return invalid(f, "threadId must be the id of the thread's first message");
+	}
+	if (in->expires_in < 0 || in->expires_in > EXPIRES_MAX) {
+		return invalid(f, "expiresIn must be 1 to 31622400 seconds");
 	}
 	chatd_status rc = check_attachments(in, f);
 	return rc < 0 ? rc : check_mentions(in, f);
@@ -209,7 +230,7 @@ static chatd_status check_rest(struct input *in, struct message_fault *f)
 static chatd_status check_client_id(struct input *in, struct message_fault *f)
 {
 	drop_empty(&in->client_id);
-	if (!printable(in->client_id, CLIENT_ID_MAX)) {
+	if (!message_printable(in->client_id, CLIENT_ID_MAX)) {
 		return invalid(f, "clientId must have at most 128 bytes and no control characters");
 	}
 	chatd_str_copy(f->client_id, sizeof(f->client_id), in->client_id);
@@ -224,7 +245,7 @@ static void find_client_id(struct chatd_str body, struct message_fault *f)
 	json_t *id = json_object_get(root, "clientId");
 	if (json_is_string(id)) {
 		struct chatd_str text = chatd_str_of(json_string_value(id), json_string_length(id));
-		if (printable(text, CLIENT_ID_MAX)) {
+		if (message_printable(text, CLIENT_ID_MAX)) {
 			chatd_str_copy(f->client_id, sizeof(f->client_id), text);
 		}
 	}
@@ -257,6 +278,8 @@ chatd_status message_read(struct chatd_str body, const struct message_limits *ma
 		.client_id = in.client_id,
 		.content_type = in.content_type,
 		.reply_to = in.reply_to,
+		.thread = in.thread,
+		.expires_in_s = in.expires_in,
 		.attachment_url = in.attachment_url,
 		.mentions = in.mentions,
 		.attachments = in.attachments,
@@ -294,6 +317,10 @@ size_t message_write(
 		chatd_json_value(j, d->attachments);
 	}
 	chatd_json_member(j, "replyTo", d->reply_to);
+	chatd_json_member(j, "threadId", d->thread);
+	if (d->expires_in_s) {
+		chatd_json_int(j, "expiresIn", d->expires_in_s);
+	}
 	if (d->mentions) {
 		chatd_json_key(j, "mentions");
 		chatd_json_value(j, d->mentions);

@@ -21,9 +21,10 @@ struct message_draft {
 	json_t *root;
 	struct chatd_str to, room; /* one has .p NULL; valid ids if .bad_target is 0 */
 	int32_t bad_target;        /* the target cannot be an id, so it cannot exist */
-	struct chatd_str content, client_id, content_type, reply_to, attachment_url;
+	struct chatd_str content, client_id, content_type, reply_to, thread, attachment_url;
 	json_t *mentions, *attachments;
-	int32_t encrypted; /* -1: not said */
+	int32_t encrypted;    /* -1: not said */
+	int64_t expires_in_s; /* 0: not said */
 };
 
 struct message_fault {
@@ -36,6 +37,12 @@ struct message_fault {
 chatd_status message_read(struct chatd_str body, const struct message_limits *,
 		struct message_draft *ret, struct message_fault *ret_fault);
 void message_free(struct message_draft *);
+/* -EINVAL and *ret_fault if @p content is too long. */
+chatd_status message_size(
+		struct chatd_str content, const struct message_limits *, struct message_fault *ret_fault);
+int message_blank(struct chatd_str); /* nothing but white space */
+/* At most @p max bytes, none of them a control character. */
+int message_printable(struct chatd_str, size_t max);
 
 struct message_stamp { /* what the server says about it */
 	struct chatd_str id, sender, sender_name;

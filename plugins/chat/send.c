@@ -30,17 +30,6 @@ static void reply(struct send *s, chatd_call *call)
 	}
 }
 
-static void reply_until(const struct send *s, chatd_call *call)
-{
-	const struct chatd_host *h = s->self->h;
-	char digits[24];
-	if (s->until > 0 && s->until < INT64_MAX) {
-		int64_t left = s->until - h->wall_ms();
-		snprintf(digits, sizeof(digits), "%lld", (long long)(left > 0 ? (left + 999) / 1000 : 1));
-		h->reply(call, "retryAfterSeconds", text(digits));
-	}
-}
-
 static chatd_verdict finish_now(struct send *s, chatd_call *call)
 {
 	const struct chatd_host *h = s->self->h;
@@ -61,7 +50,7 @@ static void finish_later(struct send *s)
 	if (call && !s->code) {
 		reply(s, call);
 	} else if (call) {
-		reply_until(s, call);
+		stored_until(s->self, call, s->until);
 	}
 	(void)h->resume(s->token, s->code ? CHATD_REJECT : CHATD_ACCEPT, s->code, s->why);
 	send_free(s);

@@ -8,11 +8,16 @@ enum { MENTIONS_MAX = 100 };
 
 /* ---- the message as everybody gets it ------------------------------------------------- */
 
+/* A row whose body is gone keeps its place. */
 static void write_erased(struct chatd_json *j, const struct chatd_store_message *m)
 {
+	int edit = m->kind == CHATD_STORE_EDIT;
 	chatd_json_lit(j, "{");
 	chatd_json_member(j, "id", m->id);
-	chatd_json_member(j, "type", CHATD_LIT("CHAT"));
+	chatd_json_member(j, "type", edit ? CHATD_LIT("EDIT") : CHATD_LIT("CHAT"));
+	if (edit) {
+		chatd_json_member(j, "messageId", m->target);
+	}
 	chatd_json_member(j, "sender", m->sender);
 	chatd_json_member(j, "senderId", m->sender);
 	chatd_json_member(j, "roomId", m->conv.room);
@@ -106,47 +111,74 @@ static chatd_status publish(struct send *s, chatd_worker *w, const struct chatd_
 
 /* ---- appending ------------------------------------------------------------------------ */
 
-/* What the room's rules say, with the time from which on it may be tried again. */
-static int refuse_by_rules(struct send *s, const struct chatd_store_answer *a)
+static struct refusal refused(const char *code, const char *why)
 {
+	return (struct refusal){ code, why, 0 };
+}
+
+/* What the room's rules say, with the time from which on it may be tried again. */
+static struct refusal refused_by_rules(const struct chatd_store_answer *a)
+{
+	struct refusal r;
 	switch (a->why) {
-	case CHATD_STORE_NO_ROOM:
-	case CHATD_STORE_NOT_MEMBER:
-		send_refuse(s, "NOT_MEMBER", "you are not a member of this room, or there is no such room");
-		return 1;
 	case CHATD_STORE_BANNED:
-		send_refuse(s, "BANNED", "you are banned from this room");
+		r = refused("BANNED", "you are banned from this room");
 		break;
 	case CHATD_STORE_MUTED:
-		send_refuse(s, "MUTED", "you may not speak in this room for now");
+		r = refused("MUTED", "you may not speak in this room for now");
 		break;
 	case CHATD_STORE_SLOW:
-		send_refuse(s, "SLOW_MODE", "this room is in slow mode; wait before the next message");
+		r = refused("SLOW_MODE", "this room is in slow mode; wait before the next message");
 		break;
 	case CHATD_STORE_READ_ONLY:
-		send_refuse(s, "READ_ONLY", "only moderators may speak in this room");
+		r = refused("READ_ONLY", "only moderators may speak in this room");
+		break;
+	case CHATD_STORE_NO_RIGHT:
+		r = refused("FORBIDDEN", "this message is not yours to change");
 		break;
 	default:
-		return 0;
+		r = refused("NOT_MEMBER", "you are not a member of this room, or there is no such room");
+		break;
 	}
-	s->until = a->until;
-	return 1;
+	r.until = a->until;
+	return r;
+}
+
+struct refusal stored_refusal(chatd_status rc, const struct chatd_store_answer *a)
+{
+	if (a && (rc == -EACCES || (rc == -ENOENT && a->why == CHATD_STORE_NO_ROOM))) {
+		return refused_by_rules(a);
+	}
+	if (rc == -EEXIST && a && a->why == CHATD_STORE_MISMATCH) {
+		return refused("DUPLICATE_ID_MISMATCH", "this clientId was used for something else");
+	}
+	if (rc == -ENOENT && a && a->why == CHATD_STORE_NO_THREAD) {
+		return refused("NOT_FOUND", "threadId is no message of this conversation");
+	}
+	if (rc == -EAGAIN || rc == -EBUSY) {
+		return refused("STORE_BUSY", "messages cannot be stored fast enough now; try again");
+	}
+	if (rc == -ENOSPC) {
+		return refused("STORE_FULL", "there is no space left for messages");
+	}
+	return refused("UNAVAILABLE", "messages cannot be stored now");
+}
+
+void stored_until(const struct self *self, chatd_call *call, int64_t until)
+{
+	char digits[24];
+	if (until > 0 && until < INT64_MAX) {
+		int64_t left = until - self->h->wall_ms();
+		snprintf(digits, sizeof(digits), "%lld", (long long)(left > 0 ? (left + 999) / 1000 : 1));
+		self->h->reply(call, "retryAfterSeconds", text(digits));
+	}
 }
 
 static void refuse_for(struct send *s, chatd_status rc, const struct chatd_store_answer *a)
 {
-	if (a && (rc == -EACCES || rc == -ENOENT) && refuse_by_rules(s, a)) {
-		return;
-	}
-	if (rc == -EEXIST && a && a->why == CHATD_STORE_MISMATCH) {
-		send_refuse(s, "DUPLICATE_ID_MISMATCH", "this clientId was used for another message");
-	} else if (rc == -EAGAIN || rc == -EBUSY) {
-		send_refuse(s, "STORE_BUSY", "messages cannot be stored fast enough now; try again");
-	} else if (rc == -ENOSPC) {
-		send_refuse(s, "STORE_FULL", "there is no space left for messages");
-	} else {
-		send_refuse(s, "UNAVAILABLE", "messages cannot be stored now");
-	}
+	struct refusal r = stored_refusal(rc, a);
+	send_refuse(s, r.code, r.why);
+	s->until = r.until;
 }
 
 static void on_stored(void *arg, chatd_status rc, const struct chatd_store_answer *a)
@@ -194,6 +226,8 @@ void stored_append(struct send *s, chatd_worker *home)
 		.body = h->msg_body(s->msg),
 		.text = secret ? chatd_str_of(NULL, 0) : s->draft.content,
 		.reply_to = s->draft.reply_to,
+		.thread = s->draft.thread,
+		.expires = s->draft.expires_in_s ? s->wall + s->draft.expires_in_s * 1000 : 0,
 		.mentions = mentions,
 		.n_mentions = take_mentions(s, mentions),
 		.wall = s->wall,

@@ -153,6 +153,19 @@ static int may_speak(struct db *db, struct op *op, const struct chatd_store_appe
 	return 0;
 }
 
+static int has_thread(struct db *db, const struct conv_key *k, struct chatd_str id)
+{
+	sqlite3_stmt *s = db_query(db,
+			"SELECT 1 FROM msg m JOIN conv c ON c.n=m.conv WHERE m.id=? AND m.kind=1 AND c.key=?"
+			" AND m.seq >= c.first",
+			"ss", id, k->key);
+	int there = db_step(db, s);
+	if (there) {
+		db_done(s);
+	}
+	return there;
+}
+
 static void add_mentions(struct db *db, struct op *op, const struct chatd_store_append *r)
 {
 	for (size_t i = 0; i < r->n_mentions; i++) {
@@ -196,6 +209,10 @@ static void append(struct db *db, struct op *op, const struct chatd_store_append
 	}
 	if (r->check && !k.room.p && !str_same(r->sender, k.a) && !str_same(r->sender, k.b)) {
 		refuse(op, -EACCES, CHATD_STORE_NO_RIGHT);
+		return;
+	}
+	if (r->check && r->thread.p && !has_thread(db, &k, r->thread)) {
+		refuse(op, -ENOENT, CHATD_STORE_NO_THREAD);
 		return;
 	}
 	append_row(db, op, &row);

@@ -171,6 +171,11 @@ void row_message(struct db *db, struct op *op, sqlite3_stmt *s, struct chatd_sto
 		.thread = db_text(op, s, 11),
 		.body = db_text(op, s, 12),
 		.conv = { db_text(op, s, 13), db_text(op, s, 14), db_text(op, s, 15) } };
+	/* What is over is over, also until the sweep comes by. */
+	if (m->expires && m->expires <= op->e->h->wall_ms()) {
+		m->flags = (m->flags & ~(uint32_t)CHATD_STORE_REACTED) | CHATD_STORE_ERASED;
+		m->body = CHATD_LIT("");
+	}
 	if (m->flags & CHATD_STORE_REACTED) {
 		m->reactions = reactions_of(db, op, m->pos);
 	}

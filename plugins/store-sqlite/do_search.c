@@ -69,7 +69,8 @@ void do_search(struct db *db, struct op *op)
 	sqlite3_stmt *s = db_query(db,
 			"SELECT " MSG_COLUMNS " FROM words w CROSS JOIN msg m ON m.pos=w.rowid"
 			" CROSS JOIN conv c ON c.n=m.conv WHERE words MATCH ?3 AND w.rowid < ?4"
-			" AND (?5 IS NULL OR c.key=?5) AND" MAY_READ " ORDER BY w.rowid DESC LIMIT ?6",
+			" AND (?5 IS NULL OR c.key=?5) AND (m.expires IS NULL OR m.expires > ?2) AND" MAY_READ
+			" ORDER BY w.rowid DESC LIMIT ?6",
 			"sisisd", r->user, op->e->h->wall_ms(), words, r->before > 0 ? r->before : INT64_MAX,
 			k.key, r->limit);
 	while (db_step(db, s)) {
@@ -89,7 +90,8 @@ void do_mentions(struct db *db, struct op *op)
 	sqlite3_stmt *s = db_query(db,
 			"SELECT " MSG_COLUMNS " FROM mention n CROSS JOIN msg m ON m.pos=n.pos"
 			" CROSS JOIN conv c ON c.n=m.conv WHERE n.user=?1 AND n.pos < ?3"
-			" AND NOT m.flags & 16 AND" MAY_READ " ORDER BY n.pos DESC LIMIT ?4",
+			" AND NOT m.flags & 16 AND (m.expires IS NULL OR m.expires > ?2) AND" MAY_READ
+			" ORDER BY n.pos DESC LIMIT ?4",
 			"siid", r->user, op->e->h->wall_ms(), r->before > 0 ? r->before : INT64_MAX, r->limit);
 	while (db_step(db, s)) {
 		push_message(db, op, s, &v);

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Editing, deleting, reacting and pinning: looked up where the call is, put to the store at the
+ * home of the conversation, published there, answered where the call is. */
+#include "change_body.h"
+#include "send.h"
+
+enum { NICK_MAX = 256, ID_TEXT = 64 };
+
+struct change {
+	struct self *self;
+	chatd_worker *from, *home;
+	chatd_token token;
+	enum change_kind kind;
+	struct change_draft draft;
+	uint64_t hash[2];
+	int64_t wall;
+	char user[CHATD_ID_MAX + 1], nick[NICK_MAX + 1];
+	char room[CHATD_ID_MAX + 1], other[CHATD_ID_MAX + 1]; /* one of them is "" */
+	char id[37];                                          /* of the new row */
+	struct chatd_json event, body;                        /* the row, and the message from now on */
+	/* the answer */
+	struct refusal no; /* .code NULL: it went well */
+	char first[ID_TEXT + 1], epoch[EPOCH_MAX + 1];
+	int64_t seq; /* 0: nothing was written, for it was so already */
+};
+
+static void change_free(struct change *c)
+{
+	json_decref(c->draft.root);
+	chatd_json_free(&c->event);
+	chatd_json_free(&c->body);
+	c->self->h->mem_free(c);
+}
+
+static void refuse(struct change *c, chatd_status rc, const struct chatd_store_answer *a)
+{
+	if (rc == -ENOENT) {
+		c->no = (struct refusal){ "NOT_FOUND", "there is no such message", 0 };
+	} else if (rc == -EACCES && a && a->why == CHATD_STORE_NO_RIGHT && c->kind == CHANGE_PIN) {
+		c->no = (struct refusal){ "FORBIDDEN", "only moderators of the room may pin", 0 };
+	} else if (rc == -EDQUOT) {
+		c->no = (struct refusal){ "VALIDATION", "this message has all the reactions it can have",
+			0 };
+	} else {
+		c->no = stored_refusal(rc, a);
+	}
+}
+
+/* ---- the answer -------------------------------------------------------------------------- */
+
+static void answer(struct change *c)
+{
+	const struct chatd_host *h = c->self->h;
+	chatd_call *call = h->call_of(c->from, c->token);
+	char digits[24];
+	if (call && c->no.code) {
+		stored_until(c->self, call, c->no.until);
+	} else if (call && c->seq) {
+		snprintf(digits, sizeof(digits), "%lld", (long long)c->seq);
+		h->reply(call, "message-id", text(c->first));
+		h->reply(call, "seq", text(digits));
+		h->reply(call, "epoch", text(c->epoch));
+	}
+	if (call && c->draft.client_id.n) {
+		h->reply(call, "clientId", c->draft.client_id);
+	}
+	(void)h->resume(c->token, c->no.code ? CHATD_REJECT : CHATD_ACCEPT, c->no.code, c->no.why);
+	change_free(c);
+}
+
+static void on_back(void *arg)
+{
+	answer(arg);
+}
+
+static void go_back(struct change *c)
+{
+	if (c->self->h->post(c->from, on_back, c) < 0) {
+		change_free(c); /* that worker has ended, and with it whoever waits */
+	}
+}
+
+/* ---- at the home -------------------------------------------------------------------------- */
+
+static struct chatd_store_conv conv_of(const struct change *c)
+{
+	struct chatd_store_conv v = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+	if (c->room[0]) {
+		v.room = text(c->room);
+	} else {
+		v.a = text(c->user);
+		v.b = text(c->other);
+	}
+	return v;
+}
+
+static int32_t row_kind(enum change_kind kind)
+{
+	switch (kind) {
+	case CHANGE_EDIT:
+		return CHATD_STORE_EDIT;
+	case CHANGE_DELETE:
+		return CHATD_STORE_DELETE;
+	case CHANGE_REACT:
+		return CHATD_STORE_REACTION;
+	default:
+		return CHATD_STORE_EVENT;
+	}
+}
+
+static void publish(struct change *c, const struct chatd_store_answer *a)
+{
+	const struct chatd_store_message m = { .struct_size = sizeof(m),
+		.kind = row_kind(c->kind),
+		.conv = conv_of(c),
+		.seq = a->seq,
+		.pos = a->pos,
+		.id = text(c->id),
+		.sender = text(c->user),
+		.target = c->draft.target,
+		.body = chatd_json_str(&c->event) };
+	const struct log_row row = { .row = &m, .epoch = a->epoch };
+	if (log_publish(c->self, c->home, &row) < 0) {
+		c->self->h->log(c->self->ctx, CHATD_LOG_ERROR,
+				"change %s is stored, but could not be delivered: no memory", c->id);
+	}
+}
+
+static void on_changed(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct change *c = arg;
+	if (rc < 0) {
+		refuse(c, rc, a);
+	} else {
+		if (a->seq && !a->repeated) {
+			publish(c, a);
+		}
+		c->seq = a->seq;
+		chatd_str_copy(c->first, sizeof(c->first), a->id);
+		chatd_str_copy(c->epoch, sizeof(c->epoch), a->epoch);
+	}
+	go_back(c);
+}
+
+static chatd_status put_pin(struct change *c)
+{
+	const struct chatd_store *store = c->self->store->vt;
+	const struct chatd_store_append event = { .struct_size = sizeof(event),
+		.kind = CHATD_STORE_EVENT,
+		.conv = conv_of(c),
+		.id = text(c->id),
+		.sender = text(c->user),
+		.body = chatd_json_str(&c->event),
+		.wall = c->wall };
+	struct chatd_store_pin r = { .struct_size = sizeof(r),
+		.remove = c->draft.remove,
+		.id = c->draft.target,
+		.actor = text(c->user),
+		.wall = c->wall,
+		.event = &event };
+	return store->pin(c->self->store->obj, c->home, &r, on_changed, c);
+}
+
+static chatd_status put_change(struct change *c)
+{
+	const struct chatd_store *store = c->self->store->vt;
+	struct chatd_store_change r = { .struct_size = sizeof(r),
+		.kind = row_kind(c->kind),
+		.target = c->draft.target,
+		.id = text(c->id),
+		.actor = text(c->user),
+		.hash = { (const char *)c->hash, sizeof(c->hash) },
+		.body = chatd_json_str(&c->event),
+		.new_body = chatd_json_str(&c->body),
+		.new_text = c->draft.content,
+		.emoji = c->draft.emoji,
+		.remove = c->draft.remove,
+		.wall = c->wall };
+	if (c->draft.client_id.n) {
+		r.client_id = c->draft.client_id;
+	}
+	return store->change(c->self->store->obj, c->home, &r, on_changed, c);
+}
+
+static void on_home(void *arg)
+{
+	struct change *c = arg;
+	chatd_status rc = c->kind == CHANGE_PIN ? put_pin(c) : put_change(c);
+	if (rc < 0) {
+		refuse(c, rc, NULL);
+		go_back(c);
+	}
+}
+
+/* ---- the message that is meant ---------------------------------------------------------------- */
+
+static int render(struct change *c, const struct chatd_store_message *m)
+{
+	const struct chatd_host *h = c->self->h;
+	int ok = 1;
+	c->wall = h->wall_ms();
+	h->new_id(c->id);
+	const struct change_stamp stamp = { .id = text(c->id),
+		.sender = text(c->user),
+		.sender_name = c->nick[0] ? text(c->nick) : chatd_str_of(NULL, 0),
+		.room = c->room[0] ? text(c->room) : chatd_str_of(NULL, 0),
+		.receiver = c->room[0] ? chatd_str_of(NULL, 0) : text(c->other),
+		.now = c->wall };
+	change_write_event(&c->event, c->kind, &c->draft, &stamp);
+	if (c->kind == CHANGE_EDIT) {
+		ok = change_write_edited(&c->body, m->body, c->draft.content, c->wall);
+	} else if (c->kind == CHANGE_DELETE) {
+		ok = change_write_tombstone(&c->body, m->body);
+	}
+	return ok && !c->event.failed && !c->body.failed;
+}
+
+/* Of an encrypted message the text is none that could be found. */
+static void hide_text(struct change *c, const struct chatd_store_message *m)
+{
+	static const struct chatd_hash_key lasting[2] = { { { 5, 6 } }, { { 7, 8 } } };
+	struct chatd_json j;
+	char room[512];
+	chatd_json_init(&j, room, sizeof(room));
+	chatd_json_int(&j, "kind", c->kind);
+	chatd_json_member(&j, "target", c->draft.target);
+	chatd_json_member(&j, "content", c->draft.content);
+	chatd_json_member(&j, "emoji", c->draft.emoji);
+	chatd_json_flag(&j, "remove", c->draft.remove);
+	c->hash[0] = chatd_hash(&lasting[0], j.p, j.n);
+	c->hash[1] = chatd_hash(&lasting[1], j.p, j.n);
+	chatd_json_free(&j);
+	if (m->flags & CHATD_STORE_ENCRYPTED) {
+		c->draft.content = chatd_str_of(NULL, 0);
+	}
+}
+
+static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct change *c = arg;
+	const struct chatd_store_message *m = a->messages;
+	if (rc < 0) {
+		/* What one may not read is not there. */
+		refuse(c, rc == -EACCES ? -ENOENT : rc, a);
+		answer(c);
+		return;
+	}
+	int mine = chatd_str_same(m->conv.a, text(c->user));
+	chatd_str_copy(c->room, sizeof(c->room), m->conv.room);
+	chatd_str_copy(c->other, sizeof(c->other), mine ? m->conv.b : m->conv.a);
+	/* Whether it is there to be changed says the store: it may know the clientId. */
+	if (m->kind != CHATD_STORE_MESSAGE || m->body.n == 0) {
+		refuse(c, -ENOENT, a);
+		answer(c);
+		return;
+	}
+	if (!render(c, m)) {
+		c->no = (struct refusal){ "UNAVAILABLE", "the server has no memory left", 0 };
+		answer(c);
+		return;
+	}
+	hide_text(c, m);
+	c->home = log_home(c->self, text(c->room));
+	if (c->self->h->post(c->home, on_home, c) < 0) {
+		refuse(c, -ESHUTDOWN, a);
+		answer(c);
+	}
+}
+
+/* ---- the call ---------------------------------------------------------------------------------- */
+
+static struct change *create(struct self *self, chatd_call *call, const struct change_draft *d)
+{
+	const struct chatd_host *h = self->h;
+	struct change *c = h->mem_alloc(sizeof(*c));
+	if (!c) {
+		return NULL;
+	}
+	c->self = self;
+	c->from = h->call_worker(call);
+	c->draft = *d;
+	chatd_str_copy(c->user, sizeof(c->user), h->ident_user(h->call_ident(call)));
+	chatd_str_copy(c->nick, sizeof(c->nick), h->ident_name(h->call_ident(call)));
+	chatd_json_init(&c->event, NULL, 0);
+	chatd_json_init(&c->body, NULL, 0);
+	return c;
+}
+
+static chatd_verdict start(struct change *c, chatd_call *call)
+{
+	const struct chatd_host *h = c->self->h;
+	const struct chatd_store *store = c->self->store->vt;
+	const struct chatd_store_message_key key = {
+		.struct_size = sizeof(key), .id = c->draft.target, .user = text(c->user)
+	};
+	c->token = h->suspend(call, NULL, NULL);
+	if (!c->token) {
+		change_free(c);
+		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
+	}
+	chatd_status rc = store->message(c->self->store->obj, c->from, &key, on_found, c);
+	if (rc < 0) {
+		refuse(c, rc, NULL);
+		answer(c);
+	}
+	return CHATD_WAIT;
+}
+
+static chatd_verdict on_change(struct self *self, chatd_call *call, enum change_kind kind)
+{
+	const struct chatd_host *h = self->h;
+	const struct message_limits limits = { self->conf->max_content, self->conf->max_bytes };
+	struct change_draft d;
+	struct message_fault f;
+	if (change_read(h->msg_body(h->call_msg(call)), kind, &limits, &d, &f) < 0) {
+		if (f.client_id[0]) {
+			h->reply(call, "clientId", text(f.client_id));
+		}
+		return h->reject(call, f.code, "%s", f.why);
+	}
+	struct change *c = create(self, call, &d);
+	if (!c) {
+		json_decref(d.root);
+		return -ENOMEM;
+	}
+	c->kind = kind;
+	return start(c, call);
+}
+
+static chatd_verdict on_edit(chatd_call *call, void *self, void *wself)
+{
+	(void)wself;
+	return on_change(self, call, CHANGE_EDIT);
+}
+
+static chatd_verdict on_delete(chatd_call *call, void *self, void *wself)
+{
+	(void)wself;
+	return on_change(self, call, CHANGE_DELETE);
+}
+
+static chatd_verdict on_react(chatd_call *call, void *self, void *wself)
+{
+	(void)wself;
+	return on_change(self, call, CHANGE_REACT);
+}
+
+static chatd_verdict on_pin(chatd_call *call, void *self, void *wself)
+{
+	(void)wself;
+	return on_change(self, call, CHANGE_PIN);
+}
+
+chatd_status change_init(struct self *self)
+{
+	const struct chatd_host *h = self->h;
+	chatd_status rc = h->app(self->ctx, "chat.edit", on_edit);
+	rc = rc < 0 ? rc : h->app(self->ctx, "chat.delete", on_delete);
+	rc = rc < 0 ? rc : h->app(self->ctx, "chat.react", on_react);
+	return rc < 0 ? rc : h->app(self->ctx, "chat.pin", on_pin);
+}

@@ -1,0 +1,320 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Editing, deleting, reacting, pinning, threads and mentions.  Prints TAP.
+
+Usage: change_e2e.py [workers [store]]; the server is $CHATD_BUILD/bin/chatd with config/chat.yaml and store-sqlite, or
+store-memory if the second argument says "memory".
+"""
+import sys
+import time
+import traceback
+
+from client import Person, Server, rest
+
+INBOX = "/user/queue/messages"
+TESTS = []
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+def same(a, b, what=""):
+    assert a == b, "%s: %r is not %r" % (what, a, b)
+
+
+def people(s):
+    return [Person(s, n) for n in ("alice", "bob", "carol", "dave")]
+
+
+class Room:
+    """alice owns it, bob moderates, carol is a member, dave is not."""
+
+    def __init__(self, s, public=True):
+        self.alice, self.bob, self.carol, self.dave = people(s)
+        self.id = self.alice.rest("POST", "/api/chat/rooms", {"name": "a room", "public": public}).json["id"]
+        self.base, self.topic = "/api/chat/rooms/" + self.id, "/topic/room/" + self.id
+        for p in (self.bob, self.carol):
+            same(self.alice.rest("POST", self.base + "/members", {"userId": p.id}).status, 201)
+        same(self.alice.rest("PUT", self.base + "/members/bob/role", {"role": "moderator"}).status, 200)
+
+    def page(self, who, query=""):
+        return who.rest("GET", "/api/chat/messages/room/%s%s" % (self.id, query)).json["messages"]
+
+    def say(self, device, content="x", **more):
+        r = device.send("/app/chat.send", {"roomId": self.id, "content": content, **more})
+        assert "message-id" in r, r
+        return r["message-id"]
+
+
+def one(who, message):
+    return who.rest("GET", "/api/chat/messages/" + message)
+
+
+# ---- edits ------------------------------------------------------------------------------
+
+
+@test
+def an_edit_reaches_those_who_are_there_and_those_who_come_later(s):
+    room = Room(s)
+    da, dc = room.alice.device(), room.carol.device()
+    dc.subscribe(room.topic)
+    first = room.say(da, "frist", replyTo="01890000-0000-7000-8000-000000000000")
+    said = dc.on(room.topic, type="CHAT")
+    r = da.send("/app/chat.edit", {"messageId": first, "content": "first <b>", "clientId": "e1"})
+    event = dc.on(room.topic, type="EDIT")
+    m = event.json
+    same([m["messageId"], m["content"], m["senderId"], m["roomId"], m["clientId"]], [first, "first <b>", "alice", room.id, "e1"])
+    same([event.headers["message-id"], event.headers["seq"], m["seq"]], [r["message-id"], r["seq"], int(r["seq"])])
+    same(int(r["seq"]), int(said.headers["seq"]) + 1)
+    page = [m for m in room.page(room.bob) if m["id"] == first]
+    same(len(page), 1, "an edit is no message of its own")
+    same([page[0]["content"], page[0]["edited"], page[0]["seq"], page[0]["replyTo"]],
+         ["first <b>", True, int(said.headers["seq"]), "01890000-0000-7000-8000-000000000000"])
+    again = da.send("/app/chat.edit", {"messageId": first, "content": "first <b>", "clientId": "e1"})
+    same([again["message-id"], again["seq"]], [r["message-id"], r["seq"]], "sent twice, done once")
+    same(da.send("/app/chat.edit", {"messageId": first, "content": "other", "clientId": "e1"})["code"], "DUPLICATE_ID_MISMATCH")
+    same(dc.quiet(room.topic), True)
+    found = room.bob.rest("GET", "/api/chat/search?q=frist&roomId=" + room.id).json["messages"]
+    same(found, [], "what it was before is not found")
+    late = room.carol.device()
+    late.resume(room.topic, {"since": str(int(said.headers["seq"]) - 1), "epoch": said.headers["epoch"]})
+    replayed = [late.on(room.topic) for _ in range(2)]
+    same([replayed[0].json["content"], replayed[0].json["edited"]], ["first <b>", True])
+    same(replayed[1].body, event.body, "the replay gives what was given then")
+
+
+@test
+def only_ones_own_messages_can_be_edited(s):
+    room = Room(s)
+    da, db, dc, dd = (p.device() for p in (room.alice, room.bob, room.carol, room.dave))
+    mine = room.say(dc)
+    for d, code in ((da, "FORBIDDEN"), (db, "FORBIDDEN"), (dc, None), (dd, "NOT_MEMBER")):
+        same(d.send("/app/chat.edit", {"messageId": mine, "content": "y"}).get("code"), code, d.person.id)
+    for body, code in (({"messageId": "none", "content": "y"}, "NOT_FOUND"), ({"content": "y"}, "VALIDATION"),
+                       ({"messageId": mine}, "VALIDATION"), ({"messageId": mine, "content": " "}, "VALIDATION"),
+                       ({"messageId": 5, "content": "y"}, "VALIDATION"), ({"messageId": mine, "content": "y" * 8001}, "TOO_LARGE"),
+                       ({"messageId": mine, "content": "y", "clientId": "c\n"}, "VALIDATION")):
+        same(dc.send("/app/chat.edit", body)["code"], code, body)
+    same(dc.send("/app/chat.edit", b"[]")["code"], "VALIDATION")
+    private = Room(s, False)
+    secret = private.say(private.alice.device())
+    same(dd.send("/app/chat.edit", {"messageId": secret, "content": "y"})["message"],
+         dd.send("/app/chat.edit", {"messageId": "none", "content": "y"})["message"], "a private room's are not there")
+    dc.send("/app/chat.leave", {"roomId": room.id})
+    same(dc.send("/app/chat.edit", {"messageId": mine, "content": "z"})["code"], "NOT_MEMBER", "after leaving")
+
+
+@test
+def direct_messages_change_for_both(s):
+    alice, bob, carol, _ = people(s)
+    da, da2, db, dc = alice.device(), alice.device(), bob.device(), carol.device()
+    first = da.send("/app/chat.send", {"to": "bob", "content": "1"})["message-id"]
+    da.send("/app/chat.edit", {"messageId": first, "content": "2"})
+    db.send("/app/chat.react", {"messageId": first, "reaction": "\U0001F44D"})
+    same(db.send("/app/chat.edit", {"messageId": first, "content": "3"})["code"], "FORBIDDEN")
+    same(dc.send("/app/chat.react", {"messageId": first, "reaction": "x"})["code"], "NOT_FOUND")
+    da.send("/app/chat.delete", {"messageId": first})
+    for d in (da, da2, db):
+        got = [d.messages() for _ in range(4)]
+        same([f.json["type"] for f in got], ["CHAT", "EDIT", "REACTION", "DELETE"])
+        same([f.json["senderId"] for f in got], ["alice", "alice", "bob", "alice"])
+        same([f.json["receiverId"] for f in got], ["bob", "bob", "alice", "bob"])
+        seqs = [int(f.headers["seq"]) for f in got]
+        same(seqs, list(range(seqs[0], seqs[0] + 4)))
+        assert all("cursor" in f.headers for f in got)
+    same(dc.quiet(INBOX), True)
+    m = one(bob, first).json
+    same([m.get("content"), m["deleted"], "reactions" in m], [None, True, False])
+
+
+# ---- deletions --------------------------------------------------------------------------
+
+
+@test
+def a_deleted_message_leaves_nothing_but_its_place(s):
+    room = Room(s)
+    da, db, dc = room.alice.device(), room.bob.device(), room.carol.device()
+    since = room.say(da, "before")
+    start = one(room.alice, since).json
+    secret = room.say(dc, "my password", mentions=["alice"])
+    dc.send("/app/chat.edit", {"messageId": secret, "content": "my passwort"})
+    db.send("/app/chat.react", {"messageId": secret, "reaction": "!"})
+    same(dc.send("/app/chat.delete", {"messageId": since})["code"], "FORBIDDEN", "a member deletes no one else's")
+    r = db.send("/app/chat.delete", {"messageId": secret, "clientId": "d1"})
+    same("seq" in r, True, "moderators delete any")
+    same(db.send("/app/chat.delete", {"messageId": secret, "clientId": "d1"})["seq"], r["seq"], "once")
+    same(db.send("/app/chat.delete", {"messageId": secret})["code"], "NOT_FOUND")
+    same(dc.send("/app/chat.edit", {"messageId": secret, "content": "x"})["code"], "NOT_FOUND")
+    same(dc.send("/app/chat.react", {"messageId": secret, "reaction": "x"})["code"], "NOT_FOUND")
+    stone = [m for m in room.page(room.alice) if m["id"] == secret][0]
+    same([stone["deleted"], stone["senderId"], "content" in stone, "mentions" in stone], [True, "carol", False, False])
+    same(room.alice.rest("GET", "/api/chat/search?q=password&roomId=" + room.id).json["messages"], [])
+    late = room.alice.device()
+    late.resume(room.topic, {"since": str(start["seq"]), "epoch": start["epoch"]})
+    rows = [late.on(room.topic) for _ in range(4)]
+    same([f.json["type"] for f in rows], ["CHAT", "EDIT", "REACTION", "DELETE"])
+    for f in rows:
+        assert b"passwor" not in f.body, f
+    same(rows[3].json["senderId"], "bob")
+    same([m for m in room.alice.rest("GET", "/api/chat/mentions").json["messages"] if m["id"] == secret], [])
+
+
+# ---- reactions --------------------------------------------------------------------------
+
+
+@test
+def reactions_are_counted_by_who(s):
+    room = Room(s)
+    da, db, dc = room.alice.device(), room.bob.device(), room.carol.device()
+    dc.subscribe(room.topic)
+    m = room.say(da)
+    dc.on(room.topic, type="CHAT")
+    up, heart = "\U0001F44D", "\u2764\ufe0f"
+    for d, reaction in ((da, up), (db, up), (dc, heart)):
+        r = d.send("/app/chat.react", {"messageId": m, "reaction": reaction})
+        event = dc.on(room.topic, type="REACTION").json
+        same([event["reaction"], event["removed"], event["senderId"], event["seq"]], [reaction, False, d.person.id, int(r["seq"])])
+    same(one(room.bob, m).json["reactions"], {up: ["alice", "bob"], heart: ["carol"]})
+    r = db.send("/app/chat.react", {"messageId": m, "reaction": up})
+    same(["code" in r, "seq" in r], [False, False], "once more changes nothing")
+    same(db.send("/app/chat.react", {"messageId": m, "reaction": up, "remove": True}).get("code"), None)
+    same(dc.on(room.topic, type="REACTION").json["removed"], True)
+    same(one(room.bob, m).json["reactions"], {up: ["alice"], heart: ["carol"]})
+    same(dc.quiet(room.topic), True)
+    for bad in ("", " ", "x" * 65, "a\nb", 5):
+        same(db.send("/app/chat.react", {"messageId": m, "reaction": bad})["code"], "VALIDATION", bad)
+    same(db.send("/app/chat.react", {"messageId": m})["code"], "VALIDATION")
+    same(room.bob.rest("POST", room.base + "/mute", {"userId": "carol", "seconds": 60}).status, 204)
+    same(dc.send("/app/chat.react", {"messageId": m, "reaction": up})["code"], "MUTED", "who may not speak may not wave")
+
+
+# ---- pins, threads, mentions, expiry ------------------------------------------------------
+
+
+@test
+def moderators_pin(s):
+    room = Room(s)
+    db, dc = room.bob.device(), room.carol.device()
+    dc.subscribe(room.topic)
+    a, b = room.say(dc, "a"), room.say(dc, "b")
+    same(dc.send("/app/chat.pin", {"messageId": a})["code"], "FORBIDDEN")
+    for m in (a, b):
+        same(db.send("/app/chat.pin", {"messageId": m}).get("code"), None)
+        event = dc.on(room.topic, code="PINNED").json
+        same([event["type"], event["messageId"], event["senderId"]], ["SYSTEM", m, "bob"])
+    pins = "/api/chat/pins?roomId=" + room.id
+    same([m["id"] for m in room.carol.rest("GET", pins).json["messages"]], [b, a])
+    same(db.send("/app/chat.pin", {"messageId": b}).get("code"), None)
+    same(db.send("/app/chat.pin", {"messageId": b, "remove": True}).get("code"), None)
+    same(dc.on(room.topic, type="SYSTEM").json["code"], "UNPINNED")
+    same([m["id"] for m in room.carol.rest("GET", pins).json["messages"]], [a])
+    private = Room(s, False)
+    same(room.dave.rest("GET", "/api/chat/pins?roomId=" + private.id).status, 403)
+    same(room.dave.rest("GET", "/api/chat/pins").status, 422)
+    x = db.send("/app/chat.send", {"to": "carol", "content": "x"})["message-id"]
+    same(dc.send("/app/chat.pin", {"messageId": x}).get("code"), None, "of a direct conversation: both")
+    same([m["id"] for m in room.bob.rest("GET", "/api/chat/pins?with=carol").json["messages"]], [x])
+
+
+@test
+def threads_are_read_by_themselves(s):
+    room = Room(s)
+    da, db = room.alice.device(), room.bob.device()
+    root = room.say(da, "root")
+    other = room.say(da, "elsewhere")
+    replies = [room.say(db, "reply %d" % i, threadId=root) for i in range(5)]
+    page = room.carol.rest("GET", "/api/chat/messages/%s/thread" % root).json
+    same([m["id"] for m in page["messages"]], [root] + replies)
+    same([m.get("threadId") for m in page["messages"]], [None] + [root] * 5)
+    page = room.carol.rest("GET", "/api/chat/messages/%s/thread?limit=2" % root).json
+    same([m["id"] for m in page["messages"]], replies[-2:])
+    page = room.carol.rest("GET", "/api/chat/messages/%s/thread?limit=2&before=%d" % (root, page["before"])).json
+    same([m["id"] for m in page["messages"]], replies[1:3])
+    same(len(room.page(room.carol)), 7)
+    same(other in [m["id"] for m in page["messages"]], False)
+    for bad in ("none", da.send("/app/chat.send", {"to": "bob", "content": "direct"})["message-id"]):
+        same(db.send("/app/chat.send", {"roomId": room.id, "content": "x", "threadId": bad})["code"], "NOT_FOUND")
+    private = Room(s, False)
+    hidden = private.say(private.alice.device())
+    for path in ("", "/thread"):
+        there = room.dave.rest("GET", "/api/chat/messages/%s%s" % (hidden, path))
+        none = room.dave.rest("GET", "/api/chat/messages/none" + path)
+        same([there.status, there.json["detail"]], [404, none.json["detail"]])
+        same(rest(s, None, "GET", "/api/chat/messages/%s%s" % (hidden, path)).status, 401)
+
+
+@test
+def mentions_are_found_by_whom_they_mean(s):
+    room = Room(s)
+    da = room.alice.device()
+    m = [room.say(da, "hey @carol %d" % i, mentions=["carol", "bob"]) for i in range(3)]
+    room.say(da, "nobody")
+    got = room.carol.rest("GET", "/api/chat/mentions?limit=2").json
+    same([x["id"] for x in got["messages"]], [m[2], m[1]])
+    same(got["messages"][0]["mentions"], ["carol", "bob"])
+    rest_of = room.carol.rest("GET", "/api/chat/mentions?limit=2&before=%d" % got["before"]).json
+    same(rest_of["messages"][0]["id"], m[0])
+    same([x for x in room.dave.rest("GET", "/api/chat/mentions").json["messages"] if x.get("roomId") == room.id], [])
+    secret = Room(s, False)
+    secret.say(secret.alice.device(), "about dave", mentions=["dave"])
+    same([x for x in room.dave.rest("GET", "/api/chat/mentions").json["messages"] if x.get("roomId") == secret.id], [],
+         "what one may not read")
+
+
+@test
+def messages_may_expire(s):
+    room = Room(s)
+    da, dc = room.alice.device(), room.carol.device()
+    dc.subscribe(room.topic)
+    kept, gone = room.say(da, "kept"), room.say(da, "shortlived", expiresIn=1)
+    same(dc.on(room.topic, content="shortlived").json["expiresIn"], 1)
+    same([m["id"] for m in room.page(room.carol)], [kept, gone])
+    time.sleep(1.2)
+    same([m["id"] for m in room.page(room.carol) if "content" in m], [kept])
+    same(room.carol.rest("GET", "/api/chat/search?q=shortlived&roomId=" + room.id).json["messages"], [])
+    assert b"shortlived" not in one(room.carol, gone).body
+    for bad in (-1, 31622401, "5"):
+        same(da.send("/app/chat.send", {"roomId": room.id, "content": "x", "expiresIn": bad})["code"], "VALIDATION")
+
+
+@test
+def history_shows_events_to_who_asks(s):
+    room = Room(s)
+    da = room.alice.device()
+    room.say(da)
+    room.dave.rest("POST", room.base + "/join")
+    same([m["type"] for m in room.page(room.alice)], ["CHAT"])
+    types = [m["type"] for m in room.page(room.alice, "?events=true")]
+    same([types.count("CHAT"), types.count("JOIN")], [1, 3])
+
+
+def main():
+    workers = sys.argv[1] if len(sys.argv) > 1 else "1"
+    memory = len(sys.argv) > 2 and sys.argv[2] == "memory"
+    only = sys.argv[3:]
+    tests = [t for t in TESTS if not only or t.__name__ in only]
+    server = Server(workers, memory=memory)
+    failed = 0
+    print("1..%d" % (len(tests) + 1))
+    for i, t in enumerate(tests, 1):
+        name = t.__name__.replace("_", " ")
+        try:
+            t(server)
+            print("ok %d - %s" % (i, name), flush=True)
+        except Exception:  # a broken test must not hide the others
+            failed += 1
+            print("not ok %d - %s" % (i, name))
+            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), flush=True)
+    code, log = server.stop()
+    clean = code == 0 and " ERROR " not in log and "Sanitizer" not in log
+    print("%sok %d - the server ends cleanly" % ("" if clean else "not ", len(tests) + 1))
+    if not clean:
+        failed += 1
+        print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
