@@ -102,7 +102,10 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	int64_t workers = self->h->worker_count();
 	at->self = self;
 	at->w = w;
-	if (self->conf->dedupe_window == 0 || self->store) { /* the store remembers, and for longer */
+	if (self->store) { /* it remembers what was sent, and for longer */
+		return log_start(at);
+	}
+	if (self->conf->dedupe_window == 0) {
 		return 0;
 	}
 	struct dedupe_conf conf = { .window_ms = self->conf->dedupe_window,
@@ -119,6 +122,9 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 	struct self *self = selfp;
 	struct worker *at = wself;
 	(void)w;
+	if (self->store) {
+		log_stop(at);
+	}
 	self->h->unwatch(at->sweep);
 	dedupe_destroy(at->dedupe);
 	self->h->mem_free(at->known);

@@ -15,6 +15,8 @@
 #include <chatd/presence.h>
 #include <chatd/store.h>
 
+#include <sys/queue.h>
+
 struct conf {
 	int64_t max_content, max_bytes;
 	int64_t dedupe_window, dedupe_max, dedupe_per_user;
@@ -36,12 +38,25 @@ struct known {
 	char id[CHATD_ID_MAX + 1];
 };
 
+/* What waits for the store or the clock, and must end with its worker. */
+struct later {
+	TAILQ_ENTRY(later) link;
+	struct self *self;
+	chatd_worker *w;
+	struct chatd_timer timer;
+	int32_t tries, asking, dead;
+};
+
 struct worker { /* wself */
 	struct self *self;
 	chatd_worker *w;
 	struct dedupe *dedupe; /* of the senders whose home this worker is */
 	struct known *known;   /* KNOWN_MAX, made when first needed */
 	chatd_watch *sweep;
+	/* log.c, with a store: */
+	struct order *order;
+	TAILQ_HEAD(laters, later) later;
+	int32_t doubts;
 };
 
 /* send.c: /app/chat.send */
@@ -67,7 +82,11 @@ struct log_row {
 };
 chatd_worker *log_home(const struct self *, struct chatd_str room);
 chatd_status log_publish(struct self *, chatd_worker *home, const struct log_row *);
+/* [worker home] The store answered -EBUSY: the row of that id may still come. */
+void log_doubt(struct self *, chatd_worker *home, const char *id);
 chatd_status log_init(struct self *);
+chatd_status log_start(struct worker *);
+void log_stop(struct worker *);
 /* change.c, resume.c, history.c, status.c: [main] in init() */
 chatd_status change_init(struct self *);
 chatd_status resume_init(struct self *);

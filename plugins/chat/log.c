@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The homes of conversations, and what is published there: for this plugin and for others
  * that write rows. */
+#include "order.h"
 #include "send.h"
 
 #include <chatd/log.h>
+
+enum { FILL_MAX = 1000, RETRY_MS = 200, RETRIES = 100, DOUBT_MS = 500, DOUBTS_MAX = 1024 };
 
 /* Direct conversations share one, so that what a user gets from several of them comes in the
  * order of its cursors. */
@@ -14,7 +17,22 @@ chatd_worker *log_home(const struct self *self, struct chatd_str room)
 	return h->worker_at(n == 1 ? 0 : (int32_t)(chatd_hash(&self->key, room.p, room.n) % n));
 }
 
-chatd_status log_publish(struct self *self, chatd_worker *w, const struct log_row *r)
+static uint64_t hash_of(const struct self *self, const struct chatd_store_conv *c)
+{
+	if (c->room.p) {
+		return chatd_hash(&self->key, c->room.p, c->room.n);
+	}
+	/* The same for both directions; that two pairs share it by design of an attacker is of no
+	 * use without the key. */
+	return chatd_hash(&self->key, c->a.p, c->a.n) + chatd_hash(&self->key, c->b.p, c->b.n);
+}
+
+static struct worker *worker_of(const struct self *self, chatd_worker *w)
+{
+	return self->h->worker_self(self->ctx, w);
+}
+
+static chatd_status give(struct self *self, chatd_worker *w, const struct log_row *r)
 {
 	const struct chatd_host *h = self->h;
 	const struct chatd_store_conv *c = &r->row->conv;
@@ -38,6 +56,235 @@ chatd_status log_publish(struct self *self, chatd_worker *w, const struct log_ro
 	h->msg_unref(msg);
 	return rc;
 }
+
+/* ---- what takes a while ------------------------------------------------------------------ */
+
+static void later_begin(struct later *l, struct self *self, chatd_worker *w)
+{
+	l->self = self;
+	l->w = w;
+	TAILQ_INSERT_TAIL(&worker_of(self, w)->later, l, link);
+}
+
+static void later_end(struct later *l)
+{
+	if (!l->dead) {
+		TAILQ_REMOVE(&worker_of(l->self, l->w)->later, l, link);
+	}
+	l->self->h->mem_free(l);
+}
+
+/* 0: the worker has ended meanwhile, and so has this. */
+static int later_answered(struct later *l)
+{
+	l->asking = 0;
+	if (l->dead) {
+		later_end(l);
+		return 0;
+	}
+	return 1;
+}
+
+void log_stop(struct worker *at)
+{
+	struct later *l;
+	while ((l = TAILQ_FIRST(&at->later))) {
+		TAILQ_REMOVE(&at->later, l, link);
+		at->self->h->timer_clear(&l->timer);
+		l->dead = 1;
+		if (!l->asking) {
+			later_end(l);
+		}
+	}
+	at->self->h->mem_free(at->order);
+	at->order = NULL;
+}
+
+chatd_status log_start(struct worker *at)
+{
+	TAILQ_INIT(&at->later);
+	at->order = at->self->h->mem_alloc(sizeof(*at->order));
+	return at->order ? 0 : -ENOMEM;
+}
+
+/* ---- holes ------------------------------------------------------------------------------ */
+
+/* Rows of a conversation that nobody was told of, being read. */
+struct fill {
+	struct later later; /* first */
+	uint64_t hash;
+	char room[CHATD_ID_MAX + 1], a[CHATD_ID_MAX + 1], b[CHATD_ID_MAX + 1];
+};
+
+static void fill(void *arg);
+
+static void give_up(struct fill *f)
+{
+	struct self *self = f->later.self;
+	order_give_up(worker_of(self, f->later.w)->order, f->hash);
+	self->h->log(self->ctx, CHATD_LOG_WARN,
+			"messages of %s%s%s were stored late and could not be delivered; who is subscribed "
+			"sees a gap in seq and must read the history",
+			f->room[0] ? f->room : f->a, f->room[0] ? "" : " and ", f->b);
+	later_end(&f->later);
+}
+
+/* The seq up to which there is no hole any more; rows of before are none of ours. */
+static chatd_status give_rows(struct fill *f, const struct chatd_store_answer *a)
+{
+	struct self *self = f->later.self;
+	struct order *o = worker_of(self, f->later.w)->order;
+	chatd_status rc = 0;
+	for (size_t i = 0; rc == 0 && i < a->n_messages; i++) {
+		const struct log_row row = { .row = &a->messages[i], .epoch = a->epoch };
+		if (row.row->seq > order_last(o, f->hash)) {
+			rc = give(self, f->later.w, &row);
+			if (rc == 0 && !order_filled(o, f->hash, row.row->seq)) {
+				return 1;
+			}
+		}
+	}
+	return rc;
+}
+
+static void on_rows(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct fill *f = arg;
+	if (!later_answered(&f->later)) {
+		return;
+	}
+	if (rc == 0 && !a->whole) {
+		give_up(f);
+		return;
+	}
+	rc = rc == 0 ? give_rows(f, a) : rc;
+	if (rc == 1) {
+		later_end(&f->later);
+	} else if (++f->later.tries >= RETRIES) {
+		give_up(f);
+	} else {
+		f->later.self->h->timer_set(f->later.w, &f->later.timer, RETRY_MS, fill, f);
+	}
+}
+
+static void fill(void *arg)
+{
+	struct fill *f = arg;
+	struct later *l = &f->later;
+	const struct chatd_service *s = l->self->store;
+	const struct chatd_store *store = s->vt;
+	struct chatd_store_replay r = { .struct_size = sizeof(r),
+		.max = FILL_MAX,
+		.since = order_last(worker_of(l->self, l->w)->order, f->hash) };
+	if (f->room[0]) {
+		r.conv.room = text(f->room);
+	} else {
+		r.conv.a = text(f->a);
+		r.conv.b = text(f->b);
+	}
+	l->asking = 1;
+	chatd_status rc = store->replay(s->obj, l->w, &r, on_rows, f);
+	if (rc < 0) {
+		on_rows(f, rc, NULL);
+	}
+}
+
+static chatd_status start_fill(
+		struct self *self, chatd_worker *w, uint64_t hash, const struct chatd_store_conv *c)
+{
+	struct fill *f = self->h->mem_alloc(sizeof(*f));
+	if (!f) {
+		order_give_up(worker_of(self, w)->order, hash);
+		return -ENOMEM;
+	}
+	later_begin(&f->later, self, w);
+	f->hash = hash;
+	chatd_str_copy(f->room, sizeof(f->room), c->room);
+	chatd_str_copy(f->a, sizeof(f->a), c->a);
+	chatd_str_copy(f->b, sizeof(f->b), c->b);
+	fill(f);
+	return 0;
+}
+
+chatd_status log_publish(struct self *self, chatd_worker *w, const struct log_row *r)
+{
+	struct order *o = worker_of(self, w)->order;
+	uint64_t hash = hash_of(self, &r->row->conv);
+	chatd_status rc = 0;
+	switch (order_take(o, hash, r->row->seq)) {
+	case ORDER_PUBLISH:
+		rc = give(self, w, r);
+		if (rc < 0) {
+			order_failed(o, hash, r->row->seq);
+		}
+		return rc;
+	case ORDER_FILL:
+		return start_fill(self, w, hash, &r->row->conv);
+	default:
+		return 0;
+	}
+}
+
+/* ---- commits in doubt ------------------------------------------------------------------------ */
+
+/* A row of which the store could not say in time whether it was written. */
+struct doubt {
+	struct later later; /* first */
+	char id[37];
+};
+
+static void ask_again(void *arg);
+
+static void doubt_over(struct doubt *d)
+{
+	worker_of(d->later.self, d->later.w)->doubts--;
+	later_end(&d->later);
+}
+
+static void on_row(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct doubt *d = arg;
+	if (!later_answered(&d->later)) {
+		return;
+	}
+	if (rc == 0) {
+		const struct log_row row = { .row = &a->messages[0], .epoch = a->epoch };
+		(void)log_publish(d->later.self, d->later.w, &row);
+	}
+	if (rc == 0 || ++d->later.tries >= RETRIES) {
+		doubt_over(d);
+	} else {
+		d->later.self->h->timer_set(d->later.w, &d->later.timer, DOUBT_MS, ask_again, d);
+	}
+}
+
+static void ask_again(void *arg)
+{
+	struct doubt *d = arg;
+	const struct chatd_service *s = d->later.self->store;
+	const struct chatd_store *store = s->vt;
+	const struct chatd_store_message_key key = { .struct_size = sizeof(key), .id = text(d->id) };
+	d->later.asking = 1;
+	chatd_status rc = store->message(s->obj, d->later.w, &key, on_row, d);
+	if (rc < 0) {
+		on_row(d, rc, NULL);
+	}
+}
+
+void log_doubt(struct self *self, chatd_worker *w, const char *id)
+{
+	struct worker *at = worker_of(self, w);
+	struct doubt *d = at->doubts < DOUBTS_MAX ? self->h->mem_alloc(sizeof(*d)) : NULL;
+	if (!d) {
+		return; /* the next row of the conversation brings it along */
+	}
+	at->doubts++;
+	later_begin(&d->later, self, w);
+	chatd_str_copy(d->id, sizeof(d->id), text(id));
+	self->h->timer_set(w, &d->later.timer, DOUBT_MS, ask_again, d);
+}
+
+/* ---- the service ------------------------------------------------------------------------------ */
 
 static chatd_worker *svc_home(void *obj, const struct chatd_store_conv *c)
 {

@@ -14,25 +14,33 @@ extern const struct chatd_plugin chatd_plugin_under_test;
 #define DEN   "/topic/room/den"
 #define EPOCH "0123456789abcdef"
 
-/* A store that counts, and keeps its answers until the test lets them go. */
+/* A store that counts, and keeps its answers until the test lets them go.  What it refuses
+ * with -EBUSY it has written all the same. */
 struct waiting {
 	chatd_worker *w;
 	chatd_store_fn *fn;
 	void *arg;
-	char id[37];
-	int64_t seq;
 	chatd_status rc;
-	int32_t why, repeated;
-	int64_t until;
+	struct chatd_store_answer a;
+	char id[37];
 };
+
+struct row {
+	char room[16], a[16], b[16], id[37], body[512];
+	int64_t seq;
+};
+
+enum { HELD = 64, ROWS = 32 };
 
 static struct fake {
 	struct kit *k;
-	struct waiting held[16];
-	size_t n, given;
-	int64_t top;
+	struct waiting held[HELD];
+	struct row rows[ROWS];
+	struct chatd_store_message out[ROWS];
+	size_t n, given, n_rows;
 	chatd_status refuse; /* at once */
 	chatd_status rc;     /* later */
+	chatd_status read;   /* of replays, at once */
 	int32_t why, repeated, check;
 	int64_t until;
 	uint32_t flags;
@@ -42,44 +50,119 @@ static struct fake {
 static void on_answer(void *arg)
 {
 	struct waiting *a = arg;
-	struct chatd_store_answer s = { .struct_size = sizeof(s),
-		.why = a->why,
-		.until = a->until,
-		.repeated = a->repeated,
-		.seq = a->seq,
-		.pos = 100 + a->seq,
-		.id = text(a->id),
-		.epoch = CHATD_LIT(EPOCH) };
-	a->fn(a->arg, a->rc, &s);
+	a->fn(a->arg, a->rc, &a->a);
+}
+
+static struct waiting *hold(chatd_worker *w, chatd_store_fn *fn, void *arg)
+{
+	struct waiting *a = &fake.held[fake.n++];
+	assert_true(fake.n <= HELD);
+	*a = (struct waiting){ .w = w, .fn = fn, .arg = arg };
+	a->a = (struct chatd_store_answer){ .struct_size = sizeof(a->a), .epoch = CHATD_LIT(EPOCH) };
+	return a;
+}
+
+static int same_conv(const struct row *r, const struct chatd_store_conv *c)
+{
+	return c->room.p
+			? chatd_str_same(text(r->room), c->room)
+			: !r->room[0] && chatd_str_same(text(r->a), c->a) && chatd_str_same(text(r->b), c->b);
+}
+
+static int64_t write_row(const struct chatd_store_append *r)
+{
+	struct row *row = &fake.rows[fake.n_rows];
+	int64_t seq = 1;
+	for (size_t i = 0; i < fake.n_rows; i++) {
+		seq += same_conv(&fake.rows[i], &r->conv);
+	}
+	assert_true(++fake.n_rows <= ROWS);
+	chatd_str_copy(row->room, sizeof(row->room), r->conv.room);
+	chatd_str_copy(row->a, sizeof(row->a), r->conv.a);
+	chatd_str_copy(row->b, sizeof(row->b), r->conv.b);
+	chatd_str_copy(row->id, sizeof(row->id), r->id);
+	chatd_str_copy(row->body, sizeof(row->body), r->body);
+	row->seq = seq;
+	return seq;
 }
 
 static chatd_status fake_append(void *obj, chatd_worker *w, const struct chatd_store_append *r,
 		chatd_store_fn *fn, void *arg)
 {
-	struct waiting *a = &fake.held[fake.n];
 	(void)obj;
 	if (fake.refuse) {
 		return fake.refuse;
 	}
-	fake.n++;
-	*a = (struct waiting){ .w = w,
-		.fn = fn,
-		.arg = arg,
-		.rc = fake.rc,
-		.why = fake.why,
-		.repeated = fake.repeated,
-		.until = fake.until };
-	fake.check = r->check;
+	struct waiting *a = hold(w, fn, arg);
+	a->rc = fake.rc;
+	a->a.why = fake.why;
+	a->a.repeated = fake.repeated;
+	a->a.until = fake.until;
 	chatd_str_copy(a->id, sizeof(a->id), fake.repeated ? CHATD_LIT("first") : r->id);
-	a->seq = fake.rc == 0 && !fake.repeated ? ++fake.top : 7;
+	a->a.id = text(a->id);
+	a->a.seq = (fake.rc == 0 || fake.rc == -EBUSY) && !fake.repeated ? write_row(r) : 7;
+	a->a.pos = 100 + a->a.seq;
+	fake.check = r->check;
 	fake.flags = r->flags;
 	chatd_str_copy(fake.text, sizeof(fake.text), r->text.p ? r->text : CHATD_LIT("(none)"));
+	return 0;
+}
+
+static void put_out(struct waiting *a, const struct row *r)
+{
+	struct chatd_store_message *m = &fake.out[a->a.n_messages++];
+	*m = (struct chatd_store_message){ .struct_size = sizeof(*m),
+		.kind = CHATD_STORE_MESSAGE,
+		.seq = r->seq,
+		.pos = 100 + r->seq,
+		.id = text(r->id),
+		.body = text(r->body) };
+	if (r->room[0]) {
+		m->conv.room = text(r->room);
+	} else {
+		m->conv.a = text(r->a);
+		m->conv.b = text(r->b);
+	}
+	a->a.messages = fake.out;
+}
+
+static chatd_status fake_replay(void *obj, chatd_worker *w, const struct chatd_store_replay *r,
+		chatd_store_fn *fn, void *arg)
+{
+	(void)obj;
+	if (fake.read) {
+		return fake.read;
+	}
+	struct waiting *a = hold(w, fn, arg);
+	a->a.whole = 1;
+	for (size_t i = 0; i < fake.n_rows; i++) {
+		if (same_conv(&fake.rows[i], &r->conv) && fake.rows[i].seq > r->since) {
+			put_out(a, &fake.rows[i]);
+		}
+	}
+	return 0;
+}
+
+static chatd_status fake_message(void *obj, chatd_worker *w,
+		const struct chatd_store_message_key *r, chatd_store_fn *fn, void *arg)
+{
+	struct waiting *a = hold(w, fn, arg);
+	(void)obj;
+	a->rc = -ENOENT;
+	for (size_t i = 0; i < fake.n_rows; i++) {
+		if (chatd_str_same(text(fake.rows[i].id), r->id)) {
+			put_out(a, &fake.rows[i]);
+			a->rc = 0;
+		}
+	}
 	return 0;
 }
 
 static const struct chatd_store fake_vt = {
 	.struct_size = sizeof(fake_vt),
 	.append = fake_append,
+	.replay = fake_replay,
+	.message = fake_message,
 };
 
 static void commit(void)
@@ -228,6 +311,79 @@ static void a_stored_message_is_delivered_though_its_sender_left(void **state)
 	kit_free(k);
 }
 
+/* ---- commits that come late ---------------------------------------------------------------- */
+
+static void say(const char *content, chatd_status rc)
+{
+	char body[64];
+	snprintf(body, sizeof(body), "{\"roomId\":\"den\",\"content\":\"%s\"}", content);
+	fake.rc = rc;
+	kit_in(fake.k, "ann", SEND, body);
+	commit();
+}
+
+static void a_late_commit_is_delivered_before_what_follows_it(void **state)
+{
+	struct kit *k = fresh(4);
+	(void)state;
+	say("1", 0);
+	say("2", -EBUSY);
+	kit_expect_reject(k, "STORE_BUSY", NULL);
+	say("3", -EBUSY);
+	kit_expect_published(k, DEN, "\"content\":\"1\"");
+	kit_expect_nothing_published(k);
+	say("4", 0);
+	commit(); /* the rows that are missing */
+	kit_expect_published(k, DEN, "\"content\":\"2\",\"seq\":2,");
+	kit_expect_published(k, DEN, "\"content\":\"3\",\"seq\":3,");
+	kit_expect_published(k, DEN, "\"content\":\"4\",\"seq\":4,");
+	kit_advance(k, 1000);
+	commit(); /* asking for those in doubt finds that they were delivered */
+	kit_expect_nothing_published(k);
+	kit_free(k);
+}
+
+static void a_late_commit_is_delivered_though_nothing_follows(void **state)
+{
+	struct kit *k = fresh(2);
+	(void)state;
+	say("1", 0);
+	kit_expect_published(k, DEN, "\"content\":\"1\"");
+	say("2", -EBUSY);
+	kit_expect_nothing_published(k);
+	kit_advance(k, 1000);
+	commit();
+	kit_expect_published(k, DEN, "\"content\":\"2\",\"seq\":2,");
+	kit_advance(k, 60000);
+	commit();
+	kit_expect_nothing_published(k);
+	kit_free(k);
+}
+
+static void a_hole_that_cannot_be_read_yet_is_read_later(void **state)
+{
+	struct kit *k = fresh(1);
+	(void)state;
+	say("1", 0);
+	kit_expect_published(k, DEN, "\"content\":\"1\"");
+	say("2", -EBUSY);
+	fake.read = -EAGAIN;
+	say("3", 0);
+	say("4", 0);
+	kit_expect_nothing_published(k);
+	fake.read = 0;
+	kit_advance(k, 250);
+	commit();
+	kit_expect_published(k, DEN, "\"content\":\"2\"");
+	kit_expect_published(k, DEN, "\"content\":\"3\"");
+	kit_expect_published(k, DEN, "\"content\":\"4\"");
+	fake.read = -EIO;
+	say("5", -EBUSY);
+	say("6", 0);
+	kit_advance(k, 100); /* and the worker ends while it still tries */
+	kit_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +393,9 @@ int main(void)
 		cmocka_unit_test(what_the_store_refuses_is_told_to_the_sender),
 		cmocka_unit_test(a_refusal_says_when_to_try_again),
 		cmocka_unit_test(a_stored_message_is_delivered_though_its_sender_left),
+		cmocka_unit_test(a_late_commit_is_delivered_before_what_follows_it),
+		cmocka_unit_test(a_late_commit_is_delivered_though_nothing_follows),
+		cmocka_unit_test(a_hole_that_cannot_be_read_yet_is_read_later),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
