@@ -290,12 +290,97 @@ def history_shows_events_to_who_asks(s):
     same([types.count("CHAT"), types.count("JOIN")], [1, 3])
 
 
+# ---- marks ------------------------------------------------------------------------------------
+
+
+def unread(who, **want):
+    for c in who.rest("GET", "/api/chat/conversations").json["conversations"]:
+        if all(c.get(k) == v for k, v in want.items()):
+            return [c["unread"], c["read"]]
+    return None
+
+
+READS = "/user/queue/read"
+
+
+@test
+def what_is_read_on_one_device_is_read(s):
+    a, b = Person(s), Person(s)
+    da, db, db2 = a.device(), b.device(), b.device()
+    m = [da.send("/app/chat.send", {"to": b.id, "content": str(i)}) for i in range(5)]
+    same(unread(b, **{"with": a.id}), [5, 0])
+    same(unread(a, **{"with": b.id}), [0, 0], "one's own")
+    assert "code" not in db.send("/app/chat.read", {"messageId": m[2]["message-id"]}), "the store knows where that is"
+    same(unread(b, **{"with": a.id}), [2, 3])
+    for d in (da, db2):
+        event = d.on(READS).json
+        same([event["type"], event["status"], event["senderId"], event["receiverId"], event["seq"], event["messageId"]],
+             ["READ", "READ", b.id, a.id, 3, m[2]["message-id"]])
+    db2.send("/app/chat.read", {"messageId": m[1]["message-id"]})
+    same(unread(b, **{"with": a.id}), [2, 3], "never backwards")
+    same(da.on(READS, 1.3), None)
+    db.send("/app/chat.read", {"with": a.id, "seq": 10 ** 15})
+    same(unread(b, **{"with": a.id}), [0, 5])
+    reads = a.rest("GET", "/api/chat/reads?with=" + b.id).json
+    same([reads["read"], reads["delivered"], reads["topSeq"]], [[{"userId": b.id, "seq": 5}], [], 5])
+
+
+@test
+def delivered_is_not_read(s):
+    a, b = Person(s), Person(s)
+    da, db = a.device(), b.device()
+    m = da.send("/app/chat.send", {"to": b.id, "content": "x"})["message-id"]
+    db.send("/app/chat.read", {"messageId": m, "status": "DELIVERED"})
+    event = da.on(READS).json
+    same([event["type"], event["status"], event["messageId"]], ["READ", "DELIVERED", m])
+    same(unread(b, **{"with": a.id}), [1, 0])
+    db.send("/app/chat.read", {"messageId": m})
+    same(da.on(READS).json["status"], "READ")
+    reads = b.rest("GET", "/api/chat/reads?with=" + a.id).json
+    same([reads["read"], reads["delivered"]], [[{"userId": b.id, "seq": 1}]] * 2)
+
+
+@test
+def rooms_hear_it_from_members_alone(s):
+    room = Room(s)
+    da, dc, dd = room.alice.device(), room.carol.device(), room.dave.device()
+    da.subscribe(room.topic)
+    m = room.say(da)
+    n = one(room.alice, m).json["seq"]
+    dc.send("/app/chat.read", {"messageId": m})
+    event = da.on(room.topic, type="READ").json
+    same([event["senderId"], event["roomId"], event["seq"]], ["carol", room.id, n])
+    same(unread(room.carol, roomId=room.id), [0, n])
+    same(unread(room.bob, roomId=room.id), [1, 0])
+    same(dd.send("/app/chat.read", {"messageId": m})["code"], "NOT_MEMBER")
+    private = Room(s, False)
+    secret = private.say(private.alice.device())
+    same(dd.send("/app/chat.read", {"messageId": secret})["code"], "NOT_FOUND")
+    for query, status in (("roomId=" + room.id, 200), ("roomId=" + private.id, 403), ("", 422), ("with=a%20b", 422),
+                          ("roomId=a%20b", 403), ("with=bob&roomId=x", 422)):
+        same(room.dave.rest("GET", "/api/chat/reads?" + query).status, status, query)
+    same(rest(s, None, "GET", "/api/chat/reads?with=bob").status, 401)
+
+
+@test
+def marks_survive(s):
+    if s.memory:
+        return
+    alice, bob, _, _ = people(s)
+    m = alice.device().send("/app/chat.send", {"to": "bob", "content": "kept"})
+    bob.device().send("/app/chat.read", {"messageId": m["message-id"]})
+    s.kill()
+    s.begin()
+    same(unread(bob, **{"with": "alice"}), [0, int(m["seq"])])
+
+
 def main():
     workers = sys.argv[1] if len(sys.argv) > 1 else "1"
     memory = len(sys.argv) > 2 and sys.argv[2] == "memory"
     only = sys.argv[3:]
     tests = [t for t in TESTS if not only or t.__name__ in only]
     server = Server(workers, memory=memory)
+    server.memory = memory
     failed = 0
     print("1..%d" % (len(tests) + 1))
     for i, t in enumerate(tests, 1):

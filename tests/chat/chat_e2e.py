@@ -507,7 +507,7 @@ def typing_and_reading_in_a_room(s):
     said = da.send("/app/chat.send", {"roomId": "lobby", "content": "x"})["message-id"]
     db.send("/app/chat.read", {"roomId": "lobby", "messageId": said})
     m = da.on(topic, type="READ").json
-    same([m["senderId"], m["messageId"], m["roomId"]], [b.id, said, "lobby"])
+    same([m["senderId"], m["messageId"], m["roomId"], m["status"]], [b.id, said, "lobby", "READ"])
     for d in (da, db):
         d.send("/app/chat.leave", {"roomId": "lobby"})
     same(db.send("/app/chat.read", {"roomId": "lobby", "messageId": said + "0"})["code"], "NOT_MEMBER")
@@ -527,9 +527,13 @@ def reading_is_told_forward_and_seldom(s):
     same(da.on(q, 2).json["messageId"], ids[4], "the last of those that waited")
     same(da.on(q, 1.2), None)
     db.send("/app/chat.read", {"with": a.id, "seq": 9})
-    same(da.on(q, 2).json["seq"], 9)
-    db.send("/app/chat.read", {"with": b.id, "messageId": ids[0]})
-    for body, code in [({}, "VALIDATION"), ({"messageId": ids[0]}, "VALIDATION"), ({"with": a.id}, "VALIDATION"),
+    same(da.on(q, 1.2), None, "there are five")
+    da.send("/app/chat.send", {"to": b.id, "content": "6"})
+    db.send("/app/chat.read", {"with": a.id, "seq": 9})
+    same(da.on(q, 2).json["seq"], 6)
+    for body, code in [({}, "VALIDATION"), ({"messageId": ids[0]}, None), ({"with": a.id}, "VALIDATION"),
+                       ({"with": b.id, "messageId": ids[0]}, "VALIDATION"), ({"messageId": "none"}, "NOT_FOUND"),
+                       ({"messageId": ids[0], "status": "SENT"}, "VALIDATION"),
                        ({"with": a.id, "seq": 0}, "VALIDATION"), ({"with": a.id, "seq": -1}, "VALIDATION"),
                        ({"with": a.id, "seq": "1"}, "VALIDATION"), ({"with": a.id, "messageId": "a b"}, "VALIDATION"),
                        ({"with": a.id, "roomId": "lobby", "seq": 1}, "VALIDATION"), ({"with": "a b", "seq": 1}, "NOT_FOUND"),
@@ -545,7 +549,8 @@ def old_clients_get_events_among_the_messages(s):
         da, db = a.device(), b.device()
         da.send("/app/chat.typing", {"to": b.id})
         assert db.messages(type="TYPING") and db.on("/user/queue/typing")
-        da.send("/app/chat.read", {"with": b.id, "messageId": "m-1"})
+        said = db.send("/app/chat.send", {"to": a.id, "content": "x"})["message-id"]
+        da.send("/app/chat.read", {"with": b.id, "messageId": said})
         assert db.messages(type="READ") and db.on("/user/queue/read")
     finally:
         same(old.stop()[0], 0, "exit code")
