@@ -576,19 +576,32 @@ static uint32_t cred_bit(const char *cred)
 	return 0;
 }
 
-chatd_verdict call_identify(chatd_call *c, const char *cred, struct chatd_str user,
-		struct chatd_str name, uint32_t flags)
+chatd_verdict call_identify_as(chatd_call *c, const char *cred, const struct chatd_identity *given)
 {
+	struct chatd_identity who = { 0 };
+	memcpy(&who, given, given->struct_size < sizeof(who) ? given->struct_size : sizeof(who));
 	c->verified |= cred_bit(cred);
 	if (c->ident) {
 		struct chatd_str was = ident_user(c->ident);
-		if (was.n != user.n || memcmp(was.p, user.p, was.n) != 0) {
+		if (was.n != who.user.n || memcmp(was.p, who.user.p, was.n) != 0) {
 			c->conflict = 1;
 		}
 		return CHATD_NEXT;
 	}
-	c->ident = ident_create(user, name.p ? name : user, flags);
+	if (!who.name.p) {
+		who.name = who.user;
+	}
+	c->ident = ident_create_as(&who);
 	return c->ident ? CHATD_NEXT : -ENOMEM;
+}
+
+chatd_verdict call_identify(chatd_call *c, const char *cred, struct chatd_str user,
+		struct chatd_str name, uint32_t flags)
+{
+	const struct chatd_identity who = {
+		.struct_size = sizeof(who), .user = user, .name = name, .flags = flags
+	};
+	return call_identify_as(c, cred, &who);
 }
 
 uint32_t call_verified(const chatd_call *c)

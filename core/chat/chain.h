@@ -85,6 +85,7 @@ chatd_verdict call_refuse(chatd_call *, const char *code, struct chatd_str why);
 void call_reply(chatd_call *, const char *header, struct chatd_str value);
 chatd_verdict call_identify(chatd_call *, const char *cred, struct chatd_str user,
 		struct chatd_str name, uint32_t flags);
+chatd_verdict call_identify_as(chatd_call *, const char *cred, const struct chatd_identity *);
 chatd_token call_suspend(chatd_call *, void (*cancel)(void *arg), void *arg);
 chatd_status call_hold(chatd_call *, chatd_hold_fn *live, void (*drop)(void *arg), void *arg);
 chatd_status call_resume(chatd_token, chatd_verdict, const char *code, const char *why);

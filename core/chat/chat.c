@@ -2,7 +2,7 @@
 #include "chat/chat.h"
 
 #include "chat/dest.h"
-#include "chat/session_impl.h"
+#include "chat/users.h"
 #include "loop/worker.h"
 
 #include <errno.h>
@@ -23,8 +23,9 @@ static int worker_init(struct chat *chat, int32_t i, struct loop *loop)
 	cw->slots = call_slots_create((uint32_t)chat->conf.max_suspended);
 	cw->dests = dest_table_create();
 	cw->sessions = session_table_create();
+	cw->users = user_table_create();
 	worker_set_data(cw->w, WORKER_DATA_CHAT, cw);
-	return cw->slots && cw->dests && cw->sessions ? 0 : -ENOMEM;
+	return cw->slots && cw->dests && cw->sessions && cw->users ? 0 : -ENOMEM;
 }
 
 static void name_chains(struct chat *chat)
@@ -106,6 +107,7 @@ void chat_destroy(struct chat *chat)
 	for (int32_t i = 0; i < chat->n_workers; i++) {
 		dest_table_destroy(chat->workers[i].dests);
 		session_table_destroy(chat->workers[i].sessions);
+		user_table_destroy(chat->workers[i].users);
 		call_slots_destroy(chat->workers[i].slots);
 	}
 	for (int i = 0; i < chatd_hook_count; i++) {

@@ -20,6 +20,7 @@
 struct loop;
 struct dest_table;
 struct session_table;
+struct user_table;
 
 struct chat_conf {
 	int64_t max_subscriptions; /**< per session */
@@ -47,6 +48,7 @@ struct chat_worker {
 	struct call_slots *slots;
 	struct dest_table *dests;
 	struct session_table *sessions;
+	struct user_table *users;
 	atomic_long n_sessions; /**< written by the worker, read by whoever wants to know */
 };
 

@@ -6,7 +6,9 @@
 #include "chat/error.h"
 #include "chat/hold.h"
 #include "chat/ident.h"
+#include "chat/renew.h"
 #include "chat/session_impl.h"
+#include "chat/users.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -138,6 +140,10 @@ static void auth_end(chatd_call *c, void *arg)
 		return;
 	}
 	s->ident = ident_ref(call_ident(c));
+	if (users_add(s) < 0 || renew_arm(s) < 0) {
+		session_close(s, 1011, "out of memory");
+		return;
+	}
 	chatd_call *next = call_create(s->cw, s, s->ident, call_msg(c));
 	struct request *n = request_create(next, s, r->done, r->arg);
 	if (!n) {
@@ -207,6 +213,36 @@ static void svc_identify(void *obj, chatd_worker *w, chatd_msg *creds,
 	}
 	*l = (struct lookup){ .fn = fn, .arg = arg };
 	call_walk(c, &cw->chat->chains[chatd_hook_session_auth], NULL, identify_end, l);
+}
+
+/* ---- HTTP requests ------------------------------------------------------- */
+
+static void request_end(chatd_call *c, void *arg)
+{
+	struct request *r = arg;
+	tell(r->done, r->arg, c);
+}
+
+static void svc_request(void *obj, chatd_worker *w, const chatd_ident *ident, chatd_msg *msg,
+		chatd_done *done, void *arg)
+{
+	const struct chat *chat = obj;
+	const struct chain *chain = &chat->chains[ident ? chatd_hook_request_as : chatd_hook_request];
+	if (!chain->n) {
+		struct chatd_outcome o = { .struct_size = sizeof(o), .verdict = CHATD_ACCEPT };
+		done(arg, &o);
+		return;
+	}
+	chatd_call *c = call_create(chat_at(w), NULL, ident, msg);
+	struct request *r = request_create(c, NULL, done, arg);
+	if (!r) {
+		if (c) {
+			call_abandon(c);
+		}
+		refuse_now(done, arg, "UNAVAILABLE", "the server has no memory left");
+		return;
+	}
+	call_walk(c, chain, NULL, request_end, r);
 }
 
 /* ---- subscribe --------------------------------------------------------- */
@@ -555,4 +591,5 @@ const struct chatd_sessions chat_sessions_vt = {
 	.close = svc_close,
 	.id = svc_id,
 	.identify = svc_identify,
+	.request = svc_request,
 };

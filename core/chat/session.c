@@ -7,7 +7,9 @@
 #include "chat/dest.h"
 #include "chat/hold.h"
 #include "chat/ident.h"
+#include "chat/renew.h"
 #include "chat/session_impl.h"
+#include "chat/users.h"
 #include "loop/worker.h"
 
 #include <errno.h>
@@ -256,6 +258,8 @@ void session_destroy(chatd_session *s)
 		call_abandon(s->calls);
 	}
 	announce_close(s);
+	users_remove(s);
+	renew_disarm(s);
 	while (s->subs) {
 		session_end_sub(s->subs);
 	}

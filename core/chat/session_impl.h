@@ -22,12 +22,14 @@ struct chatd_session {
 	void *conn;
 	const struct chatd_layer *layer;
 	const chatd_ident *ident;
+	chatd_session *user_next, **user_link; /* users.c; link NULL: not in there */
+	struct expiry *expiry;                 /* renew.c; NULL: it never ends */
 	struct sub *subs;
 	uint32_t n_subs, serials;
 	chatd_call *calls;
 	struct pending *pending, **pending_tail; /* tail NULL until the first one */
 	uint64_t deliveries;
-	uint32_t n_pending;
+	uint32_t n_pending, user_hash;
 	char id[SESSION_ID_LEN + 1];
 	_Alignas(16) char slots[];
 };

@@ -6,6 +6,8 @@
 #include "chat/dest.h"
 #include "chat/hold.h"
 #include "chat/ident.h"
+#include "chat/renew.h"
+#include "chat/users.h"
 #include "host/instance.h"
 #include "loop/net.h"
 #include "loop/worker.h"
@@ -14,7 +16,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Functions such as server_id() are given no instance, and there is one host a process. */
 static struct host *the_host;
@@ -254,16 +255,16 @@ static void *t_worker_self(chatd_ctx *c, chatd_worker *w)
 
 /* ---- waiting ----------------------------------------------------------- */
 
-static int64_t t_wall_ms(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static chatd_status t_cut(struct chatd_str user, struct chatd_str dest)
 {
 	return dest_cut(the_host->chat, user, dest);
+}
+
+static chatd_status t_each_session(const struct chatd_each *given)
+{
+	struct chatd_each e = { 0 };
+	memcpy(&e, given, given->struct_size < sizeof(e) ? given->struct_size : sizeof(e));
+	return users_each(the_host->chat, &e);
 }
 
 static chatd_status t_publish(chatd_worker *w, chatd_msg *m)
@@ -330,7 +331,7 @@ static const struct chatd_host the_table = {
 	.timer_set = worker_timer_set,
 	.timer_clear = worker_timer_clear,
 	.now_ms = worker_now_ms,
-	.wall_ms = t_wall_ms,
+	.wall_ms = wall_ms,
 	.post = worker_post,
 	.offload = worker_offload,
 	.ident_user = ident_user,
@@ -374,6 +375,13 @@ static const struct chatd_host the_table = {
 	.hold_release = hold_release,
 	.hold_release_by = hold_release_by,
 	.msg_with_id = msg_with_id,
+	.identify_as = call_identify_as,
+	.ident_roles = ident_roles,
+	.ident_login = ident_login,
+	.ident_client = ident_client,
+	.ident_expires = ident_expires,
+	.each_session = t_each_session,
+	.session_renew = session_renew,
 };
 
 const struct chatd_host *table_for(struct host *h)

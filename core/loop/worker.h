@@ -69,6 +69,8 @@ int worker_post(struct chatd_worker *w, void (*fn)(void *arg), void *arg);
 
 /** [worker] Monotonic milliseconds, read once per turn. */
 int64_t worker_now_ms(struct chatd_worker *w);
+/** [any] Wall-clock ms since 1970. */
+int64_t wall_ms(void);
 /** [any] The same clock, read now. */
 int64_t worker_clock_ms(void);
 

@@ -27,6 +27,19 @@ struct chatd_account {
 	struct chatd_str secret;
 	struct chatd_str client; /**< clientIdentifier: keyed hash of address and agent */
 	int64_t created;         /**< wall-clock ms */
+	/* Of registered accounts: */
+	struct chatd_str email;    /**< lower case; .p NULL: none */
+	struct chatd_str password; /**< its hash, as crypt(3) or libsodium write it; .p NULL: none */
+	struct chatd_str roles;    /**< server-wide, separated by one space: "moderator support" */
+	struct chatd_str avatar;   /**< a path or URL, .p NULL: none */
+	int64_t banned_until;      /**< wall-clock ms; INT64_MAX: for ever; 0: not banned */
+	uint32_t bits;             /**< CHATD_ACCOUNT_* */
+};
+
+/** Bits of an account. */
+enum {
+	CHATD_ACCOUNT_VERIFIED = 1 << 0, /**< the e-mail address is known to be its owner's */
+	CHATD_ACCOUNT_HIDDEN = 1 << 1,   /**< is not found by searches for people */
 };
 
 /** [worker] rc 0: @p a is the account; -ENOENT; -EEXIST (create); others. */

@@ -115,7 +115,9 @@ struct chatd_http {
 	/** Who hears of the body, the departure and the draining. */
 	void (*req_user)(chatd_req *, const struct chatd_req_user *, void *arg);
 	/** Walks session_auth with the request's credentials (Authorization, ?token=,
-	 *  device-token cookie or header); fn runs once, later or in here. */
+	 *  device-token cookie or header), then request_as; fn runs once, later or in here.
+	 *  When request_as refuses, the engine answers, fn does not run, and gone() does, as if
+	 *  the client had left: call req_user() before, and touch nothing after. */
 	void (*identify)(chatd_req *, chatd_http_identified *fn, void *arg);
 
 	/* The answer.  Content-Length, Date, Connection and the standard security

@@ -80,7 +80,12 @@ enum {
  *  subscribe, message_in: call_msg() has the destination; a subscription's headers
  *    are the frame's.  A session with a suspended call is not read from, so its
  *    order holds.
- *  message_out: once per recipient; it must not wait. */
+ *  message_out: once per recipient; it must not wait.
+ *  request: an HTTP call of an API route came, nobody has asked yet from whom.
+ *    call_msg() has its path as destination and the headers method, peer, user-agent
+ *    and origin.  For limits by address.
+ *  request_as: the same when its caller is known, see call_ident(); whoever decides
+ *    what may be done over STOMP decides here about REST. */
 #define CHATD_HOOK_MAP(X)                        \
 	X(1, session_auth, DECIDE, 1, CHATD_REJECT)  \
 	X(2, session_open, NOTIFY, 1, CHATD_ACCEPT)  \
@@ -89,7 +94,9 @@ enum {
 	X(5, unsubscribe, NOTIFY, 0, CHATD_ACCEPT)   \
 	X(6, message_in, DECIDE, 1, CHATD_ACCEPT)    \
 	X(7, message_out, DECIDE, 0, CHATD_ACCEPT)   \
-	X(8, message_sent, NOTIFY, 0, CHATD_ACCEPT)
+	X(8, message_sent, NOTIFY, 0, CHATD_ACCEPT)  \
+	X(9, request, DECIDE, 1, CHATD_ACCEPT)       \
+	X(10, request_as, DECIDE, 1, CHATD_ACCEPT)
 
 enum {
 #define CHATD_X(num, name, kind, may_wait, at_end) chatd_hook_##name = num,
@@ -126,6 +133,22 @@ typedef chatd_verdict chatd_hook_fn(chatd_call *call, void *self, void *wself);
 enum {
 	CHATD_ID_ANONYMOUS = 1 << 0, /**< a guest: may read and send, owns nothing */
 	CHATD_ID_ADMIN = 1 << 1,     /**< may do what any rule allows an administrator */
+	CHATD_ID_MODERATOR = 1 << 2, /**< likewise; an administrator is one without this flag */
+};
+
+/** All that a login can say about someone.  What is not known is .p NULL, or 0. */
+struct chatd_identity {
+	uint32_t struct_size;
+	uint32_t flags;         /**< CHATD_ID_* */
+	struct chatd_str user;  /**< [A-Za-z0-9_-]{1,64} */
+	struct chatd_str name;  /**< display name */
+	struct chatd_str roles; /**< server-wide, separated by one space: "moderator support" */
+	/** What a logout ends: the login, of one device, that the credential came from. */
+	struct chatd_str login;
+	struct chatd_str client; /**< clientIdentifier: the rate key of who has no account */
+	/** Wall-clock ms: an open session hears of it a little before (AUTH_EXPIRING) and is
+	 *  closed then, unless session_renew() comes first. */
+	int64_t expires;
 };
 
 /* ---- configuration ----------------------------------------------------- */
@@ -220,6 +243,19 @@ typedef void chatd_hold_fn(void *arg, chatd_worker *, struct chatd_hold);
 /** Flags of a message. */
 enum {
 	CHATD_MSG_EPHEMERAL = 1 << 0, /**< typing and the like: dropped first under pressure */
+};
+
+/** What each_session() is to do. */
+struct chatd_each {
+	uint32_t struct_size;
+	struct chatd_str user;
+	void (*fn)(const void *data, chatd_session *);
+	/** Copied, once per worker: text in there must be in arrays, not behind pointers. */
+	const void *data;
+	size_t n;
+	/** So long fn runs also for sessions of the user that open only now: a login that was
+	 *  checked just before a ban, say, and not counted yet. */
+	int64_t linger_ms;
 };
 
 struct chatd_host {
@@ -385,6 +421,21 @@ struct chatd_host {
 	/** The same by another header than `seq`: by the number that its value begins with. */
 	chatd_status (*hold_release_by)(
 			chatd_worker *, struct chatd_hold, const char *header, uint64_t after); /* 0.1 */
+	/** As identify(), with all that is known. */
+	chatd_verdict (*identify_as)(
+			chatd_call *, const char *cred, const struct chatd_identity *); /* 0.1 */
+	/* [any]; borrowed text lives as long as the identity. */
+	struct chatd_str (*ident_roles)(const chatd_ident *);  /* 0.1 */
+	struct chatd_str (*ident_login)(const chatd_ident *);  /* 0.1 */
+	struct chatd_str (*ident_client)(const chatd_ident *); /* 0.1 */
+	int64_t (*ident_expires)(const chatd_ident *);         /* 0.1 wall-clock ms; 0: never */
+	/** [any] Runs each->fn on every worker for each session of each->user, later, on the
+	 *  session's worker.  fn may close or renew the session. */
+	chatd_status (*each_session)(const struct chatd_each *); /* 0.1 */
+	/** [worker] The session goes on as this identity, which must be the same user's (else
+	 *  -EPERM).  Where roles or flags have changed, the hooks are asked again about every
+	 *  subscription; those that are refused now end, and the client is told by soft errors. */
+	chatd_status (*session_renew)(chatd_session *, const struct chatd_identity *); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */

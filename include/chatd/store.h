@@ -93,15 +93,116 @@ enum {
 	CHATD_STORE_NO_RIGHT = 12,  /**< the actor's role does not allow it */
 	CHATD_STORE_NO_PLACE = 13,  /**< -EDQUOT: the server has as many rooms as it may have */
 	CHATD_STORE_NO_THREAD = 14, /**< -ENOENT: .thread is no message of the conversation */
+	CHATD_STORE_ID_TAKEN = 15,  /**< -EEXIST, of accounts: id or secret */
+	CHATD_STORE_EMAIL_TAKEN = 16,
+	CHATD_STORE_NICK_TAKEN = 17,
+	CHATD_STORE_REUSED = 18, /**< -EACCES: a refresh token that was spent; the login has ended */
 };
 
 /* ---- accounts -------------------------------------------------------------- */
 
-enum { CHATD_STORE_BY_ID = 1, CHATD_STORE_BY_SECRET = 2, CHATD_STORE_BY_CLIENT = 3 };
+/* E-mail addresses, and nicknames of registered accounts, are unique (A-Z like a-z).  An
+ * account is registered when its flags lack CHATD_ID_ANONYMOUS and it has a password or an
+ * e-mail address. */
+enum {
+	CHATD_STORE_BY_ID = 1,
+	CHATD_STORE_BY_SECRET = 2,
+	CHATD_STORE_BY_CLIENT = 3, /**< the most recent one */
+	CHATD_STORE_BY_EMAIL = 4,
+	CHATD_STORE_BY_NICKNAME = 5, /**< registered ones */
+};
 struct chatd_store_account_key {
 	uint32_t struct_size;
-	int32_t by; /**< BY_CLIENT: the most recent one */
+	int32_t by;
 	struct chatd_str key;
+};
+enum { /* what account_update() changes */
+	CHATD_STORE_ACCOUNT_NICKNAME = 1 << 0,
+	CHATD_STORE_ACCOUNT_EMAIL = 1 << 1,
+	CHATD_STORE_ACCOUNT_PASSWORD = 1 << 2,
+	CHATD_STORE_ACCOUNT_ROLES = 1 << 3,
+	CHATD_STORE_ACCOUNT_AVATAR = 1 << 4,
+	CHATD_STORE_ACCOUNT_BANNED = 1 << 5,
+	CHATD_STORE_ACCOUNT_BITS = 1 << 6,
+	/** A guest becomes a registered account: CHATD_ID_ANONYMOUS goes from the flags, the
+	 *  secret stops finding it, its memberships are no guest's any more, and its messages
+	 *  lose CHATD_STORE_GUEST and live as long as the room says. */
+	CHATD_STORE_ACCOUNT_REGISTER = 1 << 7,
+};
+struct chatd_store_account_update {
+	uint32_t struct_size;
+	uint32_t set;                                                  /**< CHATD_STORE_ACCOUNT_* */
+	struct chatd_str id, nickname, email, password, roles, avatar; /**< .p NULL: none */
+	int64_t banned_until;
+	uint32_t bits_on, bits_off;
+	/** In the same commit, logins of the account end: 0 none, 1 all, 2 all but .keep. */
+	int32_t end_logins;
+	struct chatd_str keep;
+	/** PASSWORD: refused with -ESTALE unless the hash is still this one; .p NULL: not asked. */
+	struct chatd_str was;
+};
+/** The account, its logins, secrets, cursors, invitations and memberships are gone, and so is
+ *  what its messages said; they stay as rows with CHATD_STORE_ERASED. */
+struct chatd_store_account_delete {
+	uint32_t struct_size;
+	struct chatd_str id;
+	int64_t wall;
+};
+/** Messages that a user sent, newest first; before: .pos of the last one seen, or 0. */
+struct chatd_store_sent {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 1000 */
+	struct chatd_str user;
+	int64_t before;
+};
+
+/** One device of a user, logged in: a family of refresh tokens, of which the newest is good. */
+struct chatd_store_login {
+	uint32_t struct_size;
+	struct chatd_str id;      /**< [A-Za-z0-9_-]{1,64}, random, the caller's choice */
+	struct chatd_str user;    /**< must exist: else -ENOENT */
+	struct chatd_str device;  /**< for people to read */
+	struct chatd_str refresh; /**< SHA-256 (hex, 64) of the refresh token that is good */
+	int64_t created, used;    /**< used: when it was made or rotated last */
+	int64_t idle_ms;          /**< it ends when it is not rotated for so long */
+	int64_t expires;          /**< and at this time in any case */
+	int32_t max;              /**< of one user: beyond it the one not used longest ends; 0: any */
+};
+struct chatd_store_login_key {
+	uint32_t struct_size;
+	struct chatd_str id;
+	int64_t wall; /**< one that is over at this time is not there */
+};
+struct chatd_store_login_list {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 1000 */
+	struct chatd_str user;
+	int64_t wall;
+};
+/** The token that is good, and it alone, is exchanged for another.  The one before it is
+ *  forgiven for grace_ms after it was exchanged, as long as its successor was not presented
+ *  (the answer may have been lost): .repeated 1, and the successor is replaced.  Any other
+ *  ends the login: -EACCES, CHATD_STORE_REUSED, .logins[0] is the one that ended.  -ENOENT: no
+ *  such login (any more). */
+struct chatd_store_login_rotate {
+	uint32_t struct_size;
+	struct chatd_str id, refresh, next; /**< hashes as in chatd_store_login */
+	int64_t wall, grace_ms;
+};
+/** .id .p NULL: all logins of the user but .keep; else that one, if it is the user's. */
+struct chatd_store_login_end {
+	uint32_t struct_size;
+	struct chatd_str user, id, keep;
+};
+
+/** Something that can be presented once: a mailed code, an invitation ... */
+struct chatd_store_secret {
+	uint32_t struct_size;
+	int32_t kind;          /**< the caller's numbering, 1 and up */
+	struct chatd_str hash; /**< SHA-256 (hex, 64) of what is presented */
+	struct chatd_str user; /**< whose; putting one replaces those of the same kind and user */
+	struct chatd_str data; /**< the caller's, up to 4 KiB */
+	int64_t expires, wall; /**< take: wall alone counts, what expired before it is not there */
 };
 struct chatd_store_account_name {
 	uint32_t struct_size;
@@ -443,6 +544,10 @@ struct chatd_store_answer {
 	size_t n_cursors;
 	const struct chatd_store_out_row *outbox;
 	size_t n_outbox;
+	const struct chatd_store_login *logins;
+	size_t n_logins;
+	const struct chatd_store_secret *secrets;
+	size_t n_secrets;
 };
 
 /** [worker] @p a is never NULL. */
@@ -472,7 +577,17 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *  pin, pins             .n: 1 if it changed, and the event's as above; .messages
  *  outbox_fetch, _done   .outbox; .n: how many
  *  sweep                 .n: rows erased or removed
- *  backup                .n: bytes */
+ *  backup                .n: bytes
+ *  account_update        .accounts[0] as it is now, .n: logins that ended; -ENOENT, -EEXIST
+ *  account_delete        .n: rows erased; -ENOENT
+ *  sent                  .messages
+ *  login_create          .logins[0], .n: logins that ended because of .max
+ *  login_get             .logins[0] and .accounts[0]; -ENOENT
+ *  login_list            .logins, the one used last first
+ *  login_rotate          .logins[0] and .accounts[0]
+ *  login_end             .n
+ *  secret_put            nothing
+ *  secret_take           .secrets[0], and .accounts[0] if its user is an account; -ENOENT */
 #define CHATD_STORE_MAP(X)                                  \
 	X(account_create, struct chatd_account, 1)              \
 	X(account_get, struct chatd_store_account_key, 0)       \
@@ -502,7 +617,17 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
 	X(outbox_fetch, struct chatd_store_outbox_fetch, 1)     \
 	X(outbox_done, struct chatd_store_outbox_done, 1)       \
 	X(sweep, struct chatd_store_sweep, 1)                   \
-	X(backup, struct chatd_store_backup, 1)
+	X(backup, struct chatd_store_backup, 1)                 \
+	X(account_update, struct chatd_store_account_update, 1) \
+	X(account_delete, struct chatd_store_account_delete, 1) \
+	X(sent, struct chatd_store_sent, 0)                     \
+	X(login_create, struct chatd_store_login, 1)            \
+	X(login_get, struct chatd_store_login_key, 0)           \
+	X(login_list, struct chatd_store_login_list, 0)         \
+	X(login_rotate, struct chatd_store_login_rotate, 1)     \
+	X(login_end, struct chatd_store_login_end, 1)           \
+	X(secret_put, struct chatd_store_secret, 1)             \
+	X(secret_take, struct chatd_store_secret, 1)
 
 enum { /* state() */
 	CHATD_STORE_OK = 0,

@@ -154,6 +154,10 @@ struct chatd_sessions {
 	/** Log in without a session (REST): done()'s ident is in the outcome's place. */
 	void (*identify)(void *obj, chatd_worker *, chatd_msg *creds,
 			void (*fn)(void *arg, const struct chatd_outcome *, const chatd_ident *), void *arg);
+	/** For HTTP engines: walks chatd_hook_request (@p ident NULL) or chatd_hook_request_as
+	 *  for the call that @p msg describes; done() runs once, perhaps inside this call. */
+	void (*request)(void *obj, chatd_worker *, const chatd_ident *ident, chatd_msg *msg,
+			chatd_done *done, void *arg);
 };
 
 #ifdef __cplusplus

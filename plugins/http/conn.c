@@ -97,6 +97,12 @@ static void show_again(struct conn *c)
 	stream->ops->pause(stream, 0);
 }
 
+void conn_show_again(struct conn *c)
+{
+	if (c->paused || c->unread)
+		show_again(c);
+}
+
 void conn_next(struct conn *c, bool close)
 {
 	request_destroy(c->req);

@@ -88,6 +88,7 @@ struct conn {
 };
 
 struct ident_wait;
+struct guard_wait;
 
 struct req_block { /**< of the request's memory */
 	struct req_block *next;
@@ -112,6 +113,7 @@ struct chatd_req {
 	const struct chatd_req_user *user;
 	void *user_arg;
 	struct ident_wait *ident;
+	struct guard_wait *guard;
 	struct req_block *blocks;
 	struct chatd_str peer; /**< .p NULL: not asked yet */
 	char id[17];
@@ -142,12 +144,16 @@ void conn_end(struct conn *, bool reset);
 chatd_stream *conn_give_away(struct conn *);
 /** The body is awaited: watch its time. */
 void conn_wait_body(struct conn *);
+/** Reads on, if something was left unread. */
+void conn_show_again(struct conn *);
 void conn_drain(struct http_worker *);
 void conn_stop(struct http_worker *);
 
 /* intake.c: a request that was read completely goes to its handler */
 /** The head is whole: judge it, then wait for the body or call the handler. */
 void intake_head(chatd_req *);
+/** Nobody objects to it: what intake_head() leaves for later. */
+void intake_go(chatd_req *);
 /** A piece of the body. */
 void intake_body(chatd_req *, const char *p, size_t n);
 void intake_body_end(chatd_req *);
@@ -198,6 +204,15 @@ struct chatd_str policy_peer(chatd_req *);
 int32_t policy_secure(chatd_req *);
 struct chatd_str policy_cookie(chatd_req *, const char *name);
 
+/* guard.c */
+/** Asks the hooks whether the call may be made at all, then intake_go(). */
+void guard_start(chatd_req *);
+/** The request ends while the hooks are being asked. */
+void guard_forget(chatd_req *);
+/** What request_as hooks get to see; NULL: no memory. */
+chatd_msg *guard_message(chatd_req *);
+/** Answers with the problem that a hook has found. */
+void guard_refuse(chatd_req *, const struct chatd_outcome *);
 /* identify.c */
 void identify_start(chatd_req *, chatd_http_identified *fn, void *arg);
 /** The request ends: whoever still looks must not come back to it. */

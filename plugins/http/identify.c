@@ -11,6 +11,8 @@ struct ident_wait {
 	chatd_req *req; /**< NULL: nobody waits any more */
 	chatd_http_identified *fn;
 	void *arg;
+	const struct chatd_host *host;
+	const chatd_ident *who; /**< while the hooks are asked about them */
 };
 
 void identify_forget(chatd_req *req)
@@ -20,25 +22,68 @@ void identify_forget(chatd_req *req)
 	req->ident = NULL;
 }
 
-static void identified(void *arg, const struct chatd_outcome *outcome, const chatd_ident *ident)
+static void tell(struct ident_wait *wait, const struct chatd_outcome *o, const chatd_ident *ident)
 {
-	struct ident_wait *wait = arg;
-	chatd_req *req = wait->req;
 	struct ident_wait done = *wait;
 	free(wait);
-	if (!req)
+	if (!done.req)
 		return;
-	req->ident = NULL;
-	if (outcome->verdict == CHATD_ACCEPT && ident) {
+	done.req->ident = NULL;
+	if (o->verdict == CHATD_ACCEPT && ident) {
 		done.fn(done.arg, 0, ident, NULL, NULL);
 		return;
 	}
 	char why[256] = "The credentials were refused.";
-	if (outcome->why.p && outcome->why.n < sizeof(why)) {
-		memcpy(why, outcome->why.p, outcome->why.n);
-		why[outcome->why.n] = '\0';
+	if (o->why.p && o->why.n < sizeof(why)) {
+		memcpy(why, o->why.p, o->why.n);
+		why[o->why.n] = '\0';
 	}
-	done.fn(done.arg, -EACCES, NULL, outcome->code ? outcome->code : "UNAUTHORIZED", why);
+	done.fn(done.arg, -EACCES, NULL, o->code ? o->code : "UNAUTHORIZED", why);
+}
+
+/* The hooks know the caller now.  One that is refused is answered here, for all routes alike,
+ * and the handler is told what it knows already: that nobody listens any more. */
+static void judged(void *arg, const struct chatd_outcome *o)
+{
+	struct ident_wait *wait = arg;
+	chatd_req *req = wait->req;
+	const struct chatd_host *host = wait->host;
+	const chatd_ident *ident = wait->who;
+	if (req && (o->verdict == CHATD_REJECT || o->verdict == CHATD_DROP)) {
+		free(wait);
+		req->ident = NULL;
+		request_gone(req);
+		req->user = NULL;
+		guard_refuse(req, o);
+	} else {
+		const struct chatd_outcome fine = { .struct_size = sizeof(fine), .verdict = CHATD_ACCEPT };
+		tell(wait, &fine, ident);
+	}
+	host->ident_unref(ident);
+}
+
+static void identified(void *arg, const struct chatd_outcome *o, const chatd_ident *ident)
+{
+	struct ident_wait *wait = arg;
+	struct http *http = wait->req ? wait->req->conn->w->http : NULL;
+	const struct chatd_sessions *sessions = http ? http->sessions->vt : NULL;
+	if (!sessions || o->verdict != CHATD_ACCEPT || !ident || !CHATD_HAS(sessions, request)) {
+		tell(wait, o, ident);
+		return;
+	}
+	chatd_msg *msg = guard_message(wait->req);
+	if (!msg) {
+		const struct chatd_outcome none = { .struct_size = sizeof(none),
+			.verdict = CHATD_REJECT,
+			.code = "OVERLOADED",
+			.why = CHATD_LIT("The server is out of memory.") };
+		tell(wait, &none, NULL);
+		return;
+	}
+	wait->host = http->host;
+	wait->who = http->host->ident_ref(ident);
+	sessions->request(http->sessions->obj, wait->req->conn->w->worker, ident, msg, judged, wait);
+	http->host->msg_unref(msg);
 }
 
 /* Browsers send Origin with all that can change something; of a plain GET they say

@@ -205,8 +205,13 @@ void intake_head(chatd_req *req)
 {
 	struct conn *c = req->conn;
 	c->requests++;
-	if (!judge_line(req) || !find_route(req) || !judge_body(req))
-		return;
+	if (judge_line(req) && find_route(req) && judge_body(req))
+		guard_start(req);
+}
+
+void intake_go(chatd_req *req)
+{
+	struct conn *c = req->conn;
 	if (!(req->flags & CHATD_HTTP_STREAM)) {
 		if (req->body_whole)
 			hand_over(req);

@@ -21,6 +21,7 @@ void request_destroy(chatd_req *req)
 	if (!req)
 		return;
 	identify_forget(req);
+	guard_forget(req);
 	http_head_finish(&req->head);
 	while (req->blocks) {
 		struct req_block *block = req->blocks;
@@ -35,6 +36,7 @@ void request_destroy(chatd_req *req)
 void request_gone(chatd_req *req)
 {
 	identify_forget(req);
+	guard_forget(req);
 	if (req->user && CHATD_HAS(req->user, gone))
 		req->user->gone(req->user_arg);
 }

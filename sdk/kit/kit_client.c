@@ -184,7 +184,11 @@ chatd_verdict kit_auth(chatd_call *call, void *self, void *wself)
 		return CHATD_NEXT;
 	}
 	(void)str_u64(flags, &bits);
-	return call_identify(call, "", user, user, (uint32_t)bits);
+	const struct chatd_identity plain = {
+		.struct_size = sizeof(plain), .user = user, .name = user, .flags = (uint32_t)bits
+	};
+	const struct chatd_identity *as = kit_the()->open_as;
+	return call_identify_as(call, "", as ? as : &plain);
 }
 
 static void set_pairs(struct kit *k, chatd_msg *m, va_list ap)
@@ -246,6 +250,16 @@ struct kit_client *kit_open_on(struct kit *k, int32_t worker, const char *user, 
 	struct kit_client *c = kit_login(k, worker, KIT_USER, user, KIT_FLAGS, text, (char *)NULL);
 	free(c->user);
 	c->user = kit_dup(str_of(user));
+	return c;
+}
+
+struct kit_client *kit_open_as(struct kit *k, int32_t worker, const struct chatd_identity *who)
+{
+	char user[256];
+	snprintf(user, sizeof(user), "%.*s", (int)who->user.n, who->user.p);
+	k->open_as = who;
+	struct kit_client *c = kit_open_on(k, worker, user, who->flags);
+	k->open_as = NULL;
 	return c;
 }
 

@@ -126,7 +126,8 @@ struct kit {
 	void **wself; /* by worker */
 	int checking, registering, inited;
 	int32_t started;
-	int dead; /* it did not start, because of an injected failure */
+	int dead;                             /* it did not start, because of an injected failure */
+	const struct chatd_identity *open_as; /* of the client that kit_open_as() is opening */
 
 	struct loop loop;
 	int32_t n_workers;

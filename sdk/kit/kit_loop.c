@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { STEPS_MAX = 1000000 }; /* posts that beget posts for ever */
+enum {
+	STEPS_MAX = 1000000,    /* posts that beget posts for ever */
+	WALL_START = 1700000000 /* the fake date of the fake clock's zero, in seconds */
+};
 
 int32_t worker_index(const struct chatd_worker *w)
 {
@@ -31,6 +34,11 @@ struct chatd_worker *loop_worker(const struct loop *loop, int32_t i)
 {
 	struct kit *k = loop->k;
 	return i >= 0 && i < k->n_workers ? &k->workers[i] : NULL;
+}
+
+int64_t wall_ms(void)
+{
+	return (int64_t)WALL_START * 1000 + kit_the()->now;
 }
 
 int64_t worker_now_ms(struct chatd_worker *w)

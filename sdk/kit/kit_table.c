@@ -6,13 +6,13 @@
 #include "chat/dest.h"
 #include "chat/hold.h"
 #include "chat/ident.h"
+#include "chat/renew.h"
+#include "chat/users.h"
 #include "kit_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { WALL_START = 1700000000 }; /* the fake date of the fake clock's zero, in seconds */
 
 /* ---- checks ------------------------------------------------------------------ */
 
@@ -343,6 +343,13 @@ static chatd_verdict t_identify(chatd_call *c, const char *cred, struct chatd_st
 								: call_identify(checked(c, "identify()"), cred, user, name, flags);
 }
 
+static chatd_verdict t_identify_as(
+		chatd_call *c, const char *cred, const struct chatd_identity *who)
+{
+	return kit_fault(kit_the()) ? -ENOMEM
+								: call_identify_as(checked(c, "identify_as()"), cred, who);
+}
+
 static chatd_token t_suspend(chatd_call *c, void (*cancel)(void *arg), void *arg)
 {
 	struct kit *k = kit_the();
@@ -407,11 +414,6 @@ static int64_t t_now_ms(chatd_worker *w)
 	return worker_now_ms(w);
 }
 
-static int64_t t_wall_ms(void)
-{
-	return (int64_t)WALL_START * 1000 + kit_the()->now;
-}
-
 static chatd_status t_post(chatd_worker *w, void (*fn)(void *arg), void *arg)
 {
 	return kit_fault(w->k) ? -ENOMEM : worker_post(w, fn, arg);
@@ -472,6 +474,17 @@ static void t_session_close(chatd_session *s, int32_t code, const char *why)
 static chatd_status t_cut(struct chatd_str user, struct chatd_str dest)
 {
 	return dest_cut(kit_the()->chat, user, dest);
+}
+
+static chatd_status t_each_session(const struct chatd_each *e)
+{
+	return kit_fault(kit_the()) ? -ENOMEM : users_each(kit_the()->chat, e);
+}
+
+static chatd_status t_session_renew(chatd_session *s, const struct chatd_identity *who)
+{
+	(void)on_its_worker(s, "session_renew()");
+	return kit_fault(kit_the()) ? -ENOMEM : session_renew(s, who);
 }
 
 /* ---- messages ---------------------------------------------------------------------------- */
@@ -627,7 +640,7 @@ const struct chatd_host kit_table = {
 	.timer_set = t_timer_set,
 	.timer_clear = worker_timer_clear,
 	.now_ms = t_now_ms,
-	.wall_ms = t_wall_ms,
+	.wall_ms = wall_ms,
 	.post = t_post,
 	.offload = t_offload,
 	.ident_user = ident_user,
@@ -671,4 +684,11 @@ const struct chatd_host kit_table = {
 	.hold_release = hold_release,
 	.hold_release_by = hold_release_by,
 	.msg_with_id = t_msg_with_id,
+	.identify_as = t_identify_as,
+	.ident_roles = ident_roles,
+	.ident_login = ident_login,
+	.ident_client = ident_client,
+	.ident_expires = ident_expires,
+	.each_session = t_each_session,
+	.session_renew = t_session_renew,
 };

@@ -123,6 +123,8 @@ void kit_refuse_suspend(struct kit *, int on);
 /** A session that is logged in, by the kit itself; on worker 0. */
 struct kit_client *kit_open(struct kit *, const char *user);
 struct kit_client *kit_open_on(struct kit *, int32_t worker, const char *user, uint32_t flags);
+/** Likewise, with all that a login can say. */
+struct kit_client *kit_open_as(struct kit *, int32_t worker, const struct chatd_identity *);
 /** A session that logs in with these credentials: pairs of header and value, then NULL. */
 struct kit_client *kit_login(struct kit *, int32_t worker, ...) KIT_SENTINEL;
 /** Log in without a session, as REST does; likewise. */
