@@ -929,4 +929,5 @@ def main():
     sys.exit(1 if report.bad else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
