@@ -6,6 +6,7 @@
 #include "chat/hold.h"
 #include "chat/ident.h"
 #include "chat/session.h"
+#include "chat/stats.h"
 #include "loop/worker.h"
 
 #include <errno.h>
@@ -212,6 +213,7 @@ static void on_deadline(void *arg)
 		return; /* the answer is on its way */
 	}
 	const struct chain_hook *h = c->at;
+	stat_add(c->cw, STAT_TIMEOUTS, 1);
 	if (c->cancel) {
 		c->cancel(c->cancel_arg);
 	}

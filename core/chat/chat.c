@@ -2,6 +2,7 @@
 #include "chat/chat.h"
 
 #include "chat/dest.h"
+#include "chat/stats.h"
 #include "chat/users.h"
 #include "loop/worker.h"
 
@@ -24,8 +25,9 @@ static int worker_init(struct chat *chat, int32_t i, struct loop *loop)
 	cw->dests = dest_table_create();
 	cw->sessions = session_table_create();
 	cw->users = user_table_create();
+	cw->stats = calloc(STAT_COUNT, sizeof(*cw->stats));
 	worker_set_data(cw->w, WORKER_DATA_CHAT, cw);
-	return cw->slots && cw->dests && cw->sessions && cw->users ? 0 : -ENOMEM;
+	return cw->slots && cw->dests && cw->sessions && cw->users && cw->stats ? 0 : -ENOMEM;
 }
 
 static void name_chains(struct chat *chat)
@@ -50,7 +52,10 @@ struct chat *chat_create(const struct chat_conf *conf, struct loop *loop)
 	name_chains(chat);
 	chat->n_workers = loop_count(loop);
 	chat->workers = calloc((size_t)chat->n_workers, sizeof(*chat->workers));
-	if (!chat->workers) {
+	chat->stats = stat_table_create();
+	if (!chat->workers || !chat->stats) {
+		stat_table_destroy(chat->stats);
+		free(chat->workers);
 		free(chat);
 		return NULL;
 	}
@@ -91,7 +96,7 @@ chatd_status chat_start(struct chat *chat)
 	for (int i = 0; i < chatd_hook_count; i++) {
 		sort_chain(&chat->chains[i]);
 	}
-	return 0;
+	return stat_table_freeze(chat);
 }
 
 void chat_worker_finish(struct chat_worker *cw)
@@ -108,6 +113,7 @@ void chat_destroy(struct chat *chat)
 		dest_table_destroy(chat->workers[i].dests);
 		session_table_destroy(chat->workers[i].sessions);
 		user_table_destroy(chat->workers[i].users);
+		free(chat->workers[i].stats);
 		call_slots_destroy(chat->workers[i].slots);
 	}
 	for (int i = 0; i < chatd_hook_count; i++) {
@@ -117,6 +123,7 @@ void chat_destroy(struct chat *chat)
 	free(chat->prefixes);
 	free(chat->apps);
 	free(chat->slot);
+	stat_table_destroy(chat->stats);
 	free(chat->workers);
 	free(chat);
 }

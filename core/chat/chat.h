@@ -49,6 +49,7 @@ struct chat_worker {
 	struct dest_table *dests;
 	struct session_table *sessions;
 	struct user_table *users;
+	int64_t *stats;         /**< stats.h: one number for each that is defined */
 	atomic_long n_sessions; /**< written by the worker, read by whoever wants to know */
 };
 
@@ -65,6 +66,7 @@ struct chat {
 		uint32_t offset;
 		void (*drop)(void *slot);
 	} * slot;
+	struct stat_table *stats;
 	struct chat_worker *workers;
 	int32_t n_workers;
 };

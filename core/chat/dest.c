@@ -8,6 +8,7 @@
 #include "chat/hold.h"
 #include "chat/ident.h"
 #include "chat/queue.h"
+#include "chat/stats.h"
 #include "loop/worker.h"
 
 #include <errno.h>
@@ -287,6 +288,7 @@ static void deliver(struct sub *s, chatd_msg *msg, uint64_t place)
 	if (!session_is_open(s->session) || !may_have(s, msg)) {
 		return;
 	}
+	stat_add(chat_at(session_worker(s->session)), STAT_DELIVERED, 1);
 	if (s->ack != CHATD_ACK_AUTO) {
 		deliver_acked(s, msg, place);
 		return;
@@ -328,17 +330,24 @@ static void fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 {
 	struct wire *touched = NULL;
 	int filtered = cw->chat->chains[chatd_hook_message_out].n > 0;
-	int64_t soft = cw->chat->conf.soft_queue;
+	int64_t soft = cw->chat->conf.soft_queue, delivered = 0;
 	cw->dests->fanning = 1;
 	for (uint32_t i = 0; i < d->n; i++) {
 		struct sub *s = d->subs[i];
-		if (!session_is_open(s->session) || too_slow_for(s, msg, soft) ||
-				(filtered && !may_have(s, msg))) {
+		if (!session_is_open(s->session)) {
+			continue;
+		}
+		if (too_slow_for(s, msg, soft)) {
+			stat_add(cw, STAT_SKIPPED, 1);
+			continue;
+		}
+		if (filtered && !may_have(s, msg)) {
 			continue;
 		}
 		if (s->hold && hold_keep(s, msg)) {
 			continue;
 		}
+		delivered++;
 		if (s->ack != CHATD_ACK_AUTO) {
 			deliver_acked(s, msg, 0);
 			continue;
@@ -356,6 +365,7 @@ static void fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 		session_ops(s->session)->send(session_conn(s->session), w->buf);
 	}
 	cw->dests->fanning = 0;
+	stat_add(cw, STAT_DELIVERED, delivered);
 	while (touched) {
 		struct wire *w = touched;
 		touched = w->touched;
@@ -379,6 +389,7 @@ static void on_fan_out(struct op *op)
 static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
 {
 	struct dest *d = find(cw, key);
+	stat_add(cw, STAT_PUBLISHED, 1);
 	if (!d) {
 		return;
 	}

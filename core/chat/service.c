@@ -8,6 +8,7 @@
 #include "chat/ident.h"
 #include "chat/renew.h"
 #include "chat/session_impl.h"
+#include "chat/stats.h"
 #include "chat/users.h"
 
 #include <errno.h>
@@ -106,6 +107,8 @@ static void open_end(chatd_call *c, void *arg)
 	struct request *r = arg;
 	chatd_session *s = r->session;
 	s->state = SESSION_OPEN;
+	stat_add(s->cw, STAT_SESSIONS, 1);
+	stat_add(s->cw, STAT_LOGINS, 1);
 	struct chatd_outcome o = {
 		.struct_size = sizeof(o), .verdict = CHATD_ACCEPT, .reply = call_replies(c)
 	};
@@ -130,12 +133,14 @@ static void auth_end(chatd_call *c, void *arg)
 	chatd_session *s = r->session;
 	if (call_verdict(c) == CHATD_REJECT && call_code(c)) {
 		s->state = SESSION_NEW;
+		stat_add(s->cw, STAT_LOGINS_REFUSED, 1);
 		tell(r->done, r->arg, c);
 		return;
 	}
 	const char *fault = call_verdict(c) == CHATD_DROP ? "Access refused" : auth_fault(c);
 	if (fault) {
 		s->state = SESSION_NEW;
+		stat_add(s->cw, STAT_LOGINS_REFUSED, 1);
 		refuse_now(r->done, r->arg, "UNAUTHORIZED", fault);
 		return;
 	}
@@ -293,6 +298,7 @@ static struct sub *sub_create(chatd_session *s, const struct chatd_subscribe *wa
 	}
 	s->subs = sub;
 	s->n_subs++;
+	stat_add(s->cw, STAT_SUBSCRIPTIONS, 1);
 	return sub;
 }
 
@@ -471,6 +477,9 @@ static void input_end(chatd_call *c, void *arg)
 {
 	struct request *r = arg;
 	chatd_session *s = r->session;
+	if (call_verdict(c) == CHATD_REJECT) {
+		stat_add(s->cw, STAT_REFUSED, 1);
+	}
 	const struct chain *sent = &s->cw->chat->chains[chatd_hook_message_sent];
 	if (sent->n && call_verdict(c) == CHATD_ACCEPT) {
 		chatd_call *after = call_create(s->cw, s, s->ident, call_msg(c));
@@ -496,6 +505,7 @@ static void svc_input(chatd_session *s, chatd_msg *msg, chatd_done *done, void *
 	struct dest_name n = dest_parse(s->cw->chat, msg_dest(msg));
 	chatd_call *c = call_create(s->cw, s, s->ident, msg);
 	struct request *r = request_create(c, s, done, arg);
+	stat_add(s->cw, STAT_RECEIVED, 1);
 	if (!r) {
 		session_close(s, 1011, "out of memory");
 		return;

@@ -9,6 +9,7 @@
 #include "chat/ident.h"
 #include "chat/renew.h"
 #include "chat/session_impl.h"
+#include "chat/stats.h"
 #include "chat/users.h"
 #include "loop/worker.h"
 
@@ -220,6 +221,7 @@ void session_end_sub(struct sub *sub)
 		sub->next->link = sub->link;
 	}
 	s->n_subs--;
+	stat_add(s->cw, STAT_SUBSCRIPTIONS, -1);
 	dest_unsubscribe(sub);
 	if (s->pending) {
 		give_back(s, sub->serial);
@@ -253,6 +255,9 @@ static void announce_close(chatd_session *s)
 void session_destroy(chatd_session *s)
 {
 	struct chat *chat = s->cw->chat;
+	if (s->state == SESSION_OPEN) {
+		stat_add(s->cw, STAT_SESSIONS, -1);
+	}
 	s->state = SESSION_NEW;
 	while (s->calls) {
 		call_abandon(s->calls);

@@ -2,6 +2,7 @@
 /* Start order: a plugin comes after those that provide what it needs or wants. */
 #include "host/instance.h"
 
+#include <chatd/stats.h>
 #include <chatd/transport.h>
 
 #include <errno.h>
@@ -10,7 +11,8 @@
 
 int graph_core_provides(const char *interface)
 {
-	return strcmp(interface, CHATD_SESSIONS) == 0 || strcmp(interface, CHATD_NET) == 0;
+	return strcmp(interface, CHATD_SESSIONS) == 0 || strcmp(interface, CHATD_NET) == 0 ||
+			strcmp(interface, CHATD_STATS) == 0;
 }
 
 static int provides(const struct chatd_plugin *p, const char *interface)

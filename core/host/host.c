@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "chat/stats.h"
 #include "host/instance.h"
 #include "loop/net.h"
 #include "loop/worker.h"
@@ -169,7 +170,10 @@ static int make_core(struct host *h)
 	struct host_service sessions = { .interface = CHATD_SESSIONS,
 		.service = { &chat_sessions_vt, h->chat } };
 	struct host_service net = { .interface = CHATD_NET, .service = { &table_net_vt, h } };
-	if (host_provide(h, &sessions) < 0 || host_provide(h, &net) < 0) {
+	struct host_service stats = { .interface = CHATD_STATS,
+		.service = { &chat_stats_vt, h->chat } };
+	if (numbers_define(h->chat) < 0 || host_provide(h, &sessions) < 0 ||
+			host_provide(h, &net) < 0 || host_provide(h, &stats) < 0) {
 		return -ENOMEM;
 	}
 	return 0;

@@ -75,4 +75,7 @@ chatd_status host_provide(struct host *, const struct host_service *);
 int graph_order(struct host *, struct diag *d);
 int graph_core_provides(const char *interface);
 
+/** numbers.c: what core/loop counts becomes numbers of chatd.stats/1.  [main] */
+int numbers_define(struct chat *);
+
 #endif

@@ -66,6 +66,7 @@ void worker_leave(struct chatd_worker *w, const struct worker_mark *mark)
 			atomic_load_explicit(&w->what, memory_order_relaxed),
 			since,
 		};
+		atomic_fetch_add_explicit(&w->stalls, 1, memory_order_relaxed);
 		report(w->index, &m, now - since, "");
 	}
 	atomic_store_explicit(&w->who, mark->who, memory_order_relaxed);

@@ -123,6 +123,16 @@ int64_t wall_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+int64_t worker_stalls(const struct chatd_worker *w)
+{
+	return atomic_load_explicit(&w->stalls, memory_order_relaxed);
+}
+
+int64_t worker_backlog(struct chatd_worker *w)
+{
+	return atomic_load_explicit(&w->backlog, memory_order_relaxed);
+}
+
 int64_t worker_now_ms(struct chatd_worker *w)
 {
 	assert(!w->started || worker_is_here(w));

@@ -128,6 +128,8 @@ struct worker_mark {
  *  calls nest. */
 void worker_enter(
 		struct chatd_worker *w, struct worker_mark *mark, const char *who, const char *what);
+int64_t worker_stalls(const struct chatd_worker *w); /**< [any] how often that was, ever */
+int64_t worker_backlog(struct chatd_worker *w);      /**< [any] posts that wait, about */
 /** [worker] Logs `plugin "x" held worker 2 for 180 ms in message_in` if it took too long. */
 void worker_leave(struct chatd_worker *w, const struct worker_mark *mark);
 

@@ -70,6 +70,7 @@ struct chatd_worker {
 	_Atomic(const char *) who;
 	_Atomic(const char *) what;
 	_Atomic int64_t since;
+	_Atomic int64_t stalls; /**< calls that the watchdog found too long */
 };
 
 struct offload;
