@@ -67,6 +67,9 @@ struct chat {
 		void (*drop)(void *slot);
 	} * slot;
 	struct stat_table *stats;
+	struct chatd_router router; /* struct_size 0: there is none */
+	void *router_self;
+	const char *router_who;
 	struct chat_worker *workers;
 	int32_t n_workers;
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "chat/dest.h"
+#include "chat/dest_impl.h"
 
 #include "base/buf.h"
 #include "base/log.h"
@@ -15,31 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct dest {
-	UT_hash_handle hh;
-	struct sub **subs; /* &one, or from malloc() */
-	struct sub *one;
-	uint32_t n, cap;
-	uint32_t epoch;      /* tells this record from an earlier one of the same key */
-	uint32_t known;      /* the home knows that this worker has subscribers */
-	uint64_t interest;   /* at the home: bit per worker */
-	struct queue *queue; /* at the home of a work queue */
-	const struct chat_prefix *prefix;
-	uint32_t text, len; /* where in key[] the client's spelling begins; length of all */
-	char key[];
-};
-
-struct dest_table {
-	struct dest *all;
-	uint32_t epochs;
-	int fanning; /* wire forms hold the frame of the message at hand: one at a time */
-};
-
 /* Something that one worker asks of another. */
 struct op {
 	struct chat_worker *to;
 	void (*run)(struct op *);
-	int32_t from;
+	int32_t from, here; /* here: a message that other nodes do not get */
 	uint32_t serial, epoch;
 	chatd_sid session;
 	chatd_msg *msg;
@@ -244,144 +224,26 @@ static struct chatd_str op_key(const struct op *op)
 	return chatd_str_of(op->key, op->len);
 }
 
-/* ---- delivering -------------------------------------------------------- */
-
-static void out_end(chatd_call *c, void *arg)
-{
-	chatd_verdict *v = arg;
-	*v = call_verdict(c);
-}
-
-/* message_out, once per recipient; absent in most installations. */
-static int may_have(struct sub *s, chatd_msg *msg)
-{
-	struct chat_worker *cw = chat_at(session_worker(s->session));
-	const struct chain *chain = &cw->chat->chains[chatd_hook_message_out];
-	if (chain->n == 0) {
-		return 1;
-	}
-	chatd_verdict v = CHATD_REJECT;
-	chatd_call *c = call_create(cw, s->session, session_ident(s->session), msg);
-	if (c) {
-		call_walk(c, chain, NULL, out_end, &v);
-	}
-	return v == CHATD_ACCEPT;
-}
-
-/* A frame of its own: only acknowledged deliveries carry something nobody else has. */
-static void deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
-{
-	char room[21];
-	uint64_t number = session_pend(s->session, s, msg, place);
-	chatd_buf *b = number ? wire_render(s->wire, str_decimal(number, room), msg) : NULL;
-	if (!b) {
-		log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory to deliver; closing the session");
-		session_close(s->session, 1011, "out of memory");
-		return;
-	}
-	session_ops(s->session)->send(session_conn(s->session), b);
-	buf_unref(b);
-}
-
-static void deliver(struct sub *s, chatd_msg *msg, uint64_t place)
-{
-	if (!session_is_open(s->session) || !may_have(s, msg)) {
-		return;
-	}
-	stat_add(chat_at(session_worker(s->session)), STAT_DELIVERED, 1);
-	if (s->ack != CHATD_ACK_AUTO) {
-		deliver_acked(s, msg, place);
-		return;
-	}
-	chatd_buf *b = wire_render(s->wire, chatd_str_of(NULL, 0), msg);
-	if (!b) {
-		session_close(s->session, 1011, "out of memory");
-		return;
-	}
-	session_ops(s->session)->send(session_conn(s->session), b);
-	buf_unref(b);
-}
-
-void dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
-{
-	/* A queue has no past. */
-	if (s->hold && !place && session_is_open(s->session) && hold_keep(s, msg)) {
-		return;
-	}
-	deliver(s, msg, place);
-}
-
-void dest_deliver_now(struct sub *s, chatd_msg *msg)
-{
-	deliver(s, msg, 0);
-}
-
-static int too_slow_for(const struct sub *s, const chatd_msg *msg, int64_t limit)
-{
-	if (!(msg_flags_get(msg) & CHATD_MSG_EPHEMERAL)) {
-		return 0;
-	}
-	const struct chatd_conn_ops *ops = session_ops(s->session);
-	return CHATD_HAS(ops, queued) && (int64_t)ops->queued(session_conn(s->session)) > limit;
-}
-
-/* The hot path: one rendering per wire form, one reference per subscriber. */
-static void fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
-{
-	struct wire *touched = NULL;
-	int filtered = cw->chat->chains[chatd_hook_message_out].n > 0;
-	int64_t soft = cw->chat->conf.soft_queue, delivered = 0;
-	cw->dests->fanning = 1;
-	for (uint32_t i = 0; i < d->n; i++) {
-		struct sub *s = d->subs[i];
-		if (!session_is_open(s->session)) {
-			continue;
-		}
-		if (too_slow_for(s, msg, soft)) {
-			stat_add(cw, STAT_SKIPPED, 1);
-			continue;
-		}
-		if (filtered && !may_have(s, msg)) {
-			continue;
-		}
-		if (s->hold && hold_keep(s, msg)) {
-			continue;
-		}
-		delivered++;
-		if (s->ack != CHATD_ACK_AUTO) {
-			deliver_acked(s, msg, 0);
-			continue;
-		}
-		struct wire *w = s->wire;
-		if (!w->buf) {
-			w->buf = wire_render(w, chatd_str_of(NULL, 0), msg);
-			if (!w->buf) {
-				session_close(s->session, 1011, "out of memory");
-				continue;
-			}
-			w->touched = touched;
-			touched = w;
-		}
-		session_ops(s->session)->send(session_conn(s->session), w->buf);
-	}
-	cw->dests->fanning = 0;
-	stat_add(cw, STAT_DELIVERED, delivered);
-	while (touched) {
-		struct wire *w = touched;
-		touched = w->touched;
-		buf_unref(w->buf);
-		w->buf = NULL;
-		w->touched = NULL;
-	}
-}
-
 /* ---- publishing -------------------------------------------------------- */
 
 static void on_fan_out(struct op *op)
 {
 	struct dest *d = find(op->to, op_key(op));
 	if (d) {
-		fan_out(op->to, d, op->msg);
+		dest_fan_out(op->to, d, op->msg);
+	}
+}
+
+/* To other nodes, in the same order. */
+static void carry(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
+{
+	const struct chatd_router *r = &cw->chat->router;
+	const char *end = key.n && key.p[0] == '\1' ? memchr(key.p, '\0', key.n) : NULL;
+	if (end && r->publish_user) {
+		struct chatd_str user = chatd_str_of(key.p + 1, (size_t)(end - key.p) - 1);
+		r->publish_user(cw->chat->router_self, cw->w, user, msg);
+	} else if (!end && r->publish) {
+		r->publish(cw->chat->router_self, cw->w, msg);
 	}
 }
 
@@ -390,15 +252,12 @@ static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg
 {
 	struct dest *d = find(cw, key);
 	stat_add(cw, STAT_PUBLISHED, 1);
-	if (!d) {
-		return;
-	}
-	for (int32_t i = 0; i < cw->chat->n_workers; i++) {
+	for (int32_t i = 0; d && i < cw->chat->n_workers; i++) {
 		if (!(d->interest >> i & 1)) {
 			continue;
 		}
 		if (i == cw->index) {
-			fan_out(cw, d, msg);
+			dest_fan_out(cw, d, msg);
 			continue;
 		}
 		struct op *op = op_create(cw, i, key);
@@ -415,14 +274,21 @@ static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg
 static void on_publish(struct op *op)
 {
 	publish_home(op->to, op_key(op), op->msg);
+	if (!op->here) {
+		carry(op->to, op_key(op), op->msg);
+	}
 }
 
-static chatd_status publish(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
+static chatd_status publish(
+		struct chat_worker *cw, struct chatd_str key, chatd_msg *msg, int32_t here)
 {
 	int32_t home = home_of(cw->chat, key);
 	/* A message_out hook that publishes is inside a fan-out: its message comes after. */
 	if (home == cw->index && !cw->dests->fanning) {
 		publish_home(cw, key, msg);
+		if (!here) {
+			carry(cw, key, msg);
+		}
 		return 0;
 	}
 	struct op *op = op_create(cw, home, key);
@@ -430,10 +296,11 @@ static chatd_status publish(struct chat_worker *cw, struct chatd_str key, chatd_
 		return -ENOMEM;
 	}
 	op->msg = msg_ref(msg);
+	op->here = here;
 	return op_send(op, on_publish);
 }
 
-chatd_status dest_publish(struct chat_worker *cw, chatd_msg *msg)
+static chatd_status publish_topic(struct chat_worker *cw, chatd_msg *msg, int32_t here)
 {
 	struct dest_name n = dest_parse(cw->chat, msg_dest(msg));
 	if (n.kind != DEST_PREFIX) {
@@ -442,10 +309,21 @@ chatd_status dest_publish(struct chat_worker *cw, chatd_msg *msg)
 	if (is_queue(n.prefix)) {
 		return dest_enqueue(cw, msg, n.prefix, 0);
 	}
-	return publish(cw, msg_dest(msg), msg);
+	return publish(cw, msg_dest(msg), msg, here);
 }
 
-chatd_status dest_publish_user(struct chat_worker *cw, struct chatd_str user, chatd_msg *msg)
+chatd_status dest_publish(struct chat_worker *cw, chatd_msg *msg)
+{
+	return publish_topic(cw, msg, 0);
+}
+
+chatd_status dest_publish_here(struct chat_worker *cw, chatd_msg *msg)
+{
+	return publish_topic(cw, msg, 1);
+}
+
+static chatd_status publish_user(
+		struct chat_worker *cw, struct chatd_str user, chatd_msg *msg, int32_t here)
 {
 	struct name n;
 	if (dest_parse(cw->chat, msg_dest(msg)).kind != DEST_USER) {
@@ -453,10 +331,20 @@ chatd_status dest_publish_user(struct chat_worker *cw, struct chatd_str user, ch
 	}
 	chatd_status rc = name_user(user, msg_dest(msg), &n);
 	if (rc == 0) {
-		rc = publish(cw, n.key, msg);
+		rc = publish(cw, n.key, msg, here);
 		name_free(&n);
 	}
 	return rc;
+}
+
+chatd_status dest_publish_user(struct chat_worker *cw, struct chatd_str user, chatd_msg *msg)
+{
+	return publish_user(cw, user, msg, 0);
+}
+
+chatd_status dest_publish_user_here(struct chat_worker *cw, struct chatd_str user, chatd_msg *msg)
+{
+	return publish_user(cw, user, msg, 1);
 }
 
 /* ---- work queues ------------------------------------------------------- */
@@ -626,9 +514,20 @@ static void on_ready(struct op *op)
 	op->ready(op->to, op->session, op->serial, op->arg);
 }
 
+/* The router hears of the first worker with subscribers of a topic, and of the last. */
+static void interest_set(struct chat_worker *cw, struct dest *d, int32_t worker, int32_t on)
+{
+	uint64_t was = d->interest, bit = (uint64_t)1 << worker;
+	const struct chatd_router *r = &cw->chat->router;
+	d->interest = on ? was | bit : was & ~bit;
+	if (!was != !d->interest && r->interest && d->prefix && !is_queue(d->prefix)) {
+		r->interest(cw->chat->router_self, cw->w, chatd_str_of(d->key, d->len), on);
+	}
+}
+
 static void home_join(struct op *op, struct dest *d)
 {
-	d->interest |= (uint64_t)1 << op->from;
+	interest_set(op->to, d, op->from, 1);
 	if (d->queue) {
 		struct consumer c = { .worker = op->from, .session = op->session, .serial = op->serial };
 		if (queue_join(d->queue, &c) < 0) {
@@ -672,7 +571,7 @@ static void on_disinterest(struct op *op)
 		queue_leave(d->queue, &c);
 	}
 	if (op->epoch) { /* the last subscriber of that worker */
-		d->interest &= ~((uint64_t)1 << op->from);
+		interest_set(op->to, d, op->from, 0);
 	}
 	drop_if_idle(op->to, d);
 }
@@ -684,7 +583,7 @@ static chatd_status tell_home(struct sub *s, dest_ready *ready, void *arg)
 	int32_t home = home_of(cw->chat, chatd_str_of(d->key, d->len));
 	if (!is_queue(d->prefix) && (d->known || home == cw->index)) {
 		if (home == cw->index) {
-			d->interest |= (uint64_t)1 << cw->index;
+			interest_set(cw, d, cw->index, 1);
 		}
 		ready(cw, session_sid(s->session), s->serial, arg);
 		return 0;
@@ -754,7 +653,7 @@ void dest_unsubscribe(struct sub *s)
 	d->subs[s->at]->at = s->at;
 	s->dest = NULL;
 	if (d->n == 0 && home == cw->index) {
-		d->interest &= ~((uint64_t)1 << cw->index);
+		interest_set(cw, d, cw->index, 0);
 	}
 	if (is_queue(d->prefix) || (d->n == 0 && home != cw->index)) {
 		struct op *op = op_create(cw, home, key);

@@ -50,6 +50,9 @@ int dest_is_queue(const struct dest *);
 /** [any worker] To the subscribers of msg_dest(). */
 chatd_status dest_publish(struct chat_worker *, chatd_msg *);
 chatd_status dest_publish_user(struct chat_worker *, struct chatd_str user, chatd_msg *);
+/** Likewise, and no other node hears of it. */
+chatd_status dest_publish_here(struct chat_worker *, chatd_msg *);
+chatd_status dest_publish_user_here(struct chat_worker *, struct chatd_str user, chatd_msg *);
 /** To a work queue; @p token (or 0) is resumed when the queue has it, or has refused. */
 chatd_status dest_enqueue(
 		struct chat_worker *, chatd_msg *, const struct chat_prefix *, chatd_token token);

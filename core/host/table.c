@@ -267,6 +267,34 @@ static chatd_status t_each_session(const struct chatd_each *given)
 	return users_each(the_host->chat, &e);
 }
 
+static chatd_status t_router(chatd_ctx *c, const struct chatd_router *r, void *self)
+{
+	struct chat *chat = c->host->chat;
+	if (too_late(c, "router()")) {
+		return -EINVAL;
+	}
+	if (chat->router.struct_size) {
+		return t_fail(c, -EEXIST,
+				"plugin \"%s\" carries messages to other nodes already; leave one out",
+				chat->router_who);
+	}
+	memcpy(&chat->router, r,
+			r->struct_size < sizeof(chat->router) ? r->struct_size : sizeof(chat->router));
+	chat->router_self = self;
+	chat->router_who = c->name;
+	return 0;
+}
+
+static chatd_status t_publish_here(chatd_worker *w, chatd_msg *m)
+{
+	return dest_publish_here(chat_at(w), m);
+}
+
+static chatd_status t_publish_user_here(chatd_worker *w, struct chatd_str user, chatd_msg *m)
+{
+	return dest_publish_user_here(chat_at(w), user, m);
+}
+
 static chatd_status t_publish(chatd_worker *w, chatd_msg *m)
 {
 	return dest_publish(chat_at(w), m);
@@ -382,6 +410,9 @@ static const struct chatd_host the_table = {
 	.ident_expires = ident_expires,
 	.each_session = t_each_session,
 	.session_renew = session_renew,
+	.router = t_router,
+	.publish_here = t_publish_here,
+	.publish_user_here = t_publish_user_here,
 };
 
 const struct chatd_host *table_for(struct host *h)

@@ -258,6 +258,18 @@ struct chatd_each {
 	int64_t linger_ms;
 };
 
+/** What carries messages to other nodes, see router().  All [worker]: the home worker of the
+ *  destination, in the order in which the messages take their places there. */
+struct chatd_router {
+	uint32_t struct_size;
+	/** The first subscriber of this node to topic @p dest has come (1), the last has gone (0). */
+	void (*interest)(void *self, chatd_worker *, struct chatd_str dest, int32_t on);
+	/** publish() was called here, for a topic. */
+	void (*publish)(void *self, chatd_worker *, chatd_msg *);
+	/** Likewise publish_user(). */
+	void (*publish_user)(void *self, chatd_worker *, struct chatd_str user, chatd_msg *);
+};
+
 struct chatd_host {
 	uint32_t struct_size, abi_minor;
 
@@ -436,6 +448,12 @@ struct chatd_host {
 	 *  -EPERM).  Where roles or flags have changed, the hooks are asked again about every
 	 *  subscription; those that are refused now end, and the client is told by soft errors. */
 	chatd_status (*session_renew)(chatd_session *, const struct chatd_identity *); /* 0.1 */
+	/** [main] In init(): this plugin carries messages to other nodes.  -EEXIST: another does. */
+	chatd_status (*router)(chatd_ctx *, const struct chatd_router *, void *self); /* 0.1 */
+	/** [worker] Like publish() and publish_user(), to this node's subscribers alone: for what
+	 *  came from another node, and for what every node publishes by itself. */
+	chatd_status (*publish_here)(chatd_worker *, chatd_msg *);                             /* 0.1 */
+	chatd_status (*publish_user_here)(chatd_worker *, struct chatd_str user, chatd_msg *); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */

@@ -569,6 +569,39 @@ static chatd_status t_publish_user(chatd_worker *w, struct chatd_str user, chatd
 	return rc;
 }
 
+static chatd_status t_publish_here(chatd_worker *w, chatd_msg *m)
+{
+	on_worker(w, "publish_here()");
+	chatd_status rc = kit_fault(w->k) ? -ENOMEM : dest_publish_here(chat_at(w), m);
+	if (rc == 0) {
+		note(w->k, chatd_str_of(NULL, 0), m);
+	}
+	return rc;
+}
+
+static chatd_status t_publish_user_here(chatd_worker *w, struct chatd_str user, chatd_msg *m)
+{
+	on_worker(w, "publish_user_here()");
+	chatd_status rc = kit_fault(w->k) ? -ENOMEM : dest_publish_user_here(chat_at(w), user, m);
+	if (rc == 0) {
+		note(w->k, user, m);
+	}
+	return rc;
+}
+
+static chatd_status t_router(chatd_ctx *c, const struct chatd_router *r, void *self)
+{
+	struct kit *k = kit_the();
+	(void)c;
+	in_init(k, "router()");
+	if (k->chat->router.struct_size) {
+		return -EEXIST;
+	}
+	k->chat->router = *r;
+	k->chat->router_self = self;
+	return 0;
+}
+
 /* ---- buffers ---------------------------------------------------------------------------- */
 
 static chatd_buf *t_buf_new(size_t room, size_t n)
@@ -691,4 +724,7 @@ const struct chatd_host kit_table = {
 	.ident_expires = ident_expires,
 	.each_session = t_each_session,
 	.session_renew = t_session_renew,
+	.router = t_router,
+	.publish_here = t_publish_here,
+	.publish_user_here = t_publish_user_here,
 };

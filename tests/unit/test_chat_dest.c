@@ -449,6 +449,119 @@ TEST(a_client_may_leave_while_its_subscription_is_under_way)
 	rig_destroy(r);
 }
 
+/* ---- a router ------------------------------------------------------------------- */
+
+/* What a plugin that carries messages to other nodes gets to see, in its order. */
+struct carried {
+	pthread_mutex_t lock;
+	char text[64][64];
+	int n;
+};
+
+static void note_carried(
+		struct carried *c, const char *what, struct chatd_str a, struct chatd_str b)
+{
+	pthread_mutex_lock(&c->lock);
+	assert_true(c->n < 64);
+	snprintf(c->text[c->n++], sizeof(c->text[0]), "%s %.*s %.*s", what, (int)a.n, a.p, (int)b.n,
+			b.p ? b.p : "");
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void carry_interest(void *self, chatd_worker *w, struct chatd_str dest, int32_t on)
+{
+	assert_true(worker_is_here(w));
+	note_carried(self, on ? "wanted" : "unwanted", dest, CHATD_LIT(""));
+}
+
+static void carry_publish(void *self, chatd_worker *w, chatd_msg *m)
+{
+	assert_true(worker_is_here(w));
+	note_carried(self, "topic", msg_dest(m), msg_body(m));
+}
+
+static void carry_user(void *self, chatd_worker *w, struct chatd_str user, chatd_msg *m)
+{
+	assert_true(worker_is_here(w));
+	note_carried(self, "user", user, msg_body(m));
+}
+
+static const struct chatd_router carrier = { .struct_size = sizeof(carrier),
+	.interest = carry_interest,
+	.publish = carry_publish,
+	.publish_user = carry_user };
+
+struct to_publish {
+	struct rig *r;
+	int32_t worker, here;
+	const char *user, *dest, *body;
+};
+
+static void publish_it(void *arg)
+{
+	const struct to_publish *p = arg;
+	struct chat_worker *cw = &p->r->chat->workers[p->worker];
+	chatd_msg *m = msg_new(str_of(p->dest), str_of(p->body));
+	chatd_status rc;
+	if (p->user) {
+		rc = p->here ? dest_publish_user_here(cw, str_of(p->user), m)
+					 : dest_publish_user(cw, str_of(p->user), m);
+	} else {
+		rc = p->here ? dest_publish_here(cw, m) : dest_publish(cw, m);
+	}
+	assert_int_equal(rc, 0);
+	msg_unref(m);
+}
+
+static void router_hears(int workers)
+{
+	struct carried c = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct rig *r = rig_create(workers);
+	rig_prefix(r, "/topic/", CHATD_DEST_TOPIC, 0);
+	rig_prefix(r, "/queue/", CHATD_DEST_QUEUE, 10);
+	r->chat->router = carrier;
+	r->chat->router_self = &c;
+	rig_start(r);
+	struct rig_client *ann = rig_open(r, 0, "ann"), *bob = rig_open(r, workers - 1, "bob");
+	rig_subscribe(ann, "/topic/t", CHATD_ACK_AUTO);
+	rig_subscribe(bob, "/topic/t", CHATD_ACK_AUTO);
+	rig_subscribe(bob, "/user/queue/x", CHATD_ACK_AUTO);
+	rig_subscribe(bob, "/queue/q", CHATD_ACK_AUTO);
+	const struct to_publish all[] = {
+		{ r, 0, 0, NULL, "/topic/t", "1" },
+		{ r, 0, 1, NULL, "/topic/t", "not carried" },
+		{ r, 0, 0, NULL, "/topic/t", "2" },
+		{ r, 0, 0, NULL, "/topic/nobody-here", "3" },
+		{ r, 0, 0, "bob", "/user/queue/x", "4" },
+		{ r, 0, 1, "bob", "/user/queue/x", "not carried" },
+	};
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		struct to_publish p = all[i];
+		rig_on(r, 0, publish_it, &p);
+		rig_settle(r);
+	}
+	rig_got(ann, 3);
+	rig_got(bob, 5);
+	assert_int_equal(rig_unsubscribe(ann, "/topic/t"), 0);
+	rig_settle(r);
+	rig_close(bob);
+	rig_settle(r);
+	static const char *const want[] = { "wanted /topic/t ", "topic /topic/t 1", "topic /topic/t 2",
+		"topic /topic/nobody-here 3", "user bob 4", "unwanted /topic/t " };
+	assert_int_equal(c.n, sizeof(want) / sizeof(want[0]));
+	for (int i = 0; i < c.n; i++) {
+		assert_string_equal(c.text[i], want[i]);
+	}
+	rig_destroy(r);
+}
+
+TEST(a_router_hears_of_what_is_wanted_and_published_here)
+{
+	UNUSED;
+	router_hears(1);
+	router_hears(4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,6 +580,7 @@ int main(void)
 		cmocka_unit_test(a_client_that_never_acknowledges_is_closed_and_its_queue_loses_nothing),
 		cmocka_unit_test(publishing_while_a_message_goes_out_mixes_nothing_up),
 		cmocka_unit_test(a_client_may_leave_while_its_subscription_is_under_way),
+		cmocka_unit_test(a_router_hears_of_what_is_wanted_and_published_here),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

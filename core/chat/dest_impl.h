@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file chat/dest_impl.h
+ * @brief A destination as one worker has it, shared by dest.c and deliver.c alone.
+ */
+#ifndef CHAT_DEST_IMPL_H
+#define CHAT_DEST_IMPL_H
+
+#include "base/map.h"
+#include "chat/dest.h"
+
+struct dest {
+	UT_hash_handle hh;
+	struct sub **subs; /* &one, or from malloc() */
+	struct sub *one;
+	uint32_t n, cap;
+	uint32_t epoch;      /* tells this record from an earlier one of the same key */
+	uint32_t known;      /* the home knows that this worker has subscribers */
+	uint64_t interest;   /* at the home: bit per worker */
+	struct queue *queue; /* at the home of a work queue */
+	const struct chat_prefix *prefix;
+	uint32_t text, len; /* where in key[] the client's spelling begins; length of all */
+	char key[];
+};
+
+struct dest_table {
+	struct dest *all;
+	uint32_t epochs;
+	int fanning; /* wire forms hold the frame of the message at hand: one at a time */
+};
+
+/** To every subscriber that this worker has. */
+void dest_fan_out(struct chat_worker *, struct dest *, chatd_msg *);
+
+#endif
