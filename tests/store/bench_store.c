@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How fast a store acknowledges.  usage: bench_store PLUGIN.so FOLDER IN_FLIGHT SECONDS
- * [OPTION=VALUE]...; or bench_store bare FOLDER GROUP SECONDS: a loop of SQLite alone that
- * commits GROUP rows at a time into one table, for comparison.
- * Prints appends a second, answers in microseconds, and syncs per append by /proc. */
+/* How fast a store acknowledges, beside SQLite alone.  Prints one line of JSON.
+ *   bench_store PLUGIN.so FOLDER IN_FLIGHT SECONDS [OPTION=VALUE]...
+ *   bench_store durable FOLDER GROUP SECONDS: a loop that commits GROUP rows at a time into a
+ *     table with the three indexes that durable chat cannot do without
+ *   bench_store bare FOLDER GROUP SECONDS: the same without any index */
 #include "host.h"
 
 #include <sqlite3.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SAMPLES = 4 << 20, BODY = 200 };
+enum { SAMPLES = 4 << 20, BODY = 200, SENDERS = 64, ROOMS = 50 };
 
 struct bench {
 	struct host *h;
@@ -22,6 +23,11 @@ struct shot {
 	struct bench *b;
 	int64_t began;
 };
+
+static struct chatd_str str(const char *s)
+{
+	return chatd_str_of(s, strlen(s));
+}
 
 static int64_t now_us(void)
 {
@@ -49,21 +55,37 @@ static void on_answer(void *arg, chatd_status rc, const struct chatd_store_answe
 static const char words[] =
 		"the quick brown fox jumps over a lazy dog while seven wizards boil heavy water";
 
+/* What the n-th message says: 64 senders, ids in the order of time as chatd makes them, and
+ * clientIds as clients make them, at random. */
+struct texts {
+	char id[40], client_id[40], sender[16], conv[16], body[BODY + 64];
+};
+
+static void texts_of(struct texts *t, int64_t i)
+{
+	uint64_t r = ((uint64_t)i + 1) * UINT64_C(0x9e3779b97f4a7c15);
+	r = (r ^ (r >> 31)) * UINT64_C(0xbf58476d1ce4e5b9);
+	snprintf(t->id, sizeof(t->id), "0190a5c4-7e1b-7000-8000-%012lld", (long long)i);
+	snprintf(t->client_id, sizeof(t->client_id), "%08x-%04x-4000-8000-%012llx", (unsigned)(r >> 32),
+			(unsigned)(r >> 16 & 0xffff), (unsigned long long)i);
+	snprintf(t->sender, sizeof(t->sender), "sender%lld", (long long)(i % SENDERS));
+	snprintf(t->conv, sizeof(t->conv), "room%lld", (long long)(i % ROOMS));
+	snprintf(t->body, sizeof(t->body), "{\"id\":\"%s\",\"content\":\"%s\"}", t->id, words);
+}
+
 static void shoot(struct bench *b, int64_t i)
 {
-	char id[40], conv[16], body[BODY + 64];
+	struct texts t;
 	struct shot *s = malloc(sizeof(*s));
 	*s = (struct shot){ b, now_us() };
-	snprintf(id, sizeof(id), "0190a5c4-7e1b-7000-8000-%012lld", (long long)i);
-	snprintf(conv, sizeof(conv), "room%lld", (long long)(i % 50));
-	int n = snprintf(body, sizeof(body), "{\"id\":\"%s\",\"content\":\"%s\"}", id, words);
+	texts_of(&t, i);
 	struct chatd_store_append r = { .struct_size = sizeof(r),
-		.conv = { .room = chatd_str_of(conv, strlen(conv)) },
-		.id = chatd_str_of(id, strlen(id)),
-		.sender = CHATD_LIT("ann"),
-		.client_id = chatd_str_of(id, strlen(id)),
-		.hash = CHATD_LIT("12345678"),
-		.body = chatd_str_of(body, (size_t)n),
+		.conv = { .room = str(t.conv) },
+		.id = str(t.id),
+		.sender = str(t.sender),
+		.client_id = str(t.client_id),
+		.hash = CHATD_LIT("12345678901234567890123456789012"),
+		.body = str(t.body),
 		.text = CHATD_LIT(words),
 		.wall = host_wall() };
 	if (b->h->vt->append(b->h->obj, &b->h->workers[0], &r, on_answer, s) < 0) {
@@ -72,80 +94,144 @@ static void shoot(struct bench *b, int64_t i)
 	b->in_flight++;
 }
 
+/* ---- a stretch that is measured ---------------------------------------------------- */
+
+struct run {
+	int64_t began, cpu;
+};
+
+static int64_t cpu_us(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static struct run run_begin(void)
+{
+	return (struct run){ now_us(), cpu_us() };
+}
+
+static void run_end(const struct run *run, const char *what, int64_t group, int64_t n)
+{
+	printf("{\"what\":\"%s\",\"group\":%lld,\"rows\":%lld,\"rows_per_s\":%.0f,\"cpu_us_per_row\":%.2f",
+			what, (long long)group, (long long)n, (double)n * 1e6 / (double)(now_us() - run->began),
+			(double)(cpu_us() - run->cpu) / (double)n);
+}
+
 static int by_size(const void *a, const void *b)
 {
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 	return (x > y) - (x < y);
 }
 
-static int bare(const char *folder, int group, int seconds)
+/* What a message needs at least to be called durable, unique and in order: its row, found by
+ * conversation and seq, by id, and by sender and clientId. */
+static const char durable_table[] =
+		"CREATE TABLE t(pos INTEGER PRIMARY KEY, conv INTEGER NOT NULL, seq INTEGER NOT NULL,"
+		" id TEXT NOT NULL UNIQUE, sender TEXT NOT NULL, client_id TEXT NOT NULL,"
+		" wall INTEGER NOT NULL, body TEXT NOT NULL, UNIQUE(conv, seq), UNIQUE(sender, client_id))";
+static const char durable_row[] =
+		"INSERT INTO t(conv, seq, id, sender, client_id, wall, body) VALUES(?, ?, ?, ?, ?, ?, ?)";
+static const char bare_table[] = "CREATE TABLE t(pos INTEGER PRIMARY KEY, id TEXT, body TEXT)";
+static const char bare_row[] = "INSERT INTO t(id, body) VALUES(?, ?)";
+
+static void loop_row(sqlite3_stmt *s, int64_t i, int durable)
+{
+	struct texts t;
+	texts_of(&t, i);
+	int at = durable ? 3 : 1;
+	sqlite3_bind_text(s, at, t.id, -1, SQLITE_STATIC);
+	if (durable) {
+		sqlite3_bind_int64(s, 1, i % ROOMS);
+		sqlite3_bind_int64(s, 2, i / ROOMS + 1);
+		sqlite3_bind_text(s, 4, t.sender, -1, SQLITE_STATIC);
+		sqlite3_bind_text(s, 5, t.client_id, -1, SQLITE_STATIC);
+		sqlite3_bind_int64(s, 6, host_wall());
+	}
+	sqlite3_bind_text(s, durable ? 7 : 2, t.body, -1, SQLITE_STATIC);
+	if (sqlite3_step(s) != SQLITE_DONE) {
+		exit(1);
+	}
+	sqlite3_reset(s);
+}
+
+/* SQLite alone, in one thread: GROUP rows a commit, synchronous=FULL, checkpoints as often as
+ * the store makes them. */
+static int loop(const char *folder, int group, int seconds, int durable)
 {
 	char path[4096];
 	sqlite3 *db;
 	sqlite3_stmt *s;
-	int64_t n = 0, end;
-	snprintf(path, sizeof(path), "%s/bare.db", folder);
+	int64_t n = 0;
+	snprintf(path, sizeof(path), "%s/loop.db", folder);
 	remove(path);
 	if (sqlite3_open(path, &db) != SQLITE_OK ||
 			sqlite3_exec(db,
-					"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-					"CREATE TABLE t(n INTEGER PRIMARY KEY, id TEXT, body TEXT)",
+					"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-32768;"
+					"PRAGMA wal_autocheckpoint=2000",
 					NULL, NULL, NULL) != SQLITE_OK ||
-			sqlite3_prepare_v2(db, "INSERT INTO t(id, body) VALUES(?, ?)", -1, &s, NULL) !=
-					SQLITE_OK) {
+			sqlite3_exec(db, durable ? durable_table : bare_table, NULL, NULL, NULL) != SQLITE_OK ||
+			sqlite3_prepare_v2(db, durable ? durable_row : bare_row, -1, &s, NULL) != SQLITE_OK) {
 		fprintf(stderr, "%s\n", sqlite3_errmsg(db));
 		return 1;
 	}
-	int64_t began = now_us();
-	end = began + (int64_t)seconds * 1000000;
-	while (now_us() < end) {
+	struct run run = run_begin();
+	while (now_us() < run.began + (int64_t)seconds * 1000000) {
 		sqlite3_exec(db, "BEGIN", NULL, NULL, NULL);
-		for (int i = 0; i < group; i++, n++) {
-			sqlite3_bind_text(s, 1, "0190a5c4-7e1b-7000-8000-000000000000", 36, SQLITE_STATIC);
-			sqlite3_bind_text(s, 2, words, sizeof(words) - 1, SQLITE_STATIC);
-			sqlite3_step(s);
-			sqlite3_reset(s);
+		for (int i = 0; i < group; i++) {
+			loop_row(s, n++, durable);
 		}
-		sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+		if (sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
+			return 1;
+		}
 	}
-	printf("bare, groups of %d: %.0f rows/s\n", group,
-			(double)n * 1e6 / (double)(now_us() - began));
+	run_end(&run, durable ? "durable loop" : "bare loop", group, n);
+	printf("}\n");
 	sqlite3_finalize(s);
 	sqlite3_close(db);
 	return 0;
 }
 
-int main(int argc, char **argv)
+static int store(char **argv, int64_t want, int64_t seconds)
 {
 	static uint32_t us[SAMPLES];
-	if (argc < 5) {
-		fprintf(stderr, "usage: bench_store PLUGIN.so|bare FOLDER IN_FLIGHT SECONDS [OPTION]...\n");
-		return 2;
-	}
-	int64_t want = strtol(argv[3], NULL, 10), seconds = strtol(argv[4], NULL, 10), i = 0;
-	if (strcmp(argv[1], "bare") == 0) {
-		return bare(argv[2], (int)want, (int)seconds);
-	}
+	int64_t i = 0;
 	struct bench b = { .us = us };
 	b.h = host_open(argv[1], argv[2], (const char *const *)(void *)(argv + 5));
 	if (b.h->rc < 0) {
 		fprintf(stderr, "%s", host_log());
 		return 1;
 	}
-	int64_t began = now_us(), end = began + seconds * 1000000;
-	while (now_us() < end) {
+	struct run run = run_begin();
+	while (now_us() < run.began + seconds * 1000000) {
 		while (b.in_flight < want) {
 			shoot(&b, i++);
 		}
 		host_turn(&b.h->workers[0], 1000);
 	}
-	int64_t took = now_us() - began, n = b.n < SAMPLES ? b.n : SAMPLES;
 	while (b.in_flight > 0) {
 		host_turn(&b.h->workers[0], 1000);
 	}
+	run_end(&run, "store", want, b.n);
+	int64_t n = b.n < SAMPLES ? b.n : SAMPLES;
 	qsort(us, (size_t)n, sizeof(*us), by_size);
-	printf("%lld in flight: %.0f appends/s, answer p50 %u us, p99 %u us\n", (long long)want,
-			(double)n * 1e6 / (double)took, us[n / 2], us[n * 99 / 100]);
+	printf(",\"p50_us\":%u,\"p99_us\":%u}\n", us[n / 2], us[n * 99 / 100]);
 	host_close(b.h);
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 5) {
+		fprintf(stderr,
+				"usage: bench_store PLUGIN.so|durable|bare FOLDER GROUP SECONDS [OPTION]...\n");
+		return 2;
+	}
+	int64_t want = strtol(argv[3], NULL, 10), seconds = strtol(argv[4], NULL, 10);
+	int durable = strcmp(argv[1], "durable") == 0;
+	if (durable || strcmp(argv[1], "bare") == 0) {
+		return loop(argv[2], (int)want, (int)seconds, durable);
+	}
+	return store(argv, want, seconds);
 }
