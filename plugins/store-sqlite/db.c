@@ -309,6 +309,7 @@ void db_close(struct db *db)
 		db->cache[i].stmt = NULL;
 		db->cache[i].sql = NULL;
 	}
+	words_close(db);
 	if (db->h) {
 		sqlite3_close(db->h);
 	}

@@ -20,9 +20,13 @@ int deduped(struct db *db, struct op *op, struct chatd_str sender, struct chatd_
 	if (!client_id.p) {
 		return 0;
 	}
+	/* The rows remember it themselves; those that are gone left it in a table. */
 	sqlite3_stmt *s = db_query(db,
-			"SELECT d.hash, d.id, d.seq, d.pos, d.wall, c.room, c.a, c.b FROM dedupe d"
-			" JOIN conv c ON c.n=d.conv WHERE d.sender=? AND d.client_id=? AND d.wall > ?",
+			"SELECT m.hash, m.id, m.seq, m.pos, m.wall, c.room, c.a, c.b FROM msg m"
+			" CROSS JOIN conv c ON c.n=m.conv WHERE m.sender=?1 AND m.client_id=?2"
+			" AND m.hash IS NOT NULL AND m.wall > ?3 UNION ALL"
+			" SELECT d.hash, d.id, d.seq, d.pos, d.wall, c.room, c.a, c.b FROM dedupe d"
+			" CROSS JOIN conv c ON c.n=d.conv WHERE d.sender=?1 AND d.client_id=?2 AND d.wall > ?3",
 			"ssi", sender, client_id, wall - op->e->conf.dedupe_window);
 	if (!db_step(db, s)) {
 		return 0;
@@ -43,35 +47,32 @@ int deduped(struct db *db, struct op *op, struct chatd_str sender, struct chatd_
 	return 1;
 }
 
-static void remember(struct db *db, const struct op *op, const struct new_row *r, int64_t conv)
-{
-	if (r->client_id.p) {
-		db_exec(db,
-				"INSERT OR REPLACE INTO dedupe(sender, client_id, hash, id, conv, seq, pos, wall)"
-				" VALUES(?,?,?,?,?,?,?,?)",
-				"ssbsiiii", r->sender, r->client_id, r->hash, r->id, conv, op->a.seq, op->a.pos,
-				op->a.wall);
-	}
-}
-
 /* ---- the row --------------------------------------------------------------------- */
 
 /* Takes the next seq; returns the conversation's number. */
 static int64_t next_seq(struct db *db, struct op *op, const struct new_row *r)
 {
-	int64_t n = 0, is_msg = r->kind == CHATD_STORE_MESSAGE;
+	int64_t n, msg_pos;
 	op->a.pos = db->next_pos++;
-	sqlite3_stmt *s = db_query(db,
-			"INSERT INTO conv(key, room, a, b, first, low, top, last_pos, msg_pos, gone_pos, wall)"
-			" VALUES(?1, ?2, ?3, ?4, 1, 1, 1, ?5, ?5, 0, ?6) ON CONFLICT(key) DO UPDATE SET"
-			" top = top + 1, last_pos = ?5, wall = max(wall, ?6),"
-			" msg_pos = iif(?7, ?5, msg_pos) RETURNING n, top, wall",
-			"ssssiii", r->key->key, r->key->room, r->key->a, r->key->b, op->a.pos, r->wall, is_msg);
-	while (db_step(db, s)) {
-		n = sqlite3_column_int64(s, 0);
-		op->a.seq = sqlite3_column_int64(s, 1);
-		op->a.wall = sqlite3_column_int64(s, 2);
+	sqlite3_stmt *s =
+			db_query(db, "SELECT n, top, wall, msg_pos FROM conv WHERE key=?", "s", r->key->key);
+	if (!db_step(db, s)) {
+		op->a.seq = 1;
+		op->a.wall = r->wall;
+		db_exec(db,
+				"INSERT INTO conv(key, room, a, b, first, low, top, last_pos, msg_pos, gone_pos,"
+				" wall) VALUES(?1, ?2, ?3, ?4, 1, 1, 1, ?5, ?5, 0, ?6)",
+				"ssssii", r->key->key, r->key->room, r->key->a, r->key->b, op->a.pos, r->wall);
+		return sqlite3_last_insert_rowid(db->h);
 	}
+	n = sqlite3_column_int64(s, 0);
+	op->a.seq = sqlite3_column_int64(s, 1) + 1;
+	op->a.wall = sqlite3_column_int64(s, 2);
+	op->a.wall = op->a.wall > r->wall ? op->a.wall : r->wall;
+	msg_pos = r->kind == CHATD_STORE_MESSAGE ? op->a.pos : sqlite3_column_int64(s, 3);
+	db_done(s);
+	db_exec(db, "UPDATE conv SET top=?, last_pos=?, wall=?, msg_pos=? WHERE n=?", "iiiii",
+			op->a.seq, op->a.pos, op->a.wall, msg_pos, n);
 	return n;
 }
 
@@ -105,25 +106,24 @@ void append_row(struct db *db, struct op *op, const struct new_row *r)
 	}
 	db_exec(db,
 			"INSERT INTO msg(pos, conv, seq, id, kind, flags, sender, client_id, wall, expires,"
-			" target, reply_to, thread, body, text)"
-			" VALUES(?,?,?,?,?,?,?,?,?,nullif(?,0),?,?,?,?,?)",
-			"iiisdissiisssss", op->a.pos, conv, op->a.seq, r->id, r->kind, (int64_t)r->flags,
+			" target, reply_to, thread, body, text, hash)"
+			" VALUES(?,?,?,?,?,?,?,?,?,nullif(?,0),?,?,?,?,?,?)",
+			"iiisdissiisssssb", op->a.pos, conv, op->a.seq, r->id, r->kind, (int64_t)r->flags,
 			or_empty(r->sender), r->client_id, op->a.wall, expires, r->target, r->reply_to,
-			r->thread, or_empty(r->body), r->text);
-	remember(db, op, r, conv);
+			r->thread, or_empty(r->body), r->text,
+			r->client_id.p ? r->hash : chatd_str_of(NULL, 0));
 	write_out(db, op, r);
 	op->a.id = r->id;
 	op->a.conv = (struct chatd_store_conv){ r->key->room, r->key->a, r->key->b };
 	set_epoch(db, op);
-	if (r->text.p && !op->index_pos) {
-		op->index_pos = op->a.pos;
-		op->index_new = r->text;
-	}
+	db->index_bytes += r->text.n;
 }
 
 /* ---- may they speak? ---------------------------------------------------------------- */
 
-static int may_speak(struct db *db, struct op *op, const struct chatd_store_append *r)
+/* *ret_slow: it must be noted when they did. */
+static int may_speak(
+		struct db *db, struct op *op, const struct chatd_store_append *r, int *ret_slow)
 {
 	struct room_row room;
 	if (!room_look(db, r->conv.room, r->sender, &room)) {
@@ -144,10 +144,7 @@ static int may_speak(struct db *db, struct op *op, const struct chatd_store_appe
 		op->a.until = room.spoke + room.slow_ms;
 		refuse(op, -EACCES, CHATD_STORE_SLOW);
 	} else {
-		if (room.slow_ms) {
-			db_exec(db, "UPDATE member SET spoke=? WHERE room=? AND user=?", "iss", r->wall,
-					r->conv.room, r->sender);
-		}
+		*ret_slow = room.slow_ms > 0;
 		return 1;
 	}
 	return 0;
@@ -179,6 +176,7 @@ static void add_mentions(struct db *db, struct op *op, const struct chatd_store_
 /* The key's texts are part of the answer: they live with the op, the key text need not. */
 static void append(struct db *db, struct op *op, const struct chatd_store_append *r)
 {
+	int slow = 0;
 	struct conv_key k;
 	struct new_row row = { .kind = r->kind ? r->kind : CHATD_STORE_MESSAGE,
 		.flags = r->flags & (CHATD_STORE_GUEST | CHATD_STORE_ENCRYPTED),
@@ -204,7 +202,7 @@ static void append(struct db *db, struct op *op, const struct chatd_store_append
 	if (deduped(db, op, r->sender, r->client_id, r->hash, r->wall)) {
 		return;
 	}
-	if (r->check && k.room.p && !may_speak(db, op, r)) {
+	if (r->check && k.room.p && !may_speak(db, op, r, &slow)) {
 		return;
 	}
 	if (r->check && !k.room.p && !str_same(r->sender, k.a) && !str_same(r->sender, k.b)) {
@@ -218,6 +216,10 @@ static void append(struct db *db, struct op *op, const struct chatd_store_append
 	append_row(db, op, &row);
 	if (op->rc == 0) {
 		add_mentions(db, op, r);
+	}
+	if (op->rc == 0 && slow) {
+		db_exec(db, "UPDATE member SET spoke=? WHERE room=? AND user=?", "iss", r->wall,
+				r->conv.room, r->sender);
 	}
 }
 

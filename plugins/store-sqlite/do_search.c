@@ -47,6 +47,29 @@ static struct chatd_str words_of(struct op *op, struct chatd_str q)
 	return chatd_str_of(words ? to : NULL, n);
 }
 
+/* A row that is not in the index yet has the words. */
+struct hits {
+	struct db *db;
+	struct op *op;
+	struct vec *v;
+	struct chatd_str key; /* of the conversation; .p NULL: any */
+};
+
+static int found(void *arg, int64_t pos)
+{
+	struct hits *f = arg;
+	const struct chatd_store_search *r = f->op->req;
+	sqlite3_stmt *s = db_query(f->db,
+			"SELECT " MSG_COLUMNS " FROM msg m CROSS JOIN conv c ON c.n=m.conv WHERE m.pos=?3"
+			" AND (?4 IS NULL OR c.key=?4) AND (m.expires IS NULL OR m.expires > ?2) AND" MAY_READ,
+			"siis", r->user, f->op->e->h->wall_ms(), pos, f->key);
+	if (db_step(f->db, s)) {
+		push_message(f->db, f->op, s, f->v);
+	}
+	db_done(s);
+	return f->db->err == 0 && f->v->n < (size_t)r->limit;
+}
+
 void do_search(struct db *db, struct op *op)
 {
 	const struct chatd_store_search *r = op->req;
@@ -65,14 +88,21 @@ void do_search(struct db *db, struct op *op)
 	if (!words.p) {
 		return;
 	}
+	struct hits hits = { db, op, &v, k.key };
+	int64_t before = r->before > 0 ? r->before : INT64_MAX;
+	int64_t mark = words_tail(db, words, before, found, &hits);
+	if (v.n == (size_t)r->limit) {
+		set_messages(op, &v);
+		return;
+	}
 	/* From the newest row down: FTS5 keeps its lists in that order, so it stops at limit. */
 	sqlite3_stmt *s = db_query(db,
 			"SELECT " MSG_COLUMNS " FROM words w CROSS JOIN msg m ON m.pos=w.rowid"
 			" CROSS JOIN conv c ON c.n=m.conv WHERE words MATCH ?3 AND w.rowid < ?4"
 			" AND (?5 IS NULL OR c.key=?5) AND (m.expires IS NULL OR m.expires > ?2) AND" MAY_READ
 			" ORDER BY w.rowid DESC LIMIT ?6",
-			"sisisd", r->user, op->e->h->wall_ms(), words, r->before > 0 ? r->before : INT64_MAX,
-			k.key, r->limit);
+			"sisisd", r->user, op->e->h->wall_ms(), words, before <= mark ? before : mark + 1,
+			k.key, r->limit - (int)v.n);
 	while (db_step(db, s)) {
 		push_message(db, op, s, &v);
 	}

@@ -4,17 +4,6 @@
 
 #include <errno.h>
 
-void reindex(struct db *db, int64_t pos, struct chatd_str old_text, struct chatd_str new_text)
-{
-	if (old_text.p) {
-		db_exec(db, "INSERT INTO words(words, rowid, text) VALUES('delete', ?, ?)", "is", pos,
-				old_text);
-	}
-	if (new_text.p) {
-		db_exec(db, "INSERT INTO words(rowid, text) VALUES(?, ?)", "is", pos, new_text);
-	}
-}
-
 static void forget_extras(struct db *db, int64_t conv, int64_t pos)
 {
 	db_exec(db, "DELETE FROM reaction WHERE pos=?", "i", pos);
@@ -67,16 +56,6 @@ static void list_rows(struct db *db, sqlite3_stmt *s, struct list *l)
 	db_done(s);
 }
 
-static void unindex(struct db *db, int64_t pos)
-{
-	sqlite3_stmt *s =
-			db_query(db, "SELECT text FROM msg WHERE pos=? AND text IS NOT NULL", "i", pos);
-	if (db_step(db, s)) {
-		reindex(db, pos, db_peek(s, 0), chatd_str_of(NULL, 0));
-		db_done(s);
-	}
-}
-
 /* Takes the contents; the row keeps its place, so that the rest stays whole.  At the old end
  * nothing needs to stay. */
 static int64_t erase_expired(struct db *db, int64_t wall)
@@ -88,7 +67,7 @@ static int64_t erase_expired(struct db *db, int64_t wall)
 					"id", wall, SWEEP_ROWS),
 			&l);
 	for (size_t i = 0; i < l.n; i++) {
-		unindex(db, l.row[i].pos);
+		words_remove(db, l.row[i].pos);
 		db_exec(db,
 				"UPDATE msg SET body='', text=NULL, expires=NULL, flags=(flags|?)&~? WHERE pos=?",
 				"iii", (int64_t)CHATD_STORE_ERASED,
@@ -145,8 +124,18 @@ static int64_t trim(struct db *db)
 	return n;
 }
 
+/* A clientId is remembered longer than some rows. */
+static void keep_client_id(struct db *db, int64_t pos, int64_t wall)
+{
+	db_exec(db,
+			"INSERT OR REPLACE INTO dedupe(sender, client_id, hash, id, conv, seq, pos, wall)"
+			" SELECT sender, client_id, hash, id, conv, seq, pos, wall FROM msg"
+			" WHERE pos=? AND hash IS NOT NULL AND wall > ?",
+			"ii", pos, wall - db->e->conf.dedupe_window);
+}
+
 /* Removes rows that are not shown any more, some at a time. */
-static int64_t remove_hidden(struct db *db)
+static int64_t remove_hidden(struct db *db, int64_t wall)
 {
 	struct list l;
 	list_rows(db,
@@ -157,8 +146,9 @@ static int64_t remove_hidden(struct db *db)
 					"d", SWEEP_ROWS),
 			&l);
 	for (size_t i = 0; i < l.n; i++) {
-		unindex(db, l.row[i].pos);
+		words_remove(db, l.row[i].pos);
 		forget_extras(db, l.row[i].conv, l.row[i].pos);
+		keep_client_id(db, l.row[i].pos, wall);
 		db_exec(db, "DELETE FROM msg WHERE pos=?", "i", l.row[i].pos);
 		db_exec(db, "UPDATE conv SET low=? WHERE n=?", "ii", l.row[i].seq + 1, l.row[i].conv);
 	}
@@ -181,7 +171,7 @@ int64_t sweep(struct db *db, int64_t wall)
 	int64_t n = erase_expired(db, wall);
 	n += cut_rooms(db, wall);
 	n += trim(db);
-	int64_t removed = remove_hidden(db);
+	int64_t removed = remove_hidden(db, wall);
 	n += removed;
 	return n + forget_client_ids(db, wall);
 }

@@ -67,6 +67,11 @@ static const char *const steps[] = {
 	/* 4: who is invited, and which guests are somewhere */
 	("CREATE INDEX member_invited ON member(user, room) WHERE invited;"
 	 "CREATE INDEX member_guest ON member(user) WHERE guest AND role > 0;"),
+	/* 5: rows remember the hash of what was sent with their clientId; up to which row the search
+	 * index knows them */
+	("ALTER TABLE msg ADD COLUMN hash BLOB;"
+	 "CREATE INDEX msg_client ON msg(sender, client_id) WHERE hash IS NOT NULL;"
+	 "INSERT INTO meta SELECT 'indexed', coalesce(max(pos), 0) FROM msg;"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 
@@ -113,11 +118,13 @@ static chatd_status load(struct db *db)
 		}
 	}
 	db_done(s);
+	db->indexed = db_int(db, "SELECT value FROM meta WHERE key='indexed'");
 	db->next_pos = 1 +
 			db_int(db,
 					"SELECT max(coalesce((SELECT max(pos) FROM msg), 0),"
 					" coalesce((SELECT max(last_pos) FROM conv), 0),"
-					" coalesce((SELECT max(msg_pos) FROM conv), 0))");
+					" coalesce((SELECT max(msg_pos) FROM conv), 0),"
+					" (SELECT value FROM meta WHERE key='indexed'))");
 	return db->err;
 }
 

@@ -78,7 +78,8 @@ struct op {
 	struct arena arena;
 	chatd_status rc;
 	struct chatd_store_answer a;
-	/* What the search index must learn before the commit, after all savepoints. */
+	/* What the search index must learn before the commit, after all savepoints: a text that
+	 * was changed. */
 	int64_t index_pos;
 	struct chatd_str index_old, index_new;
 	char epoch[EPOCH_CHARS];
@@ -116,9 +117,12 @@ struct db {
 	chatd_status err; /* the first failure since db_clear() */
 	int code;         /* its extended SQLite code */
 	char why[160];
-	int64_t deadline; /* monotonic ms; 0: none */
-	int64_t next_pos; /* writer: of the next row */
-	int wal_pages;    /* writer: since the last checkpoint */
+	int64_t deadline;   /* monotonic ms; 0: none */
+	int64_t next_pos;   /* writer: of the next row */
+	int64_t indexed;    /* writer: rows up to here are in the search index */
+	size_t index_bytes; /* writer: of the texts above, about */
+	struct db *tail;    /* words.c: an index in memory of what is above */
+	int wal_pages;      /* writer: since the last checkpoint */
 	char epoch[EPOCH_CHARS + 1];
 	struct {
 		const char *sql;
@@ -266,7 +270,18 @@ void room_remove(struct db *, struct chatd_str room);
 
 /* do_sweep.c */
 int64_t sweep(struct db *, int64_t wall);
-/* Tells the search index of a text that is no more, and of a new one. */
-void reindex(struct db *, int64_t pos, struct chatd_str old_text, struct chatd_str new_text);
+
+/* words.c: the search index */
+/* [writer] A text was changed: it is no more, and there is a new one. */
+void words_change(struct db *, int64_t pos, struct chatd_str old_text, struct chatd_str new_text);
+void words_remove(struct db *, int64_t pos); /* [writer] the row goes, or its text */
+int words_due(const struct db *, int idle);  /* [writer] are there enough rows to be indexed? */
+void words_index(struct engine *);           /* [writer] some of them, in a commit of their own */
+/* Finds rows below @p before that are not in the index yet, the newest first, until @p found
+ * says 0; returns up to which row the index is to be asked. */
+typedef int words_found(void *arg, int64_t pos);
+int64_t words_tail(
+		struct db *, struct chatd_str words, int64_t before, words_found *found, void *arg);
+void words_close(struct db *);
 
 #endif

@@ -85,10 +85,16 @@ static chatd_status begin(struct engine *e, struct ops *group)
 	return db->err;
 }
 
-/* A call that fails leaves nothing behind and the others of its group alone. */
-static void run_one(struct db *db, struct op *op)
+static int is_answered(struct engine *e, const struct op *op)
 {
-	db_exec(db, "SAVEPOINT one", "");
+	pthread_mutex_lock(&e->writes.lock);
+	int answered = op->answered;
+	pthread_mutex_unlock(&e->writes.lock);
+	return answered;
+}
+
+static void run_bare(struct db *db, struct op *op)
+{
 	if (db->err == 0) {
 		op_run(db, op);
 	}
@@ -96,11 +102,57 @@ static void run_one(struct db *db, struct op *op)
 		op->rc = op->rc < 0 ? op->rc : db->err;
 		db_clear(db);
 	}
+}
+
+/* A call that fails leaves nothing behind and the others of its group alone. */
+static void run_saved(struct db *db, struct op *op)
+{
+	db_exec(db, "SAVEPOINT one", "");
+	run_bare(db, op);
 	if (op->rc < 0) {
 		op->index_pos = 0;
 		db_exec(db, "ROLLBACK TO one", "");
 	}
 	db_exec(db, "RELEASE one", "");
+}
+
+/* Appends check everything before they write, so that they need no savepoint each; 0: one
+ * failed nevertheless after it had written, and the group must be run again with savepoints. */
+static int run_group(struct engine *e, struct ops *group, int saved)
+{
+	struct db *db = &e->db;
+	struct op *op;
+	STAILQ_FOREACH (op, group, link) {
+		/* Who was told "busy" will send again: better not to have it twice. */
+		if (is_answered(e, op)) {
+			continue;
+		}
+		if (saved || op->call != CALL_append) {
+			run_saved(db, op);
+			continue;
+		}
+		int64_t changes = sqlite3_total_changes64(db->h);
+		run_bare(db, op);
+		if (db->err == 0 && op->rc < 0 && sqlite3_total_changes64(db->h) != changes) {
+			return 0;
+		}
+	}
+	return 1;
+}
+
+static void run_again(struct engine *e, struct ops *group, int64_t next_pos)
+{
+	struct op *op;
+	STAILQ_FOREACH (op, group, link) {
+		op->rc = 0;
+		op->index_pos = 0;
+		op->a = (struct chatd_store_answer){ .struct_size = sizeof(op->a) };
+	}
+	e->db.next_pos = next_pos;
+	db_exec(&e->db, "ROLLBACK", "");
+	if (e->db.err == 0 && begin(e, group) == 0) {
+		run_group(e, group, 1);
+	}
 }
 
 /* The index writes a segment at each savepoint, so it comes after all of them. */
@@ -109,7 +161,7 @@ static void index_group(struct db *db, struct ops *group)
 	struct op *op;
 	STAILQ_FOREACH (op, group, link) {
 		if (op->index_pos) {
-			reindex(db, op->index_pos, op->index_old, op->index_new);
+			words_change(db, op->index_pos, op->index_old, op->index_new);
 		}
 	}
 }
@@ -123,29 +175,18 @@ static void fail_group(struct ops *group, chatd_status rc)
 	}
 }
 
-static int is_answered(struct engine *e, const struct op *op)
-{
-	pthread_mutex_lock(&e->writes.lock);
-	int answered = op->answered;
-	pthread_mutex_unlock(&e->writes.lock);
-	return answered;
-}
-
 static void commit_group(struct engine *e, struct ops *group)
 {
 	struct db *db = &e->db;
-	struct op *op;
 	chatd_status rc;
 	if (!health_may_write(e, &rc)) {
 		fail_group(group, rc);
 		return;
 	}
 	if (begin(e, group) == 0) {
-		STAILQ_FOREACH (op, group, link) {
-			/* Who was told "busy" will send again: better not to have it twice. */
-			if (!is_answered(e, op)) {
-				run_one(db, op);
-			}
+		int64_t next_pos = db->next_pos;
+		if (!run_group(e, group, 0)) {
+			run_again(e, group, next_pos);
 		}
 		index_group(db, group);
 		db_exec(db, "COMMIT", "");
@@ -250,12 +291,16 @@ void *writer_main(void *arg)
 		}
 		pthread_mutex_unlock(&e->writes.lock);
 		part_backups(e, &group);
-		if (!STAILQ_EMPTY(&group)) {
+		int idle = STAILQ_EMPTY(&group);
+		if (!idle) {
 			commit_group(e, &group);
 			finish_group(e, &group);
 		}
 		health_try(e);
 		health_checkpoint(e);
+		if (words_due(&e->db, idle)) {
+			words_index(e);
+		}
 		backup_step(e);
 		sweep_when_due(e);
 		pthread_mutex_lock(&e->writes.lock);
