@@ -57,7 +57,7 @@ static void start(struct crowd *w, uint32_t cap)
 {
 	w->role.topic = w->o->topic;
 	swarm_init(&w->s, &w->o->to, cap);
-	w->s.hooks = (struct swarm_hooks){ on_ready, on_message, on_left, w };
+	w->s.hooks = (struct swarm_hooks){ on_ready, on_message, on_left, NULL, w };
 }
 
 static void finish(struct crowd *w)

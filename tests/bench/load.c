@@ -19,6 +19,8 @@ static const char usage_text[] =
 		"modes\n"
 		"  fanout   one topic, many subscribers\n"
 		"  direct   pairs of users\n"
+		"  durable  senders that each keep --window messages without a receipt\n"
+		"  resume   come back at once to --window messages of a room\n"
 		"  idle     open, subscribe, hold\n"
 		"  churn    connect, subscribe and leave, over and over\n"
 		"options\n"
@@ -210,7 +212,8 @@ int main(int argc, char **argv)
 		void (*run)(const struct load_opts *o, struct load_result *r);
 		unsigned sources;
 	} modes[] = { { "fanout", traffic_fanout, 1 }, { "direct", traffic_direct, 1 },
-		{ "idle", crowd_idle, 1 }, { "churn", crowd_churn, 16 } };
+		{ "durable", durable_send, 1 }, { "resume", durable_resume, 1 }, { "idle", crowd_idle, 1 },
+		{ "churn", crowd_churn, 16 } };
 	struct load_opts o = { .to = { .path = "/ws-chat" },
 		.connections = 1000,
 		.publishers = 1,

@@ -40,6 +40,8 @@ struct load_result {
 
 void traffic_fanout(const struct load_opts *o, struct load_result *r);
 void traffic_direct(const struct load_opts *o, struct load_result *r);
+void durable_send(const struct load_opts *o, struct load_result *r);
+void durable_resume(const struct load_opts *o, struct load_result *r);
 void crowd_idle(const struct load_opts *o, struct load_result *r);
 void crowd_churn(const struct load_opts *o, struct load_result *r);
 

@@ -252,7 +252,7 @@ static void on_connected(struct swarm *s, struct swarm_conn *c, const struct wir
 		say_subscribe(s, c);
 }
 
-static void on_receipt(struct swarm *s, struct swarm_conn *c)
+static void on_receipt(struct swarm *s, struct swarm_conn *c, const struct wire_stomp *f)
 {
 	char bye[WIRE_HEAD_MAX + 2];
 
@@ -261,6 +261,8 @@ static void on_receipt(struct swarm *s, struct swarm_conn *c)
 	} else if (c->state == SWARM_SUBSCRIBING) {
 		advance(s, c, SWARM_READY);
 		s->hooks.on_ready(s->hooks.arg, c);
+	} else if (c->state == SWARM_READY && s->hooks.on_receipt) {
+		s->hooks.on_receipt(s->hooks.arg, c, f);
 	} else if (c->state == SWARM_LEAVING) {
 		advance(s, c, SWARM_CLOSING);
 		swarm_write(s, c, bye, wire_client_frame(bye, WIRE_CLOSE, "\x03\xe8", 2));
@@ -285,7 +287,7 @@ static void on_stomp(struct swarm *s, struct swarm_conn *c, const struct wire_fr
 			s->hooks.on_message(s->hooks.arg, c, &f);
 		}
 	} else if (wire_is(f.command, "RECEIPT")) {
-		on_receipt(s, c);
+		on_receipt(s, c, &f);
 	} else if (wire_is(f.command, "CONNECTED") && c->state == SWARM_LOGIN) {
 		on_connected(s, c, &f);
 	} else {

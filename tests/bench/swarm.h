@@ -60,6 +60,8 @@ struct swarm_hooks {
 	void (*on_message)(void *arg, struct swarm_conn *c, const struct wire_stomp *f);
 	/* Left as it was asked to: the connection may be opened again. */
 	void (*on_left)(void *arg, struct swarm_conn *c);
+	/* Of a connection that is READY; may be NULL. */
+	void (*on_receipt)(void *arg, struct swarm_conn *c, const struct wire_stomp *f);
 	void *arg;
 };
 

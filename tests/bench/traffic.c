@@ -240,7 +240,7 @@ static void start(struct traffic *t, uint32_t senders, uint32_t connections)
 	size_t out = BURST_MAX * (WIRE_HEAD_MAX + TEXT_MAX + (size_t)t->o->body);
 
 	swarm_init(&t->s, &to, connections);
-	t->s.hooks = (struct swarm_hooks){ on_nothing, on_message, on_nothing, t };
+	t->s.hooks = (struct swarm_hooks){ on_nothing, on_message, on_nothing, NULL, t };
 	t->senders = senders;
 	t->sender = calloc(senders, sizeof *t->sender);
 	t->out = malloc(out);
