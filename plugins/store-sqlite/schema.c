@@ -67,10 +67,12 @@ static const char *const steps[] = {
 	/* 4: who is invited, and which guests are somewhere */
 	("CREATE INDEX member_invited ON member(user, room) WHERE invited;"
 	 "CREATE INDEX member_guest ON member(user) WHERE guest AND role > 0;"),
-	/* 5: rows remember the hash of what was sent with their clientId; up to which row the search
-	 * index knows them */
+	/* 5: rows remember the hash of what was sent with their clientId, and are found by a number
+	 * made of sender and clientId: see client_number(); up to which row the search index is */
 	("ALTER TABLE msg ADD COLUMN hash BLOB;"
-	 "CREATE INDEX msg_client ON msg(sender, client_id) WHERE hash IS NOT NULL;"
+	 "ALTER TABLE msg ADD COLUMN client INTEGER;"
+	 "CREATE INDEX msg_client ON msg(client) WHERE client IS NOT NULL;"
+	 "INSERT INTO meta VALUES('client key', randomblob(16));"
 	 "INSERT INTO meta SELECT 'indexed', coalesce(max(pos), 0) FROM msg;"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
@@ -116,6 +118,11 @@ static chatd_status load(struct db *db)
 		if (epoch.n == EPOCH_CHARS) {
 			memcpy(db->epoch, epoch.p, epoch.n);
 		}
+	}
+	db_done(s);
+	s = db_query(db, "SELECT value FROM meta WHERE key='client key'", "");
+	if (db_step(db, s) && db_peek(s, 0).n == sizeof(db->client_key)) {
+		memcpy(&db->client_key, db_peek(s, 0).p, sizeof(db->client_key));
 	}
 	db_done(s);
 	db->indexed = db_int(db, "SELECT value FROM meta WHERE key='indexed'");

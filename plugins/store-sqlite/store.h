@@ -14,6 +14,7 @@
 #ifndef STORE_INTERNAL_H
 #define STORE_INTERNAL_H
 
+#include <chatd-sdk/hash.h>
 #include <chatd/store.h>
 
 #include <pthread.h>
@@ -117,12 +118,13 @@ struct db {
 	chatd_status err; /* the first failure since db_clear() */
 	int code;         /* its extended SQLite code */
 	char why[160];
-	int64_t deadline;   /* monotonic ms; 0: none */
-	int64_t next_pos;   /* writer: of the next row */
-	int64_t indexed;    /* writer: rows up to here are in the search index */
-	size_t index_bytes; /* writer: of the texts above, about */
-	struct db *tail;    /* words.c: an index in memory of what is above */
-	int wal_pages;      /* writer: since the last checkpoint */
+	int64_t deadline;                 /* monotonic ms; 0: none */
+	int64_t next_pos;                 /* writer: of the next row */
+	int64_t indexed;                  /* writer: rows up to here are in the search index */
+	struct chatd_hash_key client_key; /* writer: of client_number() */
+	size_t index_bytes;               /* writer: of the texts above, about */
+	struct db *tail;                  /* words.c: an index in memory of what is above */
+	int wal_pages;                    /* writer: since the last checkpoint */
 	char epoch[EPOCH_CHARS + 1];
 	struct {
 		const char *sql;
