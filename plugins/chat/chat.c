@@ -124,6 +124,7 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 	(void)w;
 	if (self->store) {
 		log_stop(at);
+		resume_stop(at);
 	}
 	self->h->unwatch(at->sweep);
 	dedupe_destroy(at->dedupe);

@@ -57,6 +57,7 @@ struct worker { /* wself */
 	struct order *order;
 	TAILQ_HEAD(laters, later) later;
 	int32_t doubts;
+	struct replay *replays; /* resume.c */
 };
 
 /* send.c: /app/chat.send */
@@ -90,6 +91,7 @@ void log_stop(struct worker *);
 /* change.c, resume.c, history.c, status.c: [main] in init() */
 chatd_status change_init(struct self *);
 chatd_status resume_init(struct self *);
+void resume_stop(struct worker *);
 chatd_status history_init(struct self *);
 chatd_status status_init(struct self *);
 

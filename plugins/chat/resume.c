@@ -1,17 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SUBSCRIBE with `since`: what was stored after it comes first, then what is new. */
+/* SUBSCRIBE with `since`: what was stored after it comes first, then what is new.
+ *
+ * Who comes back at the same time for the same rows shares one read of the store.  Only a read
+ * that is yet to begin can be joined: one that is under way may have looked before the newcomer's
+ * subscription was held, and what was published in between would be missing.  So there are at
+ * most two at a time for all who want the same: one under way, and those who wait for the next. */
 #include "send.h"
 
-enum { DEST_MAX = 128 };
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+enum { DEST_MAX = 128, SLICE_ROWS = 4000 };
+
+/* What is wanted; zeroed, as it is compared as bytes. */
+struct want {
+	int64_t since;
+	char room[CHATD_ID_MAX + 1]; /* "": the direct messages of .user */
+	char user[CHATD_ID_MAX + 1]; /* "": of anybody, as it is a room */
+	char epoch[EPOCH_MAX + 1];   /* "": not said */
+};
 
 struct resume {
+	struct resume *next;
 	struct self *self;
 	chatd_worker *w;
 	struct chatd_hold hold;
-	int64_t since;
-	char room[CHATD_ID_MAX + 1]; /* "": the direct messages of .user */
-	char user[CHATD_ID_MAX + 1];
-	char epoch[EPOCH_MAX + 1]; /* "": not said */
+	struct want want;
+};
+
+struct crowd {
+	struct resume *first, **last;
+};
+
+/* A read of the store, and for whom. */
+struct replay {
+	UT_hash_handle hh;
+	struct want want;
+	struct self *self;
+	chatd_worker *w;
+	struct crowd now, then;      /* then: who came while it was under way */
+	struct chatd_store_answer a; /* without rows, the epoch being .epoch */
+	char epoch[EPOCH_MAX + 1];
+	chatd_msg **msgs; /* the rows, made once for all */
+	size_t n;
+	chatd_status rc;
+	int dead; /* its worker has ended */
 };
 
 static void on_drop(void *arg)
@@ -34,18 +67,13 @@ static void reply_int(struct resume *r, const char *header, int64_t value)
 
 static void dest_of(const struct resume *r, char ret[DEST_MAX])
 {
-	snprintf(ret, DEST_MAX, "%s%s", r->room[0] ? ROOM_TOPIC : INBOX, r->room);
+	snprintf(ret, DEST_MAX, "%s%s", r->want.room[0] ? ROOM_TOPIC : INBOX, r->want.room);
 }
 
-static int send_rows(struct resume *r, const struct chatd_store_answer *a)
+static int send_rows(struct resume *r, const struct replay *p)
 {
-	const struct chatd_host *h = r->self->h;
-	char dest[DEST_MAX];
-	dest_of(r, dest);
-	for (size_t i = 0; i < a->n_messages; i++) {
-		chatd_msg *m = stored_msg(r->self, text(dest), &a->messages[i], a->epoch);
-		chatd_status rc = m ? h->hold_send(r->w, r->hold, m) : -ENOMEM;
-		h->msg_unref(m);
+	for (size_t i = 0; i < p->n; i++) {
+		chatd_status rc = r->self->h->hold_send(r->w, r->hold, p->msgs[i]);
 		if (rc < 0) {
 			return rc;
 		}
@@ -62,8 +90,8 @@ static void tell_gap(struct resume *r, const struct chatd_store_answer *a)
 	dest_of(r, dest);
 	chatd_json_init(&j, room, sizeof(room));
 	chatd_json_lit(&j, "{\"type\":\"SYSTEM\",\"code\":\"HISTORY_GAP\"");
-	if (r->room[0]) {
-		chatd_json_member(&j, "roomId", text(r->room));
+	if (r->want.room[0]) {
+		chatd_json_member(&j, "roomId", text(r->want.room));
 		chatd_json_int(&j, "firstSeq", a->first);
 		chatd_json_int(&j, "topSeq", a->seq);
 	}
@@ -87,18 +115,19 @@ static void close_session(struct resume *r, const char *why)
 
 static int above_top(const struct resume *r, const struct chatd_store_answer *a)
 {
-	return r->room[0] && r->since > a->seq &&
-			(!r->epoch[0] || chatd_str_same(text(r->epoch), a->epoch));
+	return r->want.room[0] && r->want.since > a->seq &&
+			(!r->want.epoch[0] || chatd_str_same(text(r->want.epoch), a->epoch));
 }
 
-static void answer(struct resume *r, const struct chatd_store_answer *a)
+static void answer(struct resume *r, const struct replay *p)
 {
+	const struct chatd_store_answer *a = &p->a;
 	const struct chatd_host *h = r->self->h;
 	if (above_top(r, a)) {
 		close_session(r, "insufficient state: since is above what there is");
 		return;
 	}
-	if (a->whole && send_rows(r, a) == -ENOMEM) {
+	if (a->whole && send_rows(r, p) == -ENOMEM) {
 		close_session(r, "insufficient state: subscribe again");
 		return;
 	}
@@ -107,7 +136,7 @@ static void answer(struct resume *r, const struct chatd_store_answer *a)
 	if (!a->whole) {
 		tell_gap(r, a);
 	}
-	if (!r->room[0]) {
+	if (!r->want.room[0]) {
 		(void)h->hold_release_by(r->w, r->hold, "cursor", (uint64_t)a->pos);
 		return;
 	}
@@ -118,42 +147,185 @@ static void answer(struct resume *r, const struct chatd_store_answer *a)
 	(void)h->hold_release(r->w, r->hold, (uint64_t)a->seq);
 }
 
-static void on_replayed(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+/* ---- reads --------------------------------------------------------------------------------- */
+
+static void crowd_add(struct crowd *c, struct resume *r)
 {
-	struct resume *r = arg;
-	if (rc < 0) {
-		close_session(r, "insufficient state: what was missed cannot be read now");
-	} else {
-		answer(r, a);
+	if (!c->first) {
+		c->last = &c->first;
 	}
-	r->self->h->mem_free(r);
+	r->next = NULL;
+	*c->last = r;
+	c->last = &r->next;
 }
 
+static void crowd_free(struct crowd *c)
+{
+	struct resume *r;
+	while ((r = c->first)) {
+		c->first = r->next;
+		on_drop(r);
+	}
+}
+
+static void forget_rows(struct replay *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		p->self->h->msg_unref(p->msgs[i]);
+	}
+	p->self->h->mem_free(p->msgs);
+	p->msgs = NULL;
+	p->n = 0;
+}
+
+static void replay_free(struct replay *p)
+{
+	forget_rows(p);
+	crowd_free(&p->now);
+	crowd_free(&p->then);
+	p->self->h->mem_free(p);
+}
+
+static void replay_end(struct replay *p)
+{
+	struct worker *at = p->self->h->worker_self(p->self->ctx, p->w);
+	HASH_DEL(at->replays, p);
+	replay_free(p);
+}
+
+static void replay_ask(struct replay *p);
+
+/* Some at a time, so that whoever else is at this worker is not kept waiting. */
+static void serve(void *arg)
+{
+	struct replay *p = arg;
+	size_t rows = 0;
+	struct resume *r;
+	if (p->dead) {
+		replay_free(p);
+		return;
+	}
+	while ((r = p->now.first) && rows < SLICE_ROWS) {
+		p->now.first = r->next;
+		if (p->rc < 0) {
+			close_session(r, "insufficient state: what was missed cannot be read now");
+		} else {
+			answer(r, p);
+		}
+		rows += p->n + 1;
+		on_drop(r);
+	}
+	if (p->now.first && p->self->h->post(p->w, serve, p) == 0) {
+		return;
+	}
+	forget_rows(p);
+	crowd_free(&p->now);
+	if (p->then.first) {
+		p->now = p->then;
+		p->then.first = NULL;
+		replay_ask(p);
+	} else {
+		replay_end(p);
+	}
+}
+
+static chatd_status take_rows(struct replay *p, const struct chatd_store_answer *a)
+{
+	char dest[DEST_MAX];
+	dest_of(p->now.first, dest);
+	p->a = *a;
+	p->a.messages = NULL;
+	p->a.n_messages = 0;
+	chatd_str_copy(p->epoch, sizeof(p->epoch), a->epoch);
+	p->a.epoch = text(p->epoch);
+	if (!a->whole || a->n_messages == 0) {
+		return 0;
+	}
+	p->msgs = p->self->h->mem_alloc(a->n_messages * sizeof(*p->msgs));
+	while (p->msgs && p->n < a->n_messages) {
+		p->msgs[p->n] = stored_msg(p->self, text(dest), &a->messages[p->n], a->epoch);
+		if (!p->msgs[p->n]) {
+			return -ENOMEM;
+		}
+		p->n++;
+	}
+	return p->msgs ? 0 : -ENOMEM;
+}
+
+static void on_replayed(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct replay *p = arg;
+	if (!p->dead) {
+		p->rc = rc < 0 ? rc : take_rows(p, a);
+	}
+	serve(p);
+}
+
+static void replay_ask(struct replay *p)
+{
+	const struct want *want = &p->want;
+	const struct chatd_service *s = p->self->store;
+	const struct chatd_store *store = s->vt;
+	struct chatd_str epoch = want->epoch[0] ? text(want->epoch) : chatd_str_of(NULL, 0);
+	struct chatd_store_replay room = { .struct_size = sizeof(room),
+		.max = (int32_t)p->self->conf->resume_max,
+		.conv = { .room = text(want->room) },
+		.epoch = epoch,
+		.since = want->since };
+	struct chatd_store_inbox inbox = { .struct_size = sizeof(inbox),
+		.max = (int32_t)p->self->conf->resume_max,
+		.user = text(want->user),
+		.epoch = epoch,
+		.since = want->since };
+	chatd_status rc = want->room[0] ? store->replay(s->obj, p->w, &room, on_replayed, p)
+									: store->replay_inbox(s->obj, p->w, &inbox, on_replayed, p);
+	if (rc < 0) {
+		on_replayed(p, rc, NULL);
+	}
+}
+
+/* A subscription counts from now on, and is held. */
 static void on_live(void *arg, chatd_worker *w, struct chatd_hold hold)
 {
 	struct resume *r = arg;
-	const struct chatd_service *s = r->self->store;
-	const struct chatd_store *store = s->vt;
-	struct chatd_str epoch = r->epoch[0] ? text(r->epoch) : chatd_str_of(NULL, 0);
-	struct chatd_store_replay room = { .struct_size = sizeof(room),
-		.max = (int32_t)r->self->conf->resume_max,
-		.conv = { .room = text(r->room) },
-		.epoch = epoch,
-		.since = r->since };
-	struct chatd_store_inbox inbox = { .struct_size = sizeof(inbox),
-		.max = (int32_t)r->self->conf->resume_max,
-		.user = text(r->user),
-		.epoch = epoch,
-		.since = r->since };
+	struct worker *at = r->self->h->worker_self(r->self->ctx, w);
+	struct replay *p = NULL;
 	r->w = w;
 	r->hold = hold;
-	chatd_status rc = r->room[0] ? store->replay(s->obj, w, &room, on_replayed, r)
-								 : store->replay_inbox(s->obj, w, &inbox, on_replayed, r);
-	if (rc < 0) {
-		struct chatd_store_answer none = { .struct_size = sizeof(none) };
-		on_replayed(r, rc, &none);
+	uint64_t hash = chatd_hash(&r->self->key, (const char *)&r->want, sizeof(r->want));
+	HASH_FIND_BYHASHVALUE(hh, at->replays, &r->want, sizeof(r->want), (unsigned)hash, p);
+	if (p) {
+		crowd_add(&p->then, r);
+		return;
+	}
+	p = r->self->h->mem_alloc(sizeof(*p));
+	if (p) {
+		p->self = r->self;
+		p->w = w;
+		memcpy(&p->want, &r->want, sizeof(p->want)); /* what is between the members too */
+		HASH_ADD_BYHASHVALUE(hh, at->replays, want, sizeof(p->want), (unsigned)hash, p);
+	}
+	if (!p || !p->hh.tbl) {
+		close_session(r, "insufficient state: subscribe again");
+		r->self->h->mem_free(p);
+		on_drop(r);
+		return;
+	}
+	crowd_add(&p->now, r);
+	replay_ask(p);
+}
+
+void resume_stop(struct worker *at)
+{
+	struct replay *p, *next;
+	HASH_ITER(hh, at->replays, p, next)
+	{
+		HASH_DEL(at->replays, p);
+		p->dead = 1; /* freed when its answer comes */
 	}
 }
+
+/* ---- subscribing --------------------------------------------------------------------------- */
 
 /* Digits up to INT64_MAX; *at is where they end. */
 static int take_number(struct chatd_str s, size_t *at, int64_t *ret)
@@ -176,16 +348,17 @@ static int take_number(struct chatd_str s, size_t *at, int64_t *ret)
 static int take_since(struct resume *r, struct chatd_str since)
 {
 	size_t at;
-	if (!take_number(since, &at, &r->since)) {
+	if (!take_number(since, &at, &r->want.since)) {
 		return 0;
 	}
-	if (r->room[0]) {
+	if (r->want.room[0]) {
 		return at == since.n;
 	}
 	if (at + 1 >= since.n || since.p[at] != '-' || since.n - at - 1 > EPOCH_MAX) {
 		return 0;
 	}
-	chatd_str_copy(r->epoch, sizeof(r->epoch), chatd_str_of(since.p + at + 1, since.n - at - 1));
+	chatd_str_copy(
+			r->want.epoch, sizeof(r->want.epoch), chatd_str_of(since.p + at + 1, since.n - at - 1));
 	return 1;
 }
 
@@ -196,9 +369,11 @@ static struct resume *resume_create(struct self *self, chatd_call *call, struct 
 	struct resume *r = h->mem_alloc(sizeof(*r));
 	if (r) {
 		r->self = self;
-		chatd_str_copy(r->room, sizeof(r->room), room);
-		chatd_str_copy(r->user, sizeof(r->user), h->ident_user(h->call_ident(call)));
-		chatd_str_copy(r->epoch, sizeof(r->epoch), epoch);
+		chatd_str_copy(r->want.room, sizeof(r->want.room), room);
+		if (!room.n) {
+			chatd_str_copy(r->want.user, sizeof(r->want.user), h->ident_user(h->call_ident(call)));
+		}
+		chatd_str_copy(r->want.epoch, sizeof(r->want.epoch), epoch);
 	}
 	return r;
 }

@@ -136,8 +136,11 @@ static chatd_status fake_replay(void *obj, chatd_worker *w, const struct chatd_s
 	struct waiting *a = hold(w, fn, arg);
 	a->a.whole = 1;
 	for (size_t i = 0; i < fake.n_rows; i++) {
-		if (same_conv(&fake.rows[i], &r->conv) && fake.rows[i].seq > r->since) {
-			put_out(a, &fake.rows[i]);
+		if (same_conv(&fake.rows[i], &r->conv)) {
+			a->a.seq = fake.rows[i].seq;
+			if (fake.rows[i].seq > r->since) {
+				put_out(a, &fake.rows[i]);
+			}
 		}
 	}
 	return 0;
@@ -384,6 +387,108 @@ static void a_hole_that_cannot_be_read_yet_is_read_later(void **state)
 	kit_free(k);
 }
 
+/* ---- coming back ---------------------------------------------------------------------------- */
+
+enum { CROWD = 10 };
+
+static size_t unanswered(void)
+{
+	return fake.n - fake.given;
+}
+
+static void who_comes_back_together_shares_reads(void **state)
+{
+	struct kit *k = fresh(1);
+	struct kit_client *c[CROWD];
+	(void)state;
+	say("1", 0);
+	say("2", 0);
+	say("3", 0);
+	for (int i = 0; i < CROWD; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "user%d", i);
+		c[i] = kit_open(k, name);
+		kit_subscribe_with(c[i], DEN, "since", "1", NULL);
+		assert_int_equal(unanswered(), 1);
+	}
+	commit();
+	kit_expect_delivery(c[0], DEN, "\"seq\":2");
+	kit_expect_delivery(c[0], DEN, "\"seq\":3");
+	kit_expect_quiet(c[1]); /* that read began before they were there */
+	assert_int_equal(unanswered(), 1);
+	commit();
+	for (int i = 1; i < CROWD; i++) {
+		kit_expect_delivery(c[i], DEN, "\"seq\":2");
+		kit_expect_delivery(c[i], DEN, "\"seq\":3");
+		kit_expect_quiet(c[i]);
+	}
+	assert_int_equal(unanswered(), 0);
+	kit_free(k);
+}
+
+static void only_who_wants_the_same_shares(void **state)
+{
+	struct kit *k = fresh(1);
+	(void)state;
+	say("1", 0);
+	kit_subscribe_with(kit_open(k, "ann"), DEN, "since", "0", NULL);
+	kit_subscribe_with(kit_open(k, "bob"), DEN, "since", "1", NULL);
+	kit_subscribe_with(kit_open(k, "eve"), DEN, "since", "0", "epoch", "other", NULL);
+	assert_int_equal(unanswered(), 3);
+	commit();
+	assert_int_equal(unanswered(), 0);
+	kit_free(k);
+}
+
+static void a_row_that_comes_while_others_read_is_not_missed(void **state)
+{
+	struct kit *k = fresh(1);
+	struct kit_client *early, *late;
+	(void)state;
+	say("1", 0);
+	early = kit_open(k, "early");
+	late = kit_open(k, "late");
+	kit_subscribe_with(early, DEN, "since", "0", NULL);
+	size_t read = fake.given++; /* under way: it has seen one row */
+	say("2", 0);
+	kit_subscribe_with(late, DEN, "since", "0", NULL);
+	kit_expect_quiet(late);
+	assert_int_equal(kit_host(k)->post(fake.held[read].w, on_answer, &fake.held[read]), 0);
+	commit();
+	commit();
+	for (int seq = 1; seq <= 2; seq++) {
+		char part[16];
+		snprintf(part, sizeof(part), "\"seq\":%d", seq);
+		kit_expect_delivery(early, DEN, part);
+		kit_expect_delivery(late, DEN, part);
+	}
+	kit_expect_quiet(early);
+	kit_expect_quiet(late);
+	kit_free(k);
+}
+
+static void a_read_that_fails_ends_all_who_share_it(void **state)
+{
+	struct kit *k = fresh(1);
+	struct kit_client *c[3];
+	(void)state;
+	say("1", 0);
+	for (int i = 0; i < 3; i++) {
+		c[i] = kit_open(k, i == 0 ? "a" : i == 1 ? "b" : "c");
+		kit_subscribe_with(c[i], DEN, "since", "0", NULL);
+	}
+	fake.read = -EAGAIN; /* the second one finds no place */
+	commit();
+	kit_expect_delivery(c[0], DEN, "\"seq\":1");
+	kit_expect_closed(c[1], 4010);
+	kit_expect_closed(c[2], 4010);
+	fake.read = 0;
+	kit_subscribe_with(kit_open(k, "d"), DEN, "since", "0", NULL);
+	assert_int_equal(unanswered(), 1);
+	commit();
+	kit_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +501,10 @@ int main(void)
 		cmocka_unit_test(a_late_commit_is_delivered_before_what_follows_it),
 		cmocka_unit_test(a_late_commit_is_delivered_though_nothing_follows),
 		cmocka_unit_test(a_hole_that_cannot_be_read_yet_is_read_later),
+		cmocka_unit_test(who_comes_back_together_shares_reads),
+		cmocka_unit_test(only_who_wants_the_same_shares),
+		cmocka_unit_test(a_row_that_comes_while_others_read_is_not_missed),
+		cmocka_unit_test(a_read_that_fails_ends_all_who_share_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

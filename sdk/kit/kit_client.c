@@ -346,10 +346,9 @@ void kit_in(struct kit *k, const char *user, const char *dest, const char *body)
 	kit_send(c ? c : kit_open(k, user), dest, body, (char *)NULL);
 }
 
-void kit_subscribe(struct kit_client *c, const char *dest)
+static void subscribe(struct kit_client *c, const char *dest, chatd_msg *frame)
 {
 	struct kit *k = c->k;
-	chatd_msg *frame = msg_new(str_of(dest), CHATD_LIT(""));
 	struct chatd_subscribe want = {
 		.struct_size = sizeof(want), .id = str_of(dest), .ack = CHATD_ACK_AUTO, .frame = frame
 	};
@@ -365,6 +364,21 @@ void kit_subscribe(struct kit_client *c, const char *dest)
 		kit_settle(k);
 	}
 	msg_unref(frame);
+}
+
+void kit_subscribe(struct kit_client *c, const char *dest)
+{
+	subscribe(c, dest, msg_new(str_of(dest), CHATD_LIT("")));
+}
+
+void kit_subscribe_with(struct kit_client *c, const char *dest, ...)
+{
+	chatd_msg *frame = msg_new(str_of(dest), CHATD_LIT(""));
+	va_list ap;
+	va_start(ap, dest);
+	set_pairs(c->k, frame, ap);
+	va_end(ap);
+	subscribe(c, dest, frame);
 }
 
 void kit_unsubscribe(struct kit_client *c, const char *dest)

@@ -138,6 +138,8 @@ void kit_in(struct kit *, const char *user, const char *dest, const char *body);
 /** A SEND with further headers: pairs, then NULL. */
 void kit_send(struct kit_client *, const char *dest, const char *body, ...) KIT_SENTINEL;
 void kit_subscribe(struct kit_client *, const char *dest);
+/** With further headers: pairs, then NULL. */
+void kit_subscribe_with(struct kit_client *, const char *dest, ...) KIT_SENTINEL;
 void kit_unsubscribe(struct kit_client *, const char *dest);
 
 /* ---- what came of it -------------------------------------------------------- */
