@@ -452,6 +452,63 @@ static void what_guests_say_lasts_a_day(void **state)
 	assert_int_equal(k->a.first, 2);
 }
 
+static struct kept *say_as(const char *conv, const char *id, const char *client_id, int wait)
+{
+	struct chatd_store_append r = { SZ(chatd_store_append), .conv = conv_of(conv), .id = z(id),
+		.sender = S("ann"), .client_id = z(client_id), .hash = S("h"), .body = S("{}"),
+		.text = z(id), .wall = WALL };
+	struct kept *k = kept_new();
+	k->rc = h->vt->append(h->obj, &h->workers[0], &r, keep, k);
+	return wait ? kept_wait(h, k) : k;
+}
+
+/* An id that is taken is found only when the row is written: what was done before is undone. */
+static void a_call_that_fails_late_harms_nobody_of_its_group(void **state)
+{
+	enum { N = 200 };
+	struct kept *k[N];
+	int64_t good = 0;
+	(void)state;
+	say_as("r", "taken", "c", 1);
+	for (int i = 0; i < N; i++) {
+		char id[16], client_id[16];
+		snprintf(id, sizeof(id), "m%d", i);
+		snprintf(client_id, sizeof(client_id), "c%d", i);
+		k[i] = say_as("r", i % 7 == 3 ? "taken" : id, client_id, 0);
+	}
+	kept_wait(h, k[N - 1]);
+	for (int i = 0; i < N; i++) {
+		assert_int_equal(k[i]->rc, i % 7 == 3 ? -EEXIST : 0);
+		good += i % 7 != 3;
+		if (k[i]->rc == 0) {
+			assert_int_equal(k[i]->a.seq, 1 + good);
+		}
+	}
+	struct chatd_store_replay r = { SZ(chatd_store_replay), .conv = ROOM("r"), .max = 1000 };
+	struct kept *all = ASK(h, replay, r);
+	assert_int_equal(all->a.whole, 1);
+	assert_int_equal(all->a.n_messages, 1 + good);
+}
+
+static void a_client_id_is_remembered_longer_than_its_row(void **state)
+{
+	(void)state;
+	make_room("r", "ann", 0);
+	struct chatd_store_room keep_ms = { SZ(chatd_store_room), .id = S("r"), .retention_ms = 1000,
+		.set = CHATD_STORE_SET_RETENTION };
+	ASK(h, room_update, keep_ms);
+	assert_int_equal(say_as("r", "m1", "c1", 1)->a.seq, 1);
+	sweep_all(WALL + 3000);
+	struct chatd_store_message_key key = { SZ(chatd_store_message_key), .id = S("m1") };
+	assert_int_equal(ASK(h, message, key)->rc, -ENOENT);
+	struct kept *k = say_as("r", "m2", "c1", 1);
+	assert_int_equal(k->a.repeated, 1);
+	assert_int_equal(k->a.seq, 1);
+	assert_str(k->a.id, "m1");
+	sweep_all(WALL + 25 * 3600000);
+	assert_int_equal(say_as("r", "m3", "c2", 1)->a.seq, 2);
+}
+
 static void a_rooms_retention_cuts_its_old_end(void **state)
 {
 	(void)state;
@@ -625,7 +682,8 @@ int main(int argc, char **argv)
 		T(pins_are_for_moderators), T(cursors_move_forward_only),
 		T(conversations_show_the_newest_first), T(search_shows_only_what_one_may_read_now),
 		T(mentions_are_found_while_one_may_read_them), T(the_outbox_holds_until_confirmed),
-		T(what_guests_say_lasts_a_day), T(a_rooms_retention_cuts_its_old_end),
+		T(what_guests_say_lasts_a_day), T(a_call_that_fails_late_harms_nobody_of_its_group),
+		T(a_client_id_is_remembered_longer_than_its_row), T(a_rooms_retention_cuts_its_old_end),
 		T(a_deleted_room_leaves_no_message_and_goes_on_counting),
 		T(a_backup_is_whole_and_never_overwrites),
 		T(no_conversation_has_a_hole_and_no_sender_is_overtaken),

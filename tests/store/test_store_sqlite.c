@@ -525,6 +525,28 @@ static void answers_come_after_the_sync_and_share_it(void **state)
 	host_close(h);
 }
 
+/* The search index is written without a sync of its own; messages never are. */
+static void commits_are_synced_also_after_words_were_indexed(void **state)
+{
+	(void)state;
+	char mark[32] = "";
+	struct host *h = open_store(NULL);
+	say(h, "m1");
+	for (int i = 0; strcmp(mark, "1") != 0; i++) {
+		assert_true(i < 500);
+		sleep_ms(20);
+		ask_file(db_path, "SELECT value FROM meta WHERE key='indexed'", mark, sizeof(mark));
+	}
+	for (int i = 0; i < 5; i++) {
+		char id[16];
+		int before = atomic_load(&syncs);
+		snprintf(id, sizeof(id), "n%d", i);
+		assert_int_equal(say(h, id)->rc, 0);
+		assert_int_equal(atomic_load(&syncs), before + 1);
+	}
+	host_close(h);
+}
+
 static void a_commit_that_hangs_is_answered_busy_once(void **state)
 {
 	(void)state;
@@ -642,6 +664,7 @@ int main(int argc, char **argv)
 		T(a_kill_while_migrating_needs_no_help), T(a_file_locked_for_a_moment_delays),
 		T(a_write_error_is_not_acknowledged_and_heals),
 		T(a_failed_sync_is_not_acknowledged_and_heals), T(answers_come_after_the_sync_and_share_it),
+		T(commits_are_synced_also_after_words_were_indexed),
 		T(a_commit_that_hangs_is_answered_busy_once), T(a_full_disk_refuses_reads_on_and_heals),
 		T(the_log_stays_small_while_others_read) };
 	if (argc < 2) {

@@ -1,0 +1,41 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- A database as schema number 4 left it, with some messages: what an upgrade starts from.
+CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES('epoch', lower(hex(randomblob(16))));
+CREATE TABLE account(id TEXT PRIMARY KEY, nickname TEXT NOT NULL, flags INTEGER NOT NULL, secret TEXT UNIQUE, client TEXT, created INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX account_client ON account(client, created) WHERE client IS NOT NULL;
+CREATE INDEX account_name ON account(lower(nickname));
+CREATE INDEX account_lower ON account(lower(id));
+CREATE TABLE room(id TEXT PRIMARY KEY, name TEXT NOT NULL, about TEXT NOT NULL, flags INTEGER NOT NULL, slow INTEGER NOT NULL, max_members INTEGER NOT NULL, retention INTEGER NOT NULL, created INTEGER NOT NULL, version INTEGER NOT NULL, members INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE member(room TEXT NOT NULL, user TEXT NOT NULL, role INTEGER NOT NULL, guest INTEGER NOT NULL, nick TEXT NOT NULL, joined INTEGER NOT NULL, muted INTEGER NOT NULL, banned INTEGER NOT NULL, invited INTEGER NOT NULL, spoke INTEGER NOT NULL, PRIMARY KEY(room, user)) STRICT, WITHOUT ROWID;
+CREATE INDEX member_user ON member(user, room) WHERE role > 0;
+CREATE TABLE conv(n INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, room TEXT, a TEXT, b TEXT, first INTEGER NOT NULL, low INTEGER NOT NULL, top INTEGER NOT NULL, last_pos INTEGER NOT NULL, msg_pos INTEGER NOT NULL, gone_pos INTEGER NOT NULL, wall INTEGER NOT NULL) STRICT;
+CREATE INDEX conv_a ON conv(a, last_pos) WHERE a IS NOT NULL;
+CREATE INDEX conv_b ON conv(b, last_pos) WHERE b IS NOT NULL;
+CREATE INDEX conv_low ON conv(n) WHERE low < first;
+CREATE TABLE msg(pos INTEGER PRIMARY KEY, conv INTEGER NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, flags INTEGER NOT NULL, sender TEXT NOT NULL, client_id TEXT, wall INTEGER NOT NULL, expires INTEGER, target TEXT, reply_to TEXT, thread TEXT, body TEXT NOT NULL, text TEXT, UNIQUE(conv, seq)) STRICT;
+CREATE INDEX msg_thread ON msg(thread, seq) WHERE thread IS NOT NULL;
+CREATE INDEX msg_target ON msg(target) WHERE target IS NOT NULL;
+CREATE INDEX msg_expires ON msg(expires) WHERE expires IS NOT NULL;
+CREATE TABLE dedupe(sender TEXT NOT NULL, client_id TEXT NOT NULL, hash BLOB, id TEXT NOT NULL, conv INTEGER NOT NULL, seq INTEGER NOT NULL, pos INTEGER NOT NULL, wall INTEGER NOT NULL, PRIMARY KEY(sender, client_id)) STRICT, WITHOUT ROWID;
+CREATE INDEX dedupe_wall ON dedupe(wall);
+CREATE TABLE cursor(user TEXT NOT NULL, conv INTEGER NOT NULL, kind INTEGER NOT NULL, device TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(user, conv, kind, device)) STRICT, WITHOUT ROWID;
+CREATE INDEX cursor_conv ON cursor(conv, kind, user, seq);
+CREATE TABLE mention(user TEXT NOT NULL, pos INTEGER NOT NULL, PRIMARY KEY(user, pos)) STRICT, WITHOUT ROWID;
+CREATE INDEX mention_pos ON mention(pos);
+CREATE TABLE pin(conv INTEGER NOT NULL, pos INTEGER NOT NULL, wall INTEGER NOT NULL, PRIMARY KEY(conv, pos)) STRICT, WITHOUT ROWID;
+CREATE TABLE reaction(pos INTEGER NOT NULL, emoji TEXT NOT NULL, user TEXT NOT NULL, PRIMARY KEY(pos, emoji, user)) STRICT, WITHOUT ROWID;
+CREATE TABLE outbox(n INTEGER PRIMARY KEY AUTOINCREMENT, pos INTEGER NOT NULL, route TEXT NOT NULL, headers TEXT NOT NULL, body TEXT, owner TEXT, held INTEGER NOT NULL) STRICT;
+CREATE VIRTUAL TABLE words USING fts5(text, content='msg', content_rowid='pos', tokenize='unicode61 remove_diacritics 2');
+CREATE INDEX member_invited ON member(user, room) WHERE invited;
+CREATE INDEX member_guest ON member(user) WHERE guest AND role > 0;
+
+PRAGMA user_version=4;
+PRAGMA application_id=1667785076;
+INSERT INTO conv VALUES(1,'r:r','r',NULL,NULL,1,1,3,3,3,0,1700000000000);
+INSERT INTO msg VALUES(1,1,1,'old1',1,0,'ann','c1',1700000000000,NULL,NULL,NULL,NULL,'{"content":"apple pie"}','apple pie');
+INSERT INTO msg VALUES(2,1,2,'old2',1,0,'bob',NULL,1700000000000,NULL,NULL,NULL,NULL,'{"content":"pear"}','pear');
+INSERT INTO msg VALUES(3,1,3,'old3',1,0,'ann','c3',1700000000000,NULL,NULL,NULL,NULL,'{"content":"apple"}','apple');
+INSERT INTO dedupe VALUES('ann','c1',x'6831','old1',1,1,1,1700000000000);
+INSERT INTO dedupe VALUES('ann','c3',x'6833','old3',1,3,3,1700000000000);
+INSERT INTO words(rowid, text) SELECT pos, text FROM msg;
