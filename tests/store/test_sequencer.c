@@ -291,7 +291,9 @@ static void ask_for_doubtful(struct round *r)
 		char id[48];
 		int conv = r->doubt[at].conv;
 		snprintf(id, sizeof(id), "%s", r->doubt[at].id);
-		r->doubt[at] = r->doubt[--r->n_doubts];
+		if (roll(r, 2)) { /* else it is asked for again */
+			r->doubt[at] = r->doubt[--r->n_doubts];
+		}
 		read_rows(r, conv, id);
 	}
 }
