@@ -20,8 +20,8 @@
  * Errors, of the call or the answer: -EINVAL a bad request; -ENOENT nothing of that name;
  * -EEXIST taken; -EACCES refused, see .why; -EDQUOT a limit, see .why; -EAGAIN too much is
  * queued and -EBUSY the commit took longer than the provider's commit_timeout (both: say
- * STORE_BUSY; after -EBUSY the write may still have happened, a repeat with the same
- * clientId finds out); -ENOSPC the disk is full, nothing is written until there is space
+ * STORE_BUSY; after -EBUSY with .in_doubt the write may still happen, a repeat with the same
+ * clientId finds out; it has happened or never will once a later write is answered); -ENOSPC the disk is full, nothing is written until there is space
  * (STORE_FULL); -EIO the store has failed and is checking itself; -ETIMEDOUT a read took too
  * long; -ENOMEM; -ESHUTDOWN.
  *
@@ -548,6 +548,7 @@ struct chatd_store_answer {
 	size_t n_logins;
 	const struct chatd_store_secret *secrets;
 	size_t n_secrets;
+	int32_t in_doubt; /**< with -EBUSY: its commit was under way; 0: it will not happen */
 };
 
 /** [worker] @p a is never NULL. */

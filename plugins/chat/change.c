@@ -130,8 +130,8 @@ static void on_changed(void *arg, chatd_status rc, const struct chatd_store_answ
 {
 	struct change *c = arg;
 	if (rc < 0) {
-		if (rc == -EBUSY) {
-			log_doubt(c->self, c->home, c->id);
+		if (rc == -EBUSY && a->in_doubt) {
+			late_doubt(c->self, c->home, c->id);
 		}
 		refuse(c, rc, a);
 	} else {

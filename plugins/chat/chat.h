@@ -56,8 +56,11 @@ struct worker { /* wself */
 	/* log.c, with a store: */
 	struct order *order;
 	TAILQ_HEAD(laters, later) later;
-	int32_t doubts;
 	struct replay *replays; /* resume.c */
+	/* late.c: */
+	struct late *late; /* NULL: nothing is in doubt */
+	TAILQ_HEAD(turns, turn) turns;
+	int32_t n_turns, n_known;
 };
 
 /* send.c: /app/chat.send */
@@ -83,11 +86,21 @@ struct log_row {
 };
 chatd_worker *log_home(const struct self *, struct chatd_str room);
 chatd_status log_publish(struct self *, chatd_worker *home, const struct log_row *);
-/* [worker home] The store answered -EBUSY: the row of that id may still come. */
-void log_doubt(struct self *, chatd_worker *home, const char *id);
+/* At once, whatever waits: late.c alone may. */
+chatd_status log_publish_now(struct self *, chatd_worker *home, const struct log_row *);
 chatd_status log_init(struct self *);
 chatd_status log_start(struct worker *);
 void log_stop(struct worker *);
+void later_begin(struct later *, struct self *, chatd_worker *);
+void later_end(struct later *);
+/* 0: the worker has ended meanwhile, and so has this. */
+int later_answered(struct later *);
+/* late.c: [worker home] a commit did not come back in time: the row of that id may be there. */
+void late_doubt(struct self *, chatd_worker *home, const char *id);
+/* A row that is there, behind those in doubt. */
+chatd_status late_queue(struct self *, chatd_worker *home, const struct log_row *);
+void late_start(struct worker *);
+void late_stop(struct worker *);
 /* change.c, resume.c, history.c, status.c: [main] in init() */
 chatd_status change_init(struct self *);
 chatd_status resume_init(struct self *);

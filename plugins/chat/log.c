@@ -6,7 +6,7 @@
 
 #include <chatd/log.h>
 
-enum { FILL_MAX = 1000, RETRY_MS = 200, RETRIES = 100, DOUBT_MS = 500, DOUBTS_MAX = 1024 };
+enum { FILL_MAX = 1000, RETRY_MS = 200, RETRIES = 100 };
 
 /* Direct conversations share one, so that what a user gets from several of them comes in the
  * order of its cursors. */
@@ -59,14 +59,14 @@ static chatd_status give(struct self *self, chatd_worker *w, const struct log_ro
 
 /* ---- what takes a while ------------------------------------------------------------------ */
 
-static void later_begin(struct later *l, struct self *self, chatd_worker *w)
+void later_begin(struct later *l, struct self *self, chatd_worker *w)
 {
 	l->self = self;
 	l->w = w;
 	TAILQ_INSERT_TAIL(&worker_of(self, w)->later, l, link);
 }
 
-static void later_end(struct later *l)
+void later_end(struct later *l)
 {
 	if (!l->dead) {
 		TAILQ_REMOVE(&worker_of(l->self, l->w)->later, l, link);
@@ -74,8 +74,7 @@ static void later_end(struct later *l)
 	l->self->h->mem_free(l);
 }
 
-/* 0: the worker has ended meanwhile, and so has this. */
-static int later_answered(struct later *l)
+int later_answered(struct later *l)
 {
 	l->asking = 0;
 	if (l->dead) {
@@ -96,6 +95,7 @@ void log_stop(struct worker *at)
 			later_end(l);
 		}
 	}
+	late_stop(at);
 	at->self->h->mem_free(at->order);
 	at->order = NULL;
 }
@@ -103,6 +103,7 @@ void log_stop(struct worker *at)
 chatd_status log_start(struct worker *at)
 {
 	TAILQ_INIT(&at->later);
+	late_start(at);
 	at->order = at->self->h->mem_alloc(sizeof(*at->order));
 	return at->order ? 0 : -ENOMEM;
 }
@@ -206,7 +207,7 @@ static chatd_status start_fill(
 	return 0;
 }
 
-chatd_status log_publish(struct self *self, chatd_worker *w, const struct log_row *r)
+chatd_status log_publish_now(struct self *self, chatd_worker *w, const struct log_row *r)
 {
 	struct order *o = worker_of(self, w)->order;
 	uint64_t hash = hash_of(self, &r->row->conv);
@@ -225,63 +226,9 @@ chatd_status log_publish(struct self *self, chatd_worker *w, const struct log_ro
 	}
 }
 
-/* ---- commits in doubt ------------------------------------------------------------------------ */
-
-/* A row of which the store could not say in time whether it was written. */
-struct doubt {
-	struct later later; /* first */
-	char id[37];
-};
-
-static void ask_again(void *arg);
-
-static void doubt_over(struct doubt *d)
+chatd_status log_publish(struct self *self, chatd_worker *w, const struct log_row *r)
 {
-	worker_of(d->later.self, d->later.w)->doubts--;
-	later_end(&d->later);
-}
-
-static void on_row(void *arg, chatd_status rc, const struct chatd_store_answer *a)
-{
-	struct doubt *d = arg;
-	if (!later_answered(&d->later)) {
-		return;
-	}
-	if (rc == 0) {
-		const struct log_row row = { .row = &a->messages[0], .epoch = a->epoch };
-		(void)log_publish(d->later.self, d->later.w, &row);
-	}
-	if (rc == 0 || ++d->later.tries >= RETRIES) {
-		doubt_over(d);
-	} else {
-		d->later.self->h->timer_set(d->later.w, &d->later.timer, DOUBT_MS, ask_again, d);
-	}
-}
-
-static void ask_again(void *arg)
-{
-	struct doubt *d = arg;
-	const struct chatd_service *s = d->later.self->store;
-	const struct chatd_store *store = s->vt;
-	const struct chatd_store_message_key key = { .struct_size = sizeof(key), .id = text(d->id) };
-	d->later.asking = 1;
-	chatd_status rc = store->message(s->obj, d->later.w, &key, on_row, d);
-	if (rc < 0) {
-		on_row(d, rc, NULL);
-	}
-}
-
-void log_doubt(struct self *self, chatd_worker *w, const char *id)
-{
-	struct worker *at = worker_of(self, w);
-	struct doubt *d = at->doubts < DOUBTS_MAX ? self->h->mem_alloc(sizeof(*d)) : NULL;
-	if (!d) {
-		return; /* the next row of the conversation brings it along */
-	}
-	at->doubts++;
-	later_begin(&d->later, self, w);
-	chatd_str_copy(d->id, sizeof(d->id), text(id));
-	self->h->timer_set(w, &d->later.timer, DOUBT_MS, ask_again, d);
+	return worker_of(self, w)->late ? late_queue(self, w, r) : log_publish_now(self, w, r);
 }
 
 /* ---- the service ------------------------------------------------------------------------------ */

@@ -186,8 +186,8 @@ static void on_stored(void *arg, chatd_status rc, const struct chatd_store_answe
 	struct send *s = arg;
 	const struct chatd_host *h = s->self->h;
 	if (rc < 0) {
-		if (rc == -EBUSY) {
-			log_doubt(s->self, s->home, s->id);
+		if (rc == -EBUSY && a->in_doubt) {
+			late_doubt(s->self, s->home, s->id);
 		}
 		refuse_for(s, rc, a);
 	} else {

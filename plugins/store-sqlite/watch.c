@@ -33,6 +33,7 @@ static int collect(struct engine *e, struct ops *late, int64_t now)
 			return 0;
 		}
 		op->answered = 1;
+		answer->a.in_doubt = 1;
 	} else {
 		STAILQ_REMOVE(&e->writes.ops, op, op, link);
 		e->writes.n--;
