@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine.h"
 
+#include <chatd/store.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,11 +110,29 @@ static void on_healthz(void *arg, chatd_req *req)
 	reply_json(req, 200, "{\"status\":\"UP\"}");
 }
 
+/** What the store lacks to be written to; NULL: nothing. */
+static const char *store_trouble(const struct http *http)
+{
+	const struct chatd_store *store = http->store ? http->store->vt : NULL;
+	switch (store ? store->state(http->store->obj) : CHATD_STORE_OK) {
+	case CHATD_STORE_OK:
+		return NULL;
+	case CHATD_STORE_FULL:
+		return "{\"status\":\"DOWN\",\"store\":\"FULL\"}";
+	case CHATD_STORE_STALLED:
+		return "{\"status\":\"DOWN\",\"store\":\"STALLED\"}";
+	default:
+		return "{\"status\":\"DOWN\",\"store\":\"FAILED\"}";
+	}
+}
+
 static void on_readyz(void *arg, chatd_req *req)
 {
-	(void)arg;
+	const char *trouble = store_trouble(arg);
 	if (req->conn->w->draining)
 		reply_json(req, 503, "{\"status\":\"DRAINING\"}");
+	else if (trouble)
+		reply_json(req, 503, trouble);
 	else
 		reply_json(req, 200, "{\"status\":\"UP\"}");
 }
@@ -202,6 +222,7 @@ static chatd_status on_init(
 	http->limits.total = (size_t)http->conf->total;
 	http->net = h->service(ctx, CHATD_NET);
 	http->sessions = h->service(ctx, CHATD_SESSIONS);
+	http->store = h->service(ctx, CHATD_STORE);
 	http->routes = routes_create();
 	http->connections = calloc(1, sizeof(*http->connections));
 	if (!http->net || !http->sessions)
@@ -242,6 +263,7 @@ static void on_worker_stop(void *self, chatd_worker *worker, void *wself)
 
 static const char *const provides[] = { CHATD_HTTP, NULL };
 static const char *const needs[] = { CHATD_NET, CHATD_SESSIONS, NULL };
+static const char *const wants[] = { CHATD_STORE, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -250,6 +272,7 @@ CHATD_PLUGIN = {
 	.summary = "HTTP/1.1: routes for plugins, upgrades, health pages",
 	.provides = provides,
 	.needs = needs,
+	.wants = wants,
 	.opts = options,
 	.conf_size = sizeof(struct http_conf),
 	.worker_size = sizeof(struct http_worker),
