@@ -260,7 +260,7 @@ static void set_up_writer(struct db *db)
 	db_script(db, conf->full_sync ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
 	if (db->err == 0) {
 		sqlite3_wal_hook(db->h, on_wal, db);
-		sqlite3_busy_timeout(db->h, 50);
+		sqlite3_busy_timeout(db->h, WRITER_BUSY_MS);
 	}
 }
 

@@ -6,7 +6,14 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-enum { LOOK_MS = 200, RETRY_MS = 1000, WAL_SOON = 2000, WAL_NOW = 12000 };
+enum { LOOK_MS = 200, RETRY_MS = 1000 };
+enum { /* pages of 4 KiB; 16,384 are the 64 MiB that the log may have */
+	WAL_SOON = 2000,
+	WAL_NOW = 12000,
+	WAL_LAST = 14000,
+	PATIENCE_MS = 2000,
+	PATIENCE_AGAIN_MS = 10000,
+};
 
 /* Free bytes above what must stay free: the smaller of min_free and a twentieth. */
 static int64_t spare(const struct engine *e)
@@ -114,6 +121,27 @@ void health_try(struct engine *e)
 	e->next_try = clock_ms() + RETRY_MS;
 }
 
+/* How long the writer waits for those who still read from the log.  Programs beside may read for
+ * seconds and one after the other; while the writer waits, who begins reads from the database.
+ * One that never ends must not stop everything. */
+static int patience(struct engine *e)
+{
+	int64_t most = e->conf.commit_timeout / 2;
+	if (e->db.wal_pages < WAL_LAST || clock_ms() < e->next_patience) {
+		return WRITER_BUSY_MS;
+	}
+	return (int)(most < PATIENCE_MS ? most : PATIENCE_MS);
+}
+
+static void note_readers(struct engine *e, int pages)
+{
+	e->next_patience = clock_ms() + PATIENCE_AGAIN_MS;
+	e->h->log(e->ctx, CHATD_LOG_WARN,
+			"the log has %d MiB and cannot be emptied: another program has %s open for reading; "
+			"end it, or its transaction",
+			pages / 256, e->conf.path);
+}
+
 void health_checkpoint(struct engine *e)
 {
 	struct db *db = &e->db;
@@ -123,7 +151,13 @@ void health_checkpoint(struct engine *e)
 	/* Passive does what it can beside readers; a large WAL waits for them. */
 	int pages = 0, done = 0;
 	int how = db->wal_pages < WAL_NOW ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_RESTART;
+	int wait = patience(e);
+	sqlite3_busy_timeout(db->h, wait);
 	int code = sqlite3_wal_checkpoint_v2(db->h, NULL, how, &pages, &done);
+	sqlite3_busy_timeout(db->h, WRITER_BUSY_MS);
+	if ((code & 0xff) == SQLITE_BUSY && wait > WRITER_BUSY_MS) {
+		note_readers(e, db->wal_pages);
+	}
 	if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY && (code & 0xff) != SQLITE_LOCKED) {
 		db_clear(db);
 		db_fail(db, code);

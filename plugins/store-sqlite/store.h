@@ -26,6 +26,7 @@ enum {
 	ID_MAX_BYTES = 64,
 	KEY_MAX = 2 * ID_MAX_BYTES + 8,
 	EPOCH_CHARS = 32,
+	WRITER_BUSY_MS = 50,   /* the writer's waits for locks; it looks around in between */
 	REQUEST_MAX = 8 << 20, /* bytes of one request */
 	QUEUE_MAX = 64 << 20,  /* bytes of requests that wait */
 	REACTIONS_MAX = 500,   /* of one message */
@@ -179,7 +180,7 @@ struct engine {
 	int n_readers, has_writer, has_watch;
 	struct backup *backup; /* writer: the one being made */
 	int64_t next_sweep, next_try;
-	int64_t next_look;
+	int64_t next_look, next_patience;
 	int64_t trim_at; /* next_pos at which the oldest rows go */
 };
 
