@@ -404,7 +404,8 @@ struct chatd_store_replay {
 	struct chatd_str user, epoch; /**< epoch .p NULL: not compared */
 	int64_t since;
 };
-/** The same over all direct conversations of a user; since and .pos are row places. */
+/** The same over all direct conversations of a user; since and .pos are row places, .pos that of
+ *  the newest row: a since above it is of the future, and not whole. */
 struct chatd_store_inbox {
 	uint32_t struct_size;
 	int32_t max;

@@ -115,8 +115,15 @@ static void close_session(struct resume *r, const char *why)
 
 static int above_top(const struct resume *r, const struct chatd_store_answer *a)
 {
-	return r->want.room[0] && r->want.since > a->seq &&
+	return r->want.since > (r->want.room[0] ? a->seq : a->pos) &&
 			(!r->want.epoch[0] || chatd_str_same(text(r->want.epoch), a->epoch));
+}
+
+static void reply_cursor(struct resume *r, const struct chatd_store_answer *a)
+{
+	char cursor[EPOCH_MAX + 32];
+	snprintf(cursor, sizeof(cursor), "%lld-%.*s", (long long)a->pos, (int)a->epoch.n, a->epoch.p);
+	reply(r, "cursor", text(cursor));
 }
 
 static void answer(struct resume *r, const struct replay *p)
@@ -137,6 +144,7 @@ static void answer(struct resume *r, const struct replay *p)
 		tell_gap(r, a);
 	}
 	if (!r->want.room[0]) {
+		reply_cursor(r, a);
 		(void)h->hold_release_by(r->w, r->hold, "cursor", (uint64_t)a->pos);
 		return;
 	}
@@ -351,7 +359,7 @@ static int take_since(struct resume *r, struct chatd_str since)
 	if (!take_number(since, &at, &r->want.since)) {
 		return 0;
 	}
-	if (r->want.room[0]) {
+	if (r->want.room[0] || (r->want.since == 0 && since.n == 1)) {
 		return at == since.n;
 	}
 	if (at + 1 >= since.n || since.p[at] != '-' || since.n - at - 1 > EPOCH_MAX) {
@@ -401,7 +409,7 @@ static chatd_verdict on_subscribe(chatd_call *call, void *selfp, void *wself)
 	if (!take_since(r, since)) {
 		on_drop(r);
 		return h->reject(call, "VALIDATION",
-				"since must be the seq of a room's message, or the cursor of a direct one");
+				"since must be the seq of a room's message, or the cursor of a direct one; 0: all of them");
 	}
 	if (h->hold(call, on_live, on_drop, r) < 0) {
 		on_drop(r);

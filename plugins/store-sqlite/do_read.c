@@ -213,6 +213,21 @@ static int inbox_conv(struct db *db, struct op *op, int64_t conv, struct vec *v)
 	return 1;
 }
 
+/* The newest row of all direct conversations of a user; 0: there is none. */
+static int64_t inbox_top(struct db *db, struct chatd_str user)
+{
+	int64_t top = 0;
+	sqlite3_stmt *s = db_query(db,
+			"SELECT max(ifnull((SELECT max(last_pos) FROM conv WHERE a=?1), 0),"
+			" ifnull((SELECT max(last_pos) FROM conv WHERE b=?1), 0))",
+			"s", user);
+	if (db_step(db, s)) {
+		top = sqlite3_column_int64(s, 0);
+	}
+	db_done(s);
+	return top;
+}
+
 void do_replay_inbox(struct db *db, struct op *op)
 {
 	const struct chatd_store_inbox *r = op->req;
@@ -222,18 +237,17 @@ void do_replay_inbox(struct db *db, struct op *op)
 		return;
 	}
 	set_epoch(db, op);
-	op->a.pos = r->since;
-	int whole = !r->epoch.p || str_same(r->epoch, op->a.epoch);
+	op->a.pos = inbox_top(db, r->user);
+	int whole = r->since <= op->a.pos && (!r->epoch.p || str_same(r->epoch, op->a.epoch));
 	sqlite3_stmt *s = db_query(db,
-			"SELECT n, last_pos, gone_pos FROM conv WHERE a=?1 AND last_pos > ?2 UNION"
-			" SELECT n, last_pos, gone_pos FROM conv WHERE b=?1 AND last_pos > ?2",
+			"SELECT n, gone_pos FROM conv WHERE a=?1 AND last_pos > ?2 UNION"
+			" SELECT n, gone_pos FROM conv WHERE b=?1 AND last_pos > ?2",
 			"si", r->user, r->since);
-	while (db_step(db, s)) {
-		int64_t last = sqlite3_column_int64(s, 1);
-		op->a.pos = last > op->a.pos ? last : op->a.pos;
-		whole = whole && sqlite3_column_int64(s, 2) <= r->since &&
+	while (whole && db_step(db, s)) {
+		whole = sqlite3_column_int64(s, 1) <= r->since &&
 				inbox_conv(db, op, sqlite3_column_int64(s, 0), &v);
 	}
+	db_done(s);
 	op->a.whole = whole;
 	if (whole) {
 		if (v.n) {

@@ -161,10 +161,24 @@ static void the_inbox_replays_all_direct_conversations(void **state)
 	k = ASK(h, replay_inbox, r);
 	assert_int_equal(k->a.whole, 0);
 	assert_int_equal(k->a.n_messages, 0);
-	r.since = k->a.pos;
+	int64_t top = k->a.pos;
+	r.since = top;
 	k = ASK(h, replay_inbox, r);
 	assert_int_equal(k->a.whole, 1);
 	assert_int_equal(k->a.n_messages, 0);
+	/* Cursors of the future and of another life: the top is still what it is. */
+	r.since = top + 1000;
+	k = ASK(h, replay_inbox, r);
+	assert_int_equal(k->a.whole, 0);
+	assert_int_equal(k->a.pos, top);
+	r.epoch = S("another");
+	k = ASK(h, replay_inbox, r);
+	assert_int_equal(k->a.whole, 0);
+	assert_int_equal(k->a.pos, top);
+	r = (struct chatd_store_inbox){ SZ(chatd_store_inbox), .user = S("nobody"), .max = 3 };
+	k = ASK(h, replay_inbox, r);
+	assert_int_equal(k->a.whole, 1);
+	assert_int_equal(k->a.pos, 0);
 }
 
 static struct kept *change(int kind, const char *target, const char *id, const char *actor)
