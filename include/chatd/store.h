@@ -110,6 +110,7 @@ enum {
 	CHATD_STORE_BY_CLIENT = 3, /**< the most recent one */
 	CHATD_STORE_BY_EMAIL = 4,
 	CHATD_STORE_BY_NICKNAME = 5, /**< registered ones */
+	CHATD_STORE_BY_ROLE = 6,     /**< the oldest one whose roles have this word */
 };
 struct chatd_store_account_key {
 	uint32_t struct_size;
@@ -126,7 +127,8 @@ enum { /* what account_update() changes */
 	CHATD_STORE_ACCOUNT_BITS = 1 << 6,
 	/** A guest becomes a registered account: CHATD_ID_ANONYMOUS goes from the flags, the
 	 *  secret stops finding it, its memberships are no guest's any more, and its messages
-	 *  lose CHATD_STORE_GUEST and live as long as the room says. */
+	 *  lose CHATD_STORE_GUEST and live as long as the room says.  -ESTALE: it is no guest
+	 *  (any more). */
 	CHATD_STORE_ACCOUNT_REGISTER = 1 << 7,
 };
 struct chatd_store_account_update {
@@ -140,15 +142,21 @@ struct chatd_store_account_update {
 	struct chatd_str keep;
 	/** PASSWORD: refused with -ESTALE unless the hash is still this one; .p NULL: not asked. */
 	struct chatd_str was;
+	/** ROLES: a word that some account must keep: taking it from the only one that has it is
+	 *  refused with -EACCES, CHATD_STORE_LAST; .p NULL: not asked. */
+	struct chatd_str needed;
 };
 /** The account, its logins, secrets, cursors, invitations and memberships are gone, and so is
- *  what its messages said; they stay as rows with CHATD_STORE_ERASED. */
+ *  what its messages said; they stay as rows with CHATD_STORE_ERASED.  Of very many messages
+ *  the newest are erased at once and the others within seconds, also over a restart. */
 struct chatd_store_account_delete {
 	uint32_t struct_size;
 	struct chatd_str id;
 	int64_t wall;
+	struct chatd_str needed; /**< as in account_update */
 };
-/** Messages that a user sent, newest first; before: .pos of the last one seen, or 0. */
+/** Messages that a user sent and that have a body, newest first; before: .pos of the last one
+ *  seen, or 0. */
 struct chatd_store_sent {
 	uint32_t struct_size;
 	int32_t limit; /**< 1 to 1000 */
@@ -164,8 +172,8 @@ struct chatd_store_login {
 	struct chatd_str device;  /**< for people to read */
 	struct chatd_str refresh; /**< SHA-256 (hex, 64) of the refresh token that is good */
 	int64_t created, used;    /**< used: when it was made or rotated last */
-	int64_t idle_ms;          /**< it ends when it is not rotated for so long */
-	int64_t expires;          /**< and at this time in any case */
+	int64_t idle_ms;          /**< it ends when it is not rotated for so long; 0: however long */
+	int64_t expires;          /**< and at this time in any case; 0: never */
 	int32_t max;              /**< of one user: beyond it the one not used longest ends; 0: any */
 };
 struct chatd_store_login_key {
@@ -200,7 +208,8 @@ struct chatd_store_secret {
 	uint32_t struct_size;
 	int32_t kind;          /**< the caller's numbering, 1 and up */
 	struct chatd_str hash; /**< SHA-256 (hex, 64) of what is presented */
-	struct chatd_str user; /**< whose; putting one replaces those of the same kind and user */
+	struct chatd_str user; /**< whose; putting one replaces those of the same kind and user;
+	                            .p NULL: nobody's, and replaces none */
 	struct chatd_str data; /**< the caller's, up to 4 KiB */
 	int64_t expires, wall; /**< take: wall alone counts, what expired before it is not there */
 };
@@ -212,7 +221,8 @@ struct chatd_store_account_name {
 struct chatd_store_account_search {
 	uint32_t struct_size;
 	struct chatd_str prefix;
-	int32_t limit; /**< 1 to 100 */
+	int32_t limit;  /**< 1 to 100 */
+	int32_t people; /**< 1: no guests, and nobody who is CHATD_ACCOUNT_HIDDEN */
 };
 
 /* ---- rooms ------------------------------------------------------------------ */

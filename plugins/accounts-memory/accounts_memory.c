@@ -300,7 +300,13 @@ static void on_question(void *arg)
 
 static chatd_status ask(struct op *op, const struct chatd_account *a)
 {
-	op->a = *a;
+	op->a = (struct chatd_account){ .struct_size = sizeof(op->a),
+		.id = a->id,
+		.nickname = a->nickname,
+		.flags = a->flags,
+		.secret = a->secret,
+		.client = a->client,
+		.created = a->created };
 	chatd_status rc = own_text(op);
 	if (rc == 0) {
 		rc = op->self->h->post(op->self->h->worker_at(0), on_question, op);
@@ -330,6 +336,10 @@ static struct op *op_create(
 static chatd_status svc_create(
 		void *obj, chatd_worker *w, const struct chatd_account *a, chatd_account_fn *fn, void *arg)
 {
+	/* What somebody registered must outlast the process: that takes a store. */
+	if (a->struct_size >= sizeof(*a) && (a->email.p || a->password.p)) {
+		return -ENOTSUP;
+	}
 	struct op *op = op_create(obj, w, OP_CREATE, fn, arg);
 	return op ? ask(op, a) : -ENOMEM;
 }

@@ -199,6 +199,22 @@ TEST(text_that_is_too_long_is_refused_at_once)
 	kit_free(k);
 }
 
+TEST(registered_accounts_are_for_a_store)
+{
+	UNUSED;
+	struct kit *k = start("");
+	struct call c = { .k = k,
+		.worker = 1,
+		.what = CREATE,
+		.a = { .struct_size = sizeof(c.a), .id = z("ann"), .password = z("hash") } };
+	assert_int_equal(run(&c), -ENOTSUP);
+	c.a.password = z(NULL);
+	c.a.email = z("ann@example.org");
+	assert_int_equal(run(&c), -ENOTSUP);
+	expect(k, BY_ID, "ann", NULL);
+	kit_free(k);
+}
+
 static void make_and_find(void)
 {
 	struct kit *k = start("");
@@ -220,6 +236,7 @@ int main(void)
 		cmocka_unit_test(an_id_and_a_secret_belong_to_one),
 		cmocka_unit_test(a_client_finds_its_most_recent_account),
 		cmocka_unit_test(the_longest_unused_makes_room),
+		cmocka_unit_test(registered_accounts_are_for_a_store),
 		cmocka_unit_test(renaming_changes_the_nickname_alone),
 		cmocka_unit_test(text_that_is_too_long_is_refused_at_once),
 		cmocka_unit_test(no_memory_hurts_nobody),

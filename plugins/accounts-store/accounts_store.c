@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { TEXT_MAX = 512 }; /* id, nickname, secret and client of one account */
+enum { TEXT_MAX = 8192 }; /* all that one account says */
 
 struct self {
 	const struct chatd_host *h;
@@ -19,12 +19,12 @@ struct ask {
 	chatd_account_fn *fn;
 	void *arg;
 	struct chatd_account a; /* of create(): its answer */
-	char text[TEXT_MAX];
+	char text[];
 };
 
-static struct ask *ask_create(struct self *self, chatd_account_fn *fn, void *arg)
+static struct ask *ask_create(struct self *self, size_t text, chatd_account_fn *fn, void *arg)
 {
-	struct ask *q = self->h->mem_alloc(sizeof(*q));
+	struct ask *q = self->h->mem_alloc(sizeof(*q) + text);
 	if (q) {
 		q->self = self;
 		q->fn = fn;
@@ -59,20 +59,26 @@ static void on_created(void *arg, chatd_status rc, const struct chatd_store_answ
 	q->self->h->mem_free(q);
 }
 
-static chatd_status own_text(struct ask *q, struct chatd_str *s, size_t *used)
+enum { TEXTS = 8 };
+static void texts_of(struct chatd_account *a, struct chatd_str *ret[TEXTS])
 {
-	if (s->n > sizeof(q->text) - *used) {
-		return -EINVAL;
-	}
-	if (s->p) {
-		char *at = q->text + *used;
-		if (s->n) {
-			memcpy(at, s->p, s->n);
+	struct chatd_str *all[TEXTS] = { &a->id, &a->nickname, &a->secret, &a->client, &a->email,
+		&a->password, &a->roles, &a->avatar };
+	memcpy(ret, all, sizeof(all));
+}
+
+static void own_texts(struct ask *q)
+{
+	struct chatd_str *all[TEXTS];
+	char *at = q->text;
+	texts_of(&q->a, all);
+	for (int i = 0; i < TEXTS; i++) {
+		if (all[i]->n) {
+			memcpy(at, all[i]->p, all[i]->n);
 		}
-		s->p = at;
+		all[i]->p = all[i]->p ? at : NULL;
+		at += all[i]->n;
 	}
-	*used += s->n;
-	return 0;
 }
 
 static chatd_status svc_create(
@@ -80,18 +86,26 @@ static chatd_status svc_create(
 {
 	struct self *self = obj;
 	const struct chatd_store *store = self->store->vt;
-	struct ask *q = ask_create(self, fn, arg);
-	size_t used = 0;
+	struct chatd_account mine = { .struct_size = sizeof(mine) };
+	struct chatd_str *all[TEXTS];
+	size_t n = 0;
+	/* What an older caller's struct lacks is 0. */
+	memcpy(&mine, a, a->struct_size < sizeof(mine) ? a->struct_size : sizeof(mine));
+	mine.struct_size = sizeof(mine);
+	texts_of(&mine, all);
+	for (int i = 0; i < TEXTS; i++) {
+		if (all[i]->n > TEXT_MAX) {
+			return -EINVAL;
+		}
+		n += all[i]->n;
+	}
+	struct ask *q = ask_create(self, n, fn, arg);
 	if (!q) {
 		return -ENOMEM;
 	}
-	q->a = *a;
-	q->a.struct_size = sizeof(q->a);
-	chatd_status rc = own_text(q, &q->a.id, &used);
-	rc = rc < 0 ? rc : own_text(q, &q->a.nickname, &used);
-	rc = rc < 0 ? rc : own_text(q, &q->a.secret, &used);
-	rc = rc < 0 ? rc : own_text(q, &q->a.client, &used);
-	return asked(q, rc < 0 ? rc : store->account_create(self->store->obj, w, &q->a, on_created, q));
+	q->a = mine;
+	own_texts(q);
+	return asked(q, store->account_create(self->store->obj, w, &q->a, on_created, q));
 }
 
 struct key {
@@ -106,7 +120,7 @@ static chatd_status find(
 	struct chatd_store_account_key r = {
 		.struct_size = sizeof(r), .by = key->by, .key = key->text
 	};
-	struct ask *q = ask_create(self, fn, arg);
+	struct ask *q = ask_create(self, 0, fn, arg);
 	return q ? asked(q, store->account_get(self->store->obj, w, &r, on_found, q)) : -ENOMEM;
 }
 
@@ -136,7 +150,7 @@ static chatd_status svc_rename(void *obj, chatd_worker *w, struct chatd_str id,
 	struct chatd_store_account_name r = {
 		.struct_size = sizeof(r), .id = id, .nickname = nickname
 	};
-	struct ask *q = ask_create(self, fn, arg);
+	struct ask *q = ask_create(self, 0, fn, arg);
 	return q ? asked(q, store->account_rename(self->store->obj, w, &r, on_found, q)) : -ENOMEM;
 }
 

@@ -17,7 +17,7 @@ extern const struct chatd_plugin chatd_plugin_under_test;
 struct fake {
 	struct kit *k;
 	struct chatd_account kept;
-	char id[32], nick[32], secret[80];
+	char id[32], nick[32], secret[80], email[32], roles[32];
 	int has;
 	chatd_status refuse;
 	chatd_store_fn *fn;
@@ -39,6 +39,8 @@ static void on_post(void *arg)
 	fake.kept.id = z(fake.id);
 	fake.kept.nickname = z(fake.nick);
 	fake.kept.secret = z(fake.secret);
+	fake.kept.email = z(fake.email);
+	fake.kept.roles = z(fake.roles);
 	if (fake.rc == 0) {
 		a.accounts = &fake.kept;
 		a.n_accounts = 1;
@@ -67,6 +69,9 @@ static chatd_status fake_create(
 	snprintf(fake.id, sizeof(fake.id), "%.*s", (int)a->id.n, a->id.p);
 	snprintf(fake.nick, sizeof(fake.nick), "%.*s", (int)a->nickname.n, a->nickname.p);
 	snprintf(fake.secret, sizeof(fake.secret), "%.*s", (int)a->secret.n, a->secret.p);
+	snprintf(fake.email, sizeof(fake.email), "%.*s", (int)a->email.n, a->email.p ? a->email.p : "");
+	snprintf(fake.roles, sizeof(fake.roles), "%.*s", (int)a->roles.n, a->roles.p ? a->roles.p : "");
+	fake.kept.banned_until = a->banned_until;
 	fake.has = 1;
 	return answer(w, fn, arg, 0);
 }
@@ -108,7 +113,7 @@ static struct kit *fresh(void)
 enum what { CREATE, BY_ID, BY_SECRET, BY_CLIENT, RENAME };
 struct call {
 	enum what what;
-	const char *key, *other;
+	const char *key, *other, *email;
 	char got[128];
 	chatd_status at_once, rc;
 	int answers;
@@ -120,8 +125,12 @@ static void on_answer(void *arg, chatd_status rc, const struct chatd_account *a)
 	c->answers++;
 	c->rc = rc;
 	if (a) {
-		snprintf(c->got, sizeof(c->got), "%.*s %.*s", (int)a->id.n, a->id.p, (int)a->nickname.n,
-				a->nickname.p);
+		int n = snprintf(c->got, sizeof(c->got), "%.*s %.*s", (int)a->id.n, a->id.p,
+				(int)a->nickname.n, a->nickname.p);
+		if (a->email.n) {
+			snprintf(c->got + n, sizeof(c->got) - (size_t)n, " %.*s %.*s %d", (int)a->email.n,
+					a->email.p, (int)a->roles.n, a->roles.p, (int)a->banned_until);
+		}
 	}
 }
 
@@ -139,6 +148,11 @@ static void make(void *arg)
 		struct chatd_account a = {
 			.struct_size = sizeof(a), .id = z(c->key), .nickname = z(c->key), .secret = z(c->other)
 		};
+		if (c->email) {
+			a.email = z(c->email);
+			a.roles = z("support");
+			a.banned_until = 7;
+		}
 		c->at_once = v->create(s.obj, w, &a, on_answer, c);
 	} else if (c->what == RENAME) {
 		c->at_once = v->rename(s.obj, w, z(c->key), z(c->other), on_answer, c);
@@ -181,10 +195,19 @@ static void accounts_go_to_the_store_and_come_back(void **state)
 	a_day();
 }
 
+static void what_the_registered_have_goes_along(void **state)
+{
+	struct kit *k = fresh();
+	(void)state;
+	expect((struct call){ CREATE, "ann", "s", .email = "a@x.org" }, 0, "ann ann a@x.org support 7");
+	expect((struct call){ BY_ID, "ann", "" }, 0, "ann ann a@x.org support 7");
+	kit_free(k);
+}
+
 static void what_the_store_refuses_is_passed_on(void **state)
 {
 	struct kit *k = fresh();
-	char longest[600];
+	char longest[9000];
 	(void)state;
 	fake.refuse = -EAGAIN;
 	expect((struct call){ CREATE, "ann", "s" }, -EAGAIN, "");
@@ -206,6 +229,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accounts_go_to_the_store_and_come_back),
+		cmocka_unit_test(what_the_registered_have_goes_along),
 		cmocka_unit_test(what_the_store_refuses_is_passed_on),
 		cmocka_unit_test(no_memory_leaks_and_breaks_nothing),
 	};

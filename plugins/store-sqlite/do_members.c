@@ -194,6 +194,35 @@ static void leave(struct change *c)
 	}
 }
 
+void members_forget(struct db *db, struct op *op, struct chatd_str user)
+{
+	struct vec rooms = { 0 };
+	sqlite3_stmt *s = db_query(db, "SELECT room FROM member WHERE user=? AND role > 0", "s", user);
+	while (db_step(db, s)) {
+		struct chatd_str *room = vec_push(op, &rooms, sizeof(*room));
+		if (room) {
+			*room = db_text(op, s, 0);
+		}
+	}
+	for (size_t i = 0; i < rooms.n; i++) {
+		const struct chatd_store_member_change r = { .room = ((struct chatd_str *)rooms.p)[i],
+			.user = user };
+		struct change c = { .db = db, .op = op, .r = &r };
+		if (!room_look(db, r.room, user, &c.room)) {
+			continue;
+		}
+		op->a.n = 0;
+		leave(&c);
+		db_exec(db, "UPDATE room SET version=version+1 WHERE id=?", "s", r.room);
+		if (op->a.n) {
+			room_remove(db, r.room);
+		}
+	}
+	db_exec(db, "DELETE FROM member WHERE user=? AND role = 0", "s", user);
+	op->a.n = 0;
+	op->a.successor = chatd_str_of(NULL, 0);
+}
+
 static void set_role(struct change *c)
 {
 	int32_t role = c->r->role;

@@ -3,6 +3,7 @@
 #include "store.h"
 
 #include <errno.h>
+#include <string.h>
 
 static void forget_extras(struct db *db, int64_t conv, int64_t pos)
 {
@@ -56,8 +57,20 @@ static void list_rows(struct db *db, sqlite3_stmt *s, struct list *l)
 	db_done(s);
 }
 
-/* Takes the contents; the row keeps its place, so that the rest stays whole.  At the old end
- * nothing needs to stay. */
+/* Takes the contents; the row keeps its place, so that the rest stays whole. */
+static void erase_rows(struct db *db, const struct list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		words_remove(db, l->row[i].pos);
+		db_exec(db,
+				"UPDATE msg SET body='', text=NULL, expires=NULL, flags=(flags|?)&~? WHERE pos=?",
+				"iii", (int64_t)CHATD_STORE_ERASED,
+				(int64_t)(CHATD_STORE_PINNED | CHATD_STORE_REACTED), l->row[i].pos);
+		forget_extras(db, l->row[i].conv, l->row[i].pos);
+	}
+}
+
+/* At the old end nothing needs to stay. */
 static int64_t erase_expired(struct db *db, int64_t wall)
 {
 	struct list l;
@@ -66,20 +79,54 @@ static int64_t erase_expired(struct db *db, int64_t wall)
 					"SELECT pos, conv, seq FROM msg WHERE expires <= ? ORDER BY expires LIMIT ?",
 					"id", wall, SWEEP_ROWS),
 			&l);
-	for (size_t i = 0; i < l.n; i++) {
-		words_remove(db, l.row[i].pos);
-		db_exec(db,
-				"UPDATE msg SET body='', text=NULL, expires=NULL, flags=(flags|?)&~? WHERE pos=?",
-				"iii", (int64_t)CHATD_STORE_ERASED,
-				(int64_t)(CHATD_STORE_PINNED | CHATD_STORE_REACTED), l.row[i].pos);
-		forget_extras(db, l.row[i].conv, l.row[i].pos);
-	}
+	erase_rows(db, &l);
 	for (size_t i = 0; i < l.n; i++) {
 		if (i == 0 || l.row[i].conv != l.row[i - 1].conv) {
 			cut_before(db, l.row[i].conv, first_left(db, l.row[i].conv));
 		}
 	}
 	return (int64_t)l.n;
+}
+
+/* Messages, and the edits of them, that a user who is gone sent up to a place. */
+static int64_t erase_gone(struct db *db, struct chatd_str user, int64_t pos)
+{
+	struct list l;
+	list_rows(db,
+			db_query(db,
+					"SELECT pos, conv, seq FROM msg WHERE sender=?1 AND pos <= ?2 AND kind IN (1, 2)"
+					" AND NOT flags & 16 ORDER BY pos DESC LIMIT ?3",
+					"sid", user, pos, SWEEP_ROWS),
+			&l);
+	erase_rows(db, &l);
+	if (l.n < SWEEP_ROWS) {
+		db_exec(db, "DELETE FROM gone WHERE user=?", "s", user);
+	}
+	return (int64_t)l.n;
+}
+
+int64_t erase_messages(struct db *db, struct chatd_str sender)
+{
+	int64_t pos = db->next_pos - 1;
+	db_exec(db, "INSERT OR REPLACE INTO gone(user, pos) VALUES(?,?)", "si", sender, pos);
+	db->e->next_sweep = 0;
+	return erase_gone(db, sender, pos);
+}
+
+static int64_t erase_one_gone(struct db *db)
+{
+	char user[ID_MAX_BYTES];
+	int64_t pos = 0;
+	size_t n = 0;
+	sqlite3_stmt *s = db_query(db, "SELECT user, pos FROM gone LIMIT 1", "");
+	if (db_step(db, s)) {
+		struct chatd_str found = db_peek(s, 0);
+		n = found.n <= sizeof(user) ? found.n : sizeof(user);
+		memcpy(user, found.p, n);
+		pos = sqlite3_column_int64(s, 1);
+		db_done(s);
+	}
+	return n ? erase_gone(db, chatd_str_of(user, n), pos) : 0;
 }
 
 /* Rooms that keep their messages for a while only. */
@@ -169,10 +216,12 @@ static int64_t forget_client_ids(struct db *db, int64_t wall)
 int64_t sweep(struct db *db, int64_t wall)
 {
 	int64_t n = erase_expired(db, wall);
+	n += erase_one_gone(db);
 	n += cut_rooms(db, wall);
 	n += trim(db);
 	int64_t removed = remove_hidden(db, wall);
 	n += removed;
+	n += logins_sweep(db, wall);
 	return n + forget_client_ids(db, wall);
 }
 

@@ -83,7 +83,8 @@ void *vec_push(struct op *op, struct vec *v, size_t size)
 
 static const uint16_t *const shapes[CALL_COUNT] = {
 	SHAPE(account_create, AT(chatd_account, id), AT(chatd_account, nickname),
-			AT(chatd_account, secret), AT(chatd_account, client)),
+			AT(chatd_account, secret), AT(chatd_account, client), AT(chatd_account, email),
+			AT(chatd_account, password), AT(chatd_account, roles), AT(chatd_account, avatar)),
 	SHAPE(account_get, AT(chatd_store_account_key, key)),
 	SHAPE(account_rename, AT(chatd_store_account_name, id), AT(chatd_store_account_name, nickname)),
 	SHAPE(account_search, AT(chatd_store_account_search, prefix)),
@@ -124,6 +125,26 @@ static const uint16_t *const shapes[CALL_COUNT] = {
 	SHAPE_NONE(outbox_done),
 	SHAPE_NONE(sweep),
 	SHAPE(backup, AT(chatd_store_backup, path)),
+	SHAPE(account_update, AT(chatd_store_account_update, id),
+			AT(chatd_store_account_update, nickname), AT(chatd_store_account_update, email),
+			AT(chatd_store_account_update, password), AT(chatd_store_account_update, roles),
+			AT(chatd_store_account_update, avatar), AT(chatd_store_account_update, keep),
+			AT(chatd_store_account_update, was), AT(chatd_store_account_update, needed)),
+	SHAPE(account_delete, AT(chatd_store_account_delete, id),
+			AT(chatd_store_account_delete, needed)),
+	SHAPE(sent, AT(chatd_store_sent, user)),
+	SHAPE(login_create, AT(chatd_store_login, id), AT(chatd_store_login, user),
+			AT(chatd_store_login, device), AT(chatd_store_login, refresh)),
+	SHAPE(login_get, AT(chatd_store_login_key, id)),
+	SHAPE(login_list, AT(chatd_store_login_list, user)),
+	SHAPE(login_rotate, AT(chatd_store_login_rotate, id), AT(chatd_store_login_rotate, refresh),
+			AT(chatd_store_login_rotate, next)),
+	SHAPE(login_end, AT(chatd_store_login_end, user), AT(chatd_store_login_end, id),
+			AT(chatd_store_login_end, keep)),
+	SHAPE(secret_put, AT(chatd_store_secret, hash), AT(chatd_store_secret, user),
+			AT(chatd_store_secret, data)),
+	SHAPE(secret_take, AT(chatd_store_secret, hash), AT(chatd_store_secret, user),
+			AT(chatd_store_secret, data)),
 };
 
 static const size_t sizes[CALL_COUNT] = {

@@ -74,6 +74,35 @@ static const char *const steps[] = {
 	 "CREATE INDEX msg_client ON msg(client) WHERE client IS NOT NULL;"
 	 "INSERT INTO meta VALUES('client key', randomblob(16));"
 	 "INSERT INTO meta SELECT 'indexed', coalesce(max(pos), 0) FROM msg;"),
+	/* 6: registered accounts, their logins and one-time secrets; what one said.  gone: users
+	 * whose messages up to a place are still to be erased */
+	("ALTER TABLE account ADD COLUMN email TEXT;"
+	 "ALTER TABLE account ADD COLUMN password TEXT;"
+	 "ALTER TABLE account ADD COLUMN roles TEXT;"
+	 "ALTER TABLE account ADD COLUMN avatar TEXT;"
+	 "ALTER TABLE account ADD COLUMN banned INTEGER NOT NULL DEFAULT 0;"
+	 "ALTER TABLE account ADD COLUMN bits INTEGER NOT NULL DEFAULT 0;"
+	 "CREATE UNIQUE INDEX account_email ON account(lower(email)) WHERE email IS NOT NULL;"
+	 "CREATE UNIQUE INDEX account_nick ON account(lower(nickname))"
+	 " WHERE NOT flags & 1 AND (password IS NOT NULL OR email IS NOT NULL);"
+	 "CREATE INDEX account_roles ON account(created, roles) WHERE roles IS NOT NULL;"
+	 "CREATE INDEX account_people ON account(lower(nickname)) WHERE NOT flags & 1 AND NOT bits & 2;"
+	 "CREATE INDEX account_people_id ON account(lower(id)) WHERE NOT flags & 1 AND NOT bits & 2;"
+	 "CREATE TABLE login(id TEXT PRIMARY KEY, user TEXT NOT NULL, device TEXT NOT NULL,"
+	 " refresh TEXT NOT NULL, before TEXT, changed INTEGER NOT NULL, created INTEGER NOT NULL,"
+	 " used INTEGER NOT NULL, idle INTEGER NOT NULL, expires INTEGER NOT NULL,"
+	 " ends INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	 "CREATE INDEX login_user ON login(user, used);"
+	 "CREATE INDEX login_ends ON login(ends);"
+	 "CREATE TABLE secret(kind INTEGER NOT NULL, hash TEXT NOT NULL, user TEXT,"
+	 " data TEXT NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY(kind, hash))"
+	 " STRICT, WITHOUT ROWID;"
+	 "CREATE INDEX secret_user ON secret(user, kind) WHERE user IS NOT NULL;"
+	 "CREATE INDEX secret_expires ON secret(expires);"
+	 "CREATE TABLE gone(user TEXT PRIMARY KEY, pos INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	 "CREATE INDEX member_past ON member(user) WHERE role = 0;"
+	 "CREATE INDEX msg_sender ON msg(sender);"
+	 "CREATE INDEX reaction_user ON reaction(user);"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 

@@ -79,6 +79,7 @@ struct op {
 	size_t size;
 	struct arena arena;
 	chatd_status rc;
+	int32_t keep; /* what it wrote is meant, although it is refused */
 	struct chatd_store_answer a;
 	/* What the search index must learn before the commit, after all savepoints: a text that
 	 * was changed. */
@@ -271,6 +272,16 @@ struct room_row {
 int room_look(struct db *, struct chatd_str room, struct chatd_str user, struct room_row *ret);
 void room_remove(struct db *, struct chatd_str room);
 
+/* do_members.c: the user leaves every room, and what rooms knew of it goes. */
+void members_forget(struct db *, struct op *, struct chatd_str user);
+
+/* do_accounts.c: .accounts[0] of the answer, if there is such an account. */
+int answer_account(struct db *, struct op *, struct chatd_str id);
+
+/* do_logins.c */
+int64_t logins_end(struct db *, struct chatd_str user, struct chatd_str keep); /* all but keep */
+int64_t logins_sweep(struct db *, int64_t wall);                               /* secrets too */
+
 /* do_sweep.c */
 int64_t sweep(struct db *, int64_t wall);
 
@@ -286,5 +297,8 @@ typedef int words_found(void *arg, int64_t pos);
 int64_t words_tail(
 		struct db *, struct chatd_str words, int64_t before, words_found *found, void *arg);
 void words_close(struct db *);
+
+/* do_sweep.c: what a user's messages say goes: some now, what is left by the sweep. */
+int64_t erase_messages(struct db *, struct chatd_str sender);
 
 #endif

@@ -104,12 +104,12 @@ static void run_bare(struct db *db, struct op *op)
 	}
 }
 
-/* A call that fails leaves nothing behind and the others of its group alone. */
+/* A call that fails leaves nothing behind (unless it says so) and the others of its group alone. */
 static void run_saved(struct db *db, struct op *op)
 {
 	db_exec(db, "SAVEPOINT one", "");
 	run_bare(db, op);
-	if (op->rc < 0) {
+	if (op->rc < 0 && (db->err || !op->keep)) {
 		op->index_pos = 0;
 		db_exec(db, "ROLLBACK TO one", "");
 	}
@@ -145,6 +145,7 @@ static void run_again(struct engine *e, struct ops *group, int64_t next_pos)
 	struct op *op;
 	STAILQ_FOREACH (op, group, link) {
 		op->rc = 0;
+		op->keep = 0;
 		op->index_pos = 0;
 		op->a = (struct chatd_store_answer){ .struct_size = sizeof(op->a) };
 	}

@@ -337,10 +337,11 @@ static void hold_people(struct chatd_store_answer *to)
 {
 	struct chatd_account *a = hold_array(to->accounts, to->n_accounts, sizeof(*a));
 	for (size_t i = 0; i < to->n_accounts; i++) {
-		a[i].id = hold_str(a[i].id);
-		a[i].nickname = hold_str(a[i].nickname);
-		a[i].secret = hold_str(a[i].secret);
-		a[i].client = hold_str(a[i].client);
+		struct chatd_str *all[] = { &a[i].id, &a[i].nickname, &a[i].secret, &a[i].client,
+			&a[i].email, &a[i].password, &a[i].roles, &a[i].avatar };
+		for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++) {
+			*all[k] = hold_str(*all[k]);
+		}
 	}
 	struct chatd_store_room *r = hold_array(to->rooms, to->n_rooms, sizeof(*r));
 	for (size_t i = 0; i < to->n_rooms; i++) {
@@ -361,6 +362,25 @@ static void hold_people(struct chatd_store_answer *to)
 	to->rooms = r;
 	to->members = m;
 	to->cursors = c;
+}
+
+static void hold_logins(struct chatd_store_answer *to)
+{
+	struct chatd_store_login *l = hold_array(to->logins, to->n_logins, sizeof(*l));
+	for (size_t i = 0; i < to->n_logins; i++) {
+		l[i].id = hold_str(l[i].id);
+		l[i].user = hold_str(l[i].user);
+		l[i].device = hold_str(l[i].device);
+		l[i].refresh = hold_str(l[i].refresh);
+	}
+	struct chatd_store_secret *s = hold_array(to->secrets, to->n_secrets, sizeof(*s));
+	for (size_t i = 0; i < to->n_secrets; i++) {
+		s[i].hash = hold_str(s[i].hash);
+		s[i].user = hold_str(s[i].user);
+		s[i].data = hold_str(s[i].data);
+	}
+	to->logins = l;
+	to->secrets = s;
 }
 
 static void hold_rows(struct chatd_store_answer *to)
@@ -403,6 +423,7 @@ void keep(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 	hold_conv(&k->a.conv);
 	hold_people(&k->a);
 	hold_rows(&k->a);
+	hold_logins(&k->a);
 }
 
 void answers_free(void)

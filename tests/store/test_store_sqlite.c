@@ -359,6 +359,127 @@ static void what_was_acknowledged_survives_kill_9(void **state)
 	free(seqs);
 }
 
+/* ---- logins are as safe as messages ------------------------------------------------- */
+
+static struct chatd_str token(int n)
+{
+	static char text[4][65];
+	static unsigned at;
+	char *to = text[at++ % 4];
+	snprintf(to, 65, "%064d", n);
+	return chatd_str_of(to, 64);
+}
+
+static struct kept *rotate(struct host *h, int n)
+{
+	struct chatd_store_login_rotate r = { SZ(chatd_store_login_rotate), .id = S("l1"),
+		.refresh = token(n), .next = token(n + 1), .wall = host_wall(), .grace_ms = 60000 };
+	return ASK(h, login_rotate, r);
+}
+
+/* Rotates the one token after the other and writes each answered number into the pipe. */
+static void rotate_until_killed(int fd, int first)
+{
+	struct host *h = host_open(so, dir, NULL);
+	for (int n = first;; n++) {
+		int64_t told[2] = { n, 0 };
+		if (h->rc < 0 || rotate(h, n)->rc < 0 ||
+				write(fd, told, sizeof(told)) != (ssize_t)sizeof(told)) {
+			_exit(3);
+		}
+		answers_free();
+	}
+}
+
+static void a_rotation_that_was_answered_survives_kill_9(void **state)
+{
+	(void)state;
+	unsigned seed = (unsigned)time(NULL);
+	int next = 0, acks = 0;
+	struct host *h = open_store(NULL);
+	struct chatd_account ann = { SZ(chatd_account), .id = S("ann"), .nickname = S("Ann"),
+		.email = S("ann@example.org") };
+	struct chatd_store_login l = { SZ(chatd_store_login), .id = S("l1"), .user = S("ann"),
+		.refresh = token(0), .created = host_wall() };
+	assert_int_equal(ASK(h, account_create, ann)->rc, 0);
+	assert_int_equal(ASK(h, login_create, l)->rc, 0);
+	host_close(h);
+	for (int i = 0; i < 10; i++) {
+		int64_t *seen = calloc(ROWS_MAX, sizeof(*seen));
+		int fds[2], status;
+		assert_int_equal(pipe(fds), 0);
+		pid_t pid = fork();
+		if (pid == 0) {
+			close(fds[0]);
+			rotate_until_killed(fds[1], next);
+		}
+		close(fds[1]);
+		int n = take_acks(fds[0], seen, 1);
+		sleep_ms(rand_r(&seed) % 50);
+		kill(pid, SIGKILL);
+		n += take_acks(fds[0], seen, ROWS_MAX);
+		close(fds[0]);
+		free(seen);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		acks += n;
+		next += n;
+		/* The token of the last answer is good, also when one more was written unheard. */
+		h = open_store(NULL);
+		assert_int_equal(rotate(h, next)->rc, 0);
+		next++;
+		host_close(h);
+		answers_free();
+	}
+	assert_true(acks >= 10);
+	print_message("# 10 kills, %d rotations answered\n", acks);
+	assert_whole();
+}
+
+/* What step 5 of the schema added, taken away again. */
+static const char to_schema_4[] =
+		"DROP TABLE login; DROP TABLE secret; DROP TABLE gone;"
+		"DROP INDEX account_email; DROP INDEX account_nick; DROP INDEX account_roles;"
+		"DROP INDEX account_people; DROP INDEX account_people_id; DROP INDEX member_past;"
+		"DROP INDEX msg_sender; DROP INDEX reaction_user;"
+		"ALTER TABLE account DROP COLUMN email; ALTER TABLE account DROP COLUMN password;"
+		"ALTER TABLE account DROP COLUMN roles; ALTER TABLE account DROP COLUMN avatar;"
+		"ALTER TABLE account DROP COLUMN banned; ALTER TABLE account DROP COLUMN bits;"
+		"PRAGMA user_version=4";
+
+static void an_older_file_is_brought_up_to_date(void **state)
+{
+	(void)state;
+	sqlite3 *db;
+	char version[16];
+	struct host *h = open_store(NULL);
+	/* Two guests of one name, as there may be many in an old file. */
+	struct chatd_account guest = { SZ(chatd_account), .id = S("g1"), .nickname = S("Guest"),
+		.flags = CHATD_ID_ANONYMOUS, .secret = S("s1"), .created = 7 };
+	assert_int_equal(ASK(h, account_create, guest)->rc, 0);
+	guest.id = S("g2");
+	guest.secret = S("s2");
+	assert_int_equal(ASK(h, account_create, guest)->rc, 0);
+	say(h, "m1");
+	host_close(h);
+	assert_int_equal(sqlite3_open(db_path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, to_schema_4, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	h = open_store(NULL);
+	ask_file(db_path, "PRAGMA user_version", version, sizeof(version));
+	assert_true(atoi(version) >= 5);
+	struct chatd_store_account_update u = { SZ(chatd_store_account_update), .id = S("g1"),
+		.set = CHATD_STORE_ACCOUNT_REGISTER | CHATD_STORE_ACCOUNT_EMAIL,
+		.email = S("g@example.org") };
+	struct kept *k = ASK(h, account_update, u);
+	assert_int_equal(k->rc, 0);
+	assert_int_equal(k->a.accounts[0].created, 7);
+	struct chatd_store_sent sent = { SZ(chatd_store_sent), .user = S("ann"), .limit = 10 };
+	assert_int_equal(ASK(h, sent, sent)->a.n_messages, 1);
+	host_close(h);
+	assert_whole();
+}
+
 static void a_kill_while_migrating_needs_no_help(void **state)
 {
 	(void)state;
@@ -661,6 +782,7 @@ int main(int argc, char **argv)
 		T(a_second_server_on_the_file_is_refused), T(a_newer_schema_is_refused),
 		T(a_file_of_others_is_refused), T(the_writer_alone_may_checkpoint_and_syncs),
 		T(a_backup_opens_with_another_epoch), T(what_was_acknowledged_survives_kill_9),
+		T(a_rotation_that_was_answered_survives_kill_9), T(an_older_file_is_brought_up_to_date),
 		T(a_kill_while_migrating_needs_no_help), T(a_file_locked_for_a_moment_delays),
 		T(a_write_error_is_not_acknowledged_and_heals),
 		T(a_failed_sync_is_not_acknowledged_and_heals), T(answers_come_after_the_sync_and_share_it),
