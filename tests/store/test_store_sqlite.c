@@ -436,8 +436,8 @@ static void a_rotation_that_was_answered_survives_kill_9(void **state)
 	assert_whole();
 }
 
-/* What step 5 of the schema added, taken away again. */
-static const char to_schema_4[] =
+/* What step 6 of the schema added, taken away again. */
+static const char to_schema_5[] =
 		"DROP TABLE login; DROP TABLE secret; DROP TABLE gone;"
 		"DROP INDEX account_email; DROP INDEX account_nick; DROP INDEX account_roles;"
 		"DROP INDEX account_people; DROP INDEX account_people_id; DROP INDEX member_past;"
@@ -445,7 +445,7 @@ static const char to_schema_4[] =
 		"ALTER TABLE account DROP COLUMN email; ALTER TABLE account DROP COLUMN password;"
 		"ALTER TABLE account DROP COLUMN roles; ALTER TABLE account DROP COLUMN avatar;"
 		"ALTER TABLE account DROP COLUMN banned; ALTER TABLE account DROP COLUMN bits;"
-		"PRAGMA user_version=4";
+		"PRAGMA user_version=5";
 
 static void an_older_file_is_brought_up_to_date(void **state)
 {
@@ -463,11 +463,11 @@ static void an_older_file_is_brought_up_to_date(void **state)
 	say(h, "m1");
 	host_close(h);
 	assert_int_equal(sqlite3_open(db_path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, to_schema_4, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, to_schema_5, NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	h = open_store(NULL);
 	ask_file(db_path, "PRAGMA user_version", version, sizeof(version));
-	assert_true(atoi(version) >= 5);
+	assert_true(atoi(version) >= 6);
 	struct chatd_store_account_update u = { SZ(chatd_store_account_update), .id = S("g1"),
 		.set = CHATD_STORE_ACCOUNT_REGISTER | CHATD_STORE_ACCOUNT_EMAIL,
 		.email = S("g@example.org") };
