@@ -79,6 +79,16 @@ struct chatd_str request_query(chatd_req *req, const char *name)
 	return n < 0 ? raw : chatd_str_of(text, (size_t)n);
 }
 
+/* What is served, for whoever keeps a list of it: one line for each method. */
+static void log_route(const struct http *http, const struct chatd_route *route)
+{
+	static const char *const names[] = { "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
+		"HEAD" };
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (route->methods >> i & 1)
+			http->host->log(http->ctx, CHATD_LOG_DEBUG, "route %s %s", names[i], route->path);
+}
+
 static chatd_status on_route(void *obj, chatd_ctx *ctx, const struct chatd_route *route)
 {
 	struct http *http = obj;
@@ -88,6 +98,8 @@ static chatd_status on_route(void *obj, chatd_ctx *ctx, const struct chatd_route
 	if (rc == -EINVAL)
 		return http->host->fail(
 				ctx, rc, "the route %s is malformed", route->path ? route->path : "(none)");
+	if (rc == 0)
+		log_route(http, route);
 	return rc;
 }
 

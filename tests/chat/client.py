@@ -25,7 +25,7 @@ ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
 class Server:
     """memory=True: nothing lasts.  begin() again after kill(): the same server, with what it stored."""
 
-    def __init__(self, workers, *settings, memory=False):
+    def __init__(self, workers, *settings, memory=False, accounts=ACCOUNTS):
         self.dir = tempfile.mkdtemp(prefix="chatd-chat-")
         self.workers, self.settings = workers, settings
         with open(os.path.join(ROOT, "config", "chat.yaml")) as f:
@@ -35,7 +35,7 @@ class Server:
         text += "\n  accounts-memory: {}\n  store-memory: {}\n" if memory else "\n  store-sqlite: {}\n  accounts-store: {}\n"
         config = os.path.join(self.dir, "chat.yaml")
         with open(config, "w") as f:
-            f.write(text + ACCOUNTS)
+            f.write(text + accounts)
         self.log = open(os.path.join(self.dir, "log"), "w+b")
         self.begin()
 
@@ -243,6 +243,11 @@ class Device:
                       (f.headers.get("destination") == "/user/queue/errors" and f.json.get("receiptId") == "s" + n),
                       seconds)
         return f.headers if f.command == "RECEIPT" else f.json
+
+    def unsubscribe(self, subscription):
+        """And whatever was on its way has come."""
+        self.write("UNSUBSCRIBE", {"id": subscription, "receipt": "u" + subscription})
+        self.wait(lambda f: f.headers.get("receipt-id") == "u" + subscription)
 
     def send(self, destination, body, headers=()):
         """RECEIPT headers, or the soft error's JSON (it has "code")."""

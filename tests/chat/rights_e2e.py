@@ -1,0 +1,350 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every endpoint and destination times every kind of caller, as rights.table says; and that what was heard ends at once
+when the right ends.  Prints TAP.
+
+Usage: rights_e2e.py [workers [test ...]]; the server is $CHATD_BUILD/bin/chatd with config/chat.yaml.
+"""
+import json
+import os
+import subprocess
+import sys
+import traceback
+import uuid
+
+from client import BUILD, QUIET, ROOT, Device, Person, Server, rest
+from rights import GONE, ask, gaps, read_table
+
+ACCOUNTS = ["stranger", "invited", "member", "muted", "banned", "kicked", "moder", "owner", "admin", "spare", "newcomer"]
+OUTSIDERS = ("guest", "stranger", "banned", "kicked")
+TESTS = []
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+def same(a, b, what=""):
+    assert a == b, "%s: %r is not %r" % (what, a, b)
+
+
+class Nobody:
+    def __init__(self, server):
+        self.server, self.id = server, "nobody"
+
+    def rest(self, method, path, body=None, **kw):
+        return rest(self.server, None, method, path, body, **kw)
+
+
+class Cast:
+    """The callers, logged in once."""
+
+    def __init__(self, server):
+        self.server = server
+        self.people = {n: Person(server, n) for n in ACCOUNTS}
+        self.people.update(guest=Person(server), gmember=Person(server))
+        self.devices = {}
+        for name, person in self.people.items():
+            d = self.devices[name] = Device.bare(person)
+            d.subscribe("/user/queue/errors")
+        self.people["nobody"] = Nobody(server)
+        self.devices["nobody"] = None
+
+    def do(self, who, method, path, body=None, statuses=(200, 201, 204)):
+        r = self.people[who].rest(method, path, body)
+        assert r.status in statuses, (who, method, path, r.status, r.body)
+        return r
+
+    def send(self, who, destination, body):
+        r = self.devices[who].send(destination, body)
+        assert "code" not in r, (who, destination, r)
+        return r
+
+    def close(self):
+        for d in self.devices.values():
+            if d:
+                d.close()
+
+
+class Room:
+    """As the callers find it: members, one muted, one shown out, one banned, one invited, and everybody spoke."""
+
+    MEMBERS = ("gmember", "member", "muted", "banned", "kicked", "moder", "spare")
+
+    def __init__(self, cast, public=True, read_only=False):
+        self.cast, self.word = cast, "w" + uuid.uuid4().hex[:12]
+        self.id = cast.do("owner", "POST", "/api/chat/rooms", {"name": "a room", "public": public}).json["id"]
+        self.base = "/api/chat/rooms/" + self.id
+        for name in self.MEMBERS:
+            cast.do("owner", "POST", self.base + "/members", {"userId": cast.people[name].id})
+        cast.do("owner", "PUT", self.base + "/members/moder/role", {"role": "moderator"})
+        everybody = [p.id for n, p in cast.people.items() if n != "nobody"]
+        self.messages = {}
+        for name in self.MEMBERS + ("owner",):
+            r = cast.send(name, "/app/chat.send", {"roomId": self.id, "content": self.word, "mentions": everybody})
+            self.messages[name], self.epoch = r["message-id"], r["epoch"]
+        cast.send("owner", "/app/chat.pin", {"messageId": self.messages["spare"]})
+        cast.do("owner", "POST", self.base + "/mute", {"userId": "muted", "seconds": 600})
+        cast.do("owner", "DELETE", self.base + "/members/kicked")
+        cast.do("owner", "POST", self.base + "/ban", {"userId": "banned"})
+        cast.do("owner", "POST", self.base + "/invite", {"userId": "invited"})
+        if read_only:
+            cast.do("owner", "PATCH", self.base, {"readOnly": True})
+
+    def remove(self):
+        self.cast.do("admin", "DELETE", self.base, statuses=(204, 404))
+
+    def names(self, who):
+        theirs = self.messages["spare"]
+        return {"room": self.id, "word": self.word, "me": self.cast.people[who].id, "spare": "spare", "banned": "banned",
+                "newcomer": "newcomer", "theirs": theirs, "own": self.messages.get(who, theirs), "epoch": self.epoch}
+
+
+def judge(wrong, row, who, got, token):
+    if token != row.cells[who]:
+        wrong.append("%s, %s: %s, not %s (%s)" % (row.text, who, token, row.cells[who], got.refusal or got.body[:160]))
+
+
+def run_section(s, name, make):
+    """Asks all of a section; a room that was changed is made anew."""
+    cast, wrong, room = s.cast, [], make()
+    for row in s.table[name]:
+        for who, cell in row.cells.items():
+            if cell == "-":
+                continue
+            names = room.names(who)
+            got = ask(row, cast.people[who], cast.devices[who], names)
+            token = got.token(cell, (names["room"], names["word"], names["theirs"]))
+            judge(wrong, row, who, got, token)
+            if name == "private" and who in OUTSIDERS and got.refusal is not None:
+                other = ask(row, cast.people[who], cast.devices[who], {**names, **GONE})
+                if got.bare(names) != other.bare({**names, **GONE}):
+                    wrong.append("%s, %s: %r tells a room from none: %r" % (row.text, who, got.bare(names), other.bare(GONE)))
+            if token == "ok" and row.changes():
+                room.remove()
+                room = make()
+    room.remove()
+    assert not wrong, "%d cells\n%s" % (len(wrong), "\n".join(wrong))
+
+
+@test
+def the_table_names_whatever_the_server_answers_to(s):
+    config = os.path.join(ROOT, "config", "chat.yaml")
+    out = subprocess.run([os.path.join(BUILD, "bin", "chatd"), "-c", config, "--set", "server.log_level=debug",
+                          "--list-hooks"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+    missing, stale = gaps(s.table, out)
+    same(missing, [], "served, but in no line of rights.table")
+    same(stale, [], "in rights.table, but not served")
+    for name in ("private", "missing"):
+        same(sorted({r.text for r in s.table["public"]} ^ {r.text for r in s.table[name]}), [], "not in public and " + name)
+
+
+@test
+def public_room(s):
+    run_section(s, "public", lambda: Room(s.cast))
+
+
+@test
+def read_only_room(s):
+    run_section(s, "read-only", lambda: Room(s.cast, read_only=True))
+
+
+@test
+def private_room(s):
+    run_section(s, "private", lambda: Room(s.cast, public=False))
+
+
+@test
+def deleted_room_and_none(s):
+    class Missing:
+        def __init__(self, gone):
+            self.room = Room(s.cast, public=False)
+            self.room.remove()
+            self.gone = gone
+
+        def names(self, who):
+            return {**self.room.names(who), **(GONE if self.gone else {})}
+
+        def remove(self):
+            pass
+
+    for gone in (True, False):
+        run_section(s, "missing", lambda: Missing(gone))
+
+
+@test
+def conversation_of_two_others(s):
+    class Direct:
+        a, b = "owner", "moder"
+
+        def __init__(self):
+            cast, self.word = s.cast, "w" + uuid.uuid4().hex[:12]
+            cast.people["party"], cast.devices["party"] = cast.people[self.b], cast.devices[self.b]
+            r = cast.send(self.a, "/app/chat.send", {"to": self.b, "content": self.word,
+                                                    "mentions": [p.id for n, p in cast.people.items() if n != "nobody"]})
+            self.theirs, self.epoch = r["message-id"], r["epoch"]
+            cast.send(self.a, "/app/chat.pin", {"messageId": self.theirs})
+
+        def names(self, who):
+            return {"a": self.a, "b": self.b, "word": self.word, "theirs": self.theirs, "own": self.theirs,
+                    "room": GONE["room"], "epoch": self.epoch, "me": s.cast.people[who].id}
+
+        def remove(self):
+            pass
+
+    run_section(s, "direct", Direct)
+
+
+@test
+def anywhere(s):
+    class Anywhere:
+        def names(self, who):
+            return {"spare": "spare", "room": GONE["room"], "word": GONE["room"], "theirs": GONE["theirs"],
+                    "me": s.cast.people[who].id}
+
+        def remove(self):
+            pass
+
+    run_section(s, "anywhere", Anywhere)
+
+
+@test
+def who_has_left_reads_what_a_stranger_reads(s):
+    """Not only those who were shown out."""
+    cast, wrong = s.cast, []
+    room = Room(cast, public=False)
+    cast.do("member", "POST", room.base + "/leave")
+    cast.send("muted", "/app/chat.leave", {"roomId": room.id})
+    for row in s.table["private"]:
+        if row.method not in ("GET", "SUBSCRIBE"):
+            continue
+        for who in ("member", "muted"):
+            names = room.names(who)
+            got = ask(row, cast.people[who], cast.devices[who], names)
+            token = got.token(row.cells["kicked"], (names["room"], names["word"], names["theirs"]))
+            if token != row.cells["kicked"]:
+                wrong.append((row.text, who, token))
+    same(wrong, [])
+    room.remove()
+
+
+# ---- what was allowed ends -------------------------------------------------------------
+
+
+OUT = {"kick": lambda c, base: c.do("moder", "DELETE", base + "/members/member"),
+       "ban": lambda c, base: c.do("moder", "POST", base + "/ban", {"userId": "member"}),
+       "leave": lambda c, base: c.do("member", "POST", base + "/leave")}
+
+
+@test
+def every_subscription_ends_and_no_session(s):
+    """Eight devices, so that they are on several workers."""
+    cast = s.cast
+    for out in OUT.values():
+        room = Room(cast, public=False)
+        topic = "/topic/room/" + room.id
+        devices = [Device.bare(cast.people["member"]) for _ in range(8)]
+        for d in devices:
+            d.subscribe("/user/queue/errors")
+            d.subscribe("/user/queue/messages")
+            assert not isinstance(d.subscribe(topic), dict)
+        out(cast, room.base)
+        cast.send("owner", "/app/chat.send", {"roomId": room.id, "content": "secret"})
+        for d in devices:
+            d.sync()
+            same(d.on(topic, QUIET / 8, content="secret"), None)
+            same(d.subscribe(topic)["code"], "NOT_MEMBER", "the session lives")
+            d.close()
+        room.remove()
+
+
+def race(s, out, headers, rounds, before):
+    """Subscriptions on their way while their right ends: what is said afterwards reaches nobody."""
+    cast = s.cast
+    devices = [Device.bare(cast.people["member"]) for _ in range(8)]
+    for d in devices:
+        d.subscribe("/user/queue/errors")
+        d.subscribe("/user/queue/messages")
+    heard = refused = 0
+    for _ in range(rounds):
+        room = Room(cast, public=False)
+        topic = "/topic/room/" + room.id
+        for _ in range(before):
+            cast.devices["owner"].write("SEND", {"destination": "/app/chat.send"},
+                                        json.dumps({"roomId": room.id, "content": "before"}).encode())
+        if before:
+            cast.send("owner", "/app/chat.send", {"roomId": room.id, "content": "last before"})
+        for i, d in enumerate(devices):
+            for k in range(4):
+                d.write("SUBSCRIBE", {"id": "x%d" % k, "destination": topic, "receipt": "x%d" % k,
+                                      **{n: v.replace("{epoch}", room.epoch) for n, v in headers.items()}})
+            if i == len(devices) // 2:
+                out(cast, room.base)
+        end = int(cast.send("owner", "/app/chat.send", {"roomId": room.id, "content": "secret"})["seq"])
+        for d in devices:
+            for k in range(4):
+                f = d.wait(lambda f: f.headers.get("receipt-id") == "x%d" % k or (
+                    f.headers.get("destination") == "/user/queue/errors" and f.json.get("receiptId") == "x%d" % k))
+                # A replay that the cut ended says nothing: the subscription is no more.
+                refused += f is not None and f.command == "MESSAGE"
+                heard += f is not None and f.command == "RECEIPT"
+            d.sync()
+            late = [f for f in d.frames if f.headers.get("destination") == topic and int(f.headers.get("seq", 0)) >= end]
+            same(late, [], "said after the end of the membership")
+            for k in range(4):
+                d.write("UNSUBSCRIBE", {"id": "x%d" % k})
+            d.frames = []
+        room.remove()
+    for d in devices:
+        d.close()
+    assert heard and refused, "nothing was raced: %d subscribed, %d refused" % (heard, refused)
+
+
+@test
+def a_subscribe_on_its_way_is_cut_too(s):
+    for out in OUT.values():
+        race(s, out, {}, 6, 0)
+
+
+@test
+def a_replay_on_its_way_is_cut_too(s):
+    for out in OUT.values():
+        race(s, out, {"since": "0", "epoch": "{epoch}"}, 3, 300)
+
+
+def accounts():
+    return "\n  auth-static:\n    users:\n" + "".join(
+        '      - {{ login: {0}, passcode: "{0}", name: "{0}", token: "token-of-{0}-long-enough", admin: {1} }}\n'.format(
+            n, "true" if n == "admin" else "false") for n in ACCOUNTS)
+
+
+def main():
+    workers = sys.argv[1] if len(sys.argv) > 1 else "1"
+    tests = [t for t in TESTS if not sys.argv[2:] or t.__name__ in sys.argv[2:]]
+    server = Server(workers, accounts=accounts())
+    server.table = read_table()
+    server.cast = Cast(server)
+    failed = 0
+    print("1..%d" % (len(tests) + 1))
+    for i, t in enumerate(tests, 1):
+        name = t.__name__.replace("_", " ")
+        try:
+            t(server)
+            print("ok %d - %s" % (i, name), flush=True)
+        except Exception:  # a broken test must not hide the others
+            failed += 1
+            print("not ok %d - %s" % (i, name))
+            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), flush=True)
+    server.cast.close()
+    code, log = server.stop()
+    clean = code == 0 and " ERROR " not in log and "Sanitizer" not in log
+    print("%sok %d - the server ends cleanly" % ("" if clean else "not ", len(tests) + 1))
+    if not clean:
+        failed += 1
+        print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
