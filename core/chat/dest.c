@@ -679,7 +679,7 @@ static void on_cut(struct op *op)
 		struct chatd_str who = ident_user(session_ident(s->session));
 		int last = d->n == 1;
 		if (str_eq(who, user)) {
-			session_end_sub(s);
+			session_cut_sub(s);
 		}
 		if (last) {
 			return; /* d may be gone */

@@ -299,6 +299,7 @@ static struct sub *sub_create(chatd_session *s, const struct chatd_subscribe *wa
 	s->subs = sub;
 	s->n_subs++;
 	stat_add(s->cw, STAT_SUBSCRIPTIONS, 1);
+	(void)lost_take(&s->lost, want->id);
 	return sub;
 }
 
@@ -306,6 +307,7 @@ static void subscribe_end(chatd_call *c, void *arg)
 {
 	struct request *r = arg;
 	if (call_verdict(c) != CHATD_ACCEPT) {
+		lost_note(&r->session->lost, r->sub.id);
 		tell(r->done, r->arg, c);
 		return;
 	}
@@ -395,7 +397,7 @@ static chatd_status svc_unsubscribe(chatd_session *s, struct chatd_str id)
 {
 	struct sub *sub = session_sub_by_id(s, id);
 	if (!sub) {
-		return -ENOENT;
+		return lost_take(&s->lost, id) ? 0 : -ENOENT;
 	}
 	const struct chain *chain = &s->cw->chat->chains[chatd_hook_unsubscribe];
 	if (chain->n) {

@@ -235,6 +235,12 @@ void session_end_sub(struct sub *sub)
 	free(sub);
 }
 
+void session_cut_sub(struct sub *sub)
+{
+	lost_note(&sub->session->lost, sub->wire->id);
+	session_end_sub(sub);
+}
+
 /* ---- the end ----------------------------------------------------------- */
 
 static void notified(chatd_call *c, void *arg)
@@ -274,6 +280,7 @@ void session_destroy(chatd_session *s)
 			chat->slot[i].drop(s->slots + chat->slot[i].offset);
 		}
 	}
+	lost_free(&s->lost);
 	strike_off(s->cw, s);
 	ident_unref(s->ident);
 	s->magic = 0;
@@ -388,4 +395,14 @@ chatd_status session_send(chatd_session *s, chatd_msg *msg)
 		}
 	}
 	return rc;
+}
+
+int32_t session_hears(chatd_session *s, struct chatd_str dest)
+{
+	for (struct sub *sub = s->subs; sub; sub = sub->next) {
+		if (str_eq(dest_text(sub), dest)) {
+			return 1;
+		}
+	}
+	return 0;
 }

@@ -53,6 +53,8 @@ void *session_conn(chatd_session *);
 int session_is_open(const chatd_session *); /**< logged in and not closing */
 /** The subscription is over (unsubscribed, cut): unlink and free it, give back what it had. */
 void session_end_sub(struct sub *);
+/** The same when it is not the client that ends it: it may still say so, too. */
+void session_cut_sub(struct sub *);
 struct wire_table *session_wires(struct chat_worker *);
 /** The worker ends: every session that is left. */
 void session_close_all(struct chat_worker *);
@@ -64,6 +66,7 @@ chatd_sid session_sid(chatd_session *);
 chatd_worker *session_worker(chatd_session *);
 chatd_session *session_find(chatd_worker *, chatd_sid);
 chatd_status session_send(chatd_session *, chatd_msg *);
+int32_t session_hears(chatd_session *, struct chatd_str dest);
 void session_go_on(chatd_call *);
 void session_close(chatd_session *, int32_t code, const char *why);
 

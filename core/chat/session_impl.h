@@ -6,6 +6,7 @@
 #ifndef CHAT_SESSION_IMPL_H
 #define CHAT_SESSION_IMPL_H
 
+#include "chat/lost.h"
 #include "chat/session.h"
 
 enum { SESSION_MAGIC = 0x73657373, SESSION_ID_LEN = 32, PENDING_MAX = 10000 };
@@ -25,6 +26,7 @@ struct chatd_session {
 	chatd_session *user_next, **user_link; /* users.c; link NULL: not in there */
 	struct expiry *expiry;                 /* renew.c; NULL: it never ends */
 	struct sub *subs;
+	struct lost *lost; /* subscriptions that were refused or cut off */
 	uint32_t n_subs, serials;
 	chatd_call *calls;
 	struct pending *pending, **pending_tail; /* tail NULL until the first one */

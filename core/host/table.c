@@ -375,6 +375,7 @@ static const struct chatd_host the_table = {
 	.session_send = session_send,
 	.session_close = session_close,
 	.cut = t_cut,
+	.session_hears = session_hears,
 	.msg_new = msg_new,
 	.msg_ref = msg_ref,
 	.msg_unref = msg_unref,

@@ -454,6 +454,8 @@ struct chatd_host {
 	 *  came from another node, and for what every node publishes by itself. */
 	chatd_status (*publish_here)(chatd_worker *, chatd_msg *);                             /* 0.1 */
 	chatd_status (*publish_user_here)(chatd_worker *, struct chatd_str user, chatd_msg *); /* 0.1 */
+	/** [worker] 1: this session is subscribed to @p dest. */
+	int32_t (*session_hears)(chatd_session *, struct chatd_str dest); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */

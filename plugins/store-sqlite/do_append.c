@@ -110,8 +110,10 @@ void append_row(struct db *db, struct op *op, const struct new_row *r)
 	}
 	int64_t conv = next_seq(db, op, r);
 	int64_t expires = r->expires;
-	if (!expires && (r->flags & CHATD_STORE_GUEST) && op->e->conf.anonymous_retention) {
-		expires = op->a.wall + op->e->conf.anonymous_retention;
+	int64_t kept = r->flags & CHATD_STORE_GUEST ? op->e->conf.anonymous_retention : 0;
+	/* What a guest says may expire sooner, never later. */
+	if (kept && (!expires || expires > op->a.wall + kept)) {
+		expires = op->a.wall + kept;
 	}
 	db_exec(db,
 			"INSERT INTO msg(pos, conv, seq, id, kind, flags, sender, client_id, wall, expires,"
@@ -137,7 +139,7 @@ static int may_speak(
 	struct room_row room;
 	if (!room_look(db, r->conv.room, r->sender, &room)) {
 		refuse(op, -ENOENT, CHATD_STORE_NO_ROOM);
-	} else if (room.banned_until > r->wall) {
+	} else if (says_banned(&room, r->wall)) {
 		op->a.until = room.banned_until;
 		refuse(op, -EACCES, CHATD_STORE_BANNED);
 	} else if (room.role == CHATD_ROLE_NONE) {

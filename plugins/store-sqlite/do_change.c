@@ -52,7 +52,7 @@ static int room_allows(
 	int own = str_same(r->actor, t->sender);
 	if (!room_look(db, t->of.room, r->actor, &room)) {
 		refuse(op, -ENOENT, CHATD_STORE_NO_ROOM);
-	} else if (room.banned_until > r->wall) {
+	} else if (says_banned(&room, r->wall)) {
 		op->a.until = room.banned_until;
 		refuse(op, -EACCES, CHATD_STORE_BANNED);
 	} else if (room.role == CHATD_ROLE_NONE) {

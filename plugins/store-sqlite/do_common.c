@@ -95,6 +95,13 @@ int conv_find(struct db *db, const struct conv_key *k, struct conv_row *ret)
 	return 1;
 }
 
+/* That one is banned is told of public rooms alone: a private one is not there at all for those
+ * who are no members, and whoever is banned is none. */
+int says_banned(const struct room_row *r, int64_t wall)
+{
+	return r->banned_until > wall && (r->flags & CHATD_STORE_ROOM_PUBLIC);
+}
+
 int may_read(struct db *db, struct op *op, const struct conv_key *k, struct chatd_str user)
 {
 	struct room_row r;
@@ -112,7 +119,7 @@ int may_read(struct db *db, struct op *op, const struct conv_key *k, struct chat
 		refuse(op, -ENOENT, CHATD_STORE_NO_ROOM);
 		return 0;
 	}
-	if (r.banned_until > op->e->h->wall_ms()) {
+	if (says_banned(&r, op->e->h->wall_ms())) {
 		op->a.until = r.banned_until;
 		refuse(op, -EACCES, CHATD_STORE_BANNED);
 		return 0;

@@ -117,7 +117,7 @@ static void join(struct change *c)
 	if (c->room.role != CHATD_ROLE_NONE) {
 		return;
 	}
-	if (c->r->what == CHATD_STORE_JOIN && c->room.banned_until > c->r->wall) {
+	if (c->r->what == CHATD_STORE_JOIN && says_banned(&c->room, c->r->wall)) {
 		c->op->a.until = c->room.banned_until;
 		refuse(c->op, -EACCES, CHATD_STORE_BANNED);
 		return;

@@ -179,6 +179,16 @@ static int has_role(
 	return 1;
 }
 
+/* What moderators need for their work, they may change; the rest is the owner's. */
+static int32_t role_to_update(struct db *db, const struct chatd_store_room *r)
+{
+	const uint32_t owners = CHATD_STORE_SET_NAME | CHATD_STORE_SET_MAX | CHATD_STORE_SET_RETENTION;
+	struct room_row room;
+	int opens = r->set & CHATD_STORE_SET_FLAGS && room_look(db, r->id, r->user, &room) &&
+			((room.flags ^ r->flags) & ~(uint32_t)CHATD_STORE_ROOM_READ_ONLY);
+	return r->set & owners || opens ? CHATD_ROLE_OWNER : CHATD_ROLE_MODERATOR;
+}
+
 void do_room_update(struct db *db, struct op *op)
 {
 	const struct chatd_store_room *r = op->req;
@@ -187,7 +197,7 @@ void do_room_update(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
-	if (!has_role(db, op, &who, CHATD_ROLE_MODERATOR)) {
+	if (!has_role(db, op, &who, role_to_update(db, r))) {
 		return;
 	}
 	uint32_t set = r->set;

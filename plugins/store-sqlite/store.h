@@ -269,6 +269,7 @@ struct room_row {
 	int64_t muted_until, banned_until, spoke;
 	int32_t guest;
 };
+int says_banned(const struct room_row *, int64_t wall);
 int room_look(struct db *, struct chatd_str room, struct chatd_str user, struct room_row *ret);
 void room_remove(struct db *, struct chatd_str room);
 

@@ -466,6 +466,11 @@ static chatd_status t_session_send(chatd_session *s, chatd_msg *m)
 	return session_send(on_its_worker(s, "session_send()"), m);
 }
 
+static int32_t t_session_hears(chatd_session *s, struct chatd_str dest)
+{
+	return session_hears(on_its_worker(s, "session_hears()"), dest);
+}
+
 static void t_session_close(chatd_session *s, int32_t code, const char *why)
 {
 	session_close(on_its_worker(s, "session_close()"), code, why);
@@ -716,6 +721,7 @@ const struct chatd_host kit_table = {
 	.hold_reply = hold_reply,
 	.hold_release = hold_release,
 	.hold_release_by = hold_release_by,
+	.session_hears = t_session_hears,
 	.msg_with_id = t_msg_with_id,
 	.identify_as = t_identify_as,
 	.ident_roles = ident_roles,

@@ -225,6 +225,35 @@ TEST(a_cut_ends_the_subscriptions_of_one_user_on_every_worker)
 	rig_destroy(r);
 }
 
+/* A stock client does not know that it was cut off: what it ends then is no fault, once. */
+TEST(who_was_cut_off_may_still_end_the_subscription)
+{
+	UNUSED;
+	struct rig *r = topic_rig(2);
+	struct rig_client *ann = rig_open(r, 1, "ann");
+	rig_subscribe(ann, "/topic/x", CHATD_ACK_AUTO);
+	assert_int_equal(dest_cut(r->chat, CHATD_LIT("ann"), CHATD_LIT("/topic/x")), 0);
+	rig_settle(r);
+	assert_int_equal(rig_unsubscribe(ann, "/topic/x"), 0);
+	assert_int_equal(rig_unsubscribe(ann, "/topic/x"), -ENOENT);
+	rig_subscribe(ann, "/topic/x", CHATD_ACK_AUTO);
+	assert_int_equal(dest_cut(r->chat, CHATD_LIT("ann"), CHATD_LIT("/topic/x")), 0);
+	rig_settle(r);
+	rig_subscribe(ann, "/topic/x", CHATD_ACK_AUTO); /* it came back under the same id */
+	assert_int_equal(rig_unsubscribe(ann, "/topic/x"), 0);
+	assert_int_equal(rig_unsubscribe(ann, "/topic/x"), -ENOENT);
+	for (int i = 0; i < 100; i++) { /* not all of them are remembered */
+		char dest[32];
+		snprintf(dest, sizeof(dest), "/topic/%d", i);
+		rig_subscribe(ann, dest, CHATD_ACK_AUTO);
+		assert_int_equal(dest_cut(r->chat, CHATD_LIT("ann"), str_of(dest)), 0);
+		rig_settle(r);
+	}
+	assert_int_equal(rig_unsubscribe(ann, "/topic/0"), -ENOENT);
+	assert_int_equal(rig_unsubscribe(ann, "/topic/99"), 0);
+	rig_destroy(r);
+}
+
 TEST(a_message_to_a_user_reaches_all_their_devices_and_nobody_else)
 {
 	UNUSED;
@@ -571,6 +600,7 @@ int main(void)
 		cmocka_unit_test(a_subscriber_that_leaves_leaves_the_others),
 		cmocka_unit_test(only_known_destinations_can_be_subscribed),
 		cmocka_unit_test(a_cut_ends_the_subscriptions_of_one_user_on_every_worker),
+		cmocka_unit_test(who_was_cut_off_may_still_end_the_subscription),
 		cmocka_unit_test(a_message_to_a_user_reaches_all_their_devices_and_nobody_else),
 		cmocka_unit_test(a_queue_goes_round_its_consumers),
 		cmocka_unit_test(a_queue_keeps_ten_refuses_the_eleventh_and_gives_them_in_order),
