@@ -108,7 +108,7 @@ static void rechecked(chatd_call *c, void *arg)
 		.code = code ? code : "FORBIDDEN",
 		.why = why.p ? why : CHATD_LIT("this subscription has ended") };
 	chatd_msg *m = error_message(&o, call_msg(c));
-	session_end_sub(sub);
+	session_cut_sub(sub);
 	if (m) {
 		(void)session_send(r->session, m);
 	}

@@ -46,6 +46,13 @@ static const struct chatd_opt opts[] = {
 			.min = 1,
 			.max = 10000,
 			.doc = "Messages that a subscription with `since` is given at most; needs a store." },
+	{ .key = "notice_interval",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, notice_interval),
+			.fallback = "2s",
+			.max = 3600000,
+			.doc = "Members who do not listen to a room hear on /user/queue/rooms this often at most "
+				   "that something was said; 0: never. Needs a store." },
 	{ 0 },
 };
 
@@ -83,6 +90,7 @@ static chatd_status init(
 		rc = h->hook(ctx, chatd_hook_session_open, CHATD_ORDER_STORE, on_open);
 		rc = rc < 0 ? rc : log_init(self);
 		rc = rc < 0 ? rc : change_init(self);
+		rc = rc < 0 ? rc : notice_init(self);
 		rc = rc < 0 ? rc : resume_init(self);
 		rc = rc < 0 || !self->http ? rc : history_init(self);
 	}
@@ -123,6 +131,7 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 	struct worker *at = wself;
 	(void)w;
 	if (self->store) {
+		notice_stop(at);
 		log_stop(at);
 		resume_stop(at);
 	}
@@ -137,6 +146,7 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
+	self->h->mem_free(self->listening);
 	self->h->mem_free(self);
 }
 

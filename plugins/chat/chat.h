@@ -20,7 +20,7 @@
 struct conf {
 	int64_t max_content, max_bytes;
 	int64_t dedupe_window, dedupe_max, dedupe_per_user;
-	int64_t resume_max;
+	int64_t resume_max, notice_interval;
 };
 
 struct self {
@@ -28,6 +28,8 @@ struct self {
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *accounts, *presence, *http, *store; /* NULL: not there */
+	void *listening;                                                /* atomic_llong, see notice.h */
+	uint32_t slot;
 	struct chatd_hash_key key; /* the same on every worker: it also chooses a sender's home */
 };
 
@@ -61,6 +63,9 @@ struct worker { /* wself */
 	struct late *late; /* NULL: nothing is in doubt */
 	TAILQ_HEAD(turns, turn) turns;
 	int32_t n_turns, n_known;
+	/* notice.c, listen.c, with a store: */
+	struct news *news;
+	struct listeners *listeners;
 };
 
 /* send.c: /app/chat.send */
@@ -101,7 +106,11 @@ void late_doubt(struct self *, chatd_worker *home, const char *id);
 chatd_status late_queue(struct self *, chatd_worker *home, const struct log_row *);
 void late_start(struct worker *);
 void late_stop(struct worker *);
-/* change.c, resume.c, history.c, status.c: [main] in init() */
+/* notice.c: [worker home] something was said in a room */
+void notice_row(struct self *, chatd_worker *home, struct chatd_str room);
+void notice_stop(struct worker *);
+/* notice.c, change.c, resume.c, history.c, status.c: [main] in init() */
+chatd_status notice_init(struct self *);
 chatd_status change_init(struct self *);
 chatd_status resume_init(struct self *);
 void resume_stop(struct worker *);

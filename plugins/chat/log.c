@@ -47,6 +47,9 @@ static chatd_status give(struct self *self, chatd_worker *w, const struct log_ro
 	}
 	if (rc == 0 && c->room.p) {
 		rc = h->publish(w, msg);
+		if (r->row->kind == CHATD_STORE_MESSAGE) {
+			notice_row(self, w, c->room);
+		}
 	} else if (rc == 0) {
 		rc = h->publish_user(w, c->b, msg);
 		if (rc == 0 && !chatd_str_same(c->a, c->b)) {

@@ -281,6 +281,64 @@ def roles_are_told_and_count_at_once(s):
     alice.rest("DELETE", base)
 
 
+# ---- notices -------------------------------------------------------------------------
+
+
+@test
+def who_does_not_listen_is_told_what_is_unread(s):
+    alice, bob, carol, dave = people(s)
+    room, base = make_room(s)
+    topic = "/topic/room/" + room
+    da, db, inside, dd = alice.device(), bob.device(), carol.device(), dave.device()
+    outside = [carol.device() for _ in range(4)]  # on several workers
+    for d in [da, db, inside, dd] + outside:
+        d.subscribe(NOTICES)
+    inside.subscribe(topic)
+    same(say(da, room, "x" * 99 + "\u00e4\u00e4"), None)
+    for d in outside + [db]:
+        n = d.on(NOTICES, code="UNREAD")
+        assert n, "a member who does not listen is told"
+        same([n.json["roomId"], n.json["unread"], n.json["type"], n.json["seq"] > 0], [room, 1, "SYSTEM", True])
+        same([n.json["preview"][k] for k in ("sender", "senderName", "content")], ["alice", "Alice", "x" * 99 + "\u00e4"])
+    for d in (inside, dd, da):
+        same(d.on(NOTICES, QUIET, code="UNREAD"), None, "listens, no member, has said it")
+    # What comes fast is told as one, and what was read is not unread.
+    same("code" in outside[0].send("/app/chat.read", {"roomId": room, "seq": 10}), False)
+    for i in range(30):
+        same(say(da, room, str(i)), None)
+    told = []
+    while not told or told[-1]["unread"] < 30:
+        f = outside[1].on(NOTICES, code="UNREAD")
+        assert f, told
+        told.append(f.json)
+    same([told[-1]["unread"], told[-1]["preview"]["content"]], [30, "29"])
+    assert len(told) < 10, "30 messages, %d notices" % len(told)
+    alice.rest("DELETE", base)
+    for d in [da, db, inside, dd] + outside:
+        d.close()
+
+
+@test
+def who_was_shown_out_or_reads_elsewhere_is_told_nothing(s):
+    alice, bob, carol, _ = people(s)
+    room, base = make_room(s, False)
+    da, db, dc = alice.device(), bob.device(), carol.device()
+    for d in (db, dc):
+        d.subscribe(NOTICES)
+    same(say(da, room, "one"), None)
+    same(dc.on(NOTICES, code="UNREAD").json["unread"], 1)
+    same(bob.rest("DELETE", base + "/members/carol").status, 204)
+    assert dc.on(NOTICES, code="KICKED")
+    same(say(da, room, "two"), None)
+    assert db.on(NOTICES, code="UNREAD")
+    f = db.on(NOTICES, code="UNREAD")
+    same(f.json["unread"], 2)
+    same(dc.on(NOTICES, QUIET, code="UNREAD"), None)
+    db.send("/app/chat.read", {"roomId": room, "seq": f.json["seq"]})
+    same(bob.rest("GET", "/api/chat/conversations").json["conversations"][0]["unread"], 0)
+    alice.rest("DELETE", base)
+
+
 # ---- the order of things -----------------------------------------------------------------
 
 
