@@ -183,8 +183,9 @@ chatd_verdict marks_take(struct self *self, chatd_call *call, const struct mark 
 	if (!self->store && !m->is_room) {
 		return at_once(self, call, m);
 	}
-	if (self->store && m->named && !tell_is_news(self, h->call_session(call), m)) {
-		return CHATD_ACCEPT; /* this session has said so, and it is stored */
+	if (self->store && m->named && !m->is_room && !tell_is_news(self, h->call_session(call), m)) {
+		/* This session has said so, and it is stored.  In a room it might be no member now. */
+		return CHATD_ACCEPT;
 	}
 	struct ask *a = h->mem_alloc(sizeof(*a));
 	if (!a) {

@@ -129,6 +129,28 @@ static void joining_follows_the_rooms_rules(void **state)
 	assert_refused(ASK(h, members, list), -EACCES, CHATD_STORE_NOT_MEMBER);
 }
 
+/* Inside the commit, whatever the caller has looked up before. */
+static void moderators_change_what_they_work_with_and_owners_the_rest(void **state)
+{
+	(void)state;
+	make_room("r", "ann", 0);
+	member(CHATD_STORE_ADD, "r", "bob", NULL, 0);
+	assert_int_equal(member(CHATD_STORE_ROLE, "r", "bob", "ann", CHATD_ROLE_MODERATOR)->rc, 0);
+	struct chatd_store_room to = { SZ(chatd_store_room), .id = S("r"), .user = S("bob"),
+		.flags = CHATD_STORE_ROOM_READ_ONLY, .set = CHATD_STORE_SET_FLAGS };
+	assert_int_equal(ASK(h, room_update, to)->rc, 0);
+	to.flags = CHATD_STORE_ROOM_PUBLIC | CHATD_STORE_ROOM_READ_ONLY;
+	assert_refused(ASK(h, room_update, to), -EACCES, CHATD_STORE_NO_RIGHT);
+	to.name = S("x");
+	to.set = CHATD_STORE_SET_NAME;
+	assert_refused(ASK(h, room_update, to), -EACCES, CHATD_STORE_NO_RIGHT);
+	to.set = CHATD_STORE_SET_SLOW;
+	assert_int_equal(ASK(h, room_update, to)->rc, 0);
+	to.user = S("ann");
+	to.set = CHATD_STORE_SET_NAME | CHATD_STORE_SET_FLAGS;
+	assert_int_equal(ASK(h, room_update, to)->rc, 0);
+}
+
 static void moderators_rule_over_lower_roles_only(void **state)
 {
 	(void)state;
@@ -303,6 +325,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = { T(accounts_are_found_by_id_secret_and_client),
 		T(rooms_are_listed_for_those_who_may_know), T(joining_follows_the_rooms_rules),
 		T(moderators_rule_over_lower_roles_only), T(speaking_follows_the_rooms_rules),
+		T(moderators_change_what_they_work_with_and_owners_the_rest),
+		T(speaking_follows_the_rooms_rules),
 		T(a_membership_event_takes_its_place_in_the_conversation),
 		T(guests_are_members_and_no_more), T(invitations_and_bans_are_told_to_whom_they_concern),
 		T(there_is_place_for_so_many_rooms) };

@@ -523,6 +523,25 @@ static void a_client_id_is_remembered_longer_than_its_row(void **state)
 	assert_int_equal(say_as("r", "m3", "c2", 1)->a.seq, 2);
 }
 
+/* expiresIn may shorten that, and no more. */
+static void what_guests_say_may_expire_sooner_and_not_later(void **state)
+{
+	(void)state;
+	struct chatd_store_append r = { SZ(chatd_store_append), .conv = ROOM("r"), .id = S("g1"),
+		.sender = S("guest"), .body = S("{}"), .text = S("sooner"), .flags = CHATD_STORE_GUEST,
+		.expires = WALL + 1000, .wall = WALL };
+	ASK(h, append, r);
+	r.id = S("g2");
+	r.text = S("later");
+	r.expires = WALL + INT64_C(300) * 86400000;
+	ASK(h, append, r);
+	sweep_all(WALL + 1001);
+	assert_int_equal(search(NULL, "sooner")->a.n_messages, 0);
+	assert_int_equal(search(NULL, "later")->a.n_messages, 1);
+	sweep_all(WALL + 86400000);
+	assert_int_equal(search(NULL, "later")->a.n_messages, 0);
+}
+
 static void a_rooms_retention_cuts_its_old_end(void **state)
 {
 	(void)state;
@@ -696,7 +715,8 @@ int main(int argc, char **argv)
 		T(pins_are_for_moderators), T(cursors_move_forward_only),
 		T(conversations_show_the_newest_first), T(search_shows_only_what_one_may_read_now),
 		T(mentions_are_found_while_one_may_read_them), T(the_outbox_holds_until_confirmed),
-		T(what_guests_say_lasts_a_day), T(a_call_that_fails_late_harms_nobody_of_its_group),
+		T(what_guests_say_lasts_a_day), T(what_guests_say_may_expire_sooner_and_not_later),
+		T(a_call_that_fails_late_harms_nobody_of_its_group),
 		T(a_client_id_is_remembered_longer_than_its_row), T(a_rooms_retention_cuts_its_old_end),
 		T(a_deleted_room_leaves_no_message_and_goes_on_counting),
 		T(a_backup_is_whole_and_never_overwrites),
