@@ -347,10 +347,10 @@ struct chatd_store_append {
 	size_t n_mentions;                /**< at most 100 */
 	const struct chatd_store_out *out;
 	size_t n_out;
-	int64_t wall;    /**< the answer's .wall is this, or later: time never goes back in a conv. */
+	int64_t wall; /**< the answer's .wall is this, or later: time never goes back in a conv. */
 	/** 0: when the room's retention or the sender's being a guest says; of a guest never later. */
 	int64_t expires;
-	uint32_t flags;  /**< CHATD_STORE_GUEST, _ENCRYPTED */
+	uint32_t flags; /**< CHATD_STORE_GUEST, _ENCRYPTED */
 	/** 1: a room's rules are applied inside the commit: member, ban, mute, slow mode,
 	 *  read-only.  0: the room need not even exist. */
 	int32_t check;
