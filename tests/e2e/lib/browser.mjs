@@ -47,6 +47,36 @@ function watch(page) {
 	return complaints;
 }
 
+/* Lets a test cut one page's connection: REST and files still get through, chat does not. */
+export class Gate {
+	#sockets = new Set();
+	#shut = false;
+
+	async prepare(page) {
+		await page.routeWebSocket(/ws-chat/, (socket) => {
+			if (this.#shut) {
+				socket.close({ code: 1001 });
+				return;
+			}
+			const server = socket.connectToServer();
+			this.#sockets.add([socket, server]);
+		});
+		await page.route(/\/ws-chat\//, (route) => (this.#shut ? route.abort() : route.continue()));
+	}
+
+	async shut() {
+		this.#shut = true;
+		for (const [socket, server] of this.#sockets) {
+			await Promise.all([socket.close({ code: 1001 }), server.close()]).catch(() => {});
+		}
+		this.#sockets.clear();
+	}
+
+	open() {
+		this.#shut = false;
+	}
+}
+
 /* One person's browser. `options`: playwright's for a context; `query`: of the address; `prepare(page)` runs first. */
 export async function person(browser, server, { query = "", prepare, ...options } = {}) {
 	/* Without motion: what moves cannot be clicked yet. */
@@ -69,6 +99,34 @@ class Person {
 		await this.page.click("#welcome-join");
 		await this.online();
 		await this.page.waitForSelector("#composer-input:visible");
+	}
+
+	/* With an account of the server's own, by its access token. */
+	async signIn(token) {
+		await this.page.click("#welcome .token summary");
+		await this.page.fill("#welcome-token", token);
+		await this.page.click("#welcome-join");
+		await this.online();
+		await this.page.waitForSelector("#composer-input:visible");
+	}
+
+	/* Opens a conversation of the list: `room:ID` or `user:ID`. */
+	async go(key) {
+		await this.page.click(`.conversation[data-key="${key}"]`);
+		await this.page.waitForFunction((k) => decodeURIComponent(location.hash) === `#${k}`, key);
+	}
+
+	/* The texts of the messages shown, in their order. */
+	texts() {
+		return this.page.locator("#messages .message .content").allTextContents();
+	}
+
+	/* Does what the menu beside a message offers. */
+	async act(text, name) {
+		const message = this.message(text).last();
+		await message.hover();
+		await message.locator("[data-act=more]").click();
+		await this.page.locator("#menu").getByRole("button", { name, exact: true }).click();
 	}
 
 	/* Another tab of the same browser, and so the same person. */

@@ -4,7 +4,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -28,8 +28,8 @@ export function needs(...things) {
 
 export const hasChatd = [existsSync(binary), `${binary} (build first, or set CHATD_BUILD)`];
 
-/* Options: config (a file of config/, default chat.yaml), set ({"key.path": value}), workers. Returns a
- * running Server. */
+/* Options: config (a file of config/, default chat.yaml), plugins (YAML to put below its plugins), set
+ * ({"key.path": value}), workers. Returns a running Server. */
 export async function startChatd(options = {}) {
 	const server = new Server(options);
 	await server.start();
@@ -80,7 +80,7 @@ class Server {
 			"server.workers": this.#options.workers ?? WORKERS,
 			...this.#options.set,
 		};
-		const args = ["-c", path.join(REPO, "config", this.#options.config ?? "chat.yaml"), "--ready-file", readyFile];
+		const args = ["-c", await this.#config(), "--ready-file", readyFile];
 		for (const [key, value] of Object.entries(set)) {
 			args.push("--set", `${key}=${value}`);
 		}
@@ -96,6 +96,16 @@ class Server {
 			(error) => (this.#exit = { error: error.message }) /* it could not even be started */,
 		);
 		await this.#waitReady(readyFile);
+	}
+
+	async #config() {
+		const shipped = path.join(REPO, "config", this.#options.config ?? "chat.yaml");
+		if (!this.#options.plugins) {
+			return shipped;
+		}
+		const own = path.join(this.#dir, "config.yaml");
+		await writeFile(own, `${await readFile(shipped, "utf8")}\n${this.#options.plugins}`);
+		return own;
 	}
 
 	async #waitReady(readyFile) {
@@ -138,9 +148,14 @@ class Server {
 		}
 	}
 
-	/* Same ports and data afterwards. `whileDown` runs between. */
-	async restart(whileDown = async () => {}) {
-		await this.#end();
+	/* Same ports and data afterwards. `whileDown` runs between. `hard`: killed, as by a power cut. */
+	async restart(whileDown = async () => {}, { hard = false } = {}) {
+		if (hard) {
+			this.kill();
+			await this.#exited;
+		} else {
+			await this.#end();
+		}
 		await whileDown();
 		await this.start();
 	}
