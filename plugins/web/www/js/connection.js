@@ -103,9 +103,9 @@ export class Connection {
 		});
 	}
 
-	/* Returns {stop(), done}: `done` resolves once the server hands out messages, and rejects with a Refusal.
-	 * Subscriptions end with the connection; `up` makes them again. */
-	subscribe(destination, onBody, patienceMs) {
+	/* Returns {stop(), done}: `done` resolves to the receipt's headers once the server hands out messages, and rejects
+	 * with a Refusal. Subscriptions end with the connection; `up` makes them again. `headers`: where to resume. */
+	subscribe(destination, onBody, { patienceMs, headers = {} } = {}) {
 		const client = this.#client;
 		const [receipt, done] = this.#awaitReceipt(patienceMs);
 		const subscription = client.subscribe(
@@ -119,7 +119,7 @@ export class Connection {
 				}
 				onBody(body, frame.headers);
 			},
-			{ receipt },
+			{ ...headers, receipt },
 		);
 		const stop = () => {
 			if (client === this.#client && this.#online) {

@@ -1,7 +1,7 @@
 /* The finder, the new-room form, and the question before something is thrown away. */
 
 import { $, h, reconcile } from "./dom.js";
-import { explain } from "./session.js";
+import { explain } from "./errors.js";
 import { roomKey, userKey } from "./state.js";
 import { avatar } from "./view-lists.js";
 
@@ -18,12 +18,13 @@ export function initDialogs() {
 	}
 }
 
-/* Resolves to true when the person agrees. */
-export function confirm(title, text, yes) {
+/* Resolves to true when the person agrees. `danger`: what happens cannot be taken back. */
+export function confirm(title, text, yes, danger = false) {
 	const dialog = $("confirm");
 	$("confirm-title").textContent = title;
 	$("confirm-text").textContent = text;
 	$("confirm-yes").textContent = yes;
+	$("confirm-yes").classList.toggle("danger", danger);
 	return new Promise((resolve) => {
 		let agreed = false;
 		const agree = () => {
@@ -132,10 +133,13 @@ export class Finder {
 	}
 }
 
-/* `rename(name)` changes the name; `current()` is the one now. */
-export function initNameDialog(current, rename) {
+/* `rename(name)` changes the name, if one `mayRename()`; `current()` is the one now. */
+export function initNameDialog(current, mayRename, rename) {
 	const fault = $("name-error");
 	$("me-name").addEventListener("click", () => {
+		if (!mayRename()) {
+			return;
+		}
 		fault.hidden = true;
 		$("name-input").value = current();
 		$("name-dialog").showModal();
@@ -154,7 +158,7 @@ export function initNameDialog(current, rename) {
 	});
 }
 
-/* `create(name, isPublic)` makes the room; its refusal is shown in the form. */
+/* `create({name, isPublic, about})` makes the room; its refusal is shown in the form. */
 export function initRoomDialog(create) {
 	const fault = $("room-error");
 	$("new-room").addEventListener("click", () => {
@@ -166,10 +170,15 @@ export function initRoomDialog(create) {
 		event.preventDefault();
 		fault.hidden = true;
 		try {
-			await create($("room-name").value.trim(), $("room-public").checked);
+			await create({
+				name: $("room-name").value.trim(),
+				isPublic: $("room-public").checked,
+				about: $("room-about").value.trim(),
+			});
 			$("room-dialog").close();
 		} catch (error) {
-			fault.textContent = error.status === 403 ? "This server does not let guests make rooms. You are welcome in every open one." : explain(error);
+			const guests = "This server does not let guests make rooms. You are welcome in every open one.";
+			fault.textContent = error.status === 403 ? guests : error.code === "VALIDATION" ? error.message : explain(error);
 			fault.hidden = false;
 		}
 	});

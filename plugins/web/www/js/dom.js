@@ -36,7 +36,8 @@ export function icon(name, label) {
 }
 
 /* Makes `parent`'s children show `items` ({key, …plain data}) in order, touching only what differs: a screen reader
- * hears what is new, and focus and selection stay. `build(item)` makes one element. */
+ * hears what is new, and focus and selection stay. `build(item, isNew)` makes one element; what has the focus in it
+ * is found again by `data-act`. */
 export function reconcile(parent, items, build) {
 	const old = parent.shown ?? new Map();
 	const next = new Map();
@@ -46,17 +47,19 @@ export function reconcile(parent, items, build) {
 		let node = old.get(item.key);
 		if (node && node.signature !== signature) {
 			const focused = node.element.contains(document.activeElement);
-			const fresh = build(item);
+			const act = document.activeElement?.dataset.act;
+			const fresh = build(item, false);
 			if (at === node.element) {
 				at = fresh;
 			}
 			node.element.replaceWith(fresh);
 			if (focused) {
-				fresh.querySelector("button, a, [tabindex]")?.focus();
+				const again = act && fresh.querySelector(`[data-act="${CSS.escape(act)}"]`);
+				(again || fresh.querySelector("button, a, [tabindex]"))?.focus({ preventScroll: true });
 			}
 			node = { element: fresh, signature };
 		} else if (!node) {
-			node = { element: build(item), signature };
+			node = { element: build(item, true), signature };
 		}
 		if (node.element === at) {
 			at = at.nextElementSibling;

@@ -2,6 +2,9 @@
 
 const timeFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const yearFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
+const shortFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const untilFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" });
 const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export const timeOf = (ms) => timeFormat.format(ms);
@@ -14,8 +17,23 @@ export function dayOf(ms) {
 		return "Today";
 	}
 	today.setDate(today.getDate() - 1);
-	return dayKey(ms) === today.toDateString() ? "Yesterday" : dayFormat.format(ms);
+	if (dayKey(ms) === today.toDateString()) {
+		return "Yesterday";
+	}
+	return (new Date(ms).getFullYear() === today.getFullYear() ? dayFormat : yearFormat).format(ms);
 }
+
+/* " until …", or nothing. */
+export function untilText(timestamp) {
+	const ms = Date.parse(timestamp ?? "");
+	if (!ms) {
+		return "";
+	}
+	return ` until ${dayKey(ms) === dayKey(Date.now()) ? timeOf(ms) : untilFormat.format(ms)}`;
+}
+
+/* For lists: the time today, the day before. */
+export const shortTimeOf = (ms) => (dayKey(ms) === dayKey(Date.now()) ? timeOf(ms) : shortFormat.format(ms));
 
 export function initials(name) {
 	const words = name

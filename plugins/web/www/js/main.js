@@ -1,14 +1,19 @@
 /* Starts the page: connects the views, the state and the session. */
 
+import { MessageActions } from "./actions.js";
 import { Api } from "./api.js";
+import { Composer } from "./composer.js";
 import { confirm, Finder, initDialogs, initNameDialog, initRoomDialog } from "./dialogs.js";
 import { $, oncePerFrame } from "./dom.js";
-import { explain, Session } from "./session.js";
+import { explain } from "./errors.js";
+import { Session } from "./session.js";
 import { roomKey, State, userKey } from "./state.js";
-import { deviceToken, displayName, theme } from "./storage.js";
+import { accountToken, deviceToken, displayName, outbox, theme } from "./storage.js";
 import { toast } from "./toasts.js";
 import { showConversations, showMe, showPeople } from "./view-lists.js";
-import { nearBottom, showHead, showMessages, showTyping, toBottom } from "./view-messages.js";
+import { flash, initMessageKeys, nearBottom, nearTop, showHead, showMessages, showTyping, toBottom } from "./view-messages.js";
+import { RoomManager } from "./view-room.js";
+import { Pins, Search } from "./view-search.js";
 
 const THEMES = ["", "light", "dark"];
 const THEME_NAMES = { "": "as the system has them", light: "light", dark: "dark" };
@@ -17,14 +22,22 @@ const MAX_CONTENT = Number(document.querySelector('meta[name="chatd-max-content"
 const narrow = matchMedia("(max-width: 820px)");
 
 const state = new State();
+const api = new Api();
 const session = new Session({
 	state,
-	api: new Api(),
+	api,
 	toast,
 	endpoint: document.querySelector('meta[name="chatd-endpoint"]').content,
 	transport: new URLSearchParams(location.search).get("transport"),
+	invited: (room, by) =>
+		room && toast(`${by} invites you to ${room.name}.`, { sticky: true, action: { label: "Show", run: () => openConversation(roomKey(room.id)) } }),
 });
+const composer = new Composer(session, MAX_CONTENT);
 const finder = new Finder(state, (key) => openConversation(key));
+const manager = new RoomManager(state, session);
+const actions = new MessageActions({ state, session, composer, jump: jumpTo, openPerson: (id) => openConversation(userKey(id)) });
+const search = new Search(state, api, jumpTo);
+const pins = new Pins({ history: session.history, jump: jumpTo, actions, mayPin: (conversation) => actions.mayPin(conversation) });
 
 /* ---- what is shown ---- */
 
@@ -34,7 +47,7 @@ function looking() {
 	return document.visibilityState === "visible" && document.hasFocus();
 }
 
-const render = oncePerFrame(() => {
+function renderNow() {
 	showConversations(state, openConversation);
 	showMe(state.me);
 	showConnection();
@@ -45,39 +58,60 @@ const render = oncePerFrame(() => {
 		return;
 	}
 	showHead(state, conversation);
-	showMessages(state, conversation, rowActions);
+	showMessages(state, conversation, actions);
 	showTyping(state, conversation);
 	const inRoom = conversation.kind === "room" && state.rooms.get(conversation.id)?.joined;
 	if (inRoom) {
-		showPeople(state, conversation.id, (id) => openConversation(userKey(id)));
+		showPeople(state, conversation.id, (id) => openConversation(userKey(id)), manager);
 	}
 	$("people").hidden = !inRoom || !peopleShown();
-	if (looking() && nearBottom()) {
-		session.seen(conversation);
-	}
-});
+	readOn(conversation);
+}
+
+const render = oncePerFrame(renderNow);
 
 state.onChange(render);
 
-const rowActions = {
-	retry: (row) => withRow(row, (conversation, entry) => session.retry(conversation, entry)),
-	edit: (row) =>
-		withRow(row, (conversation, entry) => {
-			state.remove(conversation, entry);
-			const written = $("composer-input").value;
-			$("composer-input").value = written ? `${entry.content}\n${written}` : entry.content;
-			fitComposer();
-			$("composer-input").focus();
-		}),
-	discard: (row) => withRow(row, (conversation, entry) => state.remove(conversation, entry)),
-	openPerson: (id) => openConversation(userKey(id)),
-};
+/* What the person has come near to: older pages above, newer ones below, the end. */
+function readOn(conversation) {
+	if (!state.me || state.connection.state !== "online") {
+		return;
+	}
+	if (nearTop() && conversation.pagingFailed !== "older") {
+		session.history.older(conversation);
+	}
+	if (nearBottom()) {
+		if (conversation.pagingFailed !== "newer") {
+			session.history.newer(conversation); /* after a failure with the next connection, or by the button */
+		}
+		if (looking()) {
+			session.seen(conversation);
+		}
+	}
+	for (const { replyTo } of conversation.messages) {
+		if (replyTo) {
+			session.history.quote(conversation, replyTo);
+		}
+	}
+}
 
-function withRow(row, work) {
+/* Shows one message where it was said. */
+async function jumpTo(conversation, message) {
+	openConversation(conversation.key);
+	renderNow();
+	if (await session.history.around(conversation, message)) {
+		flash(message.id, renderNow);
+	} else {
+		toast("This message cannot be shown here any more.", { kind: "error" });
+	}
+}
+
+function toNewest() {
 	const conversation = activeConversation();
-	const entry = conversation?.messages.find((m) => m.row === row);
-	if (entry) {
-		work(conversation, entry);
+	if (conversation?.after !== null) {
+		session.history.reload(conversation);
+	} else {
+		toBottom();
 	}
 }
 
@@ -128,10 +162,6 @@ setInterval(() => {
 /* ---- conversations and the address ---- */
 
 function openConversation(key) {
-	const leaving = activeConversation();
-	if (leaving) {
-		leaving.draft = $("composer-input").value;
-	}
 	const conversation = session.open(key);
 	if (!conversation) {
 		return;
@@ -140,11 +170,10 @@ function openConversation(key) {
 	if (location.hash !== hash) {
 		history.pushState(null, "", hash);
 	}
-	$("composer-input").value = conversation.draft;
-	fitComposer();
+	composer.open(conversation);
 	closeDrawers();
 	if (!narrow.matches) {
-		$("composer-input").focus({ preventScroll: true });
+		composer.focus();
 	}
 }
 
@@ -222,107 +251,57 @@ $("veil").addEventListener("click", closeDrawers);
 $("toggle-people").addEventListener("click", togglePeople);
 $("close-people").addEventListener("click", togglePeople);
 
-/* ---- writing ---- */
-
-function fitComposer() {
-	const input = $("composer-input");
-	input.rows = 1;
-	const line = parseFloat(getComputedStyle(input).lineHeight);
-	while (input.rows < 7 && input.scrollHeight > input.clientHeight + line / 2) {
-		input.rows++;
-	}
-	const length = lengthOf(input.value.trim());
-	$("composer-send").disabled = length === 0;
-	$("composer-count").hidden = length < MAX_CONTENT * 0.9;
-	$("composer-count").classList.toggle("over", length > MAX_CONTENT);
-	$("composer-count").textContent = `${length.toLocaleString()} of ${MAX_CONTENT.toLocaleString()} characters`;
-}
-
-/* As the server counts: an emoji is one character. */
-function lengthOf(text) {
-	let length = 0;
-	for (const _ of text) {
-		length++;
-	}
-	return length;
-}
-
-function submit() {
-	const conversation = activeConversation();
-	const text = $("composer-input").value.trim();
-	if (!conversation || text === "") {
-		return;
-	}
-	const over = lengthOf(text) - MAX_CONTENT;
-	if (over > 0) {
-		toast(`This message is ${over.toLocaleString()} character${over === 1 ? "" : "s"} too long.`, { kind: "error" });
-		return;
-	}
-	session.say(conversation, text);
-	conversation.draft = "";
-	$("composer-input").value = "";
-	fitComposer();
-	$("composer-input").focus();
-}
-
-$("composer").addEventListener("submit", (event) => {
-	event.preventDefault();
-	submit();
-});
-$("composer-input").addEventListener("input", () => {
-	fitComposer();
-	const conversation = activeConversation();
-	if (conversation) {
-		if ($("composer-input").value.trim() === "") {
-			session.stopTyping(conversation);
-		} else {
-			session.typing(conversation);
-		}
-	}
-});
-$("composer-input").addEventListener("keydown", (event) => {
-	if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-		event.preventDefault();
-		submit();
-	}
-});
-$("composer-input").addEventListener("blur", () => {
-	const conversation = activeConversation();
-	if (conversation) {
-		session.stopTyping(conversation);
-	}
-});
-
 /* ---- the rest of the buttons ---- */
 
-$("jump").addEventListener("click", toBottom);
+$("jump").addEventListener("click", toNewest);
 $("scroller").addEventListener("scroll", () => {
-	if (nearBottom()) {
+	const conversation = activeConversation();
+	if (nearBottom() && conversation?.after === null) {
 		$("jump").hidden = true;
+		render();
+	} else if (nearBottom() || nearTop()) {
 		render();
 	}
 });
+$("history-retry").addEventListener("click", () => {
+	const conversation = activeConversation();
+	conversation.pagingFailed = "";
+	if (conversation.loaded === "failed") {
+		session.history.load(conversation);
+	} else {
+		session.history.older(conversation);
+	}
+});
+$("open-search").addEventListener("click", () => search.open());
+$("open-pins").addEventListener("click", () => pins.open(activeConversation()));
+$("open-room").addEventListener("click", () => manager.open(activeConversation().id));
 $("connection-retry").addEventListener("click", () => session.retryNow());
 $("open-finder").addEventListener("click", () => {
-	session.refreshRooms();
+	session.rooms.load();
 	finder.open(false);
 });
+$("more-rooms").addEventListener("click", () => finder.open(false));
 $("new-direct").addEventListener("click", () => finder.open(true));
 $("join-room").addEventListener("click", async () => {
 	$("join-room").disabled = true;
-	await session.joinRoom(activeConversation().id);
+	await session.rooms.join(activeConversation().id);
 	$("join-room").disabled = false;
 });
-$("leave-room").addEventListener("click", async () => {
+async function askToLeave() {
 	const conversation = activeConversation();
+	$("manage").close();
 	const title = state.titleOf(conversation);
 	if (await confirm(`Leave ${title}?`, "You will not get its messages until you join again.", "Leave")) {
-		session.leaveRoom(conversation.id);
+		session.rooms.leave(conversation.id);
 	}
-});
+}
+
+$("leave-room").addEventListener("click", askToLeave);
+$("manage-leave").addEventListener("click", askToLeave);
 $("sign-out").addEventListener("click", async () => {
 	const text = "This browser forgets who you are. A guest that was forgotten cannot come back.";
-	if (await confirm("Forget me here?", text, "Forget me")) {
+	const account = "This browser forgets your token, and what it could not send yet.";
+	if (await confirm("Forget me here?", session.isGuest ? text : account, "Forget me")) {
 		await session.signOut();
 		showWelcome();
 	}
@@ -357,6 +336,9 @@ addEventListener("keydown", (event) => {
 	if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k" && state.me) {
 		event.preventDefault();
 		finder.open(false);
+	} else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "f" && event.shiftKey && state.me) {
+		event.preventDefault();
+		search.open();
 	} else if (event.key === "Escape" && document.body.dataset.drawer) {
 		closeDrawers();
 	}
@@ -364,8 +346,11 @@ addEventListener("keydown", (event) => {
 addEventListener("online", () => session.retryNow());
 addEventListener("offline", render);
 addEventListener("focus", render);
+/* A keyboard that opens on a phone takes half of the screen: who read the end goes on reading it. */
+let wasNearBottom = true;
+$("scroller").addEventListener("scroll", () => (wasNearBottom = nearBottom()));
 addEventListener("resize", () => {
-	if (state.active) {
+	if (state.active && wasNearBottom) {
 		toBottom();
 	}
 });
@@ -378,13 +363,17 @@ document.addEventListener("visibilitychange", () => {
 
 /* What happened in another tab. */
 addEventListener("storage", async (event) => {
-	if (event.key !== deviceToken.key || !state.me) {
+	const done = event.newValue === null && outbox.clientIdOf(event.key);
+	if (done && state.me) {
+		session.outbox.forgetFailed(done);
+	}
+	if (![deviceToken.key, accountToken.key].includes(event.key) || !state.me) {
 		return;
 	}
 	if (event.newValue === null) {
 		await session.end();
 		showWelcome();
-	} else {
+	} else if (session.isGuest) {
 		session.followIdentity();
 	}
 });
@@ -394,11 +383,13 @@ $("welcome-form").addEventListener("submit", async (event) => {
 	const fault = $("welcome-error");
 	fault.hidden = true;
 	$("welcome-join").disabled = true;
+	const token = $("welcome-token").value.trim();
 	try {
-		await session.join($("welcome-name").value.trim());
+		await (token ? session.signIn(token) : session.join($("welcome-name").value.trim()));
+		$("welcome-token").value = "";
 		show("chat");
 	} catch (error) {
-		fault.textContent = [401, 403, 404].includes(error.status) ? "This server does not take guests." : explain(error);
+		fault.textContent = token && error.status === 401 ? "The server does not know this token." : [401, 403, 404].includes(error.status) ? "This server does not take guests." : explain(error);
 		fault.hidden = false;
 	} finally {
 		$("welcome-join").disabled = false;
@@ -408,17 +399,14 @@ $("welcome-form").addEventListener("submit", async (event) => {
 initDialogs();
 initNameDialog(
 	() => state.me.name,
+	() => session.isGuest,
 	(name) => session.rename(name),
 );
-initRoomDialog(async (name, isPublic) => {
-	const id = await session.createRoom(name, isPublic);
-	if (id) {
-		openConversation(roomKey(id));
-	}
-});
+initRoomDialog(async (options) => openConversation(roomKey(await session.rooms.create(options))));
+initMessageKeys();
 showTheme();
 closeDrawers();
-if (deviceToken.get()) {
+if (deviceToken.get() || accountToken.get()) {
 	show("chat");
 	session.start();
 } else {

@@ -2,57 +2,50 @@
 
 import { ApiError } from "./api.js";
 import { Connection, newId, Refusal } from "./connection.js";
+import { explain } from "./errors.js";
+import { History } from "./history.js";
+import { Outbox } from "./outbox.js";
+import { Rooms } from "./rooms.js";
 import { userKey } from "./state.js";
-import { deviceToken, displayName, peers, wantedRooms } from "./storage.js";
+import { accountToken, deviceToken, displayName, outbox as kept, peers, wantedRooms } from "./storage.js";
 
-const DEFAULT_ROOM = "lobby";
 const TYPING_AGAIN_MS = 2500;
 const READ_DELAY_MS = 400;
 const ENTER_PATIENCE_MS = 10000;
 const PEOPLE_REFRESH_MS = 20000;
-const PEOPLE_PAUSE_MS = 2000;
 const PEERS_WATCHED = 8;
-const SENDS_AT_MOST = 3;
-const OWN_QUEUES = ["errors", "messages", "typing", "read", "presence"];
-
-const SOFT_ERRORS = {
-	RATE_LIMIT_EXCEEDED: "You are sending too fast.",
-	NOT_FOUND: "There is no such person or room.",
-	NOT_MEMBER: "You are not a member of this room.",
-	FORBIDDEN: "You may not do that here.",
-	MUTED: "You have been muted in this room.",
-	BLOCKED: "This person does not take messages from you.",
-	TOO_LARGE: "This message is too long.",
-	TIMEOUT: "The server did not confirm it.",
-	STORE_BUSY: "The server is busy. Try again in a moment.",
-	UNAVAILABLE: "The server cannot do this right now.",
-};
-
-export function explain(error) {
-	const text = SOFT_ERRORS[error.code ?? error.errorCode] ?? error.message ?? "Something went wrong.";
-	return error.retryAfterSeconds ? `${text} Try again in ${error.retryAfterSeconds} s.` : text;
-}
+const COUNTS_PAUSE_MS = 300;
+const HOLE_PAUSE_MS = 500;
+const OWN_QUEUES = ["errors", "messages", "typing", "read", "presence", "rooms"];
+const CHANGES = ["EDIT", "DELETE", "REACTION"];
+const PINS = ["PINNED", "UNPINNED"];
 
 export class Session {
 	#state;
 	#api;
 	#toast;
 	#connection;
-	#rooms = new Map(); /* id -> subscription */
 	#typingSent = new Map();
 	#readTimer = 0;
 	#refreshTimer = 0;
-	#peopleTimer = 0;
+	#countsTimer = 0;
 	/* Counts connections: what began under an earlier one must not go on. */
 	#life = 0;
 	/* Subscriptions and rooms are confirmed. What is said before waits, so that nothing goes out of order and nobody
 	 * misses the echo of it. */
 	#ready = false;
-	#wasUpBefore = false;
 	#freshIdentity = false;
+	/* Where direct messages go on after a reconnect: the last one's `cursor`. */
+	#cursor = "";
+	#heardDirect = false;
+	/* The last connection ended before it was ready: the server may not have liked where this page wants to go on. */
+	#doubtful = false;
+	history;
+	outbox;
+	rooms;
 
-	/* `toast(text, {kind})` shows a notice. */
-	constructor({ state, api, toast, endpoint, transport }) {
+	/* `toast(text, {kind})` shows a notice; `invited(room, by)` tells of an invitation. */
+	constructor({ state, api, toast, endpoint, transport, invited }) {
 		this.#state = state;
 		this.#api = api;
 		this.#toast = toast;
@@ -67,6 +60,16 @@ export class Session {
 				}
 			},
 		});
+		const connection = this.#connection;
+		this.history = new History(state, api);
+		this.outbox = new Outbox({ state, connection, toast });
+		const hear = (roomId, body, headers) => this.#onRoom(roomId, body, headers);
+		const heard = () => this.#countsSoon();
+		this.rooms = new Rooms({ state, api, toast, connection, history: this.history, hear, heard, invited });
+	}
+
+	get isGuest() {
+		return this.#api.isGuest;
 	}
 
 	/* The first visit asks for a name and must hear why it failed; later ones start() and keep trying. */
@@ -75,11 +78,16 @@ export class Session {
 		this.#connection.start();
 	}
 
+	/* An account of the server's own. Throws when the token is not known. */
+	async signIn(token) {
+		await this.#api.signIn(token);
+		this.#connection.start();
+	}
+
 	/* Another name. The connection is made anew, since messages carry the name that it began with. */
 	async rename(name) {
 		await this.#nameMe(name);
 		await this.#connection.stop();
-		this.#wasUpBefore = false; /* so short an absence is no gap to speak of */
 		this.#connection.start();
 	}
 
@@ -100,19 +108,22 @@ export class Session {
 		this.#connection.retryNow();
 	}
 
-	/* Forgets this guest on this device. */
+	/* Forgets this person on this device. */
 	async signOut() {
 		deviceToken.clear();
+		accountToken.clear();
 		displayName.set("");
 		wantedRooms.clear();
 		peers.clear();
+		kept.clear();
 		await this.end();
 	}
 
-	/* Ends it here alone: another tab may have forgotten this guest already. */
+	/* Ends it here alone: another tab may have forgotten this person already. */
 	async end() {
 		await this.#connection.stop();
-		this.#wasUpBefore = false;
+		this.#cursor = "";
+		this.#heardDirect = false;
 		this.#state.forgetConversations();
 		this.#state.me = null;
 	}
@@ -134,6 +145,9 @@ export class Session {
 	}
 
 	async #prepare() {
+		if (accountToken.get()) {
+			return { Authorization: `Bearer ${accountToken.get()}` };
+		}
 		if (this.#freshIdentity) {
 			this.#freshIdentity = false; /* it has just been asked for */
 		} else {
@@ -151,10 +165,14 @@ export class Session {
 
 	async #up(headers, transport) {
 		const life = ++this.#life;
+		if (this.#doubtful) {
+			this.#beginAnew();
+		}
+		this.#doubtful = true;
 		if (headers["device-token"]) {
 			deviceToken.set(headers["device-token"]);
 		}
-		if (headers["user-name"] && headers["user-name"] !== this.#state.me.id) {
+		if (headers["user-name"] && headers["user-name"] !== this.#state.me?.id) {
 			this.#state.setMe({ id: headers["user-name"], name: displayName.get() || headers["user-name"] });
 		}
 		const own = this.#subscribeOwn();
@@ -162,21 +180,24 @@ export class Session {
 			this.#state.person(peer.id, { name: peer.name });
 			this.#state.conversation("user", peer.id);
 		}
-		if (this.#wasUpBefore) {
-			this.#noteGap();
-		}
+		this.outbox.restore();
 		await own;
-		const entered = life === this.#life && (await this.#enterRooms());
+		const entered = life === this.#life && (await this.rooms.enter());
 		if (life !== this.#life) {
 			return;
 		}
-		this.#wasUpBefore = true;
+		await this.#loadCounts();
+		if (life !== this.#life) {
+			return;
+		}
 		this.#ready = true;
+		this.#doubtful = false;
 		this.#state.setConnection({ state: "online", transport });
 		if (!entered) {
 			this.#toast("The rooms could not be listed.", { kind: "error" });
 		}
-		this.#sendPending();
+		this.outbox.open();
+		this.#loadActive();
 		this.#watchPeople();
 	}
 
@@ -185,22 +206,56 @@ export class Session {
 		const handlers = {
 			errors: (body) => this.#onSoftError(body),
 			presence: (body) => this.#onPresence(body),
+			rooms: (body) => this.rooms.onNotice(body),
 		};
-		const direct = (body) => this.#onDirect(body);
-		const all = OWN_QUEUES.map((name) =>
-			this.#connection.subscribe(`/user/queue/${name}`, handlers[name] ?? direct, ENTER_PATIENCE_MS),
-		);
-		all.push(this.#connection.subscribe("/topic/public", (body) => this.#onAnnouncement(body), ENTER_PATIENCE_MS));
-		return Promise.allSettled(all.map((subscription) => subscription.done));
+		const direct = (body, headers) => this.#onDirect(body, headers);
+		const patience = { patienceMs: ENTER_PATIENCE_MS };
+		const subscribe = (name, options) => this.#connection.subscribe(`/user/queue/${name}`, handlers[name] ?? direct, options);
+		const all = OWN_QUEUES.map((name) => {
+			if (name !== "messages") {
+				return subscribe(name, patience).done;
+			}
+			const resume = this.#cursor ? { since: this.#cursor } : {};
+			return subscribe(name, { ...patience, headers: resume }).done.then((receipt) => this.#onHeard(receipt));
+		});
+		all.push(this.#connection.subscribe("/topic/public", (body) => this.#onAnnouncement(body), patience).done);
+		return Promise.allSettled(all);
+	}
+
+	/* Direct messages arrive from here on. Those of the time before are on their way, or have to be read anew. */
+	#onHeard(receipt) {
+		const whole = this.#cursor && receipt.recovered !== "false";
+		if (this.#heardDirect && !whole) {
+			this.#lostDirect();
+		}
+		this.#heardDirect = true;
+	}
+
+	/* Nowhere to go on from: everything is read again. */
+	#beginAnew() {
+		this.#lostDirect();
+		for (const conversation of this.#state.conversations.values()) {
+			if (conversation.kind === "room") {
+				this.rooms.lost(conversation, 0, "");
+			}
+		}
+	}
+
+	#lostDirect() {
+		this.#cursor = "";
+		for (const conversation of this.#state.conversations.values()) {
+			if (conversation.kind === "user") {
+				this.rooms.lost(conversation, 0, "");
+			}
+		}
 	}
 
 	#down(wasUp) {
 		this.#life++;
 		this.#ready = false;
 		clearInterval(this.#refreshTimer);
-		clearTimeout(this.#peopleTimer);
-		this.#peopleTimer = 0;
-		this.#rooms.clear();
+		this.rooms.down();
+		this.outbox.close();
 		this.#typingSent.clear();
 		if (wasUp) {
 			for (const person of this.#state.people.values()) {
@@ -209,141 +264,60 @@ export class Session {
 		}
 	}
 
-	#noteGap() {
-		for (const conversation of this.#state.conversations.values()) {
-			const room = conversation.kind === "room" && this.#state.rooms.get(conversation.id);
-			if (conversation.messages.length > 0 && (conversation.kind === "user" || room?.joined)) {
-				this.#state.notice(conversation, "Connected again. What was said in between may be missing.");
-			}
+	/* What is open is fetched when it is there to be fetched; a failed one is tried again with each connection. */
+	#loadActive() {
+		const conversation = this.#state.conversations.get(this.#state.active);
+		if (conversation && this.#ready) {
+			conversation.pagingFailed = "";
+			this.rooms.refreshPeople();
+			this.#loadConversation(conversation);
 		}
 	}
 
-	/* Members follow their rooms; rooms that the server forgot this person was in are joined again. Resolves when each
-	 * is settled: to false when the rooms could not be had. */
-	async #enterRooms() {
-		const wanted = wantedRooms.get() ?? [DEFAULT_ROOM];
-		const rooms = await this.#loadRooms(wanted);
-		if (!rooms) {
-			return false;
-		}
-		const mine = rooms.filter((room) => room.joined || wanted.includes(room.id));
-		await Promise.all(mine.map((room) => (room.joined ? this.#follow(room.id) : this.joinRoom(room.id))));
-		return true;
-	}
-
-	/* `wanted`: rooms shown as joined already, since they are about to be. */
-	async #loadRooms(wanted = []) {
-		try {
-			const rooms = await this.#api.rooms();
-			this.#state.setRooms(rooms, wanted);
-			return rooms;
-		} catch (error) {
-			if (!(error instanceof ApiError)) {
-				throw error;
-			}
-			return null;
-		}
-	}
-
-	/* Resolves to whether this person hears the room now. */
-	async #follow(roomId) {
-		if (!this.#rooms.has(roomId)) {
-			const subscription = this.#connection.subscribe(
-				`/topic/room/${roomId}`,
-				(body) => this.#onRoom(roomId, body),
-				ENTER_PATIENCE_MS,
-			);
-			this.#rooms.set(roomId, subscription);
-		}
-		const subscription = this.#rooms.get(roomId);
-		try {
-			await subscription.done;
-		} catch (error) {
-			if (this.#rooms.get(roomId) === subscription) {
-				this.#rooms.delete(roomId);
-				this.#complain(error);
-			}
-			return false;
-		}
-		this.#state.setJoined(roomId, true);
-		this.#remember(roomId, true);
-		return true;
-	}
-
-	#complain(error) {
-		if (!(error instanceof Refusal)) {
-			throw error;
-		}
-		if (error.code !== "DISCONNECTED") {
-			this.#toast(explain(error), { kind: "error" });
-		}
-	}
-
-	/* ---- rooms ---- */
-
-	/* Resolves to whether it worked; when not, the person has been told. */
-	async joinRoom(roomId) {
-		try {
-			await this.#connection.ask("/app/chat.join", { roomId, clientId: newId() }, ENTER_PATIENCE_MS);
-		} catch (error) {
-			if (error.code !== "DISCONNECTED") {
-				this.#state.setJoined(roomId, false);
-			}
-			this.#complain(error);
-			return false;
-		}
-		const heard = await this.#follow(roomId);
-		this.#peopleSoon();
-		return heard;
-	}
-
-	async leaveRoom(roomId) {
-		try {
-			await this.#connection.ask("/app/chat.leave", { roomId, clientId: newId() });
-		} catch (error) {
-			this.#complain(error);
+	async #loadConversation(conversation) {
+		if (conversation.loaded === "yes" || conversation.loaded === "loading") {
 			return;
 		}
-		this.#forsake(roomId);
-		await this.#loadRooms();
-	}
-
-	#forsake(roomId) {
-		this.#rooms.get(roomId)?.stop();
-		this.#rooms.delete(roomId);
-		this.#state.setJoined(roomId, false);
-		this.#remember(roomId, false);
-	}
-
-	#remember(roomId, wanted) {
-		const others = (wantedRooms.get() ?? []).filter((id) => id !== roomId);
-		wantedRooms.set(wanted ? [...others, roomId] : others);
-	}
-
-	/* Returns the new room's id. */
-	async createRoom(name, isPublic) {
-		const answer = await this.#api.createRoom(name, isPublic);
-		const id = answer.id ?? answer.room?.id;
-		if (id) {
-			await this.#loadRooms();
-			await this.joinRoom(id);
+		await this.history.load(conversation);
+		if (conversation.loaded === "yes") {
+			await this.history.reads(conversation);
+			if (conversation.kind === "user" || this.#state.rooms.get(conversation.id)?.joined) {
+				await this.history.pins(conversation).catch(ignoreApiError);
+			}
 		}
-		return id;
 	}
 
-	async refreshRooms() {
-		if (this.#connection.online) {
-			await this.#loadRooms();
+	/* Which conversations there are, and what is unread in them. */
+	async #loadCounts() {
+		const life = this.#life;
+		try {
+			for (const summary of await this.#api.conversations()) {
+				if (life === this.#life) {
+					this.#state.setSummary(summary);
+				}
+			}
+		} catch (error) {
+			ignoreApiError(error);
 		}
+	}
+
+	#countsSoon() {
+		this.#countsTimer ||= setTimeout(() => {
+			this.#countsTimer = 0;
+			if (this.#ready) {
+				this.#loadCounts();
+			}
+		}, COUNTS_PAUSE_MS);
 	}
 
 	/* Presence is asked for: at once, then now and then. */
 	#watchPeople() {
 		let turn = 0;
 		const look = () => {
-			this.#refreshPeople();
+			this.rooms.refreshPeople();
 			if (turn++ % 3 === 0) {
 				this.#refreshPeers();
+				this.rooms.load(); /* made on another device, or by somebody just now */
 			}
 		};
 		look();
@@ -351,107 +325,42 @@ export class Session {
 		this.#refreshTimer = setInterval(look, PEOPLE_REFRESH_MS);
 	}
 
-	/* After people came or went. When many do at once, all others must not ask for the list each time. */
-	#peopleSoon() {
-		this.#peopleTimer ||= setTimeout(() => {
-			this.#peopleTimer = 0;
-			this.#refreshPeople();
-		}, Math.random() * PEOPLE_PAUSE_MS);
-	}
-
-	/* Who is in the open room, or whether the open direct conversation's person is there. */
-	async #refreshPeople() {
-		const conversation = this.#state.conversations.get(this.#state.active);
-		if (!conversation || !this.#ready) {
-			return;
-		}
-		if (conversation.kind === "user") {
-			await this.#refreshPerson(conversation.id);
-		} else if (this.#state.rooms.get(conversation.id)?.joined) {
-			/* only members see members */
-			const members = await this.#optional(this.#api.members(conversation.id));
-			if (members) {
-				this.#state.setMembers(conversation.id, members);
-			}
-		}
-	}
-
 	async #refreshPeers() {
 		const direct = [...this.#state.conversations.values()].filter((c) => c.kind === "user");
 		direct.sort((a, b) => b.lastAt - a.lastAt);
 		for (const { id, key } of direct.slice(0, PEERS_WATCHED)) {
 			if (key !== this.#state.active && this.#ready) {
-				await this.#refreshPerson(id);
+				try {
+					this.#state.person(id, { online: Boolean((await this.#api.status(id)).online) });
+				} catch (error) {
+					ignoreApiError(error);
+				}
 			}
-		}
-	}
-
-	async #refreshPerson(id) {
-		const status = await this.#optional(this.#api.status(id));
-		if (status) {
-			this.#state.person(id, { online: Boolean(status.online), name: status.nickname });
-		}
-	}
-
-	/* Not vital, and asked again soon: a person unknown here, a room just left, a server just gone. */
-	async #optional(answer) {
-		try {
-			return await answer;
-		} catch (error) {
-			if (!(error instanceof ApiError)) {
-				throw error;
-			}
-			return null;
 		}
 	}
 
 	/* ---- sending ---- */
 
-	say(conversation, content) {
-		const entry = this.#state.pending(conversation, newId(), content);
+	say(conversation, content, replyTo) {
+		if (conversation.after !== null) {
+			this.history.reload(conversation); /* one writes at the end, so that is where one is taken */
+		}
 		this.#stopTyping(conversation);
-		this.#post(conversation, entry);
+		this.outbox.say(conversation, content, replyTo);
 	}
 
-	/* With the same id: if the server did take it over the first time, nobody sees it twice. */
-	retry(conversation, entry) {
-		this.#state.remove(conversation, entry);
-		this.#post(conversation, this.#state.pending(conversation, entry.clientId, entry.content));
-	}
-
-	/* Not connected: stays pending, and goes out after the next connect. */
-	async #post(conversation, entry) {
-		if (!this.#ready) {
-			return;
-		}
-		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
-		const body = { type: "CHAT", ...target, content: entry.content, clientId: entry.clientId };
-		entry.sends = (entry.sends ?? 0) + 1;
+	/* `change`: edit, delete, react or pin; resolves to whether it worked, and when not, the person has been told. What
+	 * it does to the messages arrives like what others do. */
+	async change(name, body) {
 		try {
-			await this.#connection.ask("/app/chat.send", body);
-			this.#state.setStatus(entry.clientId, "sent");
+			await this.#connection.ask(`/app/chat.${name}`, { ...body, clientId: newId() });
+			return true;
 		} catch (error) {
-			this.#onNotSent(conversation, entry, error);
-		}
-	}
-
-	#onNotSent(conversation, entry, error) {
-		if (!(error instanceof Refusal)) {
-			throw error;
-		}
-		if (error.code === "DISCONNECTED" && entry.sends < SENDS_AT_MOST) {
-			return; /* a message that breaks every connection must not be sent for ever */
-		}
-		const nobody = error.code === "NOT_FOUND" && conversation.kind === "user";
-		const text = nobody ? "The server knows nobody with this id." : explain(error);
-		if (this.#state.setStatus(entry.clientId, "failed", text) && this.#state.active !== conversation.key) {
-			this.#toast(`Not sent to ${this.#state.titleOf(conversation)}. ${text}`, { kind: "error" });
-		}
-	}
-
-	#sendPending() {
-		for (const [conversation, entry] of this.#state.pendingOnes()) {
-			this.#post(conversation, entry);
+			if (!(error instanceof Refusal)) {
+				throw error;
+			}
+			this.#toast(explain(error), { kind: "error" });
+			return false;
 		}
 	}
 
@@ -477,84 +386,127 @@ export class Session {
 		return this.#connection.send("/app/chat.typing", { ...target, typing });
 	}
 
-	/* The person has the conversation before their eyes. */
+	/* The person has the end of the conversation before their eyes. */
 	seen(conversation) {
+		if (conversation.after !== null || !["yes", "none"].includes(conversation.loaded)) {
+			return;
+		}
 		this.#state.clearUnread(conversation);
 		const last = conversation.messages.findLast((m) => m.kind === "chat" && m.id && !m.mine);
-		if (!last || last.id <= conversation.readSent) {
+		if (!last || (last.seq ? last.seq <= conversation.readSent : last.id <= conversation.readSentId)) {
 			return;
 		}
 		clearTimeout(this.#readTimer);
 		this.#readTimer = setTimeout(() => {
 			const target = conversation.kind === "room" ? { roomId: conversation.id } : { with: conversation.id };
-			if (this.#connection.send("/app/chat.read", { ...target, messageId: last.id })) {
-				conversation.readSent = last.id;
+			const upTo = { messageId: last.id, ...(last.seq ? { seq: last.seq } : {}) };
+			if (this.#connection.send("/app/chat.read", { ...target, ...upTo })) {
+				conversation.readSent = last.seq;
+				conversation.readSentId = last.id;
 			}
 		}, READ_DELAY_MS);
 	}
 
 	/* ---- what arrives ---- */
 
-	#onDirect(body) {
+	#onDirect(body, headers) {
+		this.#cursor = headers.cursor ?? this.#cursor;
 		const sender = body.senderId ?? body.sender;
 		const receiver = body.receiverId ?? body.receiver;
+		if (body.code === "HISTORY_GAP") {
+			return; /* the receipt says so too */
+		}
 		if (body.roomId) {
-			this.#onRoom(body.roomId, body);
+			this.#onRoom(body.roomId, body, headers);
 			return;
 		}
 		const peer = sender === this.#state.me.id ? receiver : sender;
 		if (peer) {
-			this.#onEvent(this.#state.conversation("user", peer), body);
+			this.#onEvent(this.#state.conversation("user", peer), body, headers);
 		}
 	}
 
-	#onRoom(roomId, body) {
-		const conversation = this.#state.conversation("room", roomId);
-		this.#onEvent(conversation, body);
-		if (body.type === "LEAVE" && body.senderId === this.#state.me.id && this.#rooms.has(roomId)) {
-			this.#forsake(roomId); /* in another tab */
+	#onRoom(roomId, body, headers) {
+		if (body.code === "HISTORY_GAP") {
+			return; /* the receipt says so too */
 		}
-		if (body.type === "JOIN" || body.type === "LEAVE") {
-			this.#peopleSoon();
-		}
+		this.#onEvent(this.#state.conversation("room", roomId), body, headers);
+		this.rooms.onEvent(roomId, body);
 	}
 
-	#onEvent(conversation, body) {
+	#onEvent(conversation, body, headers) {
 		const sender = body.senderId ?? body.sender;
 		const mine = sender === this.#state.me.id;
 		if (sender && !mine) {
 			const online = body.type === "LEAVE" ? undefined : true;
 			this.#state.person(sender, { name: body.senderName, online });
+		} else if (mine && body.senderName && !this.isGuest && body.senderName !== this.#state.me.name) {
+			this.#state.setMe({ id: sender, name: body.senderName });
 		}
-		switch (body.type) {
-			case "TYPING":
-				if (!mine) {
-					this.#state.setTyping(conversation, sender, body.typing !== false);
-				}
-				break;
-			case "READ":
-				if (!mine && (body.messageId ?? body.id)) {
-					this.#state.setReadUpTo(conversation, sender, body.messageId ?? body.id);
-				}
-				break;
-			case "CHAT":
-				this.#onChat(conversation, body, sender, mine);
-				break;
-			case "JOIN":
-			case "LEAVE":
-			case "SYSTEM":
-				this.#state.received(conversation, body);
-				break;
-			default:
-				break; /* kinds that later versions of the server know */
+		if (body.type === "TYPING") {
+			if (!mine) {
+				this.#state.setTyping(conversation, sender, body.typing !== false);
+			}
+		} else if (body.type === "READ") {
+			this.#onRead(conversation, sender, mine, body);
+		} else {
+			this.#onRow(conversation, body, mine, headers);
 		}
 	}
 
-	#onChat(conversation, body, sender, mine) {
+	/* A row of the conversation: something said, something changed, somebody who came or went. */
+	#onRow(conversation, body, mine, headers) {
+		const seq = Number(body.seq ?? headers?.seq) || 0;
+		if (CHANGES.includes(body.type) || PINS.includes(body.code)) {
+			this.#state.applyChange(conversation, body);
+		}
+		if (body.type === "CHAT") {
+			this.#onChat(conversation, body, mine);
+		} else if (["JOIN", "LEAVE", "SYSTEM"].includes(body.type)) {
+			this.#state.received(conversation, body);
+		}
+		const from = conversation.lastSeq;
+		if (seq && this.#state.noteSeq(conversation, seq, body.epoch ?? headers?.epoch)) {
+			this.#onHole(conversation, from);
+		}
+	}
+
+	/* Late commits arrive a little later; what is missing then has to be fetched. */
+	#onHole(conversation, from) {
+		const turn = conversation.turn;
+		setTimeout(() => {
+			if (turn !== conversation.turn || !this.#ready) {
+				return;
+			}
+			if (conversation.loaded === "yes" && conversation.after === null) {
+				this.history.fill(conversation, from);
+			} else if (conversation.loaded === "no") {
+				this.#state.reset(conversation);
+			}
+		}, HOLE_PAUSE_MS);
+	}
+
+	#onRead(conversation, sender, mine, body) {
+		const upTo = { seq: body.seq ?? 0, messageId: body.messageId ?? "" };
+		if (!mine) {
+			this.#state.setReadUpTo(conversation, sender, upTo);
+		} else if (body.status !== "DELIVERED") {
+			conversation.readSent = Math.max(conversation.readSent, upTo.seq);
+			if (conversation.unread > 0) {
+				this.#countsSoon(); /* on another of one's devices */
+			}
+		}
+	}
+
+	#onChat(conversation, body, mine) {
+		const sender = body.senderId ?? body.sender;
 		if (!mine) {
 			this.#state.setTyping(conversation, sender, false);
 		}
 		const entry = this.#state.received(conversation, body);
+		if (mine) {
+			this.outbox.arrived(body.clientId);
+		}
 		if (!entry) {
 			return;
 		}
@@ -604,11 +556,17 @@ export class Session {
 			this.stopTyping(before);
 		}
 		this.#state.setActive(conversation.key);
-		this.#refreshPeople();
+		this.#loadActive();
 		return conversation;
 	}
 
 	openPerson(id) {
 		return this.open(userKey(id));
+	}
+}
+
+function ignoreApiError(error) {
+	if (!(error instanceof ApiError)) {
+		throw error; /* otherwise not vital, and asked again soon */
 	}
 }

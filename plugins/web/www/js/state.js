@@ -1,10 +1,11 @@
 /* Everything the page shows, in memory, and nothing of how it is shown. Changes are announced as
  * (topic, key): topics are connection, me, conversations, messages, typing, people, active.
  *
- * A conversation's key is `room:ID` or `user:ID`. Its messages stand in the order in which the server handed them
- * out and are known by id, so that fetched history can be put in front of them without repeats. */
+ * A conversation's key is `room:ID` or `user:ID`; timeline.js keeps its messages in order. */
 
-const MESSAGES_KEPT = 1000;
+import { applyChange, insert, isLocal, makeConversation, merge, noteSeq, reset, trim } from "./timeline.js";
+
+const TRIM_EVERY = 20;
 const TYPING_LASTS_MS = 6000;
 
 export const roomKey = (id) => `room:${id}`;
@@ -14,12 +15,18 @@ export class State {
 	me = null;
 	connection = { state: "connecting" };
 	rooms = new Map();
+	/* Rooms that this person was shown out of: id -> {name, text, mayJoin}. */
+	gone = new Map();
 	people = new Map();
 	members = new Map();
 	conversations = new Map();
 	active = null;
 	#listeners = [];
 	#nextRow = 1;
+
+	changed(topic, key) {
+		this.#changed(topic, key);
+	}
 
 	onChange(listener) {
 		this.#listeners.push(listener);
@@ -38,7 +45,7 @@ export class State {
 		this.me = me;
 		if (before && before.id !== me.id) {
 			this.people.delete(before.id);
-			for (const [conversation, entry] of this.pendingOnes()) {
+			for (const [conversation, entry] of this.localOnes()) {
 				Object.assign(entry, { senderId: me.id, senderName: me.name });
 				this.#changed("messages", conversation.key);
 			}
@@ -99,6 +106,11 @@ export class State {
 			}
 		}
 		for (const room of this.rooms.values()) {
+			if (room.joined || room.invited) {
+				this.gone.delete(room.id);
+			}
+		}
+		for (const room of this.rooms.values()) {
 			this.conversation("room", room.id);
 		}
 		this.#changed("conversations");
@@ -116,18 +128,7 @@ export class State {
 		const key = `${kind}:${id}`;
 		let found = this.conversations.get(key);
 		if (!found) {
-			found = {
-				key,
-				kind,
-				id,
-				messages: [],
-				unread: 0,
-				draft: "",
-				lastAt: 0,
-				typing: new Map(),
-				readUpTo: new Map(),
-				readSent: "",
-			};
+			found = makeConversation(kind, id);
 			this.conversations.set(key, found);
 			this.#changed("conversations", key);
 		}
@@ -147,11 +148,15 @@ export class State {
 
 	titleOf(conversation) {
 		return conversation.kind === "room"
-			? (this.rooms.get(conversation.id)?.name ?? conversation.id)
+			? (this.rooms.get(conversation.id)?.name ?? this.gone.get(conversation.id)?.name ?? conversation.id)
 			: this.nameOf(conversation.id);
 	}
 
 	setActive(key) {
+		const left = this.conversations.get(this.active);
+		if (left && key !== this.active) {
+			trim(left);
+		}
 		this.active = key;
 		this.#changed("active", key);
 	}
@@ -160,84 +165,188 @@ export class State {
 		this.conversations.clear();
 		this.members.clear();
 		this.rooms.clear();
+		this.gone.clear();
 		this.people.clear();
 		this.active = null;
 		this.#changed("conversations");
 	}
 
+	setGone(roomId, text, mayJoin) {
+		this.gone.set(roomId, { name: this.rooms.get(roomId)?.name ?? this.gone.get(roomId)?.name ?? roomId, text, mayJoin });
+		this.#changed("conversations");
+	}
+
+	/* As GET /api/chat/conversations has it. */
+	setSummary({ with: peer, roomId, unread, seq, lastMessage }) {
+		if (roomId && !this.rooms.has(roomId)) {
+			return;
+		}
+		const conversation = this.conversation(roomId ? "room" : "user", roomId ?? peer);
+		conversation.unread = unread ?? 0;
+		if (conversation.loaded === "no" && conversation.messages.length === 0) {
+			conversation.lastSeq = Math.max(conversation.lastSeq, seq ?? 0);
+			conversation.epoch = lastMessage?.epoch ?? conversation.epoch;
+		}
+		if (lastMessage && conversation.lastSeq <= (seq ?? 0)) {
+			const entry = this.#entryOf(lastMessage);
+			conversation.preview = entry;
+			conversation.lastAt = Math.max(conversation.lastAt, entry.at);
+			if (entry.senderId && !entry.mine && lastMessage.senderName) {
+				this.person(entry.senderId, { name: lastMessage.senderName });
+			}
+		}
+		this.#changed("conversations", conversation.key);
+	}
+
 	/* ---- messages ---- */
 
-	/* A message or event as the server sent it. Returns the entry, or null for one already shown. */
-	received(conversation, message) {
-		const mine = message.senderId === this.me.id;
-		const entry = {
+	#entryOf(message) {
+		const senderId = message.senderId ?? message.sender ?? "";
+		return {
 			kind: message.type === "CHAT" ? "chat" : "event",
 			type: message.type,
+			code: message.code ?? "",
 			id: message.id ?? "",
 			clientId: message.clientId ?? "",
-			senderId: message.senderId ?? message.sender ?? "",
-			senderName: message.senderName || this.nameOf(message.senderId ?? message.sender ?? ""),
+			seq: message.seq ?? 0,
+			senderId,
+			senderName: message.senderName || this.nameOf(senderId),
+			actor: message.actor ?? "",
+			about: message.userId ?? message.messageId ?? "",
+			role: message.role ?? "",
+			name: message.name ?? "",
+			until: message.until ?? "",
 			content: message.content ?? "",
+			replyTo: typeof message.replyTo === "string" ? message.replyTo : "",
+			reactions: message.reactions ?? {},
+			edited: Boolean(message.edited),
+			deleted: Boolean(message.deleted),
 			at: Date.parse(message.timestamp) || Date.now(),
-			mine,
+			mine: senderId === this.me?.id,
 			status: "sent",
 		};
-		const same = conversation.messages.findIndex(
-			(m) =>
-				(entry.id && m.id === entry.id) ||
-				(entry.clientId && m.clientId === entry.clientId && m.senderId === entry.senderId),
-		);
-		if (same >= 0) {
-			const old = conversation.messages[same];
-			if (old.status === "sent" && old.id) {
-				return null;
-			}
-			/* The server's answer to our own message: it takes its place in the order everyone sees. */
-			entry.row = old.row;
-			conversation.messages.splice(same, 1);
+	}
+
+	/* A message or event as it arrives. Returns the entry, or null for one that is known already. */
+	received(conversation, message) {
+		const entry = this.#entryOf(message);
+		const known = conversation.messages.find((m) => entry.id && m.id === entry.id && !isLocal(m));
+		const below = conversation.after !== null; /* the stretch shown does not reach so far */
+		if (known || (below && entry.seq && entry.seq <= conversation.lastSeq)) {
+			return null;
 		}
-		this.#append(conversation, entry);
+		entry.live = true;
+		if (entry.kind === "chat") {
+			conversation.preview = entry;
+		}
+		if (below) {
+			this.#dropLocal(conversation, entry);
+			conversation.lastAt = Math.max(conversation.lastAt, entry.at);
+		} else {
+			this.#put(conversation, entry);
+			if (conversation.key !== this.active && conversation.messages.length % TRIM_EVERY === 0) {
+				trim(conversation);
+			}
+		}
+		this.#changed("messages", conversation.key);
+		this.#changed("conversations", conversation.key);
 		return entry;
 	}
 
-	/* One's own message on its way. */
-	pending(conversation, clientId, content) {
+	#put(conversation, entry) {
+		const old = insert(conversation, entry);
+		entry.row ??= this.#nextRow++;
+		return old;
+	}
+
+	#dropLocal(conversation, entry) {
+		conversation.messages = conversation.messages.filter((m) => !(isLocal(m) && m.mine && m.clientId === entry.clientId));
+	}
+
+	/* Returns whether rows before this one are missing. */
+	noteSeq(conversation, seq, epoch) {
+		return noteSeq(conversation, seq, epoch);
+	}
+
+	applyChange(conversation, row) {
+		applyChange(conversation, row);
+		this.#changed("messages", conversation.key);
+		this.#changed("conversations", conversation.key);
+	}
+
+	/* A page of history: `newest` when nothing comes after it but what is live. */
+	merge(conversation, page, newest) {
+		const entries = page.messages.map((m) => this.#entryOf(m));
+		for (const entry of entries) {
+			if (entry.senderName && entry.senderId && !entry.mine && !this.people.has(entry.senderId)) {
+				this.person(entry.senderId, { name: entry.senderName });
+			}
+		}
+		merge(conversation, page, entries);
+		for (const entry of entries) {
+			entry.row ??= this.#nextRow++;
+		}
+		if (newest) {
+			conversation.lastSeq = Math.max(conversation.lastSeq, page.topSeq ?? 0);
+		}
+		this.#changed("messages", conversation.key);
+	}
+
+	quote(conversation, id, message) {
+		conversation.quoted.set(id, message ? this.#entryOf(message) : null);
+		this.#changed("messages", conversation.key);
+	}
+
+	reset(conversation) {
+		reset(conversation);
+		this.#changed("messages", conversation.key);
+	}
+
+	entries(messages) {
+		return messages.map((m) => this.#entryOf(m));
+	}
+
+	/* One's own message on its way; `item` as the outbox has it. */
+	pending(conversation, item) {
 		const entry = {
-			kind: "chat",
-			type: "CHAT",
-			id: "",
-			clientId,
-			senderId: this.me.id,
-			senderName: this.me.name,
-			content,
-			at: Date.now(),
-			mine: true,
-			status: "pending",
+			...this.#entryOf({ type: "CHAT", sender: this.me.id, senderName: this.me.name }),
+			clientId: item.clientId,
+			content: item.content,
+			replyTo: item.replyTo ?? "",
+			at: item.at,
+			status: item.status ?? "pending",
+			error: item.error,
+			live: true,
 		};
-		this.#append(conversation, entry);
+		this.#put(conversation, entry);
+		this.#changed("messages", conversation.key);
+		this.#changed("conversations", conversation.key);
 		return entry;
 	}
 
-	/* The same one again replaces the last: a bad network would fill the page with them. */
-	notice(conversation, content) {
-		const last = conversation.messages.at(-1);
-		if (last?.type === "NOTICE" && last.content === content) {
-			conversation.messages.pop();
+	/* The server has it: `stored` is {id, seq} as the receipt says. */
+	sent(conversation, entry, stored) {
+		if (entry.id || !conversation.messages.includes(entry)) {
+			return;
 		}
-		this.#append(conversation, { kind: "event", type: "NOTICE", id: "", clientId: "", senderId: "", content, at: Date.now() });
+		if (conversation.after !== null) {
+			this.#dropLocal(conversation, entry);
+		} else {
+			Object.assign(entry, { status: "sent", error: undefined, id: stored.id ?? "", seq: stored.seq ?? 0 });
+			this.#put(conversation, entry);
+			conversation.preview = entry;
+		}
+		this.#changed("messages", conversation.key);
 	}
 
-	setStatus(clientId, status, error) {
-		for (const conversation of this.conversations.values()) {
-			const entry = conversation.messages.find((m) => m.mine && m.clientId === clientId);
-			if (entry && !(status === "failed" && entry.id)) {
-				entry.status = status;
-				entry.error = error;
-				this.#changed("messages", conversation.key);
-				return true;
-			}
+	/* Refused, or on its way again. Returns false for one that has arrived after all. */
+	setStatus(conversation, entry, status, error) {
+		if (entry.id || !conversation.messages.includes(entry)) {
+			return false;
 		}
-		return false;
+		Object.assign(entry, { status, error });
+		this.#changed("messages", conversation.key);
+		return true;
 	}
 
 	remove(conversation, entry) {
@@ -245,34 +354,13 @@ export class State {
 		this.#changed("messages", conversation.key);
 	}
 
-	pendingOnes() {
+	/* [conversation, entry] of all that is here alone, oldest first. */
+	localOnes() {
 		const found = [];
 		for (const conversation of this.conversations.values()) {
-			for (const entry of conversation.messages) {
-				if (entry.status === "pending") {
-					found.push([conversation, entry]);
-				}
-			}
+			found.push(...conversation.messages.filter(isLocal).map((entry) => [conversation, entry]));
 		}
-		return found;
-	}
-
-	#append(conversation, entry) {
-		entry.row ??= this.#nextRow++;
-		/* What is still on its way will come after what the server has already put in order. */
-		let at = conversation.messages.length;
-		while (entry.status !== "pending" && at > 0 && conversation.messages[at - 1].status === "pending") {
-			at--;
-		}
-		conversation.messages.splice(at, 0, entry);
-		if (conversation.messages.length > MESSAGES_KEPT) {
-			conversation.messages.splice(0, conversation.messages.length - MESSAGES_KEPT);
-		}
-		conversation.lastAt = Math.max(conversation.lastAt, entry.at);
-		this.#changed("messages", conversation.key);
-		if (conversation.kind === "user") {
-			this.#changed("conversations", conversation.key);
-		}
+		return found.sort(([, a], [, b]) => a.at - b.at);
 	}
 
 	countUnread(conversation) {
@@ -309,10 +397,14 @@ export class State {
 		this.#changed("typing", conversation.key);
 	}
 
-	/* Ids sort by time, so one id says "and everything before". */
-	setReadUpTo(conversation, userId, messageId) {
-		if (messageId > (conversation.readUpTo.get(userId) ?? "")) {
-			conversation.readUpTo.set(userId, messageId);
+	/* Up to a seq, or an id where there are no seqs: ids sort by time. */
+	setReadUpTo(conversation, userId, { seq = 0, messageId = "" }) {
+		const known = conversation.readUpTo.get(userId) ?? { seq: 0, messageId: "" };
+		if (seq > known.seq || messageId > known.messageId) {
+			conversation.readUpTo.set(userId, {
+				seq: Math.max(seq, known.seq),
+				messageId: messageId > known.messageId ? messageId : known.messageId,
+			});
 			this.#changed("messages", conversation.key);
 		}
 	}
@@ -321,6 +413,7 @@ export class State {
 		if (!entry.id) {
 			return [];
 		}
-		return [...conversation.readUpTo].filter(([, upTo]) => upTo >= entry.id).map(([userId]) => userId);
+		const has = (upTo) => (entry.seq && upTo.seq ? upTo.seq >= entry.seq : upTo.messageId >= entry.id);
+		return [...conversation.readUpTo].filter(([, upTo]) => has(upTo)).map(([userId]) => userId);
 	}
 }

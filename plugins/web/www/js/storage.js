@@ -75,3 +75,39 @@ export const peers = {
 	},
 	clear: () => erase("chatd.peers"),
 };
+
+/* An account of the server's own instead of a guest: its access token. */
+export const accountToken = {
+	key: "chatd.account-token",
+	get: () => read("chatd.account-token"),
+	set: (token) => write("chatd.account-token", token),
+	clear: () => erase("chatd.account-token"),
+};
+
+const OUTBOX = "chatd.outbox.";
+
+function keysOf(prefix) {
+	const keys = new Set(fallback.keys());
+	try {
+		for (let i = 0; i < localStorage.length; i++) {
+			keys.add(localStorage.key(i));
+		}
+	} catch {
+		/* what is in `fallback` is all */
+	}
+	return [...keys].filter((key) => key.startsWith(prefix));
+}
+
+/* What was written and is not known to have arrived: {clientId, key, content, replyTo, at, status, error}. One item
+ * each, so that tabs do not overwrite what others wrote. */
+export const outbox = {
+	all: () =>
+		keysOf(OUTBOX)
+			.map((key) => readJson(key, null))
+			.filter((item) => item && typeof item.clientId === "string" && typeof item.key === "string" && typeof item.content === "string")
+			.sort((a, b) => a.at - b.at),
+	put: (item) => write(OUTBOX + item.clientId, JSON.stringify(item)),
+	drop: (clientId) => erase(OUTBOX + clientId),
+	clear: () => keysOf(OUTBOX).forEach(erase),
+	clientIdOf: (key) => (key?.startsWith(OUTBOX) ? key.slice(OUTBOX.length) : null),
+};

@@ -6,7 +6,8 @@ import { $, h, icon } from "./dom.js";
 const LASTS_MS = 6000;
 const AT_ONCE = 4;
 
-export function toast(text, { kind = "info" } = {}) {
+/* `sticky`: stays until it is dismissed. `action`: {label, run}. */
+export function toast(text, { kind = "info", sticky = false, action } = {}) {
 	const box = $("toasts");
 	if (!text || [...box.children].some((t) => t.dataset.text === text)) {
 		return;
@@ -18,7 +19,9 @@ export function toast(text, { kind = "info" } = {}) {
 	const close = () => item.remove();
 	const wait = () => {
 		clearTimeout(timer);
-		timer = setTimeout(close, LASTS_MS);
+		if (!sticky) {
+			timer = setTimeout(close, action ? 2 * LASTS_MS : LASTS_MS);
+		}
 	};
 	const item = h(
 		"div",
@@ -32,6 +35,7 @@ export function toast(text, { kind = "info" } = {}) {
 		},
 		kind === "error" ? icon("alert") : icon("chat"),
 		h("span", {}, text),
+		action ? h("button", { type: "button", class: "link-button", onclick: () => (close(), action.run()) }, action.label) : null,
 		h("button", { type: "button", class: "icon-button small", "aria-label": "Dismiss", onclick: close }, icon("close")),
 	);
 	item.dataset.text = text;

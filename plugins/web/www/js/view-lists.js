@@ -1,8 +1,9 @@
 /* The list of conversations, the person's own card, and the people of a room. */
 
-import { $, h, reconcile } from "./dom.js";
-import { hueClass, initials } from "./format.js";
+import { $, h, icon, reconcile } from "./dom.js";
+import { hueClass, initials, shortTimeOf } from "./format.js";
 import { roomKey } from "./state.js";
+import { snippet } from "./view-row.js";
 
 export function avatar(element, id, name, room) {
 	element.className = `avatar ${room ? "room" : hueClass(id)}`;
@@ -24,13 +25,28 @@ function conversationRow(item, onOpen) {
 				onclick: () => onOpen(item.key),
 			},
 			presenceAvatar(item),
-			h("span", { class: "conversation-name" }, item.name),
-			item.outside ? h("span", { class: "tag" }, "join") : null,
+			h(
+				"span",
+				{ class: "conversation-text" },
+				h("span", { class: "conversation-line" }, h("span", { class: "conversation-name" }, item.name), item.time ? h("time", { class: "when" }, item.time) : null),
+				item.preview ? h("span", { class: "preview" }, item.preview) : null,
+			),
+			item.tag ? h("span", { class: "tag" }, item.tag) : null,
 			item.unread
 				? h("span", { class: "badge" }, item.unread > 99 ? "99+" : String(item.unread), h("span", { class: "visually-hidden" }, " unread"))
 				: null,
 		),
 	);
+}
+
+/* What was said last, and when. */
+function previewOf(conversation) {
+	const entry = conversation?.preview;
+	if (!entry) {
+		return { preview: "", time: "" };
+	}
+	const who = entry.mine ? "You: " : conversation.kind === "room" ? `${entry.senderName}: ` : "";
+	return { preview: `${who}${snippet(entry)}`, time: shortTimeOf(entry.at) };
 }
 
 function presenceAvatar(item) {
@@ -48,23 +64,45 @@ function presenceAvatar(item) {
 	);
 }
 
+function roomItem(state, room) {
+	const key = roomKey(room.id);
+	const conversation = state.conversations.get(key);
+	return {
+		key,
+		id: room.id,
+		name: room.name,
+		room: true,
+		outside: !room.joined,
+		tag: room.joined ? "" : room.invited ? "invited" : "join",
+		active: key === state.active,
+		unread: room.joined ? (conversation?.unread ?? 0) : 0,
+		...(room.joined ? previewOf(conversation) : {}),
+	};
+}
+
+const OTHERS_SHOWN = 6;
+
+/* Invitations first: somebody waits for an answer. */
+const standing = (room) => (room.joined ? 1 : room.invited ? 0 : 2);
+
+/* Of the rooms one could join, those that fit; the finder has all. */
+function shownRooms(state) {
+	const lastAt = (room) => (room.joined ? (state.conversations.get(roomKey(room.id))?.lastAt ?? 0) : 0);
+	const rooms = [...state.rooms.values()].sort(
+		(a, b) => standing(a) - standing(b) || lastAt(b) - lastAt(a) || a.name.localeCompare(b.name),
+	);
+	const others = rooms.filter((room) => standing(room) === 2);
+	const left = new Set(others.slice(OTHERS_SHOWN).filter((room) => roomKey(room.id) !== state.active));
+	return rooms.filter((room) => !left.has(room));
+}
+
 export function showConversations(state, onOpen) {
-	const rooms = [...state.rooms.values()]
-		.sort((a, b) => Number(b.joined) - Number(a.joined) || a.name.localeCompare(b.name))
-		.map((room) => {
-			const key = roomKey(room.id);
-			return {
-				key,
-				id: room.id,
-				name: room.name,
-				room: true,
-				outside: !room.joined,
-				active: key === state.active,
-				unread: state.conversations.get(key)?.unread ?? 0,
-			};
-		});
+	const rooms = shownRooms(state).map((room) => roomItem(state, room));
 	reconcile($("room-list"), rooms, (item) => conversationRow(item, onOpen));
 	$("room-empty").hidden = rooms.length > 0;
+	const more = state.rooms.size - rooms.length;
+	$("more-rooms").hidden = more === 0;
+	$("more-rooms").textContent = `${more} more to join…`;
 
 	const direct = [...state.conversations.values()]
 		.filter((c) => c.kind === "user")
@@ -76,6 +114,7 @@ export function showConversations(state, onOpen) {
 			online: state.people.get(c.id)?.online ?? null,
 			active: c.key === state.active,
 			unread: c.unread,
+			...previewOf(c),
 		}));
 	reconcile($("direct-list"), direct, (item) => conversationRow(item, onOpen));
 	$("direct-empty").hidden = direct.length > 0;
@@ -95,33 +134,53 @@ export function showMe(me) {
 	$("me-id").hidden = me.id === me.name && !navigator.clipboard;
 }
 
-export function showPeople(state, roomId, onOpen) {
+/* `manager`: {mayManage(roomId, member), menu(roomId, member, anchor)}. */
+export function showPeople(state, roomId, onOpen, manager) {
 	const rank = (person) => (person.online === false ? 1 : 0);
 	const people = (state.members.get(roomId) ?? [])
-		.map(({ id, role }) => {
+		.map((member) => {
+			const { id, role } = member;
 			const person = state.people.get(id) ?? { id, name: id, online: null };
-			return { key: id, id, name: person.name, online: person.online, role, me: id === state.me?.id };
+			const managed = manager.mayManage(roomId, member);
+			return { key: id, id, name: person.name, online: person.online, role, managed, me: id === state.me?.id };
 		})
 		.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
 	const known = people.some((p) => p.online !== null);
 	$("people-count").textContent = known ? `${people.filter((p) => p.online).length} of ${people.length} online` : "";
-	reconcile($("people-list"), people, (item) =>
+	reconcile($("people-list"), people, (item) => personRow(item, roomId, onOpen, manager));
+}
+
+function personRow(item, roomId, onOpen, manager) {
+	return h(
+		"li",
+		{ class: "person" },
 		h(
-			"li",
-			{},
-			h(
-				"button",
-				{
-					type: "button",
-					class: `conversation${item.online === false ? " away" : ""}`,
-					"data-user": item.id,
-					title: item.me ? "This is you" : `Message ${item.name}`,
-					onclick: () => onOpen(item.id),
-				},
-				presenceAvatar(item),
-				h("span", { class: "conversation-name" }, item.me ? `${item.name} (you)` : item.name),
-				item.role === "member" ? null : h("span", { class: "tag" }, item.role),
-			),
+			"button",
+			{
+				type: "button",
+				class: `conversation${item.online === false ? " away" : ""}`,
+				"data-user": item.id,
+				"data-act": "open",
+				title: item.me ? "This is you" : `Message ${item.name}`,
+				onclick: () => onOpen(item.id),
+			},
+			presenceAvatar(item),
+			h("span", { class: "conversation-name" }, item.me ? `${item.name} (you)` : item.name),
+			item.role === "member" ? null : h("span", { class: "tag" }, item.role),
 		),
+		item.managed
+			? h(
+					"button",
+					{
+						type: "button",
+						class: "icon-button small",
+						"data-act": "manage",
+						"aria-haspopup": "dialog",
+						"aria-label": `Manage ${item.name}`,
+						onclick: (event) => manager.menu(roomId, item, event.currentTarget),
+					},
+					icon("more"),
+				)
+			: null,
 	);
 }

@@ -1,27 +1,24 @@
-/* The open conversation: its head, its messages, who is typing, the box to write in. */
+/* The open conversation: its head, its messages, who is typing. */
 
-import { $, h, icon, reconcile } from "./dom.js";
-import { dayKey, dayOf, fullTimeOf, hueClass, initials, isJumbo, linkify, list, timeOf } from "./format.js";
+import { $, h, reconcile } from "./dom.js";
+import { dayKey, dayOf, list, timeOf } from "./format.js";
 import { avatar } from "./view-lists.js";
+import { chatRow, eventText, snippet } from "./view-row.js";
 
 const GROUP_MS = 5 * 60 * 1000;
 const NEAR_BOTTOM_PX = 80;
+const NEAR_TOP_PX = 500;
+const FLASH_MS = 2500;
 
-function eventText(message) {
-	switch (message.type) {
-		case "JOIN":
-			return `${message.senderName} joined`;
-		case "LEAVE":
-			return `${message.senderName} left`;
-		default:
-			return message.content;
-	}
-}
+let flashed = "";
+let lastAnnounced = 0;
 
 /* Plain data for each row, so that a row is rebuilt only when something that it shows changed. */
 function rowsOf(state, conversation) {
 	const rows = [];
+	const nameOf = (id) => (id === state.me?.id ? "you" : state.nameOf(id));
 	const lastMine = conversation.messages.findLast((m) => m.mine && m.kind === "chat" && m.id);
+	const lastChat = conversation.messages.findLast((m) => m.kind === "chat" && m.id && !m.deleted);
 	let day = "";
 	let previous = null;
 	for (const m of conversation.messages) {
@@ -31,7 +28,7 @@ function rowsOf(state, conversation) {
 			previous = null;
 		}
 		if (m.kind === "event") {
-			rows.push({ key: m.row, kind: "event", text: eventText(m), time: timeOf(m.at) });
+			rows.push({ key: m.row, kind: "event", text: eventText(m, nameOf), time: timeOf(m.at) });
 			previous = null;
 			continue;
 		}
@@ -48,7 +45,16 @@ function rowsOf(state, conversation) {
 			name: m.senderName,
 			content: m.content,
 			at: m.at,
-			status: m.mine ? (m.status === "sent" && readers.length > 0 ? "read" : m.status) : null,
+			edited: m.edited,
+			deleted: m.deleted,
+			live: Boolean(m.live),
+			flash: m.id !== "" && m.id === flashed,
+			last: m === lastChat,
+			menu: Boolean(m.id) && !m.deleted,
+			pinned: Boolean(conversation.pins?.has(m.id)),
+			quote: m.replyTo ? quoteOf(state, conversation, m.replyTo) : null,
+			reactions: reactionsOf(state, m),
+			status: m.mine && !m.deleted ? (m.status === "sent" && readers.length > 0 ? "read" : m.status) : null,
 			error: m.error,
 			readBy: m === lastMine && conversation.kind === "room" ? readers.map((id) => state.nameOf(id)) : [],
 		});
@@ -57,111 +63,116 @@ function rowsOf(state, conversation) {
 	return rows;
 }
 
-function statusMark(item) {
-	const marks = {
-		pending: ["clock", "Sending"],
-		sent: ["check", "Sent"],
-		read: ["checks", "Read"],
-		failed: ["alert", "Not sent"],
-	};
-	const [name, label] = marks[item.status];
-	return h("span", { class: `mark ${item.status}`, title: label }, icon(name, label));
+function quoteOf(state, conversation, id) {
+	const entry = conversation.messages.find((m) => m.id === id) ?? conversation.quoted.get(id);
+	return { id, name: entry ? (entry.mine ? "You" : entry.senderName) : "Reply", text: entry ? snippet(entry) : "Earlier message" };
 }
 
-function textOf(content) {
-	return linkify(content).map((part) =>
-		part.href ? h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer nofollow" }, part.text) : part.text,
-	);
+function reactionsOf(state, m) {
+	return Object.entries(m.reactions ?? {}).map(([reaction, ids]) => ({
+		reaction,
+		count: ids.length,
+		mine: ids.includes(state.me?.id),
+		names: list(ids.slice(0, 8).map((id) => (id === state.me?.id ? "you" : state.nameOf(id)))),
+	}));
 }
 
-function chatRow(item, actions) {
-	const bubble = h(
-		"div",
-		{ class: `bubble${isJumbo(item.content) ? " jumbo" : ""}` },
-		h("p", { class: "content" }, ...textOf(item.content)),
-		h(
-			"span",
-			{ class: "stamp" },
-			h("time", { datetime: new Date(item.at).toISOString(), title: fullTimeOf(item.at) }, timeOf(item.at)),
-			item.status ? statusMark(item) : null,
-		),
-	);
-	const below = [];
-	if (item.status === "failed") {
-		below.push(
-			h(
-				"p",
-				{ class: "failed-line" },
-				h("span", {}, item.error ?? "Not sent."),
-				h("button", { type: "button", class: "link-button", onclick: () => actions.retry(item.row) }, "Try again"),
-				h("button", { type: "button", class: "link-button", onclick: () => actions.edit(item.row) }, "Edit"),
-				h("button", { type: "button", class: "link-button", onclick: () => actions.discard(item.row) }, "Discard"),
-			),
-		);
+/* The row that the person looks at stays where it is, whatever is put above it. */
+function keepPlace(work) {
+	const scroller = $("scroller");
+	const top = scroller.getBoundingClientRect().top;
+	const shown = [...$("messages").children].find((e) => e.getBoundingClientRect().bottom > top && e.dataset.row);
+	const row = shown?.dataset.row;
+	const before = shown?.getBoundingClientRect().top;
+	work();
+	const same = row && $("messages").querySelector(`[data-row="${row}"]`);
+	if (same) {
+		scroller.scrollTop += same.getBoundingClientRect().top - before;
 	}
-	if (item.readBy.length > 0) {
-		below.push(h("p", { class: "read-line muted" }, `Read by ${list(item.readBy.slice(0, 3))}${item.readBy.length > 3 ? " and others" : ""}`));
-	}
-	const face = item.mine
-		? null
-		: h("span", { class: `avatar ${hueClass(item.senderId)}`, "aria-hidden": "true" }, item.grouped ? "" : initials(item.name));
-	const author = item.mine ? h("span", { class: "visually-hidden" }, "You: ") : authorLine(item, actions);
-	return h(
-		"li",
-		{
-			class: `message${item.mine ? " mine" : ""}${item.grouped ? " grouped" : ""}`,
-			"data-id": item.id || null,
-			"data-status": item.status,
-		},
-		face,
-		h("div", { class: "message-body" }, author, bubble, ...below),
-	);
 }
 
-function authorLine(item, actions) {
-	if (item.grouped) {
-		return h("span", { class: "visually-hidden" }, `${item.name}: `);
-	}
-	return h(
-		"button",
-		{ type: "button", class: `author link-button ${hueClass(item.senderId)}`, title: `Message ${item.name}`, onclick: () => actions.openPerson(item.senderId) },
-		item.name,
-	);
-}
-
-/* `actions`: retry(row), edit(row), discard(row), openPerson(id). */
+/* `actions`: retry, editFailed, discard, react, menu with a row; jump(id), openPerson(id). */
 export function showMessages(state, conversation, actions) {
 	const scroller = $("scroller");
-	const atBottom = nearBottom();
 	const sameConversation = scroller.dataset.key === conversation.key;
+	const atBottom = nearBottom() && conversation.after === null;
 	const rows = rowsOf(state, conversation);
-	reconcile($("messages"), rows, (item) => {
+	const build = (item, isNew) => {
 		switch (item.kind) {
 			case "day":
 				return h("li", { class: "day" }, h("span", {}, item.text));
 			case "event":
-				return h("li", { class: "event" }, h("span", {}, item.text), " ", h("time", {}, item.time));
+				return h("li", { class: "event", "data-row": String(item.key) }, h("span", {}, item.text), " ", h("time", {}, item.time));
 			default:
-				return chatRow(item, actions);
+				return chatRow(item, isNew, actions);
 		}
+	};
+	keepPlace(() => {
+		showTop(conversation);
+		reconcile($("messages"), rows, build);
+		showBlank(state, conversation, rows);
 	});
-	$("blank").textContent = rows.length > 0 ? "" : blankText(state, conversation);
-	$("blank").hidden = rows.length > 0;
+	announce(conversation, sameConversation);
 	const last = conversation.messages.at(-1);
-	if (!sameConversation || atBottom || last?.mine) {
+	const moved = last?.row !== Number(scroller.dataset.last);
+	if (conversation.after !== null) {
+		$("jump").hidden = false;
+	} else if (!flashed && (!sameConversation || atBottom || (moved && last?.mine && last.live))) {
 		toBottom();
-	} else if (last?.row !== Number(scroller.dataset.last)) {
+	} else if (moved && last?.live) {
 		$("jump").hidden = false;
 	}
+	$("jump-text").textContent = conversation.after !== null ? "To the newest messages" : "New messages";
 	scroller.dataset.key = conversation.key;
 	scroller.dataset.last = last?.row ?? 0;
 }
 
+/* A page of history is not read out; what somebody says now is. */
+function announce(conversation, sameConversation) {
+	const last = conversation.messages.findLast((m) => m.live && !m.mine && m.kind === "chat");
+	if (last && last.row > lastAnnounced) {
+		lastAnnounced = last.row;
+		if (sameConversation) {
+			$("announce").textContent = `${last.senderName}: ${snippet(last)}`;
+		}
+	}
+}
+
+/* What is above the first message: the beginning, or that more is on its way. */
+function showTop(conversation) {
+	const top = $("history-top");
+	const loaded = conversation.loaded === "yes";
+	const failed = conversation.loaded === "failed" || conversation.pagingFailed === "older";
+	const busy = conversation.loaded === "loading" || (loaded && conversation.before !== null && !failed);
+	const beginning = loaded && conversation.before === null && conversation.messages.some((m) => m.seq);
+	const now = failed ? "failed" : busy ? "busy" : beginning ? "beginning" : "";
+	if (top.dataset.state !== now) {
+		top.dataset.state = now;
+	}
+	top.hidden = now === "";
+	$("history-text").textContent = {
+		failed: "The earlier messages could not be loaded.",
+		busy: "Loading earlier messages…",
+		beginning: "This is the beginning of the conversation.",
+		"": "",
+	}[now];
+	$("history-retry").hidden = !failed;
+	$("history-below").hidden = conversation.after === null || conversation.paging !== "newer";
+}
+
+function showBlank(state, conversation, rows) {
+	const empty = rows.length === 0 && ["yes", "none"].includes(conversation.loaded);
+	$("blank").textContent = empty ? blankText(state, conversation) : "";
+	$("blank").hidden = !empty;
+}
+
 function blankText(state, conversation) {
 	const title = state.titleOf(conversation);
-	return conversation.kind === "room"
-		? `Nothing said in ${title} since you came. Say hello!`
-		: `This is the beginning of what you and ${title} say to each other.`;
+	if (conversation.kind === "user") {
+		return `This is the beginning of what you and ${title} say to each other.`;
+	}
+	const outside = !state.rooms.get(conversation.id)?.joined;
+	return outside ? `What is said in ${title} is for its members.` : `Nothing said in ${title} yet. Say hello!`;
 }
 
 export function nearBottom() {
@@ -169,10 +180,27 @@ export function nearBottom() {
 	return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_BOTTOM_PX;
 }
 
+export const nearTop = () => $("scroller").scrollTop < NEAR_TOP_PX;
+
 export function toBottom() {
 	const scroller = $("scroller");
 	scroller.scrollTop = scroller.scrollHeight;
 	$("jump").hidden = true;
+}
+
+/* Brings one message into view and marks it for a moment. `render` shows what has been loaded. */
+export function flash(id, render) {
+	flashed = id;
+	render();
+	const element = $("messages").querySelector(`[data-id="${CSS.escape(id)}"]`);
+	element?.scrollIntoView({ block: "center" });
+	element?.querySelector("[data-act=more]")?.focus({ preventScroll: true });
+	setTimeout(() => {
+		if (flashed === id) {
+			flashed = "";
+			render();
+		}
+	}, FLASH_MS);
 }
 
 export function showHead(state, conversation) {
@@ -180,19 +208,40 @@ export function showHead(state, conversation) {
 	const title = state.titleOf(conversation);
 	avatar($("head-avatar"), conversation.id, title, conversation.kind === "room");
 	$("head-title").textContent = title;
-	$("head-sub").textContent = room ? roomLine(room) : personLine(state, conversation.id);
+	$("head-sub").textContent = room ? roomLine(room) : conversation.kind === "room" ? "" : personLine(state, conversation.id);
 	$("leave-room").hidden = !room?.joined;
 	$("toggle-people").hidden = !room?.joined;
+	$("open-room").hidden = !room?.joined;
+	$("open-pins").hidden = !conversation.pins?.size;
+	$("pins-count").textContent = String(conversation.pins?.size ?? 0);
+	showBelow(state, conversation, room, title);
+}
+
+/* The box to write in, or why there is none. */
+function showBelow(state, conversation, room, title) {
 	const outside = conversation.kind === "room" && !room?.joined;
-	$("join-bar").hidden = !outside;
-	$("composer").hidden = outside;
-	$("join-text").textContent = outside ? `You are not in ${title}.` : "";
+	const muted = room?.mutedUntil && Date.parse(room.mutedUntil) > Date.now();
+	const quiet = !outside && room && (muted || (room.readOnly && !["owner", "moderator"].includes(room.role)));
+	const gone = state.gone.get(conversation.id);
+	$("join-bar").hidden = !outside && !quiet;
+	$("composer").hidden = Boolean(outside || quiet);
+	$("join-room").hidden = !outside || !room || (gone && !gone.mayJoin) || false;
+	let text = "";
+	if (outside) {
+		text = gone?.text ?? (room?.invited ? `You are invited to ${title}.` : `You are not in ${title}.`);
+	} else if (quiet) {
+		text = muted ? "You have been muted here: you may read, but not write." : "Only moderators write here.";
+	}
+	if ($("join-text").textContent !== text) {
+		$("join-text").textContent = text;
+	}
 	$("composer-input").placeholder = `Message ${title}`;
 }
 
 function roomLine(room) {
 	const people = room.members === 1 ? "1 person" : `${room.members ?? 0} people`;
-	return `${people} · ${room.public ? "open to everyone" : "private"}`;
+	const about = room.about ? ` · ${room.about}` : "";
+	return `${people} · ${room.public ? "open to everyone" : "private"}${about}`;
 }
 
 function personLine(state, id) {
@@ -212,3 +261,21 @@ export function showTyping(state, conversation) {
 	const shown = names.length > 3 ? ["Several people"] : names;
 	$("typing").textContent = names.length === 0 ? "" : `${list(shown)} ${names.length === 1 ? "is" : "are"} typing…`;
 }
+
+/* Up and down from one message's button to the next. */
+export function initMessageKeys() {
+	$("messages").addEventListener("keydown", (event) => {
+		const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+		if (!step || !event.target.closest("[data-act=more]")) {
+			return;
+		}
+		const buttons = [...$("messages").querySelectorAll("[data-act=more]")];
+		const next = buttons[buttons.indexOf(event.target.closest("[data-act=more]")) + step];
+		if (next) {
+			event.preventDefault();
+			next.focus();
+			next.scrollIntoView({ block: "nearest" });
+		}
+	});
+}
+

@@ -1,0 +1,115 @@
+/* What can be done with one message: the menu beside it, and the calls behind its buttons. */
+
+import { confirm } from "./dialogs.js";
+import { openMenu } from "./menu.js";
+import { toast } from "./toasts.js";
+import { snippet } from "./view-row.js";
+
+const PALETTE = ["👍", "❤️", "😂", "😮", "😢", "🎉"];
+const MODERATE = ["owner", "moderator"];
+
+export class MessageActions {
+	#state;
+	#session;
+	#composer;
+
+	/* `jump(conversation, message)` shows a message; `openPerson(id)` a direct conversation. */
+	constructor({ state, session, composer, jump, openPerson }) {
+		this.#state = state;
+		this.#session = session;
+		this.#composer = composer;
+		this.jumpTo = jump;
+		this.openPerson = openPerson;
+	}
+
+	#conversation() {
+		return this.#state.conversations.get(this.#state.active);
+	}
+
+	#with(row, work) {
+		const conversation = this.#conversation();
+		const entry = conversation?.messages.find((m) => m.row === row);
+		if (entry) {
+			work(conversation, entry);
+		}
+	}
+
+	retry(row) {
+		this.#with(row, (conversation, entry) => this.#session.outbox.retry(conversation, entry));
+	}
+
+	discard(row) {
+		this.#with(row, (conversation, entry) => this.#session.outbox.discard(conversation, entry));
+	}
+
+	editFailed(row) {
+		this.#with(row, (conversation, entry) => {
+			this.#session.outbox.discard(conversation, entry);
+			this.#composer.takeBack(entry.content);
+		});
+	}
+
+	react(row, reaction) {
+		this.#with(row, (conversation, entry) => {
+			const remove = (entry.reactions[reaction] ?? []).includes(this.#state.me.id);
+			this.#session.change("react", { messageId: entry.id, reaction, remove });
+		});
+	}
+
+	async jump(id) {
+		const conversation = this.#conversation();
+		const entry = conversation?.messages.find((m) => m.id === id) ?? conversation?.quoted.get(id);
+		if (entry) {
+			await this.jumpTo(conversation, entry);
+		} else {
+			toast("This message is not there any more.");
+		}
+	}
+
+	/* Here: in a room whether one is its moderator, between two people both. */
+	mayPin(conversation) {
+		return conversation.kind === "user" || MODERATE.includes(this.#state.rooms.get(conversation.id)?.role);
+	}
+
+	#maySpeak(conversation) {
+		return conversation.kind === "user" || Boolean(this.#state.rooms.get(conversation.id)?.joined);
+	}
+
+	menu(row, anchor) {
+		this.#with(row, (conversation, entry) => {
+			const speak = this.#maySpeak(conversation);
+			const pinned = conversation.pins?.has(entry.id);
+			const mayDelete = entry.mine || (conversation.kind === "room" && this.mayPin(conversation));
+			const items = [
+				speak && { label: "Reply", icon: "reply", run: () => this.#composer.reply(entry) },
+				{ label: "Copy text", icon: "copy", run: () => this.#copy(entry) },
+				speak && entry.mine && { label: "Edit", icon: "edit", run: () => this.#composer.edit(entry) },
+				speak && this.mayPin(conversation) && { label: pinned ? "Unpin" : "Pin", icon: "pin", run: () => this.pin(entry.id, pinned) },
+				speak && mayDelete && { label: "Delete", icon: "trash", danger: true, run: () => this.#delete(entry) },
+			];
+			const chosen = PALETTE.filter((choice) => entry.reactions[choice]?.includes(this.#state.me.id));
+			const palette = speak ? { choices: PALETTE, chosen, pick: (choice) => this.react(row, choice) } : null;
+			openMenu(anchor, "Message", items, palette);
+		});
+	}
+
+	pin(id, remove) {
+		return this.#session.change("pin", { messageId: id, remove: Boolean(remove) });
+	}
+
+	async #delete(entry) {
+		const whose = entry.mine ? "your message" : `the message of ${entry.senderName}`;
+		if (await confirm("Delete this message?", `“${snippet(entry)}” — ${whose} is removed for everybody.`, "Delete", true)) {
+			this.#session.change("delete", { messageId: entry.id });
+		}
+	}
+
+	async #copy(entry) {
+		try {
+			await navigator.clipboard.writeText(entry.content);
+			toast("The text is copied.");
+		} catch {
+			toast("This browser does not let the page copy.", { kind: "error" });
+		}
+	}
+}

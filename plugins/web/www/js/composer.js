@@ -1,0 +1,187 @@
+/* The box to write in: a new message, an answer to one, or another wording of one's own. */
+
+import { $ } from "./dom.js";
+import { toast } from "./toasts.js";
+import { snippet } from "./view-row.js";
+
+const ROWS_AT_MOST = 7;
+
+/* As the server counts: an emoji is one character. */
+function lengthOf(text) {
+	let length = 0;
+	for (const _ of text) {
+		length++;
+	}
+	return length;
+}
+
+export class Composer {
+	#session;
+	#max;
+	#conversation = null;
+	#input = $("composer-input");
+
+	constructor(session, maxContent) {
+		this.#session = session;
+		this.#max = maxContent;
+		$("composer").addEventListener("submit", (event) => {
+			event.preventDefault();
+			this.#submit();
+		});
+		this.#input.addEventListener("input", () => this.#onInput());
+		this.#input.addEventListener("keydown", (event) => this.#onKey(event));
+		this.#input.addEventListener("blur", () => this.#conversation && this.#session.stopTyping(this.#conversation));
+		$("writing-cancel").addEventListener("click", () => this.#cancel());
+	}
+
+	/* Another conversation: what was begun in the last one is kept there. */
+	open(conversation) {
+		this.leave();
+		this.#conversation = conversation;
+		this.#input.value = conversation.draft;
+		this.#show();
+	}
+
+	leave() {
+		if (this.#conversation) {
+			this.#conversation.draft = this.#input.value;
+		}
+		this.#conversation = null;
+	}
+
+	focus() {
+		this.#input.focus({ preventScroll: true });
+	}
+
+	reply(entry) {
+		this.#conversation.writing = { what: "reply", entry };
+		this.#show();
+		this.focus();
+	}
+
+	edit(entry) {
+		this.#conversation.writing = { what: "edit", entry, before: this.#input.value };
+		this.#input.value = entry.content;
+		this.#show();
+		this.focus();
+	}
+
+	/* The text of a message that could not be sent, before what has been written since. */
+	takeBack(text) {
+		const written = this.#input.value;
+		this.#input.value = written ? `${text}\n${written}` : text;
+		this.#show();
+		this.focus();
+	}
+
+	#cancel() {
+		const writing = this.#conversation?.writing;
+		if (!writing) {
+			return false;
+		}
+		if (writing.what === "edit") {
+			this.#input.value = writing.before;
+		}
+		this.#conversation.writing = null;
+		this.#show();
+		this.focus();
+		return true;
+	}
+
+	#show() {
+		const writing = this.#conversation?.writing;
+		$("writing").hidden = !writing;
+		if (writing) {
+			const name = writing.entry.mine ? "yourself" : writing.entry.senderName;
+			$("writing-what").textContent = writing.what === "edit" ? "Editing your message" : `Replying to ${name}`;
+			$("writing-text").textContent = snippet(writing.entry);
+		}
+		$("composer-send").setAttribute("aria-label", writing?.what === "edit" ? "Save the new wording" : "Send");
+		this.fit();
+	}
+
+	fit() {
+		const input = this.#input;
+		input.rows = 1;
+		const line = parseFloat(getComputedStyle(input).lineHeight);
+		while (input.rows < ROWS_AT_MOST && input.scrollHeight > input.clientHeight + line / 2) {
+			input.rows++;
+		}
+		const length = lengthOf(input.value.trim());
+		$("composer-send").disabled = length === 0;
+		$("composer-count").hidden = length < this.#max * 0.9;
+		$("composer-count").classList.toggle("over", length > this.#max);
+		$("composer-count").textContent = `${length.toLocaleString()} of ${this.#max.toLocaleString()} characters`;
+	}
+
+	#submit() {
+		const conversation = this.#conversation;
+		const text = this.#input.value.trim();
+		if (!conversation || text === "") {
+			return;
+		}
+		const over = lengthOf(text) - this.#max;
+		if (over > 0) {
+			toast(`This message is ${over.toLocaleString()} character${over === 1 ? "" : "s"} too long.`, { kind: "error" });
+			return;
+		}
+		const writing = conversation.writing;
+		if (writing?.what === "edit") {
+			this.#save(conversation, writing, text);
+			return;
+		}
+		this.#session.say(conversation, text, writing?.entry.id ?? "");
+		conversation.writing = null;
+		conversation.draft = "";
+		this.#input.value = "";
+		this.#show();
+		this.#input.focus();
+	}
+
+	/* The new wording stays in the box until the server has it. */
+	async #save(conversation, writing, text) {
+		const same = text === writing.entry.content;
+		$("composer-send").disabled = true;
+		if (same || (await this.#session.change("edit", { messageId: writing.entry.id, content: text }))) {
+			if (conversation.writing === writing) {
+				conversation.writing = null;
+				conversation.draft = writing.before;
+				if (this.#conversation === conversation) {
+					this.#input.value = writing.before;
+				}
+			}
+		}
+		if (this.#conversation === conversation) {
+			this.#show();
+			this.focus();
+		}
+	}
+
+	#onInput() {
+		this.fit();
+		const conversation = this.#conversation;
+		if (!conversation || conversation.writing?.what === "edit") {
+			return;
+		}
+		if (this.#input.value.trim() === "") {
+			this.#session.stopTyping(conversation);
+		} else {
+			this.#session.typing(conversation);
+		}
+	}
+
+	#onKey(event) {
+		if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+			event.preventDefault();
+			this.#submit();
+		} else if (event.key === "Escape" && this.#cancel()) {
+			event.preventDefault();
+		} else if (event.key === "ArrowUp" && this.#input.value === "" && !this.#conversation?.writing) {
+			const last = this.#conversation?.messages.findLast((m) => m.mine && m.kind === "chat" && m.id && !m.deleted);
+			if (last) {
+				event.preventDefault();
+				this.edit(last);
+			}
+		}
+	}
+}

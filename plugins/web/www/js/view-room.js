@@ -1,0 +1,261 @@
+/* Managing a room: what its members may do with it and with each other. Only what one's role allows is offered; the
+ * server is the judge. */
+
+import { ApiError } from "./api.js";
+import { confirm } from "./dialogs.js";
+import { $, h, reconcile } from "./dom.js";
+import { explain } from "./errors.js";
+import { untilText } from "./format.js";
+import { openMenu } from "./menu.js";
+import { toast } from "./toasts.js";
+
+const RANK = { member: 1, moderator: 2, owner: 3 };
+const DAY_S = 86400;
+
+/* Shows why not, and resolves to whether it worked. */
+async function attempt(work, fault) {
+	fault.hidden = true;
+	try {
+		await work();
+		return true;
+	} catch (error) {
+		if (!(error instanceof ApiError)) {
+			throw error;
+		}
+		fault.textContent = error.code === "VALIDATION" ? error.message : explain(error);
+		fault.hidden = false;
+		return false;
+	}
+}
+
+export class RoomManager {
+	#state;
+	#session;
+	#roomId = "";
+	#target = null;
+
+	constructor(state, session) {
+		this.#state = state;
+		this.#session = session;
+		$("manage-form").addEventListener("submit", (event) => {
+			event.preventDefault();
+			this.#save();
+		});
+		$("add-form").addEventListener("submit", (event) => {
+			event.preventDefault();
+			this.#bring(event.submitter?.value === "add");
+		});
+		$("manage-delete").addEventListener("click", () => this.#delete());
+		$("time-form").addEventListener("submit", (event) => {
+			event.preventDefault();
+			this.#onTime();
+		});
+	}
+
+	#room() {
+		return this.#state.rooms.get(this.#roomId);
+	}
+
+	rankIn(roomId) {
+		return this.#session.isGuest ? 0 : (RANK[this.#state.rooms.get(roomId)?.role] ?? 0);
+	}
+
+	/* ---- the dialog ---- */
+
+	async open(roomId) {
+		this.#roomId = roomId;
+		await this.#session.rooms.load();
+		const room = this.#room();
+		if (!room) {
+			return;
+		}
+		const rank = this.rankIn(roomId);
+		$("manage-title").textContent = room.name;
+		$("manage-role").textContent = `${room.public ? "Open to everyone" : "Private"} · you are ${{ owner: "its owner", moderator: "a moderator", member: "a member" }[room.role] ?? "not in it"}.`;
+		$("manage-about-text").textContent = room.about ?? "";
+		$("manage-about-text").hidden = !room.about || rank >= RANK.moderator;
+		$("manage-form").hidden = rank < RANK.moderator;
+		$("owner-name").hidden = rank < RANK.owner;
+		$("owner-fields").hidden = rank < RANK.owner;
+		$("add-form").hidden = rank < RANK.member;
+		$("add-now").hidden = rank < RANK.moderator;
+		$("bans-part").hidden = rank < RANK.moderator;
+		$("manage-delete").hidden = rank < RANK.owner;
+		$("manage-guest").hidden = !this.#session.isGuest;
+		$("manage-error").hidden = true;
+		$("add-error").hidden = true;
+		$("add-user").value = "";
+		$("add-done").textContent = "";
+		this.#fill(room);
+		this.#offerPeople();
+		$("manage").showModal();
+		if (rank >= RANK.moderator) {
+			await this.#showBans();
+		}
+	}
+
+	#fill(room) {
+		$("manage-name").value = room.name;
+		$("manage-about").value = room.about ?? "";
+		$("manage-readonly").checked = Boolean(room.readOnly);
+		$("manage-slow").value = String(room.slowMode ?? 0);
+		$("manage-public").checked = Boolean(room.public);
+		$("manage-public").disabled = Boolean(room.public); /* a public room stays public */
+		$("manage-retention").value = String(Math.round((room.retention ?? 0) / DAY_S));
+		$("manage-max").value = room.maxMembers ? String(room.maxMembers) : "";
+	}
+
+	/* People known here who are not in the room yet. */
+	#offerPeople() {
+		const inside = new Set((this.#state.members.get(this.#roomId) ?? []).map((m) => m.id));
+		const others = [...this.#state.people.values()].filter((p) => !inside.has(p.id) && p.id !== this.#state.me.id);
+		$("add-known").replaceChildren(...others.slice(0, 50).map((p) => h("option", { value: p.id }, p.name)));
+	}
+
+	/* Only what was changed is sent: the rest may have been changed by somebody else meanwhile. */
+	#changes(room) {
+		const wanted = {
+			about: $("manage-about").value.trim(),
+			readOnly: $("manage-readonly").checked,
+			slowMode: Number($("manage-slow").value) || 0,
+		};
+		if (this.rankIn(this.#roomId) >= RANK.owner) {
+			Object.assign(wanted, {
+				name: $("manage-name").value.trim(),
+				public: $("manage-public").checked,
+				retention: (Number($("manage-retention").value) || 0) * DAY_S,
+			});
+			if ($("manage-max").value) {
+				wanted.maxMembers = Number($("manage-max").value);
+			}
+		}
+		const was = { about: "", readOnly: false, slowMode: 0, retention: 0, ...room };
+		return Object.fromEntries(Object.entries(wanted).filter(([name, value]) => value !== was[name]));
+	}
+
+	async #save() {
+		const changes = this.#changes(this.#room() ?? {});
+		const work = () => this.#session.rooms.manage((api) => api.changeRoom(this.#roomId, changes));
+		if (Object.keys(changes).length === 0 || (await attempt(work, $("manage-error")))) {
+			$("manage").close();
+			toast("The settings are saved.");
+		}
+	}
+
+	async #bring(now) {
+		const userId = $("add-user").value.trim();
+		$("add-done").textContent = "";
+		const work = () => this.#session.rooms.manage((api) => (now ? api.addMember(this.#roomId, userId) : api.invite(this.#roomId, userId)));
+		if (userId && (await attempt(work, $("add-error")))) {
+			$("add-user").value = "";
+			$("add-done").textContent = `${this.#state.nameOf(userId)} ${now ? "is in the room now" : "is invited"}.`;
+			this.#offerPeople();
+		}
+	}
+
+	async #delete() {
+		const room = this.#room();
+		$("manage").close();
+		const text = "Everything that was said in it is gone, for everybody. This cannot be undone.";
+		if (await confirm(`Delete ${room.name}?`, text, "Delete the room", true)) {
+			await this.#told((api) => api.deleteRoom(room.id));
+		}
+	}
+
+	/* Where there is no form to show the reason in. */
+	async #told(work) {
+		try {
+			await this.#session.rooms.manage(work);
+			return true;
+		} catch (error) {
+			if (!(error instanceof ApiError)) {
+				throw error;
+			}
+			toast(explain(error), { kind: "error" });
+			return false;
+		}
+	}
+
+	async #showBans() {
+		let bans = [];
+		await attempt(async () => (bans = await this.#session.rooms.bans(this.#roomId)), $("manage-error"));
+		$("bans-empty").hidden = bans.length > 0;
+		const items = bans.map((b) => ({ key: b.userId, name: b.nickname || b.userId, until: untilText(b.until) || " for ever" }));
+		reconcile($("bans-list"), items, (item) =>
+			h(
+				"li",
+				{ class: "ban", "data-user": item.key },
+				h("span", {}, item.name, h("span", { class: "muted" }, item.until)),
+				h("button", { type: "button", class: "button quiet small", "aria-label": `Let ${item.name} come back`, onclick: () => this.#unban(item.key) }, "Unban"),
+			),
+		);
+	}
+
+	async #unban(userId) {
+		if (await this.#told((api) => api.unban(this.#roomId, userId))) {
+			await this.#showBans();
+		}
+	}
+
+	/* ---- one member ---- */
+
+	/* Whether there is anything to be done with this member. */
+	mayManage(roomId, member) {
+		const rank = this.rankIn(roomId);
+		return rank >= RANK.moderator && member.id !== this.#state.me.id && rank > (RANK[member.role] ?? 1);
+	}
+
+	menu(roomId, member, anchor) {
+		this.#roomId = roomId;
+		const name = this.#state.nameOf(member.id);
+		const role = (to, label, sure) => ({ label, icon: "people", run: () => this.#setRole(member.id, to, name, sure) });
+		const owner = this.rankIn(roomId) >= RANK.owner;
+		openMenu(anchor, name, [
+			owner && member.role === "member" && role("moderator", "Make moderator"),
+			owner && member.role === "moderator" && role("member", "Make ordinary member"),
+			owner && role("owner", "Make owner", true),
+			{ label: "Mute…", icon: "mute", run: () => this.#askTime("mute", member.id, name) },
+			{ label: "Unmute", icon: "chat", run: () => this.#told((api) => api.mute(roomId, member.id, 0)).then((ok) => ok && toast(`${name} may write again.`)) },
+			{ label: "Remove", icon: "leave", danger: true, run: () => this.#kick(member.id, name) },
+			{ label: "Ban…", icon: "alert", danger: true, run: () => this.#askTime("ban", member.id, name) },
+		]);
+	}
+
+	async #setRole(userId, role, name, sure) {
+		const roomId = this.#roomId;
+		const text = "You will be a moderator then.";
+		if (!sure || (await confirm(`Give the room to ${name}?`, text, "Make owner"))) {
+			await this.#told((api) => api.setRole(roomId, userId, role));
+		}
+	}
+
+	async #kick(userId, name) {
+		const roomId = this.#roomId;
+		if (await confirm(`Remove ${name}?`, "Whoever is removed may join again where the room is open, or be invited.", "Remove", true)) {
+			await this.#told((api) => api.kick(roomId, userId));
+		}
+	}
+
+	#askTime(what, userId, name) {
+		this.#target = { what, userId, name, roomId: this.#roomId };
+		const ban = what === "ban";
+		$("time-title").textContent = ban ? `Ban ${name}?` : `Mute ${name}?`;
+		$("time-text").textContent = ban ? "They leave the room and cannot come back so long." : "They hear everything, but cannot write so long.";
+		$("time-ever").hidden = !ban;
+		$("time-ever").disabled = !ban;
+		$("time-seconds").value = "3600";
+		$("time-yes").textContent = ban ? "Ban" : "Mute";
+		$("time-error").hidden = true;
+		$("time-dialog").showModal();
+	}
+
+	async #onTime() {
+		const { what, userId, name, roomId } = this.#target;
+		const seconds = Number($("time-seconds").value);
+		const work = () => this.#session.rooms.manage((api) => api[what](roomId, userId, seconds));
+		if (await attempt(work, $("time-error"))) {
+			$("time-dialog").close();
+			toast(what === "ban" ? `${name} is banned.` : `${name} is muted.`);
+		}
+	}
+}
