@@ -1,0 +1,521 @@
+/* The page's memory: history, resume, the outbox, search, changes, rooms. Two people with accounts in two browsers, on
+ * a server that is killed now and then. */
+
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { Gate, hasChromium, launch, person } from "../lib/browser.mjs";
+import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+import { fetchAll } from "../lib/http.mjs";
+import { StompUser } from "../lib/stomp.mjs";
+
+const skip = needs(hasChatd, hasChromium);
+const limit = { timeout: 240000, skip };
+const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
+const NAMES = { ann: "Ann Arbor", bob: "Bob Bauer", eve: "Eve Ebner" };
+const token = (who) => `token-of-${who}-long-enough`;
+const ACCOUNTS = `  auth-static:\n    users:\n${Object.entries(NAMES)
+	.map(([who, name]) => `      - { login: ${who}, passcode: ${who}, name: "${name}", token: ${token(who)} }\n`)
+	.join("")}`;
+const RESUMED_AT_MOST = 20;
+
+describe("what the page remembers and manages", () => {
+	let server;
+	let browser;
+	let ann;
+	let bob;
+	const gate = new Gate();
+
+	before(async () => {
+		if (skip) {
+			return;
+		}
+		server = await startChatd({ plugins: ACCOUNTS, set: { "chat.resume_max": RESUMED_AT_MOST } });
+		browser = await launch();
+		ann = await person(browser, server, { prepare: (page) => gate.prepare(page) });
+		bob = await person(browser, server);
+		await ann.signIn(token("ann"));
+		await bob.signIn(token("bob"));
+	});
+	after(async () => {
+		ann?.quiet(/status of (403|404|409)/);
+		bob?.quiet(/status of (403|404|409)/);
+		await browser?.close();
+		await server?.stop();
+	});
+
+	async function rest(who, method, where, body) {
+		const answer = await fetchAll(`${server.url}/api/chat/${where}`, {
+			method,
+			headers: { Authorization: `Bearer ${token(who)}`, ...(body ? { "Content-Type": "application/json" } : {}) },
+			body: body ? JSON.stringify(body) : undefined,
+		});
+		assert.ok(answer.status < 300, `${method} ${where}: ${answer.status} ${answer.text}`);
+		return answer.text ? answer.json : null;
+	}
+
+	/* A room of eve's, with ann and bob in it. */
+	async function room(name, options = {}) {
+		const { id } = await rest("eve", "POST", "rooms", { name, ...options });
+		for (const userId of ["ann", "bob"]) {
+			await rest("eve", "POST", `rooms/${id}/members`, { userId });
+		}
+		return id;
+	}
+
+	/* Another client of somebody, without a page. */
+	async function client(who, work) {
+		const user = await StompUser.connect({ url: server.wsUrl, headers: { Authorization: `Bearer ${token(who)}` } });
+		try {
+			return await work(user);
+		} finally {
+			await user.leave();
+		}
+	}
+
+	/* `who` says all of it, and the server has it. Resolves to the ids. */
+	const say = (who, target, texts) =>
+		client(who, async (user) => {
+			const receipts = await Promise.all(texts.map((content) => user.send("/app/chat.send", { ...target, content })));
+			return receipts.map((r) => r.headers["message-id"]);
+		});
+
+	const numbered = (word, from, to) => Array.from({ length: to - from + 1 }, (_, i) => `${word} ${from + i}.`);
+
+	const until = (who, work, arg) => who.page.waitForFunction(work, arg);
+
+	/* Scrolls up until the beginning is there. */
+	async function toTheBeginning(who) {
+		for (let i = 0; i < 20; i++) {
+			await who.page.evaluate(() => document.getElementById("scroller").scrollTo(0, 0));
+			if (await who.page.locator('#history-top[data-state="beginning"]').count()) {
+				return;
+			}
+			await who.page.waitForTimeout(100);
+		}
+		await who.page.waitForSelector('#history-top[data-state="beginning"]');
+	}
+
+	test("history comes on entry, older pages when scrolling back, nothing twice, up to the beginning", limit, async () => {
+		const id = await room("Old stories");
+		await say("eve", { roomId: id }, numbered("story", 1, 90));
+		await say("bob", { roomId: id }, numbered("story", 91, 130));
+		await ann.go(`room:${id}`);
+		await ann.sees("story 130.");
+		const first = await ann.texts();
+		assert.ok(first.length <= 60, `${first.length} on entry`);
+		assert.equal(first.at(-1), "story 130.");
+		const atBottom = await ann.page.evaluate(() => {
+			const s = document.getElementById("scroller");
+			return s.scrollHeight - s.scrollTop - s.clientHeight < 5;
+		});
+		assert.ok(atBottom, "one begins at the end");
+
+		/* What is before the eyes stays there while an older page comes in above. */
+		const kept = await ann.page.evaluate(async () => {
+			const scroller = document.getElementById("scroller");
+			const before = document.querySelectorAll("#messages .message").length;
+			scroller.scrollTo(0, 300);
+			const shown = [...document.querySelectorAll("#messages .message")].find((m) => m.getBoundingClientRect().top > 150);
+			const [row, top] = [shown.dataset.row, shown.getBoundingClientRect().top];
+			const end = Date.now() + 20000;
+			while (document.querySelectorAll("#messages .message").length === before && Date.now() < end) {
+				await new Promise((r) => setTimeout(r, 20));
+			}
+			await new Promise((r) => setTimeout(r, 200));
+			const again = document.querySelector(`#messages [data-row="${row}"]`);
+			return { moved: Math.abs(again.getBoundingClientRect().top - top), more: document.querySelectorAll("#messages .message").length > before };
+		});
+		assert.ok(kept.more, "an older page came");
+		assert.ok(kept.moved < 3, `what was read moved by ${kept.moved} px`);
+
+		await say("eve", { roomId: id }, ["said meanwhile"]);
+		await toTheBeginning(ann);
+		assert.deepEqual(await ann.texts(), [...numbered("story", 1, 130), "said meanwhile"]);
+		assert.match(await ann.page.textContent("#history-text"), /beginning of the conversation/);
+		assert.deepEqual(await ann.page.locator("#messages .day").allTextContents(), ["Today"]);
+		assert.ok(await ann.page.locator("#messages .event", { hasText: "You were brought in by Eve Ebner" }).count(), "events are small lines");
+	});
+
+	test("unread counts and previews; they follow what is read, on another device too", limit, async () => {
+		await ann.go("room:lobby").catch(() => {});
+		const device = await person(browser, server, { prepare: (page) => page.addInitScript((t) => localStorage.setItem("chatd.account-token", t), token("ann")) });
+		try {
+			await device.online();
+			await say("eve", { to: "ann" }, ["first of three", "second of three", "third of three"]);
+			for (const page of [ann.page, device.page]) {
+				await page.locator('#direct-list [data-key="user:eve"] .badge', { hasText: "3" }).waitFor();
+				await page.locator('#direct-list [data-key="user:eve"] .preview', { hasText: "third of three" }).waitFor();
+			}
+			await ann.page.reload();
+			await ann.online();
+			await ann.page.locator('#direct-list [data-key="user:eve"] .badge', { hasText: "3" }).waitFor();
+			await ann.page.locator('#direct-list [data-key="user:eve"]', { hasText: "Eve Ebner" }).waitFor();
+			await ann.page.bringToFront();
+			await ann.go("user:eve");
+			await ann.sees("first of three");
+			await ann.page.waitForSelector('#direct-list [data-key="user:eve"] .badge', { state: "detached" });
+			await device.page.waitForSelector('#direct-list [data-key="user:eve"] .badge', { state: "detached" });
+			const { conversations } = await rest("ann", "GET", "conversations");
+			assert.equal(conversations.find((c) => c.with === "eve").unread, 0);
+			device.quiet();
+		} finally {
+			await device.close();
+		}
+	});
+
+	test("after a cut, what was missed comes in its place, with the changes, and no history is read again", limit, async () => {
+		const id = await room("Resume");
+		const [target] = await say("eve", { roomId: id }, ["before the cut", "to be deleted"]);
+		await say("eve", { to: "ann" }, ["direct before"]);
+		await ann.go("user:eve");
+		await ann.sees("direct before");
+		await ann.go(`room:${id}`);
+		await ann.sees("to be deleted");
+		const { messages } = await rest("ann", "GET", `messages/room/${id}?before=99999`);
+		await gate.shut();
+		await ann.state("waiting");
+		const missed = numbered("missed", 1, 9);
+		await say("eve", { roomId: id }, missed);
+		await say("eve", { to: "ann" }, ["direct during"]);
+		await client("eve", async (user) => {
+			await user.send("/app/chat.edit", { messageId: target, content: "before the cut, edited", clientId: "e1" });
+			await user.send("/app/chat.react", { messageId: target, reaction: "🎉" });
+			await user.send("/app/chat.delete", { messageId: messages.find((m) => m.content === "to be deleted").id, clientId: "d1" });
+		});
+		const asked = [];
+		ann.page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+		gate.open();
+		await ann.online();
+		await ann.sees("missed 9.");
+		await ann.message("before the cut, edited").locator(".reaction", { hasText: "🎉" }).waitFor();
+		await ann.message("This message was deleted.").waitFor();
+		assert.deepEqual(await ann.texts(), ["before the cut, edited", "This message was deleted.", ...missed]);
+		await ann.go("user:eve");
+		await ann.sees("direct during");
+		assert.deepEqual(asked.filter((p) => p.startsWith("/api/chat/messages/")), []);
+	});
+
+	test("more missed than the server gives at once: the history is read anew, without a hole", limit, async () => {
+		const id = await room("Gap");
+		await say("eve", { roomId: id }, numbered("old", 1, 5));
+		await ann.go(`room:${id}`);
+		await ann.sees("old 5.");
+		await gate.shut();
+		await ann.state("waiting");
+		await say("eve", { roomId: id }, numbered("gap", 1, 40));
+		await say("bob", { roomId: id }, numbered("gap", 41, 70));
+		gate.open();
+		await ann.online();
+		await ann.sees("gap 70.");
+		const shown = await ann.texts();
+		assert.deepEqual(shown, [...numbered("old", 1, 5), ...numbered("gap", 1, 70)].slice(-shown.length), "no hole in what is shown");
+		await toTheBeginning(ann);
+		assert.deepEqual(await ann.texts(), [...numbered("old", 1, 5), ...numbered("gap", 1, 70)]);
+	});
+
+	test("the server is killed: the page comes back to the same place and goes on", limit, async () => {
+		const id = await room("Killed");
+		await ann.go(`room:${id}`);
+		await bob.go(`room:${id}`);
+		await ann.say("before the kill");
+		await bob.sees("before the kill");
+		await server.restart(
+			async () => {
+				await ann.state("waiting");
+				await ann.say("written while it was dead");
+				await ann.message("written while it was dead", '[data-status="pending"]').waitFor();
+			},
+			{ hard: true },
+		);
+		await Promise.all([ann.online(), bob.online()]);
+		await bob.sees("written while it was dead", ":not(.mine)");
+		await ann.message("written while it was dead", '[data-id]:is([data-status="sent"], [data-status="read"])').waitFor();
+		await bob.say("and on it goes");
+		await ann.sees("and on it goes", ":not(.mine)");
+		for (const who of [ann, bob]) {
+			assert.deepEqual(await who.texts(), ["before the kill", "written while it was dead", "and on it goes"]);
+		}
+	});
+
+	test("what waits to be sent outlasts a reload and a killed server, and is said once", limit, async () => {
+		const id = await room("Outbox");
+		await ann.go(`room:${id}`);
+		await bob.go(`room:${id}`);
+		await gate.shut();
+		await ann.state("waiting");
+		await ann.say("kept in the browser");
+		await ann.say("and this one after it");
+		await ann.message("and this one after it", '[data-status="pending"]').waitFor();
+		const ids = () => ann.page.evaluate(() => Object.keys(localStorage).filter((k) => k.startsWith("chatd.outbox.")).sort());
+		const waiting = await ids();
+		assert.equal(waiting.length, 2);
+		await server.restart(undefined, { hard: true });
+		await ann.page.reload();
+		assert.deepEqual(await ids(), waiting);
+		gate.open();
+		await ann.online();
+		await bob.sees("kept in the browser", ":not(.mine)");
+		await bob.sees("and this one after it", ":not(.mine)");
+		await until(ann, () => !Object.keys(localStorage).some((k) => k.startsWith("chatd.outbox.")));
+		assert.deepEqual(await ann.texts(), ["kept in the browser", "and this one after it"]);
+		const { messages } = await rest("bob", "GET", `messages/room/${id}?before=99999`);
+		assert.deepEqual(messages.map((m) => `chatd.outbox.${m.clientId}`).sort(), waiting, "sent with the ids they were written with");
+	});
+
+	test("a refused message says why, after a reload too, and goes out with the same id when it may", limit, async () => {
+		const id = await room("Slow");
+		await ann.go(`room:${id}`);
+		await bob.go(`room:${id}`);
+		await rest("eve", "PATCH", `rooms/${id}`, { slowMode: 3600 });
+		await ann.say("the first may pass");
+		await bob.sees("the first may pass");
+		await ann.say("the second may not");
+		const failed = ann.message("the second may not", '[data-status="failed"]');
+		await failed.locator(".failed-line", { hasText: "slow mode" }).waitFor();
+		await ann.say("nor the third");
+		await ann.message("nor the third", '[data-status="failed"]').getByRole("button", { name: "Discard" }).click();
+		await ann.message("nor the third").waitFor({ state: "detached" });
+		const [key] = await ann.page.evaluate(() => Object.keys(localStorage).filter((k) => k.startsWith("chatd.outbox.")));
+		await ann.page.reload();
+		await ann.online();
+		await failed.locator(".failed-line", { hasText: "slow mode" }).waitFor();
+		await rest("eve", "PATCH", `rooms/${id}`, { slowMode: 0 });
+		await failed.getByRole("button", { name: "Send again" }).click();
+		await bob.sees("the second may not", ":not(.mine)");
+		await ann.message("the second may not", '[data-id]:is([data-status="sent"], [data-status="read"])').waitFor();
+		const { messages } = await rest("bob", "GET", `messages/room/${id}?before=99999`);
+		assert.deepEqual(messages.map((m) => m.content), ["the first may pass", "the second may not"]);
+		assert.equal(`chatd.outbox.${messages[1].clientId}`, key);
+	});
+
+	test("search finds what was said long ago and jumps to it; from there one scrolls on to the end", limit, async () => {
+		const id = await room("Haystack");
+		const other = await room("Elsewhere");
+		await say("eve", { roomId: id }, [...numbered("straw", 1, 40), "a needle in it", ...numbered("straw", 41, 60)]);
+		await say("bob", { roomId: id }, numbered("straw", 61, 130));
+		await say("eve", { roomId: other }, ["another needle elsewhere"]);
+		await ann.go(`room:${id}`);
+		await ann.sees("straw 130.");
+		await ann.page.click("#open-search");
+		await ann.page.fill("#search-input", "needle");
+		await ann.page.locator("#search-list .result").first().waitFor();
+		assert.deepEqual(await ann.page.locator("#search-list .result-text").allTextContents(), ["a needle in it"]);
+		await ann.page.check("#search-everywhere");
+		await ann.page.locator("#search-list .result", { hasText: "another needle elsewhere" }).waitFor();
+		await shot(ann.page, "search");
+		await ann.page.press("#search-input", "ArrowDown");
+		await ann.page.locator("#search-list .result", { hasText: "a needle in it" }).click();
+		await ann.page.locator("#messages .message.flash", { hasText: "a needle in it" }).waitFor();
+		await until(ann, () => {
+			const found = document.querySelector("#messages .message.flash")?.getBoundingClientRect();
+			return found && found.top > 60 && found.bottom < innerHeight - 60;
+		});
+		const around = await ann.texts();
+		assert.ok(around.includes("straw 40.") && around.includes("straw 41.") && !around.includes("straw 130."), "the surroundings alone");
+		for (let i = 0; i < 20 && !(await ann.message("straw 130.").count()); i++) {
+			await ann.page.evaluate(() => document.getElementById("scroller").scrollTo(0, 1e9));
+			await ann.page.waitForTimeout(150);
+		}
+		await ann.sees("straw 130.");
+		await say("eve", { roomId: id }, ["live again"]);
+		await ann.sees("live again");
+		await toTheBeginning(ann);
+		assert.deepEqual(await ann.texts(), [...numbered("straw", 1, 40), "a needle in it", ...numbered("straw", 41, 130), "live again"]);
+	});
+
+	test("edit, react, reply, pin and delete, seen by the other at once and by whoever comes later", limit, async () => {
+		const id = await room("Changes");
+		for (const who of ["ann", "bob"]) {
+			await rest("eve", "PUT", `rooms/${id}/members/${who}/role`, { role: "moderator" });
+		}
+		await ann.go(`room:${id}`);
+		await bob.go(`room:${id}`);
+		await ann.say("tpyo");
+		await bob.sees("tpyo");
+		await ann.act("tpyo", "Edit");
+		await ann.say("typo");
+		await bob.message("typo").locator(".edited").waitFor();
+		await ann.message("typo").locator(".edited").waitFor();
+		assert.equal(await bob.message("tpyo").count(), 0);
+
+		await bob.act("typo", "React with 👍");
+		const chip = (who) => who.message("typo").locator(".reaction", { hasText: "👍" });
+		await chip(ann).waitFor();
+		await chip(ann).click();
+		await chip(bob).filter({ hasText: "2" }).waitFor();
+		await chip(bob).click();
+		await chip(ann).filter({ hasText: "1" }).waitFor();
+		assert.equal(await chip(bob).getAttribute("aria-pressed"), "false");
+
+		await bob.act("typo", "Reply");
+		await bob.page.waitForSelector("#writing:visible");
+		await bob.say("an answer");
+		await ann.message("an answer").locator(".quote", { hasText: "typo" }).waitFor();
+
+		await ann.act("an answer", "Pin");
+		await bob.page.waitForSelector("#open-pins:visible");
+		await bob.page.click("#open-pins");
+		await bob.page.locator("#pins-list .result", { hasText: "an answer" }).click();
+		await bob.page.locator("#messages .message.flash", { hasText: "an answer" }).waitFor();
+
+		await bob.say("to be taken back");
+		await ann.sees("to be taken back");
+		await bob.act("to be taken back", "Delete");
+		await bob.page.click("#confirm-yes");
+		await ann.message("This message was deleted.").waitFor();
+		await bob.message("This message was deleted.").waitFor();
+		await shot(ann.page, "changes");
+		const late = await person(browser, server, { prepare: (page) => page.addInitScript((t) => localStorage.setItem("chatd.account-token", t), token("eve")) });
+		try {
+			await late.online();
+			await late.go(`room:${id}`);
+			await late.message("an answer").locator(".quote", { hasText: "typo" }).waitFor();
+			assert.deepEqual(await late.texts(), ["typo", "an answer", "This message was deleted."]);
+			assert.equal(await late.message("typo").locator(".edited").count(), 1);
+			assert.match(await chip(late).textContent(), /👍1/u);
+			await late.message("an answer").locator(".pin-mark").waitFor();
+			late.quiet();
+		} finally {
+			await late.close();
+		}
+		/* Whoever may not change it is not offered to. */
+		await bob.message("typo").last().hover();
+		await bob.message("typo").first().locator("[data-act=more]").click();
+		const offered = await bob.page.locator("#menu .menu-item").allTextContents();
+		assert.ok(!offered.includes("Edit") && offered.includes("Delete"), `a moderator is offered ${offered}`);
+		await bob.page.keyboard.press("Escape");
+	});
+
+	test("a private room: made, invited to, joined, managed, and plainly over", limit, async () => {
+		await ann.page.click("#new-room");
+		await ann.page.fill("#room-name", "Inner circle");
+		await ann.page.fill("#room-about", "For a few");
+		await ann.page.uncheck("#room-public");
+		await ann.page.press("#room-name", "Enter");
+		await ann.page.waitForSelector("#room-dialog", { state: "hidden" });
+		await until(ann, () => document.getElementById("head-title").textContent === "Inner circle");
+		const id = await ann.page.evaluate(() => decodeURIComponent(location.hash).slice("#room:".length));
+		await ann.say("only for us");
+
+		/* invited, live */
+		await ann.page.click("#open-room");
+		await ann.page.fill("#add-user", "bob");
+		await ann.page.locator("#add-form").getByRole("button", { name: "Invite" }).click();
+		await ann.page.locator("#add-done", { hasText: "Bob Bauer is invited" }).waitFor();
+		await shot(ann.page, "manage");
+		await ann.page.locator("#manage").getByRole("button", { name: "Close" }).click();
+		await bob.page.locator(".toast", { hasText: "invites you to Inner circle" }).getByRole("button", { name: "Show" }).click();
+		await bob.page.locator("#join-text", { hasText: "You are invited" }).waitFor();
+		await bob.page.click("#join-room");
+		await bob.sees("only for us");
+		await ann.page.locator("#messages .event", { hasText: "Bob Bauer joined" }).waitFor();
+
+		/* A member is offered nothing that a member may not do. */
+		await bob.page.locator('#people-list [data-user="ann"]').waitFor();
+		assert.equal(await bob.page.locator("#people-list [data-act=manage]").count(), 0);
+		const bobRow = ann.page.locator("#people-list .person", { has: ann.page.locator('[data-user="bob"]') });
+		const manage = async (what) => {
+			await bobRow.locator("[data-act=manage]").click();
+			await ann.page.locator("#menu").getByRole("button", { name: what, exact: true }).click();
+		};
+
+		await manage("Make moderator");
+		await bobRow.locator(".tag", { hasText: "moderator" }).waitFor();
+		await bob.page.locator("#messages .event", { hasText: "moderator" }).waitFor();
+		await manage("Make ordinary member");
+		await bobRow.locator(".tag").waitFor({ state: "detached" });
+
+		await manage("Mute…");
+		await ann.page.selectOption("#time-seconds", "600");
+		await ann.page.click("#time-yes");
+		await bob.page.locator("#join-text", { hasText: "You have been muted" }).waitFor();
+		await manage("Unmute");
+		await bob.page.waitForSelector("#composer:visible");
+
+		/* settings */
+		await ann.page.click("#open-room");
+		await ann.page.fill("#manage-name", "Inner ring");
+		await ann.page.check("#manage-readonly");
+		await ann.page.locator("#manage-form").getByRole("button", { name: "Save" }).click();
+		await ann.page.waitForSelector("#manage", { state: "hidden" });
+		await until(bob, () => document.getElementById("head-title").textContent === "Inner ring");
+		await bob.page.locator("#join-text", { hasText: "Only moderators" }).waitFor();
+
+		/* out */
+		await manage("Remove");
+		await ann.page.click("#confirm-yes");
+		await bob.page.locator("#join-text", { hasText: "You were removed from this room by Ann Arbor" }).waitFor();
+		assert.ok(!(await bob.page.isVisible("#join-room")), "no way back into a private room");
+		await bob.page.waitForSelector(`#room-list [data-key="room:${id}"]`, { state: "detached" });
+
+		/* brought in, banned, let back, and the end of it */
+		await rest("ann", "POST", `rooms/${id}/members`, { userId: "bob" });
+		await bob.page.locator(`#room-list [data-key="room:${id}"]`).click();
+		await bobRow.waitFor();
+		await manage("Ban…");
+		await ann.page.click("#time-yes");
+		await bob.page.locator("#join-text", { hasText: "You were banned from this room by Ann Arbor until" }).waitFor();
+		await ann.page.click("#open-room");
+		await ann.page.locator('#bans-list [data-user="bob"]').getByRole("button").click();
+		await ann.page.waitForSelector("#bans-empty:visible");
+		await ann.page.locator("#manage").getByRole("button", { name: "Close" }).click();
+		await rest("ann", "POST", `rooms/${id}/members`, { userId: "bob" });
+		await bob.page.locator(`#room-list [data-key="room:${id}"]`).click();
+		await bob.sees("only for us");
+		await ann.page.click("#open-room");
+		await ann.page.click("#manage-delete");
+		await ann.page.click("#confirm-yes");
+		await bob.page.locator("#join-text", { hasText: "This room was deleted." }).waitFor();
+		await ann.page.waitForSelector(`#room-list [data-key="room:${id}"]`, { state: "detached" });
+		await bob.go("room:lobby");
+		await ann.go("room:lobby");
+	});
+
+	test("on a phone: menus from below, dialogs that fit, history under a finger; a guest is offered no managing", limit, async () => {
+		const phone = await person(browser, server, PHONE);
+		try {
+			await phone.join("Pia Phone");
+			await say("eve", { to: await phone.id() }, [...numbered("note", 1, 30), "A long one: ".repeat(12)]);
+			await phone.page.tap("#open-sidebar");
+			await phone.page.locator('#direct-list [data-key="user:eve"] .badge').waitFor();
+			await shot(phone.page, "phone-list");
+			await phone.page.tap('#direct-list [data-key="user:eve"]');
+			await phone.message("A long one").waitFor();
+			const fits = () => phone.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+			assert.ok(await fits());
+			await phone.message("A long one").locator("[data-act=more]").tap();
+			const sheet = await phone.page.locator("#menu").boundingBox();
+			assert.ok(Math.abs(sheet.y + sheet.height - 844) < 3 && sheet.width > 380, `the menu is at the bottom: ${JSON.stringify(sheet)}`);
+			await shot(phone.page, "phone-menu");
+			await phone.page.locator("#menu").getByRole("button", { name: "React with ❤️" }).tap();
+			await phone.message("A long one").locator(".reaction.mine").waitFor();
+			await phone.page.tap("#open-search");
+			await phone.page.fill("#search-input", "note");
+			await phone.page.locator("#search-list .result").first().waitFor();
+			assert.ok(await fits());
+			await shot(phone.page, "phone-search");
+			await phone.page.locator("#search").getByRole("button", { name: "Close" }).tap();
+			await phone.page.tap("#open-sidebar");
+			await phone.page.tap('#room-list [data-key="room:lobby"]');
+			await phone.page.tap("#open-room");
+			await phone.page.waitForSelector("#manage-guest:visible");
+			for (const id of ["manage-form", "add-form", "bans-part", "manage-delete"]) {
+				assert.ok(!(await phone.page.isVisible(`#${id}`)), id);
+			}
+			phone.quiet();
+		} finally {
+			await phone.close();
+		}
+	});
+});
+
+/* Kept where CHATD_SHOTS says. */
+async function shot(page, name) {
+	const folder = process.env.CHATD_SHOTS;
+	if (folder) {
+		await mkdir(folder, { recursive: true });
+		await page.screenshot({ path: path.join(folder, `${name}.png`) });
+	}
+}
