@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The page's memory: history, resume, the outbox, search, changes, rooms. Two people with accounts in two browsers, on
  * a server that is killed now and then. */
 
@@ -277,11 +278,12 @@ describe("what the page remembers and manages", () => {
 		await ann.say("nor the third");
 		await ann.message("nor the third", '[data-status="failed"]').getByRole("button", { name: "Discard" }).click();
 		await ann.message("nor the third").waitFor({ state: "detached" });
+		/* Now it may, but whoever wrote it has been told no, and decides. */
+		await rest("eve", "PATCH", `rooms/${id}`, { slowMode: 0 });
 		const [key] = await ann.page.evaluate(() => Object.keys(localStorage).filter((k) => k.startsWith("chatd.outbox.")));
 		await ann.page.reload();
 		await ann.online();
 		await failed.locator(".failed-line", { hasText: "slow mode" }).waitFor();
-		await rest("eve", "PATCH", `rooms/${id}`, { slowMode: 0 });
 		await failed.getByRole("button", { name: "Send again" }).click();
 		await bob.sees("the second may not", ":not(.mine)");
 		await ann.message("the second may not", '[data-id]:is([data-status="sent"], [data-status="read"])').waitFor();

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What can be done with one message: the menu beside it, and the calls behind its buttons. */
 
 import { confirm } from "./dialogs.js";

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The REST calls. One identity per page: a guest, made or found by the device token and refreshed once when a call
  * answers 401; or an account of the server's own, by its access token. */
 

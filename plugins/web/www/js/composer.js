@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The box to write in: a new message, an answer to one, or another wording of one's own. */
 
 import { $ } from "./dom.js";

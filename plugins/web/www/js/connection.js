@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One STOMP connection that comes back by itself.
  *
  * Plain WebSocket first; when it closes before STOMP is up, the next attempt goes through SockJS, for networks whose

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The finder, the new-room form, and the question before something is thrown away. */
 
 import { $, h, reconcile } from "./dom.js";

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Building the page's elements. Text goes in as text nodes only; nothing here takes markup. */
 
 const SVG = "http://www.w3.org/2000/svg";

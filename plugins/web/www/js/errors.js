@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the server's refusals mean to a person. */
 
 const TEXTS = {

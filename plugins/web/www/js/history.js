@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fetches what was said earlier, a page at a time, for the conversation that is before the person's eyes. */
 
 import { ApiError } from "./api.js";

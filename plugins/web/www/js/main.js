@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Starts the page: connects the views, the state and the session. */
 
 import { MessageActions } from "./actions.js";

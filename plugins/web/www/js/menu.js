@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A menu of things to do, as a modal dialog: it takes the focus, closes with Escape, and gives the focus back. Beside
  * what it belongs to on a wide screen, at the bottom on a narrow one. */
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way of one's own messages: kept in this browser until the server has them, sent again after each reconnect with
  * the same clientId, so that none is lost and none is said twice. */
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which rooms there are, which of them this person is in, and what happens to that: joining and leaving, invitations,
  * being shown out. The calls that manage a room are here too, since they end in the same list. */
 

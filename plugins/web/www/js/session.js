@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a person does and what the server tells, between the connection, the REST calls and the state. */
 
 import { ApiError } from "./api.js";

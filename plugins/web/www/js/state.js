@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Everything the page shows, in memory, and nothing of how it is shown. Changes are announced as
  * (topic, key): topics are connection, me, conversations, messages, typing, people, active.
  *

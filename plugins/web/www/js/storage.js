@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What this browser remembers. Storage may be refused (policies, private windows): everything then lasts as long as
  * the page, and nothing else changes. */
 

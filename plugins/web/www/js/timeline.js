@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The messages of one conversation in the order in which the server has put them, without repeats and without holes.
  * Nothing here knows the page or the network.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Short notices in a corner. They go by themselves, stay while the pointer or the focus is on them, and a text that
  * is still there is not shown twice. */
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The list of conversations, the person's own card, and the people of a room. */
 
 import { $, h, icon, reconcile } from "./dom.js";

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The open conversation: its head, its messages, who is typing. */
 
 import { $, h, reconcile } from "./dom.js";

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Managing a room: what its members may do with it and with each other. Only what one's role allows is offered; the
  * server is the judge. */
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One row of a conversation: a message with what belongs to it, or a small line. */
 
 import { h, icon } from "./dom.js";

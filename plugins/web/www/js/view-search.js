@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The dialogs that list messages: what a search finds, and what is pinned. */
 
 import { ApiError } from "./api.js";
