@@ -415,7 +415,8 @@ describe("what the page remembers and manages", () => {
 		await ann.page.locator("#messages .event", { hasText: "Bob Bauer joined" }).waitFor();
 
 		/* A member is offered nothing that a member may not do. */
-		await bob.page.locator('#people-list [data-user="ann"]').waitFor();
+		await rest("ann", "POST", `rooms/${id}/members`, { userId: "eve" });
+		await bob.page.locator('#people-list [data-user="eve"]').waitFor();
 		assert.equal(await bob.page.locator("#people-list [data-act=manage]").count(), 0);
 		const bobRow = ann.page.locator("#people-list .person", { has: ann.page.locator('[data-user="bob"]') });
 		const manage = async (what) => {
@@ -426,6 +427,8 @@ describe("what the page remembers and manages", () => {
 		await manage("Make moderator");
 		await bobRow.locator(".tag", { hasText: "moderator" }).waitFor();
 		await bob.page.locator("#messages .event", { hasText: "moderator" }).waitFor();
+		await bob.page.locator("#people-list .person", { hasText: "Eve Ebner" }).locator("[data-act=manage]").waitFor();
+		assert.equal(await bob.page.locator("#people-list [data-act=manage]").count(), 1, "a moderator does not manage the owner");
 		await manage("Make ordinary member");
 		await bobRow.locator(".tag").waitFor({ state: "detached" });
 
