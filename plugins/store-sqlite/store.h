@@ -291,7 +291,7 @@ int64_t sweep(struct db *, int64_t wall);
 void words_change(struct db *, int64_t pos, struct chatd_str old_text, struct chatd_str new_text);
 void words_remove(struct db *, int64_t pos); /* [writer] the row goes, or its text */
 int words_due(const struct db *, int idle);  /* [writer] are there enough rows to be indexed? */
-void words_index(struct engine *);           /* [writer] some of them, in a commit of their own */
+chatd_status words_index(struct engine *);   /* [writer] some of them, in a commit of their own */
 /* Finds rows below @p before that are not in the index yet, the newest first, until @p found
  * says 0; returns up to which row the index is to be asked. */
 typedef int words_found(void *arg, int64_t pos);

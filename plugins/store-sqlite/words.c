@@ -58,6 +58,7 @@ static int64_t index_some(struct db *db)
 			break;
 		}
 	}
+	db->index_bytes -= bytes < db->index_bytes ? bytes : db->index_bytes;
 	db_exec(db, "UPDATE meta SET value=? WHERE key='indexed'", "i", mark);
 	return mark;
 }
@@ -77,12 +78,12 @@ int words_due(const struct db *db, int idle)
 	return rows > 0 && (idle || rows >= INDEX_ROWS || db->index_bytes >= INDEX_BYTES);
 }
 
-void words_index(struct engine *e)
+chatd_status words_index(struct engine *e)
 {
 	struct db *db = &e->db;
 	chatd_status rc;
 	if (!health_may_write(e, &rc)) {
-		return;
+		return rc;
 	}
 	db_clear(db);
 	sync_level(db, 0);
@@ -91,7 +92,6 @@ void words_index(struct engine *e)
 	db_exec(db, "COMMIT", "");
 	if (db->err == 0) {
 		db->indexed = mark;
-		db->index_bytes = 0;
 	} else {
 		if (!sqlite3_get_autocommit(db->h)) {
 			sqlite3_exec(db->h, "ROLLBACK", NULL, NULL, NULL);
@@ -100,13 +100,15 @@ void words_index(struct engine *e)
 			health_note(e, db);
 		}
 	}
+	rc = db->err;
 	db_clear(db);
 	sync_level(db, 1);
 	if (db->err) { /* a connection that does not sync must not acknowledge anything */
 		db_clear(db);
-		db_fail(db, SQLITE_IOERR);
+		rc = db_fail(db, SQLITE_IOERR);
 		health_note(e, db);
 	}
+	return rc;
 }
 
 /* ---- what is not indexed yet --------------------------------------------------- */

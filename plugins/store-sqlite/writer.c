@@ -299,8 +299,11 @@ void *writer_main(void *arg)
 		}
 		health_try(e);
 		health_checkpoint(e);
-		if (words_due(&e->db, idle)) {
-			words_index(e);
+		/* A group may bring more rows than are indexed at one go: what waits stays bounded. */
+		for (int more = words_due(&e->db, idle); more; more = words_due(&e->db, 0)) {
+			if (words_index(e) < 0) {
+				break;
+			}
 		}
 		backup_step(e);
 		sweep_when_due(e);
