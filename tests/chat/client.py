@@ -25,6 +25,8 @@ ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
 class Server:
     """memory=True: nothing lasts.  begin() again after kill(): the same server, with what it stored."""
 
+    prefix, env = (), {}  # what chatd is started with, and in
+
     def __init__(self, workers, *settings, memory=False, accounts=ACCOUNTS):
         self.dir = tempfile.mkdtemp(prefix="chatd-chat-")
         self.workers, self.settings = workers, settings
@@ -47,7 +49,8 @@ class Server:
         for s in ("http.listen=127.0.0.1:0", "tcp.listen=127.0.0.1:0", "tcp.enabled=true",
                   "server.data_dir=" + self.dir, "server.workers=%s" % self.workers, *self.settings):
             args += ["--set", s]
-        self.proc = subprocess.Popen(args, stdout=self.log, stderr=self.log)
+        self.proc = subprocess.Popen([*self.prefix, *args], stdout=self.log, stderr=self.log,
+                                     env=dict(os.environ, **self.env))
         end = time.monotonic() + 20
         while not (os.path.exists(ready) and os.path.getsize(ready)):
             if self.proc.poll() is not None or time.monotonic() > end:

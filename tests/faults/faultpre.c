@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* faultpre.so: makes system calls fail, wait, or kill, as a file of rules says.
+ *
+ * LD_PRELOAD=faultpre.so FAULTPRE=FILE program...; pre.py writes FILE, which is mapped and may
+ * change while the program runs.  A rule names a call, a part of the path of its file, from
+ * which and to which occurrence it holds, and what happens then. */
+#undef _FILE_OFFSET_BITS /* both names of a call are wanted, not one under the other's */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+enum call {
+	CALL_NONE,
+	CALL_open,
+	CALL_write,
+	CALL_pwrite,
+	CALL_fsync,
+	CALL_fdatasync,
+	CALL_ftruncate
+};
+
+enum { RULES = 16, PATH_PART = 64 };
+
+/* Also in pre.py. */
+struct rule {
+	_Atomic uint32_t call; /* written last */
+	int32_t error;         /* errno; 0: none */
+	int32_t signal;        /* to oneself; 0: none */
+	int32_t delay_ms;
+	int64_t from, to; /* occurrences, counted from 1 */
+	_Atomic int64_t seen;
+	char path[PATH_PART];
+};
+
+struct rules {
+	_Atomic int64_t realtime_ns; /* added to CLOCK_REALTIME */
+	struct rule rule[RULES];
+};
+
+static struct rules *rules;
+
+__attribute__((constructor)) static void begin(void)
+{
+	const char *path = getenv("FAULTPRE");
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	if (fd < 0) {
+		return;
+	}
+	void *p = mmap(NULL, sizeof(*rules), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	rules = p == MAP_FAILED ? NULL : p;
+	close(fd);
+}
+
+#define REAL(name)                                                             \
+	__extension__({                                                            \
+		static _Atomic(void *) real_;                                          \
+		if (!atomic_load_explicit(&real_, memory_order_relaxed)) {             \
+			atomic_store(&real_, dlsym(RTLD_NEXT, #name));                     \
+		}                                                                      \
+		(__typeof__(&name))atomic_load_explicit(&real_, memory_order_relaxed); \
+	})
+
+static void path_of(int fd, char *ret, size_t cap)
+{
+	char link[32];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, ret, cap - 1);
+	ret[n > 0 ? n : 0] = '\0';
+}
+
+/* errno to fail with; 0: do it. */
+static int act(const struct rule *r)
+{
+	if (r->delay_ms) {
+		struct timespec t = { r->delay_ms / 1000, r->delay_ms % 1000 * 1000000L };
+		nanosleep(&t, NULL);
+	}
+	if (r->signal) {
+		kill(getpid(), r->signal);
+	}
+	return r->error;
+}
+
+static int fault(enum call call, int fd, const char *name)
+{
+	char room[4096];
+	int error = 0;
+	for (int i = 0; rules && i < RULES && !error; i++) {
+		struct rule *r = &rules->rule[i];
+		if (atomic_load(&r->call) != (uint32_t)call) {
+			continue;
+		}
+		if (!name) {
+			path_of(fd, room, sizeof(room));
+			name = room;
+		}
+		if (!strstr(name, r->path)) {
+			continue;
+		}
+		int64_t n = atomic_fetch_add(&r->seen, 1) + 1;
+		if (n >= r->from && n <= r->to) {
+			error = act(r);
+		}
+	}
+	return error;
+}
+
+#define FAIL_IF(call, fd, name)                   \
+	do {                                          \
+		int error_ = fault((call), (fd), (name)); \
+		if (error_) {                             \
+			errno = error_;                       \
+			return -1;                            \
+		}                                         \
+	} while (0)
+
+static int mode_of(int flags, va_list ap)
+{
+	return flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, int) : 0;
+}
+
+int open(const char *path, int flags, ...)
+{
+	va_list ap;
+	va_start(ap, flags);
+	int mode = mode_of(flags, ap);
+	va_end(ap);
+	FAIL_IF(CALL_open, -1, path);
+	return REAL(open)(path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...)
+{
+	va_list ap;
+	va_start(ap, flags);
+	int mode = mode_of(flags, ap);
+	va_end(ap);
+	FAIL_IF(CALL_open, -1, path);
+	return REAL(open64)(path, flags, mode);
+}
+
+ssize_t write(int fd, const void *p, size_t n)
+{
+	FAIL_IF(CALL_write, fd, NULL);
+	return REAL(write)(fd, p, n);
+}
+
+ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
+{
+	FAIL_IF(CALL_pwrite, fd, NULL);
+	return REAL(pwrite)(fd, p, n, at);
+}
+
+ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at)
+{
+	FAIL_IF(CALL_pwrite, fd, NULL);
+	return REAL(pwrite64)(fd, p, n, at);
+}
+
+int fsync(int fd)
+{
+	FAIL_IF(CALL_fsync, fd, NULL);
+	return REAL(fsync)(fd);
+}
+
+int fdatasync(int fd)
+{
+	FAIL_IF(CALL_fdatasync, fd, NULL);
+	return REAL(fdatasync)(fd);
+}
+
+int ftruncate(int fd, off_t n)
+{
+	FAIL_IF(CALL_ftruncate, fd, NULL);
+	return REAL(ftruncate)(fd, n);
+}
+
+int ftruncate64(int fd, off64_t n)
+{
+	FAIL_IF(CALL_ftruncate, fd, NULL);
+	return REAL(ftruncate64)(fd, n);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	int rc = REAL(clock_gettime)(clock, t);
+	int64_t add = rules && clock == CLOCK_REALTIME ? atomic_load(&rules->realtime_ns) : 0;
+	if (rc == 0 && add) {
+		int64_t ns = (int64_t)t->tv_sec * 1000000000 + t->tv_nsec + add;
+		t->tv_sec = ns / 1000000000;
+		t->tv_nsec = ns % 1000000000;
+	}
+	return rc;
+}
