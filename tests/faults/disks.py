@@ -56,14 +56,14 @@ def f28_a_locked_file_delays_and_then_refuses(t):
     crowd = Crowd(node, users=20, rooms=4)
     crowd.load(60)
     time.sleep(1)
-    for seconds in (3, 20 if t.full else 8):
-        crowd.mark("fault", "locked %d s" % seconds)
+    for seconds in (3, 20 if t.full else 6.5):
+        crowd.mark("fault", "locked %g s" % seconds)
         lock, cpu = hold_lock(node.db, seconds), cpu_of(node)
         slow = slowest_answer(node, seconds - 0.5)
         lock.wait(seconds + 10)
         cpu = cpu_of(node) - cpu
         crowd.mark("heal", "unlocked")
-        print("# locked %d s: longest answer of a loop %.0f ms, %.2f s of CPU" % (seconds, slow, cpu))
+        print("# locked %g s: longest answer of a loop %.0f ms, %.2f s of CPU" % (seconds, slow, cpu))
         assert cpu < seconds * 0.5, "it spins"
         time.sleep(1.5)
     text = crowd.finish()
@@ -292,7 +292,7 @@ def f34_a_sync_that_hangs_is_refused_and_may_have_happened(t):
     crowd = Crowd(node, users=20, rooms=4, direct=0.6)
     crowd.load(100)
     time.sleep(1)
-    for i in range(6 if t.full else 3):
+    for _ in range(6 if t.full else 2):
         crowd.mark("fault", "hangs")
         node.rules.set(0, "fdatasync", "chatd.db", last=1, delay_ms=1700)
         time.sleep(2.2)
