@@ -163,6 +163,11 @@ static void run_add(struct op *op)
 
 static void on_removed(struct op *op, chatd_status rc, const struct chatd_store_answer *a)
 {
+	/* Out already, and perhaps by a change that came late and was answered with STORE_BUSY: then
+	 * nobody has cut them. */
+	if (rc == 0 && a->repeated) {
+		say_cut(op, text(op->target));
+	}
 	if (rc < 0) {
 		op_refused(op, rc, a);
 	} else if (a->repeated && op->kind == OP_REMOVE) {
