@@ -302,3 +302,22 @@ def f34_a_sync_that_hangs_is_refused_and_may_have_happened(t):
     crowd.finish()
     assert "STORE_BUSY" in open(crowd.log).read(), "nothing was refused"
     t.end(node)
+
+
+@test
+def somebody_shown_out_late_hears_nothing_once_that_is_repeated(t):
+    """The commit hangs, and is answered with STORE_BUSY; who asks again is told that it was done, and it is."""
+    node = t.node("store-sqlite.commit_timeout=1s", faults=True)
+    owner, b = node.person(0), node.person(1)
+    room = owner.rest("POST", "/api/chat/rooms", {"name": "r", "public": False}).json["id"]
+    path = "/api/chat/rooms/%s/members" % room
+    assert owner.rest("POST", path, {"userId": "u01"}).status == 201
+    d, c = owner.device(), b.device()
+    c.subscribe("/topic/room/" + room)
+    node.rules.set(0, "fdatasync", "chatd.db", last=1, delay_ms=2500)
+    assert owner.rest("DELETE", path + "/u01").status == 503
+    wait_for(lambda: readyz(node) == 200, 10, "commits come back")
+    wait_for(lambda: owner.rest("DELETE", path + "/u01").status in (204, 404), 10, "it is done")
+    d.send("/app/chat.send", {"roomId": room, "content": "among us"})
+    assert c.on("/topic/room/" + room, 1, content="among us") is None, "heard by who was shown out"
+    t.end(node)
