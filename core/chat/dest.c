@@ -247,6 +247,35 @@ static void carry(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
 	}
 }
 
+/* Who lacks a message must not go on as if nothing were: they come again and resume. */
+static void on_lost(struct op *op)
+{
+	struct dest *d = find(op->to, op_key(op));
+	for (uint32_t i = 0; d && i < d->n; i++) {
+		session_close(d->subs[i]->session, 4010, "insufficient state: subscribe again");
+	}
+}
+
+/* 0: still no memory, and so what comes now is lost as well. */
+static int tell_lost(struct chat_worker *cw, struct dest *d, int32_t worker, struct chatd_str key)
+{
+	struct op *op = op_create(cw, worker, key);
+	if (!op || op_send(op, on_lost) < 0) {
+		return 0;
+	}
+	d->lost &= ~((uint64_t)1 << worker);
+	return 1;
+}
+
+static void note_lost(struct dest *d, int32_t worker, const chatd_msg *msg)
+{
+	if (!(msg_flags_get(msg) & CHATD_MSG_EPHEMERAL)) {
+		d->lost |= (uint64_t)1 << worker;
+	}
+	log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory: a message did not reach worker %d",
+			worker);
+}
+
 /* At the home: this is where the order of a destination is made. */
 static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
 {
@@ -260,13 +289,15 @@ static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg
 			dest_fan_out(cw, d, msg);
 			continue;
 		}
+		if (d->lost >> i & 1 && !tell_lost(cw, d, i, key)) {
+			continue;
+		}
 		struct op *op = op_create(cw, i, key);
 		if (op) {
 			op->msg = msg_ref(msg);
 		}
 		if (!op || op_send(op, on_fan_out) < 0) {
-			log_limited(CHATD_LOG_ERROR, "core", "memory",
-					"no memory: a message did not reach worker %d", i);
+			note_lost(d, i, msg);
 		}
 	}
 }

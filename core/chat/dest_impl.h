@@ -17,6 +17,7 @@ struct dest {
 	uint32_t epoch;      /* tells this record from an earlier one of the same key */
 	uint32_t known;      /* the home knows that this worker has subscribers */
 	uint64_t interest;   /* at the home: bit per worker */
+	uint64_t lost;       /* at the home: workers that lack a message and do not know it yet */
 	struct queue *queue; /* at the home of a work queue */
 	const struct chat_prefix *prefix;
 	uint32_t text, len; /* where in key[] the client's spelling begins; length of all */

@@ -112,6 +112,71 @@ TEST(all_subscribers_on_all_workers_see_one_order)
 	one_order(4);
 }
 
+/* ---- what gets lost ------------------------------------------------------------------- */
+
+static _Thread_local int posts_counted, posts_made, post_that_fails;
+
+chatd_status __real_worker_post(chatd_worker *w, void (*fn)(void *arg), void *arg);
+chatd_status __wrap_worker_post(chatd_worker *w, void (*fn)(void *arg), void *arg);
+chatd_status __wrap_worker_post(chatd_worker *w, void (*fn)(void *arg), void *arg)
+{
+	if (posts_counted && ++posts_made == post_that_fails) {
+		return -ENOMEM;
+	}
+	return __real_worker_post(w, fn, arg);
+}
+
+struct watched {
+	struct burst burst;
+	int fail, posts;
+};
+
+static void publish_watched(void *arg)
+{
+	struct watched *w = arg;
+	posts_made = 0;
+	post_that_fails = w->fail;
+	posts_counted = 1;
+	publish_burst(&w->burst);
+	posts_counted = 0;
+	w->posts = posts_made;
+}
+
+TEST(who_lacks_a_message_is_closed_and_nobody_else)
+{
+	UNUSED;
+	struct rig *r = topic_rig(2);
+	struct rig_client *near = NULL;
+	char dest[32];
+	struct watched w = { .burst = { .r = r, .dest = dest, .n = 1 }, .posts = 1 };
+	for (int i = 0; w.posts; i++) { /* until its home is worker 0 */
+		snprintf(dest, sizeof(dest), "/topic/%d", i);
+		near = rig_open(r, 0, "near");
+		rig_subscribe(near, dest, CHATD_ACK_AUTO);
+		rig_on(r, 0, publish_watched, &w);
+		rig_got(near, 1);
+	}
+	struct rig_client *far = rig_open(r, 1, "far"), *other = rig_open(r, 1, "other");
+	rig_subscribe(far, dest, CHATD_ACK_AUTO);
+	rig_subscribe(other, "/topic/other", CHATD_ACK_AUTO);
+	w.fail = 1;
+	rig_on(r, 0, publish_watched, &w);
+	rig_got(near, 2);
+	rig_settle(r);
+	assert_int_equal(rig_count(far), 0);
+	w.fail = 0;
+	rig_on(r, 0, publish_watched, &w);
+	rig_closed(far, 4010);
+	rig_got(near, 3);
+	publish(r, 1, "/topic/other", 1);
+	rig_got(other, 1);
+	struct rig_client *again = rig_open(r, 1, "far");
+	rig_subscribe(again, dest, CHATD_ACK_AUTO);
+	rig_on(r, 0, publish_watched, &w);
+	rig_got(again, 1);
+	rig_destroy(r);
+}
+
 /* ---- subscribing -------------------------------------------------------------------- */
 
 TEST(what_is_published_after_the_receipt_arrives)
@@ -595,6 +660,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_subscribers_on_all_workers_see_one_order),
+		cmocka_unit_test(who_lacks_a_message_is_closed_and_nobody_else),
 		cmocka_unit_test(what_is_published_after_the_receipt_arrives),
 		cmocka_unit_test(nothing_arrives_after_unsubscribe_and_everything_after_coming_back),
 		cmocka_unit_test(a_subscriber_that_leaves_leaves_the_others),
