@@ -59,7 +59,7 @@ struct chatd_call {
 	const char *code;
 	struct chatd_str why;
 	uint32_t verified;
-	int conflict, own_msg, abandoned, in_tail, walking;
+	int conflict, own_msg, abandoned, in_tail, walking, again;
 	void (*cancel)(void *arg);
 	void *cancel_arg;
 	struct hold_wish hold;
@@ -447,6 +447,16 @@ int call_take_hold(chatd_call *c, struct hold_wish *ret)
 void *call_arg(const chatd_call *c, call_end *end)
 {
 	return c->in_tail && c->end == end ? c->arg : NULL;
+}
+
+void call_set_again(chatd_call *c)
+{
+	c->again = 1;
+}
+
+int32_t call_again(chatd_call *c)
+{
+	return c->again;
 }
 
 chatd_verdict call_verdict(const chatd_call *c)

@@ -69,6 +69,10 @@ chatd_msg *call_replies(const chatd_call *);  /**< headers set by reply(); may b
 chatd_call *call_sibling(const chatd_call *); /**< next call of the same session */
 struct chat_worker *call_at(const chatd_call *);
 
+/** The walk asks again about a subscription that is there; before call_walk(). */
+void call_set_again(chatd_call *);
+int32_t call_again(chatd_call *);
+
 /** What hold() asked for: 1, and it is the caller's now; 0: nothing. */
 struct hold_wish;
 int call_take_hold(chatd_call *, struct hold_wish *ret);

@@ -414,6 +414,7 @@ static const struct chatd_host the_table = {
 	.router = t_router,
 	.publish_here = t_publish_here,
 	.publish_user_here = t_publish_user_here,
+	.call_again = call_again,
 };
 
 const struct chatd_host *table_for(struct host *h)

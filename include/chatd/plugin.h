@@ -456,6 +456,9 @@ struct chatd_host {
 	chatd_status (*publish_user_here)(chatd_worker *, struct chatd_str user, chatd_msg *); /* 0.1 */
 	/** [worker] 1: this session is subscribed to @p dest. */
 	int32_t (*session_hears)(chatd_session *, struct chatd_str dest); /* 0.1 */
+	/** [worker] In a subscribe hook, 1: nothing came in; the subscription is there, and after
+	 *  session_renew() is asked about again.  What counts or limits SUBSCRIBEs lets it pass. */
+	int32_t (*call_again)(chatd_call *); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */

@@ -733,4 +733,5 @@ const struct chatd_host kit_table = {
 	.router = t_router,
 	.publish_here = t_publish_here,
 	.publish_user_here = t_publish_user_here,
+	.call_again = call_again,
 };
