@@ -83,7 +83,9 @@ enum {
  *  message_out: once per recipient; it must not wait.
  *  request: an HTTP call of an API route came, nobody has asked yet from whom.
  *    call_msg() has its path as destination and the headers method, peer, user-agent
- *    and origin.  For limits by address.
+ *    and origin.  For limits by address.  The path is the one that found the route: each
+ *    segment was decoded and then escaped in one way only ([A-Za-z0-9._~-] as they are,
+ *    the rest as %XX), so whatever differs from "/api/files" is another path.
  *  request_as: the same when its caller is known, see call_ident(); whoever decides
  *    what may be done over STOMP decides here about REST. */
 #define CHATD_HOOK_MAP(X)                        \

@@ -63,7 +63,11 @@ static void set(const struct chatd_host *h, chatd_msg *m, const char *name, stru
 chatd_msg *guard_message(chatd_req *req)
 {
 	const struct chatd_host *h = req->conn->w->http->host;
-	chatd_msg *m = h->msg_new(req->uri.path, CHATD_LIT(""));
+	char *path = request_alloc(req, 3 * req->uri.path.n);
+	chatd_msg *m = NULL;
+	/* Hooks judge what the routes were searched for, not one of its spellings. */
+	if (path)
+		m = h->msg_new(chatd_str_of(path, uri_join(req->path, path)), CHATD_LIT(""));
 	if (m) {
 		set(h, m, "method", http_head_method(&req->head));
 		set(h, m, CHATD_CRED_PEER, policy_peer(req));

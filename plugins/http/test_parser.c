@@ -425,6 +425,31 @@ static void h017_paths_are_taken_as_they_are(void **state)
 	assert_false(p.bad || p.nowhere);
 }
 
+/* T07: whoever decides by the path sees what found the route, in one spelling. */
+static void h107_a_path_has_one_spelling_for_the_hooks(void **state)
+{
+	(void)state;
+	static const char *const same[][2] = {
+		{ "/api/files", "/api/files" },
+		{ "/api/%66iles", "/api/files" },
+		{ "/%61%70%69/files", "/api/files" },
+		{ "/api/files%2fx", "/api/files%2Fx" },
+		{ "/api/files%2Fx", "/api/files%2Fx" },
+		{ "/api//files/", "/api//files/" },
+		{ "/API/a+b%20c", "/API/a%2Bb%20c" },
+		{ "/\xc3\xa4%C3%A4", "/%C3%A4%C3%A4" },
+		{ "/a.b_c~d-e", "/a.b_c~d-e" },
+		{ "/", "/" },
+	};
+	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+		char text[64], joined[192];
+		struct uri_path p = split(same[i][0], text);
+		size_t n = uri_join(&p, joined);
+		assert_int_equal(n, strlen(same[i][1]));
+		assert_memory_equal(joined, same[i][1], n);
+	}
+}
+
 static void queries_and_cookies_are_found(void **state)
 {
 	(void)state;
@@ -608,6 +633,7 @@ int main(void)
 		cmocka_unit_test(h020_bad_chunks_are_refused),
 		cmocka_unit_test(h019_targets_name_this_host),
 		cmocka_unit_test(h017_paths_are_taken_as_they_are),
+		cmocka_unit_test(h107_a_path_has_one_spelling_for_the_hooks),
 		cmocka_unit_test(queries_and_cookies_are_found),
 		cmocka_unit_test(routes_prefer_literals),
 		cmocka_unit_test(h033_the_rightmost_untrusted_hop_counts),

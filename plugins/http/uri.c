@@ -152,6 +152,32 @@ void uri_split(struct chatd_str path, char *text, struct uri_path *ret)
 		ret->bad = ret->bad || !uri_query_ok(path);
 }
 
+static bool is_unreserved(char ch)
+{
+	return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
+			ch == '-' || ch == '.' || ch == '_' || ch == '~';
+}
+
+size_t uri_join(const struct uri_path *path, char *to)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	size_t n = 0;
+	for (size_t i = 0; i < path->n; i++) {
+		to[n++] = '/';
+		for (size_t k = 0; k < path->segment[i].n; k++) {
+			char ch = path->segment[i].p[k];
+			if (is_unreserved(ch)) {
+				to[n++] = ch;
+				continue;
+			}
+			to[n++] = '%';
+			to[n++] = hex[(unsigned char)ch >> 4];
+			to[n++] = hex[(unsigned char)ch & 15];
+		}
+	}
+	return n;
+}
+
 bool uri_query_ok(struct chatd_str query)
 {
 	char piece[512];

@@ -34,6 +34,10 @@ struct uri_path {
 	bool nowhere; /**< "." or "..", or too many segments: matches no route */
 };
 
+/** Writes the segments with one spelling each: [A-Za-z0-9._~-] as they are, the rest as %XX.
+ *  @p to has room for three times the bytes that were split.  Returns the length. */
+size_t uri_join(const struct uri_path *path, char *to);
+
 /** Splits and decodes @p path; @p text has room for path.n bytes and must outlive *ret. */
 void uri_split(struct chatd_str path, char *text, struct uri_path *ret);
 
