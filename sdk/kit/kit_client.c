@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/str.h"
 #include "chat/ident.h"
+#include "chat/renew.h"
 #include "chat/session.h"
 #include "kit_impl.h"
 
@@ -294,6 +295,46 @@ void kit_identify(struct kit *k, int32_t worker, ...)
 	set_pairs(k, creds, ap);
 	va_end(ap);
 	kit_identify_with(k, worker, creds);
+}
+
+static void on_requested(void *arg, const struct chatd_outcome *o)
+{
+	struct kit_ticket *t = arg;
+	kit_outcome_set(t->k, o, NULL);
+	ticket_free(t);
+}
+
+void kit_request(
+		struct kit *k, const struct chatd_identity *who, const char *method, const char *path, ...)
+{
+	chatd_msg *m = msg_new(str_of(path), CHATD_LIT(""));
+	const chatd_ident *ident = who ? ident_create_as(who) : NULL;
+	va_list ap;
+	if (!m || msg_set(m, "method", str_of(method)) < 0) {
+		kit_broken(k, "no memory for the test itself");
+	}
+	va_start(ap, path);
+	set_pairs(k, m, ap);
+	va_end(ap);
+	if (!k->dead) {
+		k->here = &k->workers[0];
+		k->sessions->request(k->chat, k->here, ident, m, on_requested, ticket_create(k, NULL));
+		k->here = NULL;
+		kit_settle(k);
+	}
+	ident_unref(ident);
+	msg_unref(m);
+}
+
+void kit_renew(struct kit_client *c, const struct chatd_identity *who)
+{
+	struct kit *k = c->k;
+	if (!k->dead && c->s) {
+		k->here = c->w;
+		(void)session_renew(c->s, who);
+		k->here = NULL;
+		kit_settle(k);
+	}
 }
 
 /* ---- requests -------------------------------------------------------------------------- */

@@ -129,6 +129,12 @@ struct kit_client *kit_open_as(struct kit *, int32_t worker, const struct chatd_
 struct kit_client *kit_login(struct kit *, int32_t worker, ...) KIT_SENTINEL;
 /** Log in without a session, as REST does; likewise. */
 void kit_identify(struct kit *, int32_t worker, ...) KIT_SENTINEL;
+/** A call over HTTP as the hooks request (@p who NULL) and request_as see it: "POST" and a
+ *  path; then further headers (peer ...) as pairs, then NULL. */
+void kit_request(struct kit *, const struct chatd_identity *who, const char *method,
+		const char *path, ...) KIT_SENTINEL;
+/** The session's identity becomes this one, as after a change of roles. */
+void kit_renew(struct kit_client *, const struct chatd_identity *);
 void kit_close(struct kit_client *); /**< the client has gone */
 int kit_is_open(const struct kit_client *);
 chatd_session *kit_session(struct kit_client *); /**< NULL once it has gone */
