@@ -37,6 +37,7 @@ static void release(struct stomp_conn *c)
 	const struct chatd_host *h = host_of(c);
 	chatd_session *s = c->session;
 	c->state = CONN_ENDED;
+	conn_uncount(c);
 	c->session = NULL;
 	h->timer_clear(&c->timer);
 	parser_done(&c->parser);
@@ -144,7 +145,7 @@ void conn_refuse(struct stomp_conn *c, const struct refusal *r)
 	const struct stomp_fault_text *text = stomp_fault_text(r->fault);
 	log_refusal(c, text->message, r->detail);
 	send_error(c, text->message, r);
-	conn_end(c, text->close, text->message);
+	conn_end(c, r->close ? r->close : text->close, text->message);
 }
 
 void conn_fault(
@@ -495,6 +496,38 @@ static size_t on_data(void *conn, const char *p, size_t n)
 
 /* ---- beginning and end, from outside -------------------------------------------------- */
 
+void conn_uncount(struct stomp_conn *c)
+{
+	if (c->counted) {
+		c->counted = 0;
+		atomic_fetch_sub_explicit(c->w->self->strangers, 1, memory_order_relaxed);
+	}
+}
+
+/* A unix socket's peer has no address. */
+static int is_local(struct chatd_str peer)
+{
+	const char *p = peer.p ? peer.p : "";
+	if (!memchr(p, '.', peer.n) && !memchr(p, ':', peer.n)) {
+		return 1;
+	}
+	return (peer.n > 4 && memcmp(p, "127.", 4) == 0) || (peer.n == 3 && memcmp(p, "::1", 3) == 0);
+}
+
+/* Whoever never says CONNECT costs a descriptor for a while; there is a bound on that. */
+static void count_stranger(struct stomp_conn *c)
+{
+	const struct stomp *self = c->w->self;
+	int64_t most = self->conf->max_strangers;
+	if (!most || is_local(c->layer->attr(c->link, CHATD_CRED_PEER))) {
+		return;
+	}
+	c->counted = 1;
+	if (atomic_fetch_add_explicit(self->strangers, 1, memory_order_relaxed) >= most) {
+		conn_end(c, 4429, "Too many connections that have not logged in");
+	}
+}
+
 static void *on_open(void *obj, chatd_worker *w, const struct chatd_layer *layer, void *link)
 {
 	const struct stomp *self = obj;
@@ -508,6 +541,7 @@ static void *on_open(void *obj, chatd_worker *w, const struct chatd_layer *layer
 	c->refs = 1;
 	c->since = c->heard = conn_now(c);
 	conn_arm(c);
+	count_stranger(c);
 	return c;
 }
 

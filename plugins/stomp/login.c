@@ -265,7 +265,10 @@ static void send_connected(struct stomp_conn *c, const chatd_msg *reply)
 void login_done(struct stomp_conn *c, chatd_msg *creds, const struct chatd_outcome *o)
 {
 	if (o->verdict != CHATD_ACCEPT) {
+		/* Not who it is, but that there are too many: reconnecting slowly helps. */
+		int limited = o->code && strcmp(o->code, "RATE_LIMIT_EXCEEDED") == 0;
 		struct refusal r = { .fault = STOMP_ACCESS_REFUSED,
+			.close = limited ? 4429 : 0,
 			.detail = o->why.n ? o->why : CHATD_LIT("Access refused"),
 			.receipt = c->w->self->h->msg_get(creds, "receipt"),
 			.code = o->code };
@@ -273,6 +276,7 @@ void login_done(struct stomp_conn *c, chatd_msg *creds, const struct chatd_outco
 		return;
 	}
 	c->state = CONN_OPEN;
+	conn_uncount(c);
 	send_connected(c, o->reply);
 	if (c->state != CONN_OPEN) {
 		return;

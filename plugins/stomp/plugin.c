@@ -60,6 +60,12 @@ static const struct chatd_opt opts[] = {
 			.offset = offsetof(struct stomp_conf, server_header),
 			.fallback = "chatd/0.1.0",
 			.doc = "The server header of CONNECTED; empty: none." },
+	{ .key = "max_strangers",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct stomp_conf, max_strangers),
+			.fallback = "0",
+			.max = 10000000,
+			.doc = "Connections in total, but for this machine's own, that have not logged in; 0: any." },
 	{ 0 },
 };
 
@@ -91,6 +97,10 @@ static chatd_status stomp_init(
 		.h = h, .ctx = ctx, .conf = conf, .sessions = sessions->vt, .sessions_obj = sessions->obj
 	};
 	*ret_self = self;
+	self->strangers = h->mem_alloc(sizeof(*self->strangers));
+	if (!self->strangers) {
+		return h->fail(ctx, -ENOMEM, "out of memory");
+	}
 	render_init(h);
 	return h->provide(ctx, CHATD_CODEC_STOMP, &stomp_codec, self);
 }
@@ -106,6 +116,7 @@ static chatd_status stomp_worker_start(void *self, chatd_worker *w, void *wself)
 static void stomp_fini(void *selfp)
 {
 	struct stomp *self = selfp;
+	self->h->mem_free(self->strangers);
 	self->h->mem_free(self);
 }
 

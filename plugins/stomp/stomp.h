@@ -16,6 +16,7 @@
 #include "parser.h"
 #include "tx.h"
 #include <chatd/transport.h>
+#include <stdatomic.h>
 
 struct stomp_conf {
 	int64_t max_frame;
@@ -26,6 +27,7 @@ struct stomp_conf {
 	int64_t connect_timeout;
 	int64_t frame_timeout;
 	const char *server_header;
+	int64_t max_strangers;
 };
 
 struct stomp {
@@ -34,6 +36,7 @@ struct stomp {
 	const struct stomp_conf *conf;
 	const struct chatd_sessions *sessions;
 	void *sessions_obj;
+	atomic_int *strangers; /**< of all workers: connections that have not logged in yet */
 };
 
 /** wself. */
@@ -91,6 +94,7 @@ struct stomp_conn {
 	uint8_t depth;   /**< conn_finish() is up to a caller further down the stack */
 	uint8_t refused; /**< of OP_COMMIT: a message of it was */
 	uint8_t leaving; /**< DISCONNECT came: it waits for earlier answers */
+	uint8_t counted; /**< among the strangers */
 };
 
 /** Why a connection ends. */
@@ -99,6 +103,7 @@ struct refusal {
 	struct chatd_str detail;  /**< the body, one line */
 	struct chatd_str receipt; /**< .p NULL: none */
 	const char *code;         /**< NULL: the fault's */
+	int32_t close;            /**< 0: the fault's */
 	struct chatd_str version; /**< of STOMP_VERSION_MISMATCH */
 };
 
@@ -108,6 +113,8 @@ extern const struct chatd_codec stomp_codec;
 extern const struct chatd_conn_ops stomp_conn_ops;
 
 void conn_refuse(struct stomp_conn *, const struct refusal *);
+/** It has logged in, or ends: no stranger any more. */
+void conn_uncount(struct stomp_conn *);
 void conn_fault(
 		struct stomp_conn *, enum stomp_fault, const char *detail, struct chatd_str receipt);
 /** Goodbye without an error. */

@@ -147,6 +147,53 @@ static void refused_login(void **state)
 	expect_log("form 12\nlogin  receipt=c peer=127.0.0.1 #\n");
 }
 
+static void too_many_logins_say_so_in_the_close_code(void **state)
+{
+	(void)state;
+	world.refuse = "RATE_LIMIT_EXCEEDED";
+	SEND("CONNECT\naccept-version:1.2\n\n\0");
+	expect_error("message:Bad CONNECT\ncode:RATE_LIMIT_EXCEEDED", "because", 4429);
+}
+
+/* 1: a new connection from there is served. */
+static int comes_in(const char *peer, void **ret_conn)
+{
+	world.peer = peer;
+	world_connect();
+	*ret_conn = world.conn;
+	world_run();
+	int in = world.closed != 4429;
+	world.closed = 0;
+	if (!in) {
+		*ret_conn = NULL; /* it ended itself */
+	}
+	return in;
+}
+
+static void strangers_are_bounded_but_for_those_of_this_machine(void **state)
+{
+	(void)state;
+	void *first = world.conn, *conn[8];
+	world.conf.max_strangers = 2;
+	assert_true(comes_in("192.0.2.1", &conn[0]));
+	assert_true(comes_in("127.1.2.3", &conn[1]));
+	assert_true(comes_in("::1", &conn[2]));
+	assert_true(comes_in("unix", &conn[3]));
+	assert_true(comes_in("2001:db8::1", &conn[4]));
+	assert_false(comes_in("192.0.2.2", &conn[5]));
+	world.codec->gone(conn[0], 1);
+	assert_true(comes_in("192.0.2.2", &conn[5]));
+	assert_false(comes_in("192.0.2.2", &conn[6]));
+	world.conn = conn[5]; /* once logged in it is a stranger no more */
+	world_login("accept-version:1.2\n");
+	assert_true(comes_in("192.0.2.3", &conn[6]));
+	assert_false(comes_in("192.0.2.3", &conn[7]));
+	for (int i = 1; i < 7; i++) {
+		world.codec->gone(conn[i], 1);
+	}
+	world.conn = first;
+}
+
 static void late_refusal_of_a_login(void **state)
 {
 	(void)state;
@@ -848,6 +895,8 @@ int main(void)
 		T(replies_go_with_the_receipt),
 		T(credentials_of_frame_and_request),
 		T(refused_login),
+		T(too_many_logins_say_so_in_the_close_code),
+		T(strangers_are_bounded_but_for_those_of_this_machine),
 		T(late_refusal_of_a_login),
 		T(late_login_goes_on),
 		T(frames_before_connect),

@@ -623,7 +623,7 @@ static struct chatd_str layer_attr(void *link, const char *name)
 	(void)link;
 	const char *s = strcmp(name, "bearer") == 0 ? world.bearer
 			: strcmp(name, "token") == 0        ? world.token
-			: strcmp(name, "peer") == 0         ? "127.0.0.1"
+			: strcmp(name, "peer") == 0         ? (world.peer ? world.peer : "127.0.0.1")
 												: NULL;
 	return chatd_str_of(s, s ? strlen(s) : 0);
 }

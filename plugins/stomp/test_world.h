@@ -26,6 +26,7 @@ struct world {
 	size_t unread_n;
 	int32_t beats, settled;
 	const char *bearer, *token; /**< attributes of the connection */
+	const char *peer;           /**< NULL: 127.0.0.1 */
 
 	/* the core */
 	char log[16384]; /**< what the core was asked */
