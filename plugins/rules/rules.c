@@ -192,10 +192,7 @@ static struct question call_question(const struct self *self, chatd_call *call)
 	const struct chatd_host *h = self->h;
 	const chatd_msg *m = h->call_msg(call);
 	struct question q = { .verb = VERB_CALL, .what = h->msg_dest(m) };
-	q.method = table_method(h->msg_get(m, "method"));
-	if (!q.method) {
-		q.method = METHOD_OTHER;
-	}
+	q.method = chatd_call_method(h->msg_get(m, "method"));
 	return q;
 }
 

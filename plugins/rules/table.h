@@ -6,21 +6,11 @@
 #ifndef RULES_TABLE_H
 #define RULES_TABLE_H
 
+#include <chatd-sdk/paths.h>
 #include <chatd-sdk/roles.h>
 #include <chatd/plugin.h>
 
 enum verb { VERB_SEND, VERB_SUBSCRIBE, VERB_CALL, VERBS };
-
-/** What a request may do, as bits; HEAD is a GET whose body nobody reads. */
-enum {
-	METHOD_GET = 1 << 0,
-	METHOD_POST = 1 << 1,
-	METHOD_PUT = 1 << 2,
-	METHOD_PATCH = 1 << 3,
-	METHOD_DELETE = 1 << 4,
-	METHOD_OTHER = 1 << 5,
-	METHOD_ALL = (1 << 6) - 1,
-};
 
 /** A rule as it stands in the configuration. */
 struct rule_conf {
@@ -35,7 +25,7 @@ struct rule {
 	const char *prefix;
 	size_t n; /**< of the prefix */
 	uint64_t who;
-	uint32_t methods; /**< of VERB_CALL */
+	uint32_t methods; /**< CHATD_CALL_*, of VERB_CALL */
 	int32_t allow;
 };
 
@@ -59,7 +49,4 @@ int32_t table_dest(const struct table *, enum verb, uint64_t who, struct chatd_s
 /** The same of a call.  @p who 0: nobody has asked yet who it is; then RULE_NONE also where
  *  that would matter. */
 int32_t table_call(const struct table *, uint64_t who, uint32_t method, struct chatd_str path);
-/** One METHOD_ bit; 0: none that a rule can name, then METHOD_OTHER is meant. */
-uint32_t table_method(struct chatd_str name);
-
 #endif
