@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file limit.h
+ * @brief What the parts of the plugin share: options, limits, what a session is known by.
+ */
+#ifndef LIMIT_RATE_LIMIT_H
+#define LIMIT_RATE_LIMIT_H
+
+#include "address.h"
+#include "backend.h"
+
+#include <chatd-sdk/paths.h>
+#include <chatd-sdk/roles.h>
+#include <chatd/limiter.h>
+
+struct cost_conf {
+	const char *prefix;
+	int64_t cost;
+};
+
+struct separate_conf {
+	const char *prefix;
+	int64_t per_minute, burst;
+};
+
+enum { BY_ADDRESS, BY_USER };
+
+struct rest_conf {
+	const char *prefix;
+	const char *const *methods;
+	int32_t by;
+	int64_t per_minute, burst;
+};
+
+struct conf {
+	int64_t anonymous_per_minute, anonymous_burst;
+	int64_t authenticated_per_minute, authenticated_burst;
+	struct chatd_list costs, separate, rest;
+	const char *const *exempt_roles, *const *exempt;
+	int64_t warn_at, window_ms, close_after;
+	int64_t subscriptions_per_minute, subscriptions_burst;
+	int64_t user_connections, address_connections;
+	int64_t connects_per_minute, connects_burst;
+	int64_t logins_per_minute, logins_burst;
+	int64_t calls_per_minute, calls_burst;
+	int64_t user_calls_per_minute, user_calls_burst;
+	int64_t max_buckets;
+};
+
+/** A limit as it was configured, compiled, and the words for who meets it. */
+struct limit {
+	struct rate rate;
+	int64_t burst, per_minute;
+	nanos warn; /**< used so far: time for a notice; 0: never */
+	const char *what;
+};
+
+/** What a SEND to a destination draws, and from which of the session's buckets. */
+struct charge {
+	const char *prefix;
+	size_t n;
+	uint32_t lane;
+	int64_t cost;
+};
+
+struct rest_limit {
+	const char *prefix;
+	uint32_t methods;
+	int32_t by;
+	uint32_t number; /**< tells its buckets from those of others */
+	struct limit limit;
+};
+
+enum { LANE_MAIN, LANE_SUBSCRIBE, LANE_SEPARATE }; /**< separate ones from here on */
+enum { SEPARATE_MAX = 16 };
+
+/** Read-only once init() is over; what changes is behind .store. */
+struct self {
+	const struct chatd_host *h;
+	chatd_ctx *ctx;
+	const struct conf *conf;
+	const struct backend *backend;
+	void *store;
+	uint32_t slot;
+	struct chatd_roles roles;
+	uint64_t exempt; /**< roles */
+	struct net *net; /**< exempt ones */
+	size_t n_nets;
+	struct limit anonymous, authenticated, subscribe, connects, logins, calls, user_calls;
+	struct limit *separate; /**< of LANE_SEPARATE and on */
+	uint32_t n_lanes;
+	struct charge *charge; /**< the longest prefix first */
+	size_t n_charges;
+	struct rest_limit *rest;
+	size_t n_rest;
+};
+
+/** What limits know of a session; zeroed at first.  The reference on .who keeps its address
+ *  from being used for another identity: while the pointers are the same, so is the one. */
+struct seat {
+	const struct self *self;
+	const chatd_ident *who;
+	struct bucket *of_address, *of_user; /**< held to be counted */
+	nanos window_at, warned_at;
+	uint32_t refused; /**< in this window */
+	uint8_t exempt, anonymous, local;
+	struct bucket *lane[]; /**< found when first needed */
+};
+
+/* messages.c */
+size_t seat_size(const struct self *);
+void seat_drop(void *slot);
+chatd_verdict on_message_in(chatd_call *, void *self, void *wself);
+chatd_verdict on_subscribe(chatd_call *, void *self, void *wself);
+
+/* connects.c */
+chatd_verdict on_arrival(chatd_call *, void *self, void *wself);
+chatd_verdict on_identified(chatd_call *, void *self, void *wself);
+
+/* rest.c */
+chatd_verdict on_request(chatd_call *, void *self, void *wself);
+chatd_verdict on_request_as(chatd_call *, void *self, void *wself);
+
+/* refuse.c */
+enum { KEY_MAX = 256 };
+nanos limit_now(const struct self *, chatd_worker *);
+/** "anon:CLIENT" or "auth:USER", or "what:" before it. */
+struct chatd_str limit_key_of(
+		const struct self *, const char *what, const chatd_ident *, char room[KEY_MAX]);
+/** The refusal of a call that a limit has met, with retryAfterSeconds. */
+chatd_verdict limit_refuse(
+		const struct self *, chatd_call *, const struct limit *, const struct drawn *);
+/** Draws one from the bucket of @p key: CHATD_NEXT or the refusal. */
+chatd_verdict limit_draw(
+		const struct self *, chatd_call *, const struct limit *, struct chatd_str key);
+/** 1: limits by address do not concern this peer. */
+int limit_is_exempt(const struct self *, struct chatd_str peer, struct address *ret);
+
+/* take.c */
+extern const struct chatd_limiter take_service;
+
+/* options.c */
+extern const struct chatd_opt limit_opts[];
+chatd_status limit_check(const struct chatd_host *, chatd_ctx *, const void *conf);
+/** Fills what is compiled from .conf.  -ENOMEM. */
+chatd_status limit_compile(struct self *);
+void limit_finish(struct self *);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The service: buckets of other plugins' own. */
+#include "limit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TAKE_KEY_MAX = 200 };
+
+struct answer {
+	const struct chatd_host *h;
+	chatd_limiter_fn *fn;
+	void *arg;
+	chatd_status rc;
+	int64_t retry_ms;
+};
+
+static void tell(void *arg)
+{
+	struct answer *a = arg;
+	a->fn(a->arg, a->rc, a->retry_ms);
+	a->h->mem_free(a);
+}
+
+static chatd_status draw(
+		const struct self *self, chatd_worker *w, const struct chatd_bucket *want, struct answer *a)
+{
+	const struct rate rate = rate_of(want->burst, want->per_minute);
+	char room[TAKE_KEY_MAX + 8];
+	struct drawn drawn = { 0, 0 };
+	nanos now = limit_now(self, w);
+	int n = snprintf(room, sizeof(room), "take:%.*s", (int)want->key.n, want->key.p);
+	struct bucket *b = self->backend->hold(self->store, chatd_str_of(room, (size_t)n), now);
+	if (!b) {
+		return -ENOMEM;
+	}
+	a->rc = want->cost > want->burst ? -EDQUOT
+									 : self->backend->draw(b, &rate, want->cost, now, &drawn);
+	self->backend->release(b);
+	/* What is dearer than a full bucket never comes: so late that nobody waits for it. */
+	a->retry_ms = want->cost > want->burst ? INT32_MAX : (drawn.wait + 999999) / 1000000;
+	return 0;
+}
+
+static chatd_status take(void *obj, chatd_worker *w, const struct chatd_bucket *want,
+		chatd_limiter_fn *fn, void *arg)
+{
+	const struct self *self = obj;
+	if (want->key.n == 0 || want->key.n > TAKE_KEY_MAX || want->cost < 0 || want->burst < 1 ||
+			want->burst > RATE_BURST_MAX || want->per_minute < 1 ||
+			want->per_minute > RATE_MINUTE_MAX) {
+		return -EINVAL;
+	}
+	struct answer *a = self->h->mem_alloc(sizeof(*a));
+	if (!a) {
+		return -ENOMEM;
+	}
+	*a = (struct answer){ .h = self->h, .fn = fn, .arg = arg };
+	chatd_status rc = draw(self, w, want, a);
+	rc = rc < 0 ? rc : self->h->post(w, tell, a);
+	if (rc < 0) {
+		self->h->mem_free(a);
+	}
+	return rc;
+}
+
+const struct chatd_limiter take_service = {
+	.struct_size = sizeof(struct chatd_limiter),
+	.take = take,
+};
