@@ -23,11 +23,12 @@ ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
 
 
 class Server:
-    """memory=True: nothing lasts.  begin() again after kill(): the same server, with what it stored."""
+    """memory=True: nothing lasts.  begin() again after kill(): the same server, with what it stored.
+    edit: what becomes of the configuration's text."""
 
     prefix, env = (), {}  # what chatd is started with, and in
 
-    def __init__(self, workers, *settings, memory=False, accounts=ACCOUNTS):
+    def __init__(self, workers, *settings, memory=False, accounts=ACCOUNTS, edit=str):
         self.dir = tempfile.mkdtemp(prefix="chatd-chat-")
         self.workers, self.settings = workers, settings
         with open(os.path.join(ROOT, "config", "chat.yaml")) as f:
@@ -37,7 +38,7 @@ class Server:
         text += "\n  accounts-memory: {}\n  store-memory: {}\n" if memory else "\n  store-sqlite: {}\n  accounts-store: {}\n"
         config = os.path.join(self.dir, "chat.yaml")
         with open(config, "w") as f:
-            f.write(text + accounts)
+            f.write(edit(text + accounts))
         self.log = open(os.path.join(self.dir, "log"), "w+b")
         self.begin()
 
