@@ -35,11 +35,12 @@ static chatd_status draw(
 	if (!b) {
 		return -ENOMEM;
 	}
-	a->rc = want->cost > want->burst ? -EDQUOT
-									 : self->backend->draw(b, &rate, want->cost, now, &drawn);
+	int64_t never = want->burst + 1; /* any cost above this is as impossible */
+	int64_t cost = want->cost < never ? want->cost : never;
+	a->rc = self->backend->draw(b, &rate, cost, now, &drawn);
 	self->backend->release(b);
-	/* What is dearer than a full bucket never comes: so late that nobody waits for it. */
-	a->retry_ms = want->cost > want->burst ? INT32_MAX : (drawn.wait + 999999) / 1000000;
+	/* So late that nobody waits for what never comes. */
+	a->retry_ms = cost == never ? INT32_MAX : (drawn.wait + 999999) / 1000000;
 	return 0;
 }
 

@@ -450,6 +450,8 @@ TEST(anybody_may_draw_from_buckets_of_their_own)
 	assert_in_range(a.retry_ms, 1990, 2000);
 	assert_int_equal(take(k, "register:203.0.113.10", 5).rc, 0);
 	assert_int_equal(take(k, "other:203.0.113.11", 6).rc, -EDQUOT); /* dearer than a full one */
+	assert_int_equal(take(k, "other:203.0.113.11", INT64_MAX).rc, -EDQUOT);
+	assert_true(take(k, "other:203.0.113.11", INT64_MAX).retry_ms == INT32_MAX);
 	assert_int_equal(take(k, "", 1).at_once, -EINVAL);
 	assert_int_equal(take(k, long_key, 1).at_once, -EINVAL);
 	assert_int_equal(take(k, long_key + 1, 1).rc, 0);
