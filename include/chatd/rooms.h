@@ -30,6 +30,7 @@ struct chatd_room_view { /**< borrowed for the callback */
 /** rc 0; -ENOENT: no such room, or a private one that the user may not know of. */
 typedef void chatd_room_fn(void *arg, chatd_status rc, const struct chatd_room_view *);
 typedef void chatd_members_fn(void *arg, chatd_status rc, const struct chatd_str *users, size_t n);
+typedef void chatd_left_fn(void *arg, chatd_status rc);
 
 struct chatd_rooms {
 	uint32_t struct_size;
@@ -38,6 +39,10 @@ struct chatd_rooms {
 			chatd_room_fn *fn, void *arg);
 	chatd_status (*members)(
 			void *obj, chatd_worker *, struct chatd_str room, chatd_members_fn *fn, void *arg);
+	/** @p user leaves every room, and members hear it; @p nick is what they call it.  rc < 0:
+	 *  not every room could be told. */
+	chatd_status (*leave_all)(void *obj, chatd_worker *, struct chatd_str user,
+			struct chatd_str nick, chatd_left_fn *fn, void *arg);
 };
 
 #ifdef __cplusplus

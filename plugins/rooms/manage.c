@@ -424,26 +424,40 @@ static void run_room(struct op *op)
 	op_look(op, op->kind == OP_PATCH ? patch_room : delete_room);
 }
 
-/* ---- guests who do not come back -------------------------------------------------------------- */
+/* ---- somebody leaves all rooms ---------------------------------------------------------------- */
 
-static void gone_done(struct op *op)
+static void room_left(struct op *leave)
 {
-	op_free(op);
+	struct op *op = leave->parent;
+	if (leave->code && leave->status >= 500) {
+		op_fail(op, leave->status, leave->code, leave->why);
+	}
+	op_free(leave);
+	if (--op->leaving == 0) {
+		op_answer(op);
+	}
 }
 
-static void on_guests_rooms(struct op *op, chatd_status rc, const struct chatd_store_answer *a)
+static void on_rooms_of(struct op *op, chatd_status rc, const struct chatd_store_answer *a)
 {
+	if (rc < 0) {
+		op_refused(op, rc, a);
+	}
 	for (size_t i = 0; rc == 0 && i < a->n_rooms; i++) {
 		struct op *leave = op_create(op->self, op->from, OP_LEAVE);
-		if (!leave) {
-			return; /* the next round finds those that are left */
+		if (!leave) { /* of guests: the next round finds the rooms that are left */
+			op_fail(op, 503, "UNAVAILABLE", "the server has no memory left");
+			return;
 		}
 		chatd_str_copy(leave->room, sizeof(leave->room), a->rooms[i].id);
 		chatd_str_copy(leave->target, sizeof(leave->target), text(op->target));
 		chatd_str_copy(leave->nick, sizeof(leave->nick), text(op->nick));
-		leave->done = gone_done;
+		leave->done = room_left;
+		leave->parent = op;
 		if (op_submit(leave) < 0) {
 			op_free(leave);
+		} else {
+			op->leaving++;
 		}
 	}
 }
@@ -455,7 +469,7 @@ static void run_gone(struct op *op)
 		.user = text(op->target),
 		.limit = LIST_MAX };
 	op_wait(op, op_store(op)->room_list(op->self->store->obj, op->home, &r, op_on_store, op),
-			on_guests_rooms);
+			on_rooms_of);
 }
 
 /* ---- the way in ------------------------------------------------------------------------------- */

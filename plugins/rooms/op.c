@@ -123,7 +123,7 @@ void op_on_store(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 	op_store_fn *next = op->next;
 	op->next = NULL;
 	next(op, rc, a);
-	if (!op->next) {
+	if (!op->next && !op->leaving) {
 		op_answer(op);
 	}
 }

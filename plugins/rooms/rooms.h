@@ -72,7 +72,7 @@ enum op_kind {
 	OP_UNBAN,
 	OP_MUTE,
 	OP_PRESET, /* make sure that it is there */
-	OP_GONE,   /* a guest leaves all rooms */
+	OP_GONE,   /* target leaves all rooms */
 	OP_KINDS,
 };
 
@@ -109,6 +109,8 @@ struct op {
 	op_room_fn *then;  /* the same once the room was looked up */
 	int32_t as_admin;  /* the room was hidden from the caller, who may look all the same */
 	int32_t stale;     /* OP_SUBSCRIBE: somebody was cut off while it was being checked */
+	size_t leaving;    /* OP_GONE: rooms that are not left yet */
+	struct op *parent; /* OP_LEAVE: of an OP_GONE, which ends after it */
 	int64_t until;
 	struct chatd_json says; /* the event's body */
 	char says_id[37];
@@ -130,6 +132,7 @@ struct op {
 	int32_t under_way; /* somebody will call back: gone() must not free */
 	chatd_room_fn *look_fn;
 	chatd_members_fn *members_fn;
+	chatd_left_fn *left_fn;
 	void *arg;
 };
 TAILQ_HEAD(ops, op);

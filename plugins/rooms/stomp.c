@@ -191,10 +191,32 @@ static chatd_status svc_members(
 	return submit(op);
 }
 
+static void left_done(struct op *op)
+{
+	op->left_fn(op->arg, op->code ? -EIO : 0);
+	op_free(op);
+}
+
+static chatd_status svc_leave_all(void *obj, chatd_worker *w, struct chatd_str user,
+		struct chatd_str nick, chatd_left_fn *fn, void *arg)
+{
+	struct op *op = op_create(obj, w, OP_GONE);
+	if (!op) {
+		return -ENOMEM;
+	}
+	chatd_str_copy(op->target, sizeof(op->target), chatd_id_ok(user) ? user : CHATD_LIT(""));
+	chatd_str_copy(op->nick, sizeof(op->nick), nick);
+	op->left_fn = fn;
+	op->arg = arg;
+	op->done = left_done;
+	return submit(op);
+}
+
 static const struct chatd_rooms vt = {
 	.struct_size = sizeof(vt),
 	.look = svc_look,
 	.members = svc_members,
+	.leave_all = svc_leave_all,
 };
 
 chatd_status stomp_init(struct self *self)

@@ -185,9 +185,11 @@ chatd_verdict kit_auth(chatd_call *call, void *self, void *wself)
 		return CHATD_NEXT;
 	}
 	(void)str_u64(flags, &bits);
-	const struct chatd_identity plain = {
-		.struct_size = sizeof(plain), .user = user, .name = user, .flags = (uint32_t)bits
-	};
+	const struct chatd_identity plain = { .struct_size = sizeof(plain),
+		.user = user,
+		.name = user,
+		.flags = (uint32_t)bits,
+		.login = msg_get(creds, "kit-login") };
 	const struct chatd_identity *as = kit_the()->open_as;
 	return call_identify_as(call, "", as ? as : &plain);
 }

@@ -337,7 +337,7 @@ static void h_identify(chatd_req *req, chatd_http_identified *fn, void *arg)
 {
 	struct kit_req *r = of(req);
 	struct kit *k = r->req.k;
-	static const char *const copied[] = { "kit-user", "kit-flags", NULL };
+	static const char *const copied[] = { "kit-user", "kit-flags", "kit-login", NULL };
 	chatd_msg *creds = msg_new(CHATD_LIT(""), CHATD_LIT(""));
 	struct chatd_str bearer = h_header(req, "Authorization"), token = h_query(req, "token");
 	r->identified = fn;
