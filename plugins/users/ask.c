@@ -120,7 +120,9 @@ static void on_identified(
 {
 	struct ask *a = arg;
 	if (rc < 0) {
-		ask_problem(a, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
+		int banned = code && strcmp(code, "BANNED") == 0;
+		int busy = rc == -ENOMEM || (code && strcmp(code, "UNAVAILABLE") == 0);
+		ask_problem(a, busy ? 503 : banned ? 403 : 401, code ? code : "UNAUTHORIZED", why);
 		return;
 	}
 	a->who = a->self->h->ident_ref(who);

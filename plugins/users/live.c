@@ -10,6 +10,8 @@ struct live {
 	const struct chatd_host *h;
 	int32_t what, code;
 	int64_t until;
+	const atomic_uint *lifted; /* of a ban, and what it was then */
+	unsigned was;
 	char text[ROLES_MAX + 1]; /* why, the roles, or the name */
 };
 
@@ -45,7 +47,7 @@ static void on_session(const void *data, chatd_session *s)
 		l->h->session_close(s, l->code, l->text);
 	} else if (l->what != LIVE_BAN) {
 		renew(l, s);
-	} else if (l->until > l->h->wall_ms()) {
+	} else if (l->until > l->h->wall_ms() && atomic_load(l->lifted) == l->was) {
 		l->h->session_close(s, l->code, l->text);
 	}
 }
@@ -75,10 +77,26 @@ void live_close(const struct self *self, struct chatd_str user, int32_t code, co
 	each(self, user, &l);
 }
 
-void live_ban(const struct self *self, struct chatd_str user, int64_t until)
+static atomic_uint *lifted_of(struct self *self, struct chatd_str user)
+{
+	unsigned hash = 5381;
+	for (size_t i = 0; i < user.n; i++) {
+		hash = hash * 33 + (unsigned char)user.p[i];
+	}
+	return &self->lifted[hash % LIFTED];
+}
+
+void live_ban(struct self *self, struct chatd_str user, int64_t until)
 {
 	struct live l = { .what = LIVE_BAN, .code = CLOSE_BANNED, .until = until, .text = "banned" };
+	l.lifted = lifted_of(self, user);
+	l.was = atomic_load(l.lifted);
 	each(self, user, &l);
+}
+
+void live_unban(struct self *self, struct chatd_str user)
+{
+	atomic_fetch_add(lifted_of(self, user), 1);
 }
 
 void live_roles(const struct self *self, struct chatd_str user, struct chatd_str roles)

@@ -82,6 +82,8 @@ static void on_banned(void *arg, chatd_status rc, const struct chatd_store_answe
 					.reason = a->reason[0] ? text(a->reason) : chatd_str_of(NULL, 0) });
 	if (a->until) {
 		live_ban(a->self, text(a->target), a->until);
+	} else {
+		live_unban(a->self, text(a->target));
 	}
 	ask_answer(a, 204);
 }

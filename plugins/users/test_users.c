@@ -367,8 +367,8 @@ static struct kit *quiet(void)
 static struct kit_req *as(
 		const char *user, const char *flags, const char *method, const char *path, const char *body)
 {
-	return kit_http(fake.k, method, path, body, "kit-user", user, "kit-flags", flags,
-			"Content-Type", "application/json", NULL);
+	return kit_http(fake.k, method, path, body, "kit-user", user, "kit-flags", flags, "kit-login",
+			"l0", "Content-Type", "application/json", NULL);
 }
 
 /* What an open session of worker 1 goes on as. */
@@ -538,14 +538,44 @@ static void moderators_ban_who_is_below_them(void **state)
 	kit_expect_logged(k, "\"action\":\"ban\",\"actor\":\"mod\",\"target\":\"bob\",\"until\":");
 	kit_expect_logged(k, "\"reason\":\"\\u003cspam\\u003e\"");
 	/* Who was just logging in is closed, too; who comes when it is over is not. */
-	bob = kit_open_on(k, 0, "bob", 0);
+	const struct chatd_identity late = {
+		.struct_size = sizeof(late), .user = z("bob"), .name = z("Bob"), .login = z("l0")
+	};
+	bob = kit_open_as(k, 0, &late);
 	kit_expect_closed(bob, 4403);
 	kit_expect_http(as("mod", MOD, "DELETE", path, NULL), 204, NULL);
 	assert_int_equal(fake.rows[1].banned, 0);
 	kit_expect_logged(k, "\"action\":\"unban\"");
+	bob = kit_open_as(k, 0, &late);
+	assert_true(kit_is_open(bob));
 	kit_expect_http(as("root", ADMIN, "POST", "/api/users/mod/ban", NULL), 204, NULL);
 	assert_true(fake.rows[2].banned == INT64_MAX);
 	kit_expect_logged(k, "\"until\":\"forever\"");
+	kit_free(k);
+}
+
+static void who_is_banned_does_not_come_in_again(void **state)
+{
+	struct kit *k = quiet();
+	(void)state;
+	fake.rows[3].banned = kit_host(k)->wall_ms() + 60000;
+	struct kit_req *r =
+			kit_http(k, "GET", "/api/users/me", NULL, "kit-user", "g1", "kit-flags", GUEST, NULL);
+	kit_expect_http(r, 403, "BANNED");
+	kit_login(k, 1, "kit-user", "g1", "kit-flags", GUEST, NULL);
+	kit_expect_reject(k, "BANNED", "banned");
+	kit_login(k, 1, "kit-user", "ann", NULL);
+	kit_expect_accept(k);
+	kit_login(k, 1, "kit-user", "stranger", NULL);
+	kit_expect_accept(k);
+	kit_advance(k, 60001);
+	kit_login(k, 1, "kit-user", "g1", "kit-flags", GUEST, NULL);
+	kit_expect_accept(k);
+	fake.refuse = -EAGAIN;
+	kit_login(k, 1, "kit-user", "g1", "kit-flags", GUEST, NULL);
+	kit_expect_reject(k, "UNAVAILABLE", NULL);
+	r = kit_http(k, "GET", "/api/users/me", NULL, "kit-user", "ann", NULL);
+	kit_expect_http(r, 503, "UNAVAILABLE");
 	kit_free(k);
 }
 
@@ -740,6 +770,7 @@ int main(void)
 		cmocka_unit_test(bad_profiles_are_refused),
 		cmocka_unit_test(administrators_give_roles_and_sessions_have_them_at_once),
 		cmocka_unit_test(moderators_ban_who_is_below_them),
+		cmocka_unit_test(who_is_banned_does_not_come_in_again),
 		cmocka_unit_test(a_code_makes_the_first_administrator_once),
 		cmocka_unit_test(codes_cannot_be_tried_at_will),
 		cmocka_unit_test(an_account_leaves_its_rooms_and_is_gone),

@@ -49,17 +49,18 @@ static chatd_status init(
 	if (!self) {
 		return -ENOMEM;
 	}
-	*self = (struct self){ .h = h,
-		.ctx = ctx,
-		.conf = conf,
-		.store = h->service(ctx, CHATD_STORE),
-		.http = h->service(ctx, CHATD_HTTP),
-		.rooms = h->service(ctx, CHATD_ROOMS) };
+	self->h = h;
+	self->ctx = ctx;
+	self->conf = conf;
+	self->store = h->service(ctx, CHATD_STORE);
+	self->http = h->service(ctx, CHATD_HTTP);
+	self->rooms = h->service(ctx, CHATD_ROOMS);
 	*ret_self = self;
 	if (sodium_init() < 0) {
 		return h->fail(ctx, -ENOSYS, "libsodium cannot be initialised");
 	}
-	return routes_init(self);
+	chatd_status rc = h->hook(ctx, chatd_hook_session_auth, CHATD_ORDER_OBSERVE, gate_auth);
+	return rc < 0 ? rc : routes_init(self);
 }
 
 static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)

@@ -17,6 +17,8 @@
 #include <chatd/rooms.h>
 #include <chatd/store.h>
 
+#include <stdatomic.h>
+
 enum {
 	NICK_CHARS = 32,
 	NICK_MAX = 4 * NICK_CHARS,
@@ -26,6 +28,7 @@ enum {
 	CODE_CHARS = 32, /* of the first administrator's code: hex digits */
 	PEER_MAX = 64,
 	REQUEST_ID_MAX = 32,
+	LIFTED = 256,
 };
 
 struct conf {
@@ -40,6 +43,8 @@ struct self {
 	const struct conf *conf;
 	const struct chatd_service *store, *http, *rooms; /* rooms may be NULL */
 	struct route *routes;
+	/* Bans lifted so far, by a hash of the user: one that lingers knows that it is over. */
+	atomic_uint lifted[LIFTED];
 };
 
 /* What a worker knows: wself. */
@@ -132,7 +137,8 @@ void run_unban(struct ask *);
 /* live.c: what becomes of sessions that are open, on every worker, and who did it */
 void live_close(const struct self *, struct chatd_str user, int32_t code, const char *why);
 /* For so long as the ban lasts and the login may still have been under way. */
-void live_ban(const struct self *, struct chatd_str user, int64_t until);
+void live_ban(struct self *, struct chatd_str user, int64_t until);
+void live_unban(struct self *, struct chatd_str user);
 void live_roles(const struct self *, struct chatd_str user, struct chatd_str roles);
 void live_name(const struct self *, struct chatd_str user, struct chatd_str name);
 struct audit {
@@ -146,6 +152,9 @@ void audit(const struct ask *, const struct audit *);
 struct boot *boot_create(struct self *, chatd_worker *); /* NULL: no memory */
 void boot_destroy(struct boot *);                        /* NULL is fine */
 void run_admin(struct ask *);
+
+/* gate.c: session_auth */
+chatd_hook_fn gate_auth;
 
 /* leave.c, export.c */
 void run_delete(struct ask *);

@@ -23,8 +23,8 @@ ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
 
 
 class Server:
-    """memory=True: nothing lasts.  begin() again after kill(): the same server, with what it stored.
-    edit: what becomes of the configuration's text."""
+    """memory=True: nothing lasts; "store": likewise, with the accounts in the store.  begin() again
+    after kill(): the same server, with what it stored.  edit: what becomes of the configuration's text."""
 
     prefix, env = (), {}  # what chatd is started with, and in
 
@@ -35,7 +35,8 @@ class Server:
             text = f.read()
         for line in ("store-sqlite: {}", "accounts-store: {}", "accounts-memory: {}"):
             text = "".join(l for l in text.splitlines(True) if not l.strip().startswith(line))
-        text += "\n  accounts-memory: {}\n  store-memory: {}\n" if memory else "\n  store-sqlite: {}\n  accounts-store: {}\n"
+        text += "\n  store-%s: {}\n  accounts-%s: {}\n" % ("memory" if memory else "sqlite",
+                                                          "memory" if memory is True else "store")
         config = os.path.join(self.dir, "chat.yaml")
         with open(config, "w") as f:
             f.write(edit(text + accounts))
