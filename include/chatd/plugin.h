@@ -130,6 +130,9 @@ typedef chatd_verdict chatd_hook_fn(chatd_call *call, void *self, void *wself);
 #define CHATD_CRED_AGENT    "user-agent"   /**< of the HTTP request, if there was one */
 #define CHATD_CRED_NICKNAME "nickname"     /**< the display name a guest asks for */
 #define CHATD_CRED_HOST     "host"         /**< of the CONNECT frame */
+/** "authorization": the token is of the request's Authorization, since the frame has one too;
+ *  else it is of the URL.  No credential itself. */
+#define CHATD_CRED_TOKEN_VIA "token-via"
 
 /** Flags of an identity. */
 enum {

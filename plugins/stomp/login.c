@@ -133,7 +133,13 @@ static void add_request(struct stomp_conn *c, struct creds *to, const char *name
 	}
 }
 
-/** Both the frame and the request may bring a token: each must hold. */
+static int same_text(struct chatd_str a, struct chatd_str b)
+{
+	return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
+}
+
+/** Both the frame and the request may bring a token: each must hold.  There is room for two;
+ *  of three different ones none is taken for good. */
 static void add_bearers(struct stomp_conn *c, const struct stomp_frame *f, struct creds *to)
 {
 	struct chatd_str ours = frame_bearer(f);
@@ -141,9 +147,15 @@ static void add_bearers(struct stomp_conn *c, const struct stomp_frame *f, struc
 	request = request.p ? bearer_token(request) : request;
 	add(to, CHATD_CRED_BEARER, ours.p ? ours : request);
 	add(to, CHATD_CRED_TOKEN, c->layer->attr(c->link, CHATD_CRED_TOKEN));
-	if (ours.p && request.p && !to->h->msg_get(to->msg, CHATD_CRED_TOKEN).p) {
-		add(to, CHATD_CRED_TOKEN, request);
+	if (!ours.p || !request.p || same_text(ours, request)) {
+		return;
 	}
+	if (to->h->msg_get(to->msg, CHATD_CRED_TOKEN).p) {
+		add(to, CHATD_CRED_BEARER, CHATD_LIT("three tokens"));
+		return;
+	}
+	add(to, CHATD_CRED_TOKEN, request);
+	add(to, CHATD_CRED_TOKEN_VIA, CHATD_LIT("authorization"));
 }
 
 /** NULL: no memory. */

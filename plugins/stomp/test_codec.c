@@ -124,13 +124,24 @@ static void credentials_of_frame_and_request(void **state)
 	world.token = "from-url";
 	SEND("CONNECT\naccept-version:1.2\nAuthorization: Bearer  abc \ndevice-token:d\nnickname:Ann\n"
 		 "host:h\nuserId:eve\n\n\0");
-	expect_log("form 12\nlogin  bearer=abc token=from-url device-token=d nickname=Ann host=h "
+	expect_log("form 12\nlogin  bearer=three tokens token=from-url device-token=d nickname=Ann host=h "
 			   "peer=127.0.0.1 #\n");
+	world.codec->gone(world.conn, 1);
+	world.bearer = NULL;
+	world_connect();
+	SEND("CONNECT\naccept-version:1.2\nAuthorization:Bearer abc\n\n\0");
+	expect_log("form 12\nlogin  bearer=abc token=from-url peer=127.0.0.1 #\n");
+	world.bearer = "from-request";
 	world.codec->gone(world.conn, 1);
 	world.token = NULL;
 	world_connect();
 	SEND("CONNECT\naccept-version:1.2\nAuthorization:Bearer abc\n\n\0");
-	expect_log("form 12\nlogin  bearer=abc token=from-request peer=127.0.0.1 #\n");
+	expect_log("form 12\nlogin  bearer=abc token=from-request token-via=authorization "
+			   "peer=127.0.0.1 #\n");
+	world.codec->gone(world.conn, 1);
+	world_connect();
+	SEND("CONNECT\naccept-version:1.2\nAuthorization:Bearer from-request\n\n\0");
+	expect_log("form 12\nlogin  bearer=from-request peer=127.0.0.1 #\n");
 	world.codec->gone(world.conn, 1);
 	world_connect();
 	SEND("CONNECT\nlogin:\npasscode:\n\n\0");

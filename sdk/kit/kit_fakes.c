@@ -55,7 +55,7 @@ struct entry { /* a user online, an account, a room or a member */
 };
 
 struct kit_fakes {
-	struct chatd_service service[SERVICES], http;
+	struct chatd_service service[SERVICES], http, sessions;
 	int hold[SERVICES];
 	chatd_status refuse[SERVICES];
 	struct ask *held[SERVICES];
@@ -537,6 +537,7 @@ int kit_fakes_init(struct kit *k)
 	f->service[ACCOUNTS] = (struct chatd_service){ &accounts_vt, k };
 	f->service[ROOMS] = (struct chatd_service){ &rooms_vt, k };
 	f->http = (struct chatd_service){ &kit_http_vt, k };
+	f->sessions = (struct chatd_service){ k->sessions, k->chat };
 	k->fakes = f;
 	return 0;
 }
@@ -547,6 +548,9 @@ const struct chatd_service *kit_fake(struct kit *k, const char *interface)
 		if (strcmp(names[i], interface) == 0) {
 			return &k->fakes->service[i];
 		}
+	}
+	if (strcmp(interface, CHATD_SESSIONS) == 0) {
+		return &k->fakes->sessions; /* no fake: the server's own */
 	}
 	return strcmp(interface, CHATD_HTTP) == 0 ? &k->fakes->http : NULL;
 }
