@@ -124,8 +124,9 @@ static void credentials_of_frame_and_request(void **state)
 	world.token = "from-url";
 	SEND("CONNECT\naccept-version:1.2\nAuthorization: Bearer  abc \ndevice-token:d\nnickname:Ann\n"
 		 "host:h\nuserId:eve\n\n\0");
-	expect_log("form 12\nlogin  bearer=three tokens token=from-url device-token=d nickname=Ann host=h "
-			   "peer=127.0.0.1 #\n");
+	expect_log(
+			"form 12\nlogin  token=from-url bearer=three tokens device-token=d nickname=Ann host=h "
+			"peer=127.0.0.1 #\n");
 	world.codec->gone(world.conn, 1);
 	world.bearer = NULL;
 	world_connect();
