@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guests: an account without a password, found again by a device token. */
+#include "devices.h"
 #include "guest.h"
 
 #include <errno.h>
@@ -32,8 +33,29 @@ static const struct chatd_opt opts[] = {
 			.min = 60000,
 			.max = INT64_C(86400000) * 30,
 			.doc = "How long an access token is good." },
+	{ .key = "devices",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, devices),
+			.fallback = "1",
+			.min = 0,
+			.max = 1000,
+			.doc = "How many sessions a guest may have at a time: a further one takes over from the "
+				   "oldest, which is closed with 4409.  0: any number." },
 	{ 0 },
 };
+
+/* clientIdentifier goes with it: it is the rate key of who has no account to speak of. */
+static chatd_verdict welcome(const struct self *self, chatd_call *call, const char *cred,
+		const struct chatd_account *a, int64_t expires)
+{
+	const struct chatd_identity id = { .struct_size = sizeof(id),
+		.flags = a->flags,
+		.user = a->id,
+		.name = a->nickname,
+		.client = a->client,
+		.expires = expires };
+	return self->h->identify_as(call, cred, &id);
+}
 
 /* ---- CONNECT without credentials ------------------------------------------- */
 
@@ -57,8 +79,7 @@ static void enter_found(void *arg, const struct guest *g)
 	} else if (g->rc < 0) {
 		(void)h->resume(e->token, g->rc, NULL, NULL);
 	} else {
-		chatd_verdict v = h->identify(
-				call, CHATD_CRED_DEVICE, g->account->id, g->account->nickname, g->account->flags);
+		chatd_verdict v = welcome(e->self, call, CHATD_CRED_DEVICE, g->account, 0);
 		if (g->is_new && g->device.p) {
 			h->reply(call, CHATD_CRED_DEVICE, g->device);
 		}
@@ -111,6 +132,7 @@ static chatd_verdict enter(const struct self *self, chatd_call *call)
 struct proof {
 	struct entry e;
 	const char *cred;
+	int64_t expires;
 };
 
 static void proof_found(void *arg, chatd_status rc, const struct chatd_account *a)
@@ -119,7 +141,7 @@ static void proof_found(void *arg, chatd_status rc, const struct chatd_account *
 	const struct chatd_host *h = p->e.self->h;
 	chatd_call *call = h->call_of(p->e.w, p->e.token);
 	if (call && rc == 0) {
-		chatd_verdict v = h->identify(call, p->cred, a->id, a->nickname, a->flags);
+		chatd_verdict v = welcome(p->e.self, call, p->cred, a, p->expires);
 		(void)h->resume(p->e.token, v, NULL, NULL);
 	} else if (rc == -ENOENT) {
 		(void)h->resume(p->e.token, CHATD_REJECT, "UNAUTHORIZED", "Access refused");
@@ -129,16 +151,18 @@ static void proof_found(void *arg, chatd_status rc, const struct chatd_account *
 	h->mem_free(p);
 }
 
-static chatd_verdict prove(
-		const struct self *self, chatd_call *call, const char *cred, const char *user)
+static chatd_verdict prove(const struct self *self, chatd_call *call, const char *cred,
+		const struct guest_proof *proof)
 {
 	const struct chatd_host *h = self->h;
 	const struct chatd_accounts *a = self->accounts->vt;
+	struct chatd_str user = chatd_str_of(proof->user, strlen(proof->user));
 	struct proof *p = h->mem_alloc(sizeof(*p));
 	if (!p) {
 		return -ENOMEM;
 	}
 	p->cred = cred;
+	p->expires = proof->expires;
 	p->e.self = self;
 	p->e.w = h->call_worker(call);
 	p->e.token = h->suspend(call, NULL, NULL);
@@ -146,8 +170,7 @@ static chatd_verdict prove(
 		h->mem_free(p);
 		return -EBUSY;
 	}
-	chatd_status rc =
-			a->by_id(self->accounts->obj, p->e.w, chatd_str_of(user, strlen(user)), proof_found, p);
+	chatd_status rc = a->by_id(self->accounts->obj, p->e.w, user, proof_found, p);
 	if (rc < 0) {
 		(void)h->resume(p->e.token, rc, NULL, NULL);
 		h->mem_free(p);
@@ -158,16 +181,17 @@ static chatd_verdict prove(
 /* One hook a credential, so that each may wait for its account. */
 static chatd_verdict check_token(chatd_call *call, const struct self *self, const char *cred)
 {
-	char user[65];
+	struct guest_proof proof;
 	struct chatd_str t = self->h->msg_get(self->h->call_msg(call), cred);
 	if (!t.p) {
 		return CHATD_NEXT;
 	}
-	chatd_status rc = guest_verify(self, t, user);
+	chatd_status rc = guest_verify(self, t, &proof);
 	if (rc == -EKEYEXPIRED) {
-		return self->h->reject(call, "UNAUTHORIZED", "Access refused");
+		return self->h->reject(
+				call, "TOKEN_EXPIRED", "the access token has expired; get a new one");
 	}
-	return rc < 0 ? CHATD_NEXT : prove(self, call, cred, user);
+	return rc < 0 ? CHATD_NEXT : prove(self, call, cred, &proof);
 }
 
 static chatd_verdict on_bearer(chatd_call *call, void *self, void *wself)
@@ -399,11 +423,15 @@ static chatd_status init(
 		.ctx = ctx,
 		.conf = conf,
 		.accounts = h->service(ctx, CHATD_ACCOUNTS),
-		.http = h->service(ctx, CHATD_HTTP) };
+		.http = h->service(ctx, CHATD_HTTP),
+		.sessions = h->service(ctx, CHATD_SESSIONS) };
 	*ret_self = self;
 	chatd_status rc = load_key(self);
 	if (rc == 0) {
 		rc = add_hooks(self);
+	}
+	if (rc == 0 && self->conf->devices > 0) {
+		rc = devices_start(self);
 	}
 	return rc == 0 && self->http ? add_route(self) : rc;
 }
@@ -412,10 +440,11 @@ static void fini(void *selfp)
 {
 	struct self *self = selfp;
 	sodium_memzero(self->key, sizeof(self->key));
+	devices_stop(self);
 	self->h->mem_free(self);
 }
 
-static const char *const needs[] = { CHATD_ACCOUNTS, NULL };
+static const char *const needs[] = { CHATD_ACCOUNTS, CHATD_SESSIONS, NULL };
 static const char *const wants[] = { CHATD_HTTP, NULL };
 
 CHATD_PLUGIN = {

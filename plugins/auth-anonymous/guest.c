@@ -42,7 +42,7 @@ void guest_token(const struct self *self, struct chatd_str user, int64_t expires
 	snprintf(ret + n, (size_t)(TOKEN_MAX - n), ".%s", b64);
 }
 
-chatd_status guest_verify(const struct self *self, struct chatd_str token, char *ret_user)
+chatd_status guest_verify(const struct self *self, struct chatd_str token, struct guest_proof *ret)
 {
 	unsigned char mac[crypto_auth_BYTES];
 	size_t n, user_n;
@@ -66,9 +66,10 @@ chatd_status guest_verify(const struct self *self, struct chatd_str token, char 
 		return -EINVAL;
 	}
 	user_n = (size_t)(dot - token.p);
-	memcpy(ret_user, token.p, user_n);
-	ret_user[user_n] = '\0';
-	return strtoll(dot + 1, NULL, 10) > self->h->wall_ms() ? 0 : -EKEYEXPIRED;
+	memcpy(ret->user, token.p, user_n);
+	ret->user[user_n] = '\0';
+	ret->expires = strtoll(dot + 1, NULL, 10);
+	return ret->expires > self->h->wall_ms() ? 0 : -EKEYEXPIRED;
 }
 
 /* ---- finding ------------------------------------------------------------------ */

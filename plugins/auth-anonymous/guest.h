@@ -11,20 +11,22 @@
 #include <chatd/accounts.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
+#include <chatd/transport.h>
 
 enum { BY_TOKEN, BY_CLIENT };
 enum { TOKEN_LEN = 43, KEY_LEN = 32, CLIENT_LEN = 32, NICK_MAX = 64 };
 
 struct conf {
 	int32_t identify_by, cookie;
-	int64_t token_ttl;
+	int64_t token_ttl, devices;
 };
 
 struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *accounts, *http;
+	const struct chatd_service *accounts, *http, *sessions;
+	struct devices *devices;    /* NULL: as many as they like */
 	unsigned char key[KEY_LEN]; /* of access tokens and client identifiers */
 };
 
@@ -50,7 +52,11 @@ chatd_status guest_find(
 /** An access token for @p user until @p expires (wall ms).  @p ret holds TOKEN_MAX. */
 enum { TOKEN_MAX = 256 };
 void guest_token(const struct self *, struct chatd_str user, int64_t expires, char *ret);
-/** The user of a token, in @p ret_user (65 bytes): 0; -EINVAL: not ours; -EKEYEXPIRED. */
-chatd_status guest_verify(const struct self *, struct chatd_str token, char *ret_user);
+struct guest_proof {
+	char user[65];
+	int64_t expires; /**< wall-clock ms */
+};
+/** Whom a token names: 0; -EINVAL: not ours; -EKEYEXPIRED. */
+chatd_status guest_verify(const struct self *, struct chatd_str token, struct guest_proof *ret);
 
 #endif

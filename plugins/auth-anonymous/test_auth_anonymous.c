@@ -144,8 +144,160 @@ TEST(an_access_token_ends_and_cannot_be_bent)
 	kit_expect_accept(k);
 	kit_advance(k, 1);
 	kit_login(k, 0, "bearer", token, NULL);
-	kit_expect_reject(k, "UNAUTHORIZED", "Access refused");
+	kit_expect_reject(k, "TOKEN_EXPIRED", "expired");
 	kit_free(k);
+}
+
+TEST(a_session_by_token_ends_with_it_one_by_device_does_not)
+{
+	UNUSED;
+	char token[300], again[300];
+	struct kit *k = start("token_ttl: 1m\ndevices: 2");
+	struct kit_req *r = kit_http(k, "POST", "/api/auth/anonymous", "", NULL);
+	struct kit_client *c = kit_login(k, 0, "bearer", member(r, "accessToken", token), NULL);
+	struct kit_client *d = kit_login(k, 0, "device-token", member(r, "deviceToken", again), NULL);
+	kit_subscribe(c, "/user/queue/errors");
+	kit_advance(k, 50000);
+	kit_expect_delivery(c, "/user/queue/errors", "AUTH_EXPIRING");
+	kit_advance(k, 10100);
+	kit_expect_closed(c, 4401);
+	assert_true(kit_is_open(d));
+	kit_free(k);
+}
+
+static struct {
+	struct kit *k;
+	struct kit_client *c;
+	char client[80];
+} seen;
+
+static void look(void *arg)
+{
+	const struct chatd_host *h = kit_host(seen.k);
+	struct chatd_str s = h->ident_client(h->session_ident(kit_session(seen.c)));
+	(void)arg;
+	snprintf(seen.client, sizeof(seen.client), "%.*s", (int)s.n, s.p ? s.p : "");
+}
+
+TEST(an_identity_knows_its_client_identifier)
+{
+	UNUSED;
+	char token[300], client[300];
+	struct kit *k = start("");
+	struct kit_req *r = kit_http(k, "POST", "/api/auth/anonymous", "", NULL);
+	member(r, "clientIdentifier", client);
+	seen.k = k;
+	seen.c = kit_login(k, 0, "bearer", member(r, "accessToken", token), NULL);
+	kit_on(k, 0, look, NULL);
+	assert_string_equal(seen.client, client);
+	seen.c = kit_login(k, 0, "device-token", member(r, "deviceToken", token), NULL);
+	kit_on(k, 0, look, NULL);
+	assert_string_equal(seen.client, client);
+	kit_free(k);
+}
+
+/* ---- devices ---------------------------------------------------------------------------- */
+
+static struct kit *start_two(const char *yaml)
+{
+	const struct kit_conf conf = { .workers = 2 };
+	return kit_new_with(&chatd_plugin_under_test, yaml, &conf);
+}
+
+TEST(a_second_session_of_a_guest_takes_over)
+{
+	UNUSED;
+	char token[300];
+	for (int32_t w = 0; w < 2; w++) {
+		struct kit *k = start_two("");
+		struct kit_req *r = kit_http(k, "POST", "/api/auth/anonymous", "", NULL);
+		member(r, "deviceToken", token);
+		struct kit_client *first = kit_login(k, w, "device-token", token, NULL);
+		kit_subscribe(first, "/user/queue/errors");
+		struct kit_client *other = kit_login(k, 0, NULL); /* another guest */
+		struct kit_client *second = kit_login(k, 1, "device-token", token, NULL);
+		kit_run(k);
+		kit_expect_delivery(first, "/user/queue/errors", "TAKEN_OVER");
+		kit_expect_closed(first, 4409);
+		assert_true(kit_is_open(second));
+		assert_true(kit_is_open(other));
+		/* and so on */
+		struct kit_client *third = kit_login(k, 0, "device-token", token, NULL);
+		kit_run(k);
+		kit_expect_closed(second, 4409);
+		assert_true(kit_is_open(third));
+		kit_free(k);
+	}
+}
+
+TEST(who_has_left_makes_room)
+{
+	UNUSED;
+	char token[300];
+	struct kit *k = start_two("devices: 2");
+	struct kit_req *r = kit_http(k, "POST", "/api/auth/anonymous", "", NULL);
+	member(r, "deviceToken", token);
+	struct kit_client *a = kit_login(k, 0, "device-token", token, NULL);
+	struct kit_client *b = kit_login(k, 1, "device-token", token, NULL);
+	kit_close(b);
+	struct kit_client *c = kit_login(k, 1, "device-token", token, NULL);
+	kit_run(k);
+	assert_true(kit_is_open(a) && kit_is_open(c));
+	struct kit_client *d = kit_login(k, 0, "device-token", token, NULL);
+	kit_run(k);
+	kit_expect_closed(a, 4409);
+	assert_true(kit_is_open(c) && kit_is_open(d));
+	kit_free(k);
+}
+
+TEST(any_number_of_sessions_if_so_configured)
+{
+	UNUSED;
+	char token[300];
+	struct kit *k = start_two("devices: 0");
+	struct kit_client *c[5];
+	member(kit_http(k, "POST", "/api/auth/anonymous", "", NULL), "deviceToken", token);
+	for (int i = 0; i < 5; i++) {
+		c[i] = kit_login(k, i % 2, "device-token", token, NULL);
+	}
+	kit_run(k);
+	for (int i = 0; i < 5; i++) {
+		assert_true(kit_is_open(c[i]));
+	}
+	kit_free(k);
+}
+
+TEST(registered_users_have_as_many_as_they_like)
+{
+	UNUSED;
+	struct kit *k = start_two("");
+	struct kit_client *a = kit_open(k, "ann"), *b = kit_open_on(k, 1, "ann", 0);
+	kit_run(k);
+	assert_true(kit_is_open(a) && kit_is_open(b));
+	struct kit_client *g = kit_open_on(k, 1, "guest", CHATD_ID_ANONYMOUS);
+	struct kit_client *h = kit_open_on(k, 0, "guest", CHATD_ID_ANONYMOUS);
+	kit_run(k);
+	kit_expect_closed(g, 4409);
+	assert_true(kit_is_open(h));
+	kit_free(k);
+}
+
+/* Both have opened before worker 0 hears of either: the later one stays, whoever is heard of
+ * first. */
+TEST(two_at_the_same_moment_leave_one)
+{
+	UNUSED;
+	for (int32_t w = 0; w < 2; w++) {
+		struct kit *k = start_two("");
+		kit_manual(k, 1);
+		struct kit_client *a = kit_open_on(k, w, "guest", CHATD_ID_ANONYMOUS);
+		struct kit_client *b = kit_open_on(k, !w, "guest", CHATD_ID_ANONYMOUS);
+		while (kit_step(k, !w) || kit_step(k, w)) {
+		}
+		assert_int_equal(kit_is_open(a) + kit_is_open(b), 1);
+		kit_manual(k, 0);
+		kit_free(k);
+	}
 }
 
 TEST(two_tokens_of_two_users_contradict_each_other)
@@ -282,6 +434,13 @@ int main(void)
 		cmocka_unit_test(credentials_that_nobody_verified_never_make_a_guest),
 		cmocka_unit_test(the_access_token_is_a_bearer_wherever_one_is_taken),
 		cmocka_unit_test(an_access_token_ends_and_cannot_be_bent),
+		cmocka_unit_test(a_session_by_token_ends_with_it_one_by_device_does_not),
+		cmocka_unit_test(an_identity_knows_its_client_identifier),
+		cmocka_unit_test(a_second_session_of_a_guest_takes_over),
+		cmocka_unit_test(who_has_left_makes_room),
+		cmocka_unit_test(any_number_of_sessions_if_so_configured),
+		cmocka_unit_test(registered_users_have_as_many_as_they_like),
+		cmocka_unit_test(two_at_the_same_moment_leave_one),
 		cmocka_unit_test(two_tokens_of_two_users_contradict_each_other),
 		cmocka_unit_test(an_answer_after_the_client_left_harms_nothing),
 		cmocka_unit_test(accounts_that_fail_refuse_the_login_and_answer_503),

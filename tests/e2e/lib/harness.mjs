@@ -28,7 +28,7 @@ export function needs(...things) {
 
 export const hasChatd = [existsSync(binary), `${binary} (build first, or set CHATD_BUILD)`];
 
-/* Options: config (a file of config/, default chat.yaml), plugins (YAML to put below its plugins), set
+/* Options: config (a file of config/, default chat.yaml; or its path), plugins (YAML to put below its plugins), set
  * ({"key.path": value}), workers. Returns a running Server. */
 export async function startChatd(options = {}) {
 	const server = new Server(options);
@@ -99,7 +99,7 @@ class Server {
 	}
 
 	async #config() {
-		const shipped = path.join(REPO, "config", this.#options.config ?? "chat.yaml");
+		const shipped = path.resolve(REPO, "config", this.#options.config ?? "chat.yaml");
 		if (!this.#options.plugins) {
 			return shipped;
 		}
