@@ -109,7 +109,8 @@ void claims_each(const json_t *claims, const char *path,
 uint32_t claims_role_flags(struct chatd_str roles)
 {
 	uint32_t flags = 0;
-	for (const char *p = roles.p, *end = p + roles.n; p && p < end;) {
+	const char *end = roles.n ? roles.p + roles.n : NULL;
+	for (const char *p = end ? roles.p : NULL; p && p < end;) {
 		const char *space = memchr(p, ' ', (size_t)(end - p));
 		size_t n = (size_t)((space ? space : end) - p);
 		if (n == 5 && memcmp(p, "admin", 5) == 0) {

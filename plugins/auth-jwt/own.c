@@ -32,7 +32,8 @@ static int put_text(json_t *j, const char *name, struct chatd_str s)
 static json_t *roles_of(struct chatd_str roles)
 {
 	json_t *list = json_array();
-	for (const char *p = roles.p, *end = p + roles.n; list && p && p < end;) {
+	const char *end = roles.n ? roles.p + roles.n : NULL;
+	for (const char *p = end ? roles.p : NULL; list && p && p < end;) {
 		const char *space = memchr(p, ' ', (size_t)(end - p));
 		size_t n = (size_t)((space ? space : end) - p);
 		if (n) {

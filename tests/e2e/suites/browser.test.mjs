@@ -16,7 +16,7 @@ describe("the page in Chromium", () => {
 	let browser;
 	before(async () => {
 		if (!skip) {
-			server = await startChatd({ config: "chat.yaml" });
+			server = await startChatd({ config: "chat.yaml", set: { "auth-anonymous.devices": 0 } });
 			browser = await launch();
 		}
 	});

@@ -16,7 +16,7 @@ const QUIET_MS = 200;
 
 describe("chat", () => {
 	let server;
-	before(async () => (server = skip ? null : await startChatd({ config: "chat.yaml" })));
+	before(async () => (server = skip ? null : await startChatd({ config: "chat.yaml", set: { "auth-anonymous.devices": 0 } })));
 	after(() => server?.stop());
 
 	async function two() {

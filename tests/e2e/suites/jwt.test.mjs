@@ -83,7 +83,13 @@ ${more}`;
 		const yaml = await readFile(path.join(REPO, "config/chat.yaml"), "utf8");
 		const file = path.join(dir, `chat-${Math.random().toString(36).slice(2)}.yaml`);
 		await writeFile(file, yaml.replace(/^ {2}auth-anonymous: .*$/m, config(more, secret)));
-		return startChatd({ config: file, set });
+		const started = await startChatd({ config: file, set });
+		/* auth-static makes its accounts once the workers run */
+		for (let i = 0; (await rest({ Authorization: `Bearer ${token()}` }, "", started)).status !== 200; i++) {
+			assert.ok(i < 200, "ann has no account");
+			await sleep(50);
+		}
+		return started;
 	}
 
 	before(async () => {
@@ -104,7 +110,7 @@ ${more}`;
 	const by = (headers, more = {}) => StompUser.connect({ url: server.wsUrl, headers, ...more });
 	const overUrl = (base, transport, query) => () => new SockJS(`${base}/ws-chat?token=${query}`, null, { transports: [transport] });
 	const webSocket = (base, query) => () => new WebSocket(`${base.wsUrl}?token=${query}`, ["v12.stomp"]);
-	const rest = (headers, query = "") => fetchAll(`${server.url}/api/chat/rooms${query}`, { headers });
+	const rest = (headers, query = "", at = server) => fetchAll(`${at.url}/api/chat/rooms${query}`, { headers });
 
 	async function ticket(jwt, base = server) {
 		const answer = await fetchAll(`${base.url}/api/auth/ws-ticket`, { method: "POST", headers: { Authorization: `Bearer ${jwt}` } });
@@ -153,7 +159,7 @@ ${more}`;
 				await user.send("/app/chat.send", { to: "ann", content: `${transport} ${i}` });
 				assert.equal((await inbox.next()).content, `${transport} ${i}`);
 			}
-			await assert.rejects(StompUser.connect({ factory: overUrl(server.url, transport, one) }), /ERROR|1008/);
+			await assert.rejects(StompUser.connect({ factory: overUrl(server.url, transport, one) }), /ERROR|1008|4001/);
 			await user.leave();
 		});
 	}
