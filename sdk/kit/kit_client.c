@@ -13,6 +13,7 @@
 
 #define KIT_USER  "kit-user"
 #define KIT_FLAGS "kit-flags"
+#define KIT_LOGIN "kit-login"
 
 /* ---- outcomes ---------------------------------------------------------------- */
 
@@ -189,7 +190,7 @@ chatd_verdict kit_auth(chatd_call *call, void *self, void *wself)
 		.user = user,
 		.name = user,
 		.flags = (uint32_t)bits,
-		.login = msg_get(creds, "kit-login") };
+		.login = msg_get(creds, KIT_LOGIN) };
 	const struct chatd_identity *as = kit_the()->open_as;
 	return call_identify_as(call, "", as ? as : &plain);
 }

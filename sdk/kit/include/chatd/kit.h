@@ -225,7 +225,8 @@ void kit_room(struct kit *, const char *id, const char *name, int is_public);
 void kit_member(struct kit *, const char *room, const char *user, int32_t role);
 
 /* A request to a route of the plugin, on worker 0; then header pairs and NULL.  The query
- * belongs to the path.  identify() walks session_auth with Authorization and token. */
+ * belongs to the path.  identify() walks session_auth with Authorization and token; the
+ * headers kit-user, kit-flags and kit-login say who it shall find. */
 struct kit_req *kit_http(
 		struct kit *, const char *method, const char *path, const char *body, ...) KIT_SENTINEL;
 void kit_http_gone(struct kit_req *);                                   /**< the client leaves */
