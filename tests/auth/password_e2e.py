@@ -14,7 +14,8 @@ import threading
 import time
 import traceback
 
-from people import BUILD, PASSWORD, Account, Device, MailServer, Person, Server, Socket, auth, code_in, rest
+from people import (BUILD, PASSWORD, Account, Device, MailServer, Person, Server, Socket, auth, client, code_in,
+                    rest)
 
 TESTS = []
 
@@ -219,35 +220,6 @@ def h141_an_attacker_waits_and_the_owner_does_not(s):
 
 
 @test
-def h178_a_flood_of_logins_is_answered_busy_and_chat_goes_on(s):
-    a, bob = Account(s), Account(s)
-    da, db = Device(a.log_in()), Device(bob.log_in())
-    stop, statuses, lock = threading.Event(), [], threading.Lock()
-    body = {"email": "nobody2@example.org", "password": "x" * 128}
-
-    def flood(n):
-        i = 0
-        while not stop.is_set():
-            i += 1
-            r = auth(s, "login", body, headers={"X-Forwarded-For": "10.%d.%d.%d" % (n, i // 250, i % 250)})
-            with lock:
-                statuses.append(r.status)
-            if r.status == 503:
-                assert r.json["code"] == "BUSY" and "retry-after" in r.headers, r.body
-    threads = [threading.Thread(target=flood, args=(n,)) for n in range(48)]
-    for t in threads:
-        t.start()
-    for i in range(50):
-        da.send("/app/chat.send", {"to": bob.id, "content": "m%d" % i})
-        assert db.messages(content="m%d" % i) is not None
-    stop.set()
-    for t in threads:
-        t.join()
-    assert statuses.count(503) > 0, {x: statuses.count(x) for x in set(statuses)}
-    assert set(statuses) <= {401, 429, 503}, set(statuses)
-
-
-@test
 def r18_h180_no_password_token_or_code_is_in_the_logs_or_the_store(s):
     a = Account(s, password="a-very-secret-password")
     one = a.log_in()
@@ -294,10 +266,12 @@ def what_was_acknowledged_survives_kill_9(s):
 
 
 def with_server(fn, *settings, **kw):
-    s = Server(WORKERS, *settings, **kw)
+    client.WAIT = 60.0
+    s = Server(WORKERS, "auth-password.hash_threads=0", *settings, **kw)
     try:
         fn(s)
     finally:
+        client.WAIT = 5.0
         code, log = s.stop()
     assert code == 0 and "Sanitizer" not in log, log[-3000:]
 
@@ -326,7 +300,7 @@ def r21_h140_unknown_and_wrong_are_answered_alike(_):
         a = Account(s)
         times = {a.address: [], "nobody@example.org": []}
         bodies = set()
-        for i in range(60):
+        for _ in range(40):
             for address, spent in times.items():
                 begin = time.perf_counter()
                 r = auth(s, "login", {"email": address, "password": "wrong horse"})
@@ -334,10 +308,39 @@ def r21_h140_unknown_and_wrong_are_answered_alike(_):
                 bodies.add(tuple(sorted((k, v) for k, v in r.json.items() if k != "requestId")))
         same(len(bodies), 1)
         # The faster half: the rest is what the machine did besides.
-        known, unknown = (1e3 * statistics.median(sorted(t)[:30]) for t in times.values())
+        known, unknown = (1e3 * statistics.median(sorted(t)[:20]) for t in times.values())
         print("# medians of the faster half: known %.2f ms, unknown %.2f ms" % (known, unknown))
         assert 0.75 < known / unknown < 1.33, known / unknown
     with_server(go, "auth-password.attempts=1000")
+
+
+@test
+def h178_a_flood_of_logins_is_answered_busy_and_chat_goes_on(_):
+    def go(s):
+        a, bob = Account(s), Account(s)
+        da, db = Device(a.log_in()), Device(bob.log_in())
+        stop, statuses, lock = threading.Event(), [], threading.Lock()
+        body = {"email": "nobody@example.org", "password": "x" * 128}
+
+        def flood():
+            while not stop.is_set():
+                r = auth(s, "login", body)
+                with lock:
+                    statuses.append(r.status)
+                if r.status == 503:
+                    assert r.json["code"] == "BUSY" and "retry-after" in r.headers, r.body
+        threads = [threading.Thread(target=flood) for _ in range(48)]
+        for t in threads:
+            t.start()
+        for i in range(50):
+            da.send("/app/chat.send", {"to": bob.id, "content": "m%d" % i})
+            assert db.messages(content="m%d" % i) is not None
+        stop.set()
+        for t in threads:
+            t.join()
+        assert statuses.count(503) > 0, {x: statuses.count(x) for x in set(statuses)}
+        assert set(statuses) <= {401, 503}, set(statuses)
+    with_server(go, "auth-password.attempts=1000", "auth-password.hash_threads=2")
 
 
 def smtp(server, security, **more):
@@ -433,7 +436,8 @@ def without_a_mailer_a_reset_says_so_and_verify_does_not_start(_):
 
 def main():
     print("1..%d" % (len(TESTS) + 1))
-    server = Server(WORKERS, "http.trusted_proxies=[127.0.0.1]")
+    # Threads of the lowest priority may get nothing on a machine that runs other tests beside this one.
+    server = Server(WORKERS, "http.trusted_proxies=[127.0.0.1]", "auth-password.hash_threads=0")
     failed = 0
     for i, fn in enumerate(TESTS, 1):
         name = fn.__name__.replace("_", " ")
