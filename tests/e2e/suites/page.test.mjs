@@ -32,7 +32,7 @@ describe("what the page remembers and manages", () => {
 		if (skip) {
 			return;
 		}
-		server = await startChatd({ plugins: ACCOUNTS, set: { "chat.resume_max": RESUMED_AT_MOST } });
+		server = await startChatd({ plugins: ACCOUNTS, set: { "auth-anonymous.devices": 0, "chat.resume_max": RESUMED_AT_MOST } });
 		browser = await launch();
 		ann = await person(browser, server, { prepare: (page) => gate.prepare(page) });
 		bob = await person(browser, server);
