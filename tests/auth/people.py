@@ -28,11 +28,7 @@ class Server(client.Server):
     """chat.yaml with a store and the plugins of this folder; `more` is added to the plugins."""
 
     def __init__(self, workers, *settings, more="", mail="  mail-file: {}\n"):
-        accounts, client.ACCOUNTS = client.ACCOUNTS, "\n  auth-jwt: {}\n  auth-password: {register_per_hour: 0}\n" + mail + more
-        try:
-            super().__init__(workers, *settings)
-        finally:
-            client.ACCOUNTS = accounts
+        super().__init__(workers, *settings, accounts="  auth-password: {register_per_hour: 0}\n" + mail + more)
 
     def log_text(self):
         self.log.flush()

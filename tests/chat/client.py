@@ -4,6 +4,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,24 +23,39 @@ ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
     for n in ("alice", "bob", "carol", "dave"))
 
 
+def put(text, block):
+    """The configuration with these plugins, in the place of others of the same names."""
+    names = tuple("  %s:" % n for n in re.findall(r"^  ([a-z][a-z0-9-]*):", block, re.M))
+    out, skip = [], False
+    for line in text.splitlines(True):
+        if re.match(r"  \S", line):
+            skip = line.startswith(names)
+        if not skip:
+            out.append(line)
+    return "".join(out) + "\n" + block
+
+
 class Server:
     """memory=True: nothing lasts; "store": likewise, with the accounts in the store.  begin() again
-    after kill(): the same server, with what it stored.  edit: what becomes of the configuration's text."""
+    after kill(): the same server, with what it stored.  edit: what becomes of the configuration's text.
+    There are no limits unless limits=True: most suites do more than anybody may."""
 
     prefix, env = (), {}  # what chatd is started with, and in
 
-    def __init__(self, workers, *settings, memory=False, accounts=ACCOUNTS, edit=str):
+    def __init__(self, workers, *settings, memory=False, accounts=None, edit=str, limits=False):
         self.dir = tempfile.mkdtemp(prefix="chatd-chat-")
         self.workers, self.settings = workers, settings
         with open(os.path.join(ROOT, "config", "chat.yaml")) as f:
             text = f.read()
-        for line in ("store-sqlite: {}", "accounts-store: {}", "accounts-memory: {}"):
-            text = "".join(l for l in text.splitlines(True) if not l.strip().startswith(line))
-        text += "\n  store-%s: {}\n  accounts-%s: {}\n" % ("memory" if memory else "sqlite",
-                                                          "memory" if memory is True else "store")
+        off = ("store-sqlite", "accounts-store") if memory is True else ("store-sqlite",) if memory else ()
+        text = put(text, "".join("  %s: { enabled: false }\n" % n for n in off))
+        if memory:
+            text = put(text, "  store-memory: {}\n" + ("  accounts-memory: {}\n" if memory is True else ""))
+        if not limits:
+            text = put(text, "  limit-rate: { enabled: false }\n")
         config = os.path.join(self.dir, "chat.yaml")
         with open(config, "w") as f:
-            f.write(edit(text + accounts))
+            f.write(edit(put(text, ACCOUNTS if accounts is None else accounts)))
         self.log = open(os.path.join(self.dir, "log"), "w+b")
         self.begin()
 

@@ -25,7 +25,7 @@ def test(fn):
 
 class Serving:
     def __init__(self, workers, *settings):
-        self.server = Server(workers, *settings, edit=config("rules", "limit-rate"))
+        self.server = Server(workers, *settings, edit=config("rules", "limit-rate"), limits=True)
 
     def __enter__(self):
         return self.server

@@ -13,7 +13,7 @@ sys.path[:0] = [os.path.join(ROOT, "tests", "chat"), os.path.join(ROOT, "tests",
 
 import client  # noqa: E402
 import wsclient  # noqa: E402,F401
-from client import Answer, Device, Person, Server, rest  # noqa: E402,F401
+from client import Answer, Device, Person, Server, put, rest  # noqa: E402,F401
 
 ADMIN = '      - { login: root, passcode: root, name: Root, token: "token-of-root-long-enough", admin: true }\n'
 
@@ -26,23 +26,12 @@ def readme(plugin):
     return block
 
 
-def replaced(text, plugin, block):
-    """`text` without the plugin's section, and with this one at the end."""
-    out, skip = [], False
-    for line in text.splitlines(True):
-        if re.match(r"  \S", line):
-            skip = line.startswith("  %s:" % plugin)
-        if not skip:
-            out.append(line)
-    return "".join(out) + "\n" + block
-
-
 def config(*plugins):
     """An edit= for Server: these plugins as their READMEs show them."""
     def edit(text):
         text += ADMIN
         for plugin in plugins:
-            text = replaced(text, plugin, readme(plugin))
+            text = put(text, readme(plugin))
         return text
     return edit
 

@@ -194,7 +194,9 @@ class Server:
                    "--set", f"server.data_dir={self.dir.name}",
                    "--set", f"server.workers={workers}",
                    "--ready-file", ready]
-        if config != "chat.yaml":
+        if config == "chat.yaml":
+            command += ["--set", "limit-rate.enabled=false"]
+        else:
             command += ["--set", "tcp.listen=127.0.0.1:0"]
         for setting in settings:
             command += ["--set", setting]

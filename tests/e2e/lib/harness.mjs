@@ -29,7 +29,20 @@ export function needs(...things) {
 export const hasChatd = [existsSync(binary), `${binary} (build first, or set CHATD_BUILD)`];
 
 /* Options: config (a file of config/, default chat.yaml; or its path), plugins (YAML to put below its plugins), set
- * ({"key.path": value}), workers. Returns a running Server. */
+ * ({"key.path": value}), workers, limits (true: those of chat.yaml hold). Returns a running Server. */
+/* A configuration with these plugins, in the place of others of the same names. */
+export function putPlugins(text, block) {
+	const names = [...block.matchAll(/^ {2}([a-z][a-z0-9-]*):/gm)].map((m) => `  ${m[1]}:`);
+	let skip = false;
+	const kept = text.split("\n").filter((line) => {
+		if (/^ {2}\S/.test(line)) {
+			skip = names.some((n) => line.startsWith(n));
+		}
+		return !skip;
+	});
+	return `${kept.join("\n")}\n${block}`;
+}
+
 export async function startChatd(options = {}) {
 	const server = new Server(options);
 	await server.start();
@@ -100,11 +113,13 @@ class Server {
 
 	async #config() {
 		const shipped = path.resolve(REPO, "config", this.#options.config ?? "chat.yaml");
-		if (!this.#options.plugins) {
-			return shipped;
+		let text = await readFile(shipped, "utf8");
+		if (/^ {2}limit-rate:/m.test(text) && !this.#options.limits) {
+			text = putPlugins(text, "  limit-rate: { enabled: false }\n");
 		}
+		text = putPlugins(text, this.#options.plugins ?? "");
 		const own = path.join(this.#dir, "config.yaml");
-		await writeFile(own, `${await readFile(shipped, "utf8")}\n${this.#options.plugins}`);
+		await writeFile(own, text);
 		return own;
 	}
 

@@ -12,7 +12,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import WebSocket from "ws";
 import { guest } from "../lib/chat.mjs";
-import { hasChatd, needs, REPO, startChatd } from "../lib/harness.mjs";
+import { hasChatd, needs, putPlugins, REPO, startChatd } from "../lib/harness.mjs";
 import { fetchAll } from "../lib/http.mjs";
 import { SockJS, StompUser, transports } from "../lib/stomp.mjs";
 
@@ -82,7 +82,7 @@ ${more}`;
 	async function start(more = "", set = {}, secret = path.join(dir, "secret")) {
 		const yaml = await readFile(path.join(REPO, "config/chat.yaml"), "utf8");
 		const file = path.join(dir, `chat-${Math.random().toString(36).slice(2)}.yaml`);
-		await writeFile(file, yaml.replace(/^ {2}auth-anonymous: .*$/m, config(more, secret)));
+		await writeFile(file, putPlugins(yaml, config(more, secret)));
 		const started = await startChatd({ config: file, set });
 		/* auth-static makes its accounts once the workers run */
 		for (let i = 0; (await rest({ Authorization: `Bearer ${token()}` }, "", started)).status !== 200; i++) {
@@ -363,7 +363,7 @@ ${more}`;
 		const data = await mkdtemp(path.join(dir, "data-"));
 		const yaml = await readFile(path.join(REPO, "config/chat.yaml"), "utf8");
 		const file = path.join(dir, "plain.yaml");
-		await writeFile(file, yaml.replace(/^ {2}auth-anonymous: .*$/m, "  auth-anonymous: {}\n  auth-jwt: {}"));
+		await writeFile(file, yaml);
 		const plain = { config: file, set: { "server.data_dir": data } };
 		await (await startChatd(plain)).stop();
 		assert.equal((await stat(path.join(data, "jwt.key"))).mode & 0o777, 0o600);
