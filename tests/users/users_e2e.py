@@ -20,7 +20,7 @@ import client  # noqa: E402
 from client import Device, Person, Server  # noqa: E402
 
 NAMES = ("alice", "bob", "carol", "dave", "erin")
-client.ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
+ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
     '      - {{ login: {0}, passcode: "{0}", name: "{1}", token: "token-of-{0}-long-enough"{2} }}\n'.format(
         n, n.title(), ", admin: true" if n == "root" else "") for n in NAMES + ("root",)) + "  users: {}\n"
 LIVE = 2.0  # within so many seconds open sessions feel a change
@@ -309,7 +309,7 @@ def main():
     memory = len(sys.argv) > 2 and sys.argv[2] == "memory"
     only = sys.argv[3:]
     tests = [t for t in TESTS if not only or t.__name__ in only]
-    server = Server(workers, memory="store" if memory else False)
+    server = Server(workers, memory="store" if memory else False, accounts=ACCOUNTS)
     server.memory = memory
     failed = 0
     print("1..%d" % (len(tests) + 1))
