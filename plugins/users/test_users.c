@@ -265,9 +265,10 @@ static chatd_status f_rooms(void *obj, chatd_worker *w, const struct chatd_store
 static chatd_status f_convs(void *obj, chatd_worker *w, const struct chatd_store_conversations *q,
 		chatd_store_fn *fn, void *arg)
 {
-	static const struct chatd_store_conversation one = {
-		.struct_size = sizeof(one), .conv = { { NULL, 0 }, { "ann", 3 }, { "bob", 3 } }, .seq = 9, .pos = 5
-	};
+	static const struct chatd_store_conversation one = { .struct_size = sizeof(one),
+		.conv = { { NULL, 0 }, { "ann", 3 }, { "bob", 3 } },
+		.seq = 9,
+		.pos = 5 };
 	struct reply *r = reply(fn, arg);
 	(void)obj;
 	r->a.conversations = &one;
