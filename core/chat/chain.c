@@ -353,7 +353,10 @@ static chatd_verdict run_hook(chatd_call *c, const struct chain_hook *h)
 	c->at = h;
 	struct worker_mark mark;
 	worker_enter(c->cw->w, &mark, h->who, c->chain->name);
-	chatd_verdict v = h->fn(c, h->self, c->cw->wself ? c->cw->wself[h->inst] : NULL);
+	struct chat_worker *cw = c->cw;
+	cw->in_hooks++;
+	chatd_verdict v = h->fn(c, h->self, cw->wself ? cw->wself[h->inst] : NULL);
+	cw->in_hooks--;
 	worker_leave(c->cw->w, &mark);
 	if (v == CHATD_WAIT && c->slot == SLOT_NONE) {
 		log_limited(CHATD_LOG_ERROR, h->who, "wait", "answered WAIT in %s without suspend()",

@@ -49,6 +49,7 @@ struct chat_worker {
 	struct dest_table *dests;
 	struct session_table *sessions;
 	struct user_table *users;
+	int32_t in_hooks;       /**< how many calls of hooks and handlers are on the stack */
 	int64_t *stats;         /**< stats.h: one number for each that is defined */
 	atomic_long n_sessions; /**< written by the worker, read by whoever wants to know */
 };

@@ -718,6 +718,13 @@ static void on_cut(struct op *op)
 	}
 }
 
+/* What is published here next must not reach who was just cut off, so it does not wait in our
+ * own mailbox; but inside a hook or a fan-out subscriptions may not end under somebody's feet. */
+static int may_cut_now(const struct chat_worker *cw)
+{
+	return worker_current() == cw->w && !cw->dests->fanning && !cw->in_hooks;
+}
+
 chatd_status dest_cut(struct chat *chat, struct chatd_str user, struct chatd_str dest)
 {
 	chatd_status rc = 0;
@@ -732,7 +739,10 @@ chatd_status dest_cut(struct chat *chat, struct chatd_str user, struct chatd_str
 		op->len = (uint32_t)(user.n + dest.n);
 		memcpy(op->key, user.p, user.n);
 		memcpy(op->key + user.n, dest.p, dest.n);
-		if (op_send(op, on_cut) < 0) {
+		if (may_cut_now(op->to)) {
+			on_cut(op);
+			free(op);
+		} else if (op_send(op, on_cut) < 0) {
 			rc = -ENOMEM;
 		}
 	}

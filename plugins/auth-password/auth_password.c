@@ -277,7 +277,8 @@ static chatd_status prepare(struct self *self)
 		nobody[i] = (char)('a' + ((unsigned char)nobody[i] & 15));
 	}
 	nobody[sizeof(nobody) - 1] = '\0';
-	if (hash_make(&self->params, nobody, sizeof(nobody) - 1, self->dummy) < 0) {
+	if (hash_make(&self->params, NULL, (struct hash_pass){ nobody, sizeof(nobody) - 1 },
+				self->dummy) < 0) {
 		return self->h->fail(self->ctx, -ENOMEM,
 				"a password cannot be hashed with argon2_memory of %lld bytes; lower it",
 				(long long)conf->argon_memory);

@@ -9,17 +9,19 @@
 #include <signal.h>
 #include <sodium.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SLOTS_MAX = 16 };
+enum { SLOTS_MAX = 16, REST_S = 30 };
 enum { QUEUED, RUNNING, DONE };
 
 struct slot {
 	struct pool *pool;
 	pthread_t thread;
 	sem_t work;
-	struct hash_job *job; /* written before the post, read after the wait; NULL: stop */
-	int busy;             /* guarded by the pool's lock */
+	struct hash_memory memory; /* the thread's */
+	struct hash_job *job;      /* written before the post, read after the wait; NULL: stop */
+	int busy;                  /* guarded by the pool's lock */
 };
 
 struct pool {
@@ -35,20 +37,37 @@ struct pool {
 	int *fds, n_fds;
 };
 
-static void compute(const struct hash_params *p, struct hash_job *job)
+static void compute(const struct hash_params *p, struct hash_memory *memory, struct hash_job *job)
 {
+	const struct hash_pass pass = { job->pass, job->n };
 	job->made[0] = '\0';
 	job->rc = 0;
 	if (job->kind == JOB_MAKE) {
-		job->rc = hash_make(p, job->pass, job->n, job->made);
+		job->rc = hash_make(p, memory, pass, job->made);
 	} else {
-		job->right = hash_verify(job->have, job->pass, job->n) && !job->dummy;
+		job->right = hash_verify(job->have, memory, pass) && !job->dummy;
 		if (job->right && hash_outdated(p, job->have) &&
-				hash_make(p, job->pass, job->n, job->made) < 0) {
+				hash_make(p, memory, pass, job->made) < 0) {
 			job->made[0] = '\0'; /* it is still the right one */
 		}
 	}
 	sodium_memzero(job->pass, sizeof(job->pass));
+}
+
+/* After a while without work its memory goes back. */
+static void await_work(struct slot *s)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += REST_S;
+	while (sem_timedwait(&s->work, &until) != 0) {
+		if (errno == ETIMEDOUT) {
+			hash_memory_rest(&s->memory);
+			while (sem_wait(&s->work) != 0) {
+			}
+			return;
+		}
+	}
 }
 
 static void *run(void *arg)
@@ -58,15 +77,15 @@ static void *run(void *arg)
 	/* Not allowed in some containers: then the threads are like all others. */
 	(void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &lowest);
 	for (;;) {
-		while (sem_wait(&s->work) != 0) {
-		}
+		await_work(s);
 		struct hash_job *job = s->job;
 		if (!job) {
+			hash_memory_finish(&s->memory);
 			return NULL;
 		}
 		const uint64_t one = 1;
 		int fd = job->seat->fd;
-		compute(s->pool->conf.params, job);
+		compute(s->pool->conf.params, &s->memory, job);
 		atomic_store_explicit(&job->state, DONE, memory_order_release);
 		/* The job may be gone by now; the descriptor is there until the threads are not. */
 		(void)!write(fd, &one, sizeof(one));
@@ -185,7 +204,7 @@ static void on_done(void *arg, uint32_t ready)
 static void offloaded(void *arg)
 {
 	struct hash_job *job = arg;
-	compute(job->pool->conf.params, job);
+	compute(job->pool->conf.params, NULL, job);
 }
 
 static void offload_done(void *arg)

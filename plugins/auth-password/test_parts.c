@@ -158,37 +158,72 @@ TEST(hashes_of_other_programs_are_known)
 {
 	UNUSED;
 	/* From the reference's world: $2a$ by Spring, $2b$ by bcrypt.js, $2y$ by PHP. */
-	assert_true(hash_verify("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
-						"password123", 11) == 0);
-	assert_true(
-			hash_verify("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U", 3));
-	assert_true(
-			hash_verify("$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U", 3));
-	assert_false(
-			hash_verify("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*u", 3));
-	assert_false(hash_verify("", "", 0));
-	assert_false(hash_verify("*0", "x", 1));
-	assert_false(hash_verify("$1$abc$def", "x", 1));
-	assert_false(hash_verify("plain", "plain", 5));
+	assert_false(hash_verify("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy", NULL,
+			(struct hash_pass){ "password123", 11 }));
+	assert_true(hash_verify("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", NULL,
+			(struct hash_pass){ "U*U", 3 }));
+	assert_true(hash_verify("$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", NULL,
+			(struct hash_pass){ "U*U", 3 }));
+	assert_false(hash_verify("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", NULL,
+			(struct hash_pass){ "U*u", 3 }));
+	assert_false(hash_verify("", NULL, (struct hash_pass){ "", 0 }));
+	assert_false(hash_verify("*0", NULL, (struct hash_pass){ "x", 1 }));
+	assert_false(hash_verify("$1$abc$def", NULL, (struct hash_pass){ "x", 1 }));
+	assert_false(hash_verify("plain", NULL, (struct hash_pass){ "plain", 5 }));
 }
 
 TEST(r27_a_seeded_hash_is_only_good_for_its_password)
 {
 	UNUSED;
 	char made[HASH_ROOM];
+	struct hash_memory memory = { 0 };
 	struct hash_params p = { .kind = HASH_ARGON2ID, .memory = 8192, .passes = 1 };
-	assert_int_equal(hash_make(&p, "password123", 11, made), 0);
-	assert_true(hash_verify(made, "password123", 11));
-	assert_false(hash_verify(made, "password12", 10));
+	assert_int_equal(hash_make(&p, &memory, (struct hash_pass){ "password123", 11 }, made), 0);
+	assert_true(hash_verify(made, NULL, (struct hash_pass){ "password123", 11 }));
+	assert_false(hash_verify(made, NULL, (struct hash_pass){ "password12", 10 }));
 	assert_false(hash_outdated(&p, made));
 	p.passes = 2;
 	assert_true(hash_outdated(&p, made));
 	p.kind = HASH_BCRYPT;
 	p.bcrypt_cost = 4;
 	assert_true(hash_outdated(&p, made));
-	assert_int_equal(hash_make(&p, "password123", 11, made), 0);
-	assert_true(hash_verify(made, "password123", 11));
+	assert_int_equal(hash_make(&p, &memory, (struct hash_pass){ "password123", 11 }, made), 0);
+	assert_true(hash_verify(made, NULL, (struct hash_pass){ "password123", 11 }));
 	assert_false(hash_outdated(&p, made));
+	hash_memory_finish(&memory);
+}
+
+TEST(argon2id_is_the_same_as_libsodiums)
+{
+	UNUSED;
+	char made[HASH_ROOM], theirs[crypto_pwhash_STRBYTES];
+	const struct hash_pass pass = { "password123", 11 }, other = { "password12", 10 };
+	struct hash_memory memory = { 0 };
+	struct hash_params p = { .kind = HASH_ARGON2ID, .memory = 1 << 16, .passes = 2 };
+	for (int round = 0; round < 3; round++) { /* memory that is used again, and grows */
+		assert_int_equal(hash_make(&p, &memory, pass, made), 0);
+		assert_int_equal(crypto_pwhash_str_verify(made, pass.p, pass.n), 0);
+		assert_int_not_equal(crypto_pwhash_str_verify(made, other.p, other.n), 0);
+		assert_int_equal(crypto_pwhash_str_alg(
+								 theirs, pass.p, pass.n, 2, 1 << 14, crypto_pwhash_ALG_ARGON2ID13),
+				0);
+		assert_true(hash_verify(theirs, &memory, pass));
+		assert_false(hash_verify(theirs, &memory, other));
+		hash_memory_rest(&memory);
+		p.memory <<= 1;
+	}
+	hash_memory_finish(&memory);
+	assert_int_equal(
+			crypto_pwhash_str_alg(theirs, pass.p, pass.n, 3, 1 << 14, crypto_pwhash_ALG_ARGON2I13),
+			0);
+	assert_true(hash_verify(theirs, NULL, pass));
+	static const char *const broken[] = { "$argon2id$", "$argon2id$v=19$m=16,t=2,p=1$",
+		"$argon2id$v=19$m=16,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$short",
+		"$argon2id$v=19$m=9999999,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$"
+		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" };
+	for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
+		assert_false(hash_verify(broken[i], NULL, pass));
+	}
 }
 
 /* ---- delays ------------------------------------------------------------------------- */
@@ -422,7 +457,8 @@ TEST(jobs_of_two_workers_come_back_each_to_its_own)
 	for (int i = 0; i < 20; i++) {
 		assert_int_equal(a[i].answers, i < 4 ? 2 : 1);
 		assert_int_equal(a[i].rc, 0);
-		assert_true(hash_verify(a[i].job.made, i < 4 ? "x" : "password", i < 4 ? 1 : 8));
+		assert_true(hash_verify(a[i].job.made, NULL,
+				(struct hash_pass){ i < 4 ? "x" : "password", i < 4 ? 1 : 8 }));
 	}
 	pool_rise(&r.seat[0]);
 	pool_rise(&r.seat[1]);
@@ -462,6 +498,7 @@ int main(void)
 		cmocka_unit_test(nicknames_are_trimmed_and_cannot_fake_others),
 		cmocka_unit_test(codes_survive_being_typed),
 		cmocka_unit_test(hashes_of_other_programs_are_known),
+		cmocka_unit_test(argon2id_is_the_same_as_libsodiums),
 		cmocka_unit_test(r27_a_seeded_hash_is_only_good_for_its_password),
 		cmocka_unit_test(the_owner_gets_in_from_where_they_were_before),
 		cmocka_unit_test(delays_double_up_to_their_longest_and_are_forgotten),

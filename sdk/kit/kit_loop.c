@@ -10,6 +10,11 @@ enum {
 	WALL_START = 1700000000 /* the fake date of the fake clock's zero, in seconds */
 };
 
+struct chatd_worker *worker_current(void)
+{
+	return kit_the()->here;
+}
+
 int32_t worker_index(const struct chatd_worker *w)
 {
 	return w->index;

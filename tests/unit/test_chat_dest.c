@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str.h"
+#include "chat/ident.h"
 #include "chat/msg.h"
 #include "chat/session.h"
 #include "chat_rig.h"
@@ -543,6 +544,76 @@ TEST(a_client_may_leave_while_its_subscription_is_under_way)
 	rig_destroy(r);
 }
 
+/* ---- cutting ------------------------------------------------------------------- */
+
+static void publish_cut_publish(void *arg)
+{
+	struct rig *r = arg;
+	for (int32_t i = 0; i < 2; i++) {
+		chatd_msg *m = msg_new(CHATD_LIT("/topic/t"), i ? CHATD_LIT("after") : CHATD_LIT("before"));
+		assert_int_equal(dest_publish(&r->chat->workers[0], m), 0);
+		msg_unref(m);
+		if (i == 0) {
+			assert_int_equal(dest_cut(r->chat, CHATD_LIT("ann"), CHATD_LIT("/topic/t")), 0);
+		}
+	}
+}
+
+/* What a store's answers do in one callback: the kick, and the next message of the room. */
+static void cut_comes_first(int workers)
+{
+	struct rig *r = rig_create(workers);
+	rig_prefix(r, "/topic/", CHATD_DEST_TOPIC, 0);
+	rig_start(r);
+	for (int32_t w = 0; w < workers; w++) {
+		struct rig_client *ann = rig_open(r, w, "ann"), *bob = rig_open(r, w, "bob");
+		rig_subscribe(ann, "/topic/t", CHATD_ACK_AUTO);
+		rig_subscribe(bob, "/topic/t", CHATD_ACK_AUTO);
+		rig_on(r, 0, publish_cut_publish, r);
+		rig_got(bob, 2);
+		rig_settle(r);
+		for (size_t i = 0; i < rig_count(ann); i++) {
+			assert_string_equal(ann->got[i].body, "before");
+		}
+		rig_close(bob);
+	}
+	rig_destroy(r);
+}
+
+TEST(nothing_published_after_a_cut_reaches_who_was_cut_off)
+{
+	UNUSED;
+	cut_comes_first(1);
+	cut_comes_first(4);
+}
+
+static chatd_verdict cut_oneself(chatd_call *c, void *self, void *wself)
+{
+	struct rig *r = self;
+	(void)wself;
+	assert_int_equal(dest_cut(r->chat, ident_user(call_ident(c)), msg_dest(call_msg(c))), 0);
+	return CHATD_NEXT;
+}
+
+TEST(a_hook_may_cut_the_subscription_that_it_is_asked_about)
+{
+	UNUSED;
+	struct rig *r = rig_create(1);
+	rig_prefix(r, "/topic/", CHATD_DEST_TOPIC, 0);
+	rig_hook(r, chatd_hook_unsubscribe, cut_oneself, r, 0);
+	rig_start(r);
+	struct rig_client *ann = rig_open(r, 0, "ann");
+	rig_subscribe(ann, "/topic/t", CHATD_ACK_AUTO);
+	assert_int_equal(rig_unsubscribe(ann, "/topic/t"), 0);
+	rig_settle(r);
+	rig_subscribe(ann, "/topic/t", CHATD_ACK_AUTO);
+	rig_on(r, 0, publish_cut_publish, r);
+	rig_got(ann, 1);
+	rig_settle(r);
+	assert_int_equal(rig_count(ann), 1);
+	rig_destroy(r);
+}
+
 /* ---- a router ------------------------------------------------------------------- */
 
 /* What a plugin that carries messages to other nodes gets to see, in its order. */
@@ -676,6 +747,8 @@ int main(void)
 		cmocka_unit_test(a_client_that_never_acknowledges_is_closed_and_its_queue_loses_nothing),
 		cmocka_unit_test(publishing_while_a_message_goes_out_mixes_nothing_up),
 		cmocka_unit_test(a_client_may_leave_while_its_subscription_is_under_way),
+		cmocka_unit_test(nothing_published_after_a_cut_reaches_who_was_cut_off),
+		cmocka_unit_test(a_hook_may_cut_the_subscription_that_it_is_asked_about),
 		cmocka_unit_test(a_router_hears_of_what_is_wanted_and_published_here),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
