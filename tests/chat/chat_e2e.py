@@ -332,7 +332,7 @@ def what_one_may_do_with_a_room(s):
         ("DELETE", "", None, False, 401, 403, 404, 403, 403, 204),
         ("POST", "/members", {"userId": "dave"}, True, 401, 403, 403, 403, 201, 201),
         ("POST", "/members", {"userId": "dave"}, False, 401, 403, 404, 403, 201, 201),
-        ("POST", "/members", {"userId": "nobody-here"}, True, 401, 404, 404, 404, 404, 404),
+        ("POST", "/members", {"userId": "nobody-here"}, True, 401, 403, 404, 404, 404, 404),
         ("DELETE", "/members/carol", None, True, 401, 403, 403, 204, 204, 204),
         ("DELETE", "/members/carol", None, False, 401, 403, 404, 204, 204, 204),
         ("DELETE", "/members/alice", None, True, 401, 403, 403, 403, 403, 204),

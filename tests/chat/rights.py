@@ -5,7 +5,8 @@ import os
 import re
 
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rights.table")
-TOKENS = {"no": (401, "UNAUTHORIZED"), "nf": (404, "NOT_FOUND"), "nm": (403, "NOT_MEMBER"), "fb": (403, "FORBIDDEN"),
+TOKENS = {"no": (401, "UNAUTHORIZED"), "wp": (401, "INVALID_CREDENTIALS"),
+          "nf": (404, "NOT_FOUND"), "nm": (403, "NOT_MEMBER"), "fb": (403, "FORBIDDEN"),
           "bn": (403, "BANNED"), "mu": (403, "MUTED"), "ro": (403, "READ_ONLY"), "va": (422, "VALIDATION")}
 GONE = {"room": "00000000000000000000000000000000", "theirs": "01900000-0000-7000-8000-000000000000",
         "own": "01900000-0000-7000-8000-000000000000"}

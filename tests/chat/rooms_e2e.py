@@ -58,7 +58,7 @@ REST = [
     ("POST", "/ban", {"userId": "carol"}, False, 401, 403, 404, 403, 204, 204),
     ("POST", "/ban", {"userId": "bob"}, True, 401, 403, 403, 403, 403, 204),
     ("POST", "/ban", {"userId": "alice"}, True, 401, 403, 403, 403, 403, 403),
-    ("POST", "/ban", {"userId": "no-one"}, True, 401, 404, 404, 404, 404, 404),
+    ("POST", "/ban", {"userId": "no-one"}, True, 401, 403, 404, 404, 404, 404),
     ("DELETE", "/ban/carol", None, True, 401, 403, 403, 403, 204, 204),
     ("DELETE", "/ban/carol", None, False, 401, 403, 404, 403, 204, 204),
     ("POST", "/mute", {"userId": "carol", "seconds": 60}, True, 401, 403, 403, 403, 204, 204),

@@ -54,6 +54,14 @@ class Node(Server):
         finally:
             self.dying = False
 
+    def lives(self, seconds):
+        """Still there after so long?"""
+        try:
+            self.proc.wait(seconds)
+            return False
+        except subprocess.TimeoutExpired:
+            return True
+
     @property
     def ready_file(self):
         return os.path.join(self.dir, "ready")
