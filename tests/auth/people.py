@@ -18,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "chat"), os.path.join(os.path.dirname(HERE), "ws")]
 import client  # noqa: E402
 import wsclient  # noqa: E402
-from client import BUILD, Device, Person, rest  # noqa: E402,F401
+from client import BUILD, Device, Person, rest, tap  # noqa: E402,F401
 
 PASSWORD = "right horse battery"
 COUNT = itertools.count(1)

@@ -7,9 +7,8 @@ Usage: chat_e2e.py [workers]; the server is $CHATD_BUILD/bin/chatd with config/c
 import re
 import sys
 import time
-import traceback
 
-from client import Person, QUIET, Server, rest
+from client import Person, QUIET, Server, rest, tap
 
 UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
@@ -595,24 +594,7 @@ def main():
     server = Server(workers, "typing.repeat=600ms", "typing.expire=900ms", "receipts.interval=700ms",
                     "rooms.guest_linger=2s", "presence-memory.linger=200ms", memory=True)
     server.ready["workers"] = workers
-    failed = 0
-    print("1..%d" % (len(tests) + 1))
-    for i, t in enumerate(tests, 1):
-        name = t.__name__.replace("_", " ")
-        try:
-            t(server)
-            print("ok %d - %s" % (i, name), flush=True)
-        except Exception:  # a broken test must not hide the others
-            failed += 1
-            print("not ok %d - %s" % (i, name))
-            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), flush=True)
-    code, log = server.stop()
-    clean = code == 0 and " ERROR " not in log and "Sanitizer" not in log
-    print("%sok %d - the server ends cleanly" % ("" if clean else "not ", len(tests) + 1))
-    if not clean:
-        failed += 1
-        print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
-    return 1 if failed else 0
+    return tap(tests, server)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build"))
@@ -98,6 +99,29 @@ class Server:
         self.log.close()
         shutil.rmtree(self.dir, ignore_errors=True)
         return code, text
+
+
+def tap(tests, server, before_end=lambda: None):
+    """Runs the tests on the server and ends it; prints TAP; the exit code.  A broken test hides no others."""
+    failed = 0
+    print("1..%d" % (len(tests) + 1))
+    for i, t in enumerate(tests, 1):
+        name = t.__name__.replace("_", " ")
+        try:
+            t(server)
+            print("ok %d - %s" % (i, name), flush=True)
+        except Exception:
+            failed += 1
+            print("not ok %d - %s" % (i, name))
+            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), flush=True)
+    before_end()
+    code, log = server.stop()
+    clean = code == 0 and " ERROR " not in log and "Sanitizer" not in log
+    print("%sok %d - the server ends cleanly" % ("" if clean else "not ", len(tests) + 1))
+    if not clean:
+        failed += 1
+        print("# exit code %s\n# %s" % (code, log[-6000:].replace("\n", "\n# ")))
+    return 1 if failed else 0
 
 
 class Answer:

@@ -9,10 +9,9 @@ import json
 import os
 import subprocess
 import sys
-import traceback
 import uuid
 
-from client import BUILD, QUIET, ROOT, Device, Person, Server, rest
+from client import BUILD, QUIET, ROOT, Device, Person, Server, rest, tap
 from rights import GONE, ask, gaps, read_table
 
 ACCOUNTS = ["stranger", "invited", "member", "muted", "banned", "kicked", "moder", "owner", "admin", "spare", "newcomer"]
@@ -325,25 +324,7 @@ def main():
     server = Server(workers, accounts=accounts())
     server.table = read_table()
     server.cast = Cast(server)
-    failed = 0
-    print("1..%d" % (len(tests) + 1))
-    for i, t in enumerate(tests, 1):
-        name = t.__name__.replace("_", " ")
-        try:
-            t(server)
-            print("ok %d - %s" % (i, name), flush=True)
-        except Exception:  # a broken test must not hide the others
-            failed += 1
-            print("not ok %d - %s" % (i, name))
-            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), flush=True)
-    server.cast.close()
-    code, log = server.stop()
-    clean = code == 0 and " ERROR " not in log and "Sanitizer" not in log
-    print("%sok %d - the server ends cleanly" % ("" if clean else "not ", len(tests) + 1))
-    if not clean:
-        failed += 1
-        print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
-    return 1 if failed else 0
+    return tap(tests, server, server.cast.close)
 
 
 if __name__ == "__main__":

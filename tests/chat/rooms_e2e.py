@@ -7,9 +7,8 @@ store-memory if the second argument says "memory".
 """
 import sys
 import time
-import traceback
 
-from client import QUIET, Device, Person, Server, rest
+from client import QUIET, Device, Person, Server, rest, tap
 
 NOTICES = "/user/queue/rooms"
 TESTS = []
@@ -400,24 +399,7 @@ def main():
     tests = [t for t in TESTS if not only or t.__name__ in only]
     server = Server(workers, memory=memory)
     server.memory = memory
-    failed = 0
-    print("1..%d" % (len(tests) + 1))
-    for i, t in enumerate(tests, 1):
-        name = t.__name__.replace("_", " ")
-        try:
-            t(server)
-            print("ok %d - %s" % (i, name), flush=True)
-        except Exception:  # a broken test must not hide the others
-            failed += 1
-            print("not ok %d - %s" % (i, name))
-            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), flush=True)
-    code, log = server.stop()
-    clean = code == 0 and " ERROR " not in log and "Sanitizer" not in log
-    print("%sok %d - the server ends cleanly" % ("" if clean else "not ", len(tests) + 1))
-    if not clean:
-        failed += 1
-        print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
-    return 1 if failed else 0
+    return tap(tests, server)
 
 
 if __name__ == "__main__":

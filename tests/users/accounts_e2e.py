@@ -8,10 +8,9 @@ and users.
 import os
 import sys
 import time
-import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "auth"))
-from people import Account, Server, Socket, auth  # noqa: E402
+from people import Account, Server, Socket, auth, tap  # noqa: E402
 
 LIVE = 2.0  # within so many seconds open sessions feel a change
 CHEAP = ("auth-password.hash_threads=0", "auth-password.argon2_memory=256 KiB", "auth-password.argon2_passes=1")
@@ -112,24 +111,7 @@ def deleting_takes_a_fresh_login(s):
 def main():
     workers = sys.argv[1] if len(sys.argv) > 1 else "1"
     server = Server(workers, *CHEAP, more="  users: {fresh_login: 10s}\n")
-    failed = 0
-    print("1..%d" % (len(TESTS) + 1))
-    for i, t in enumerate(TESTS, 1):
-        name = t.__name__.replace("_", " ")
-        try:
-            t(server)
-            print("ok %d - %s" % (i, name), flush=True)
-        except Exception:  # a broken test must not hide the others
-            failed += 1
-            print("not ok %d - %s" % (i, name))
-            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), flush=True)
-    code, log = server.stop()
-    clean = code == 0 and " ERROR " not in log and "Sanitizer" not in log
-    print("%sok %d - the server ends cleanly" % ("" if clean else "not ", len(TESTS) + 1))
-    if not clean:
-        failed += 1
-        print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
-    return 1 if failed else 0
+    return tap(TESTS, server)
 
 
 if __name__ == "__main__":
