@@ -121,7 +121,7 @@ static void t_mem_free(void *p)
 		return;
 	}
 	struct block *b = (struct block *)(void *)((char *)p - offsetof(struct block, data));
-	if (b->magic != BLOCK_MAGIC) {
+	if ((uintptr_t)b % _Alignof(struct block) != 0 || b->magic != BLOCK_MAGIC) {
 		kit_broken(k, "mem_free() of what mem_alloc() did not give, or twice");
 	}
 	b->magic = 0;
