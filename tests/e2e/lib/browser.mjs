@@ -101,11 +101,12 @@ class Person {
 		await this.page.waitForSelector("#composer-input:visible");
 	}
 
-	/* With an account of the server's own, by its access token. */
-	async signIn(token) {
-		await this.page.click("#welcome .token summary");
-		await this.page.fill("#welcome-token", token);
-		await this.page.click("#welcome-join");
+	/* With an account, from the start screen. */
+	async logIn({ email, password }) {
+		await this.page.click("#as-login");
+		await this.page.fill("#login-email", email);
+		await this.page.fill("#login-password", password);
+		await this.page.press("#login-password", "Enter");
 		await this.online();
 		await this.page.waitForSelector("#composer-input:visible");
 	}

@@ -1,4 +1,4 @@
-/* Guests of a chat.yaml server, as a front end has them. */
+/* Guests and accounts of a chat.yaml server, as a front end has them. */
 
 import { fetchAll } from "./http.mjs";
 import { StompUser } from "./stomp.mjs";
@@ -12,6 +12,32 @@ export async function guest(server, token) {
 	});
 	if (answer.status !== 200) {
 		throw new Error(`anonymous login answered ${answer.status}: ${answer.text}`);
+	}
+	return answer.json;
+}
+
+/* Passwords are hashed at once and cheaply, where their cost is not what is tested. */
+export const CHEAP_HASHES = {
+	"auth-password.hash_threads": 0,
+	"auth-password.argon2_memory": "256 KiB",
+	"auth-password.argon2_passes": 1,
+};
+
+/* An account with a password, logged in to: {email, password, userId, accessToken, refreshToken, …}. */
+export async function member(server, name) {
+	const email = `${name.toLowerCase().replace(/[^a-z]/g, "")}@example.org`;
+	const password = `a long word for ${name}`;
+	const made = await api(server, null, "POST", "/api/auth/register", { email, password, nickname: name });
+	if (made.status !== 201) {
+		throw new Error(`registering ${name} answered ${made.status}: ${made.text}`);
+	}
+	return { email, password, ...(await login(server, { email, password })) };
+}
+
+export async function login(server, { email, password }, device = "a test") {
+	const answer = await api(server, null, "POST", "/api/auth/authenticate", { email, password, device });
+	if (answer.status !== 200) {
+		throw new Error(`logging in answered ${answer.status}: ${answer.text}`);
 	}
 	return answer.json;
 }

@@ -7,6 +7,7 @@ import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Gate, hasChromium, launch, person } from "../lib/browser.mjs";
+import { CHEAP_HASHES, member } from "../lib/chat.mjs";
 import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
 import { fetchAll } from "../lib/http.mjs";
 import { StompUser } from "../lib/stomp.mjs";
@@ -15,10 +16,6 @@ const skip = needs(hasChatd, hasChromium);
 const limit = { timeout: 240000, skip };
 const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
 const NAMES = { ann: "Ann Arbor", bob: "Bob Bauer", eve: "Eve Ebner" };
-const token = (who) => `token-of-${who}-long-enough`;
-const ACCOUNTS = `  auth-static:\n    users:\n${Object.entries(NAMES)
-	.map(([who, name]) => `      - { login: ${who}, passcode: ${who}, name: "${name}", token: ${token(who)} }\n`)
-	.join("")}`;
 const RESUMED_AT_MOST = 20;
 
 describe("what the page remembers and manages", () => {
@@ -26,18 +23,25 @@ describe("what the page remembers and manages", () => {
 	let browser;
 	let ann;
 	let bob;
+	/* Their accounts and ids by short name. */
+	const accounts = {};
+	const ids = {};
 	const gate = new Gate();
 
 	before(async () => {
 		if (skip) {
 			return;
 		}
-		server = await startChatd({ plugins: ACCOUNTS, set: { "auth-anonymous.devices": 0, "chat.resume_max": RESUMED_AT_MOST } });
+		server = await startChatd({ set: { ...CHEAP_HASHES, "auth-anonymous.devices": 0, "chat.resume_max": RESUMED_AT_MOST } });
+		for (const [who, name] of Object.entries(NAMES)) {
+			accounts[who] = await member(server, name);
+			ids[who] = accounts[who].userId;
+		}
 		browser = await launch();
 		ann = await person(browser, server, { prepare: (page) => gate.prepare(page) });
 		bob = await person(browser, server);
-		await ann.signIn(token("ann"));
-		await bob.signIn(token("bob"));
+		await ann.logIn(accounts.ann);
+		await bob.logIn(accounts.bob);
 	});
 	after(async () => {
 		ann?.quiet(/status of (403|404|409)/);
@@ -49,7 +53,7 @@ describe("what the page remembers and manages", () => {
 	async function rest(who, method, where, body) {
 		const answer = await fetchAll(`${server.url}/api/chat/${where}`, {
 			method,
-			headers: { Authorization: `Bearer ${token(who)}`, ...(body ? { "Content-Type": "application/json" } : {}) },
+			headers: { Authorization: `Bearer ${accounts[who].accessToken}`, ...(body ? { "Content-Type": "application/json" } : {}) },
 			body: body ? JSON.stringify(body) : undefined,
 		});
 		assert.ok(answer.status < 300, `${method} ${where}: ${answer.status} ${answer.text}`);
@@ -59,7 +63,7 @@ describe("what the page remembers and manages", () => {
 	/* A room of eve's, with ann and bob in it. */
 	async function room(name, options = {}) {
 		const { id } = await rest("eve", "POST", "rooms", { name, ...options });
-		for (const userId of ["ann", "bob"]) {
+		for (const userId of [ids.ann, ids.bob]) {
 			await rest("eve", "POST", `rooms/${id}/members`, { userId });
 		}
 		return id;
@@ -67,7 +71,7 @@ describe("what the page remembers and manages", () => {
 
 	/* Another client of somebody, without a page. */
 	async function client(who, work) {
-		const user = await StompUser.connect({ url: server.wsUrl, headers: { Authorization: `Bearer ${token(who)}` } });
+		const user = await StompUser.connect({ url: server.wsUrl, headers: { Authorization: `Bearer ${accounts[who].accessToken}` } });
 		try {
 			return await work(user);
 		} finally {
@@ -141,25 +145,26 @@ describe("what the page remembers and manages", () => {
 
 	test("unread counts and previews; they follow what is read, on another device too", limit, async () => {
 		await ann.go("room:lobby").catch(() => {});
-		const device = await person(browser, server, { prepare: (page) => page.addInitScript((t) => localStorage.setItem("chatd.account-token", t), token("ann")) });
+		const device = await person(browser, server);
+		await device.logIn(accounts.ann);
 		try {
 			await device.online();
-			await say("eve", { to: "ann" }, ["first of three", "second of three", "third of three"]);
+			await say("eve", { to: ids.ann }, ["first of three", "second of three", "third of three"]);
 			for (const page of [ann.page, device.page]) {
-				await page.locator('#direct-list [data-key="user:eve"] .badge', { hasText: "3" }).waitFor();
-				await page.locator('#direct-list [data-key="user:eve"] .preview', { hasText: "third of three" }).waitFor();
+				await page.locator(`#direct-list [data-key="user:${ids.eve}"] .badge`, { hasText: "3" }).waitFor();
+				await page.locator(`#direct-list [data-key="user:${ids.eve}"] .preview`, { hasText: "third of three" }).waitFor();
 			}
 			await ann.page.reload();
 			await ann.online();
-			await ann.page.locator('#direct-list [data-key="user:eve"] .badge', { hasText: "3" }).waitFor();
-			await ann.page.locator('#direct-list [data-key="user:eve"]', { hasText: "Eve Ebner" }).waitFor();
+			await ann.page.locator(`#direct-list [data-key="user:${ids.eve}"] .badge`, { hasText: "3" }).waitFor();
+			await ann.page.locator(`#direct-list [data-key="user:${ids.eve}"]`, { hasText: "Eve Ebner" }).waitFor();
 			await ann.page.bringToFront();
-			await ann.go("user:eve");
+			await ann.go(`user:${ids.eve}`);
 			await ann.sees("first of three");
-			await ann.page.waitForSelector('#direct-list [data-key="user:eve"] .badge', { state: "detached" });
-			await device.page.waitForSelector('#direct-list [data-key="user:eve"] .badge', { state: "detached" });
+			await ann.page.waitForSelector(`#direct-list [data-key="user:${ids.eve}"] .badge`, { state: "detached" });
+			await device.page.waitForSelector(`#direct-list [data-key="user:${ids.eve}"] .badge`, { state: "detached" });
 			const { conversations } = await rest("ann", "GET", "conversations");
-			assert.equal(conversations.find((c) => c.with === "eve").unread, 0);
+			assert.equal(conversations.find((c) => c.with === ids.eve).unread, 0);
 			device.quiet();
 		} finally {
 			await device.close();
@@ -169,8 +174,8 @@ describe("what the page remembers and manages", () => {
 	test("after a cut, what was missed comes in its place, with the changes, and no history is read again", limit, async () => {
 		const id = await room("Resume");
 		const [target] = await say("eve", { roomId: id }, ["before the cut", "to be deleted"]);
-		await say("eve", { to: "ann" }, ["direct before"]);
-		await ann.go("user:eve");
+		await say("eve", { to: ids.ann }, ["direct before"]);
+		await ann.go(`user:${ids.eve}`);
 		await ann.sees("direct before");
 		await ann.go(`room:${id}`);
 		await ann.sees("to be deleted");
@@ -179,7 +184,7 @@ describe("what the page remembers and manages", () => {
 		await ann.state("waiting");
 		const missed = numbered("missed", 1, 9);
 		await say("eve", { roomId: id }, missed);
-		await say("eve", { to: "ann" }, ["direct during"]);
+		await say("eve", { to: ids.ann }, ["direct during"]);
 		await client("eve", async (user) => {
 			await user.send("/app/chat.edit", { messageId: target, content: "before the cut, edited", clientId: "e1" });
 			await user.send("/app/chat.react", { messageId: target, reaction: "🎉" });
@@ -193,7 +198,7 @@ describe("what the page remembers and manages", () => {
 		await ann.message("before the cut, edited").locator(".reaction", { hasText: "🎉" }).waitFor();
 		await ann.message("This message was deleted.").waitFor();
 		assert.deepEqual(await ann.texts(), ["before the cut, edited", "This message was deleted.", ...missed]);
-		await ann.go("user:eve");
+		await ann.go(`user:${ids.eve}`);
 		await ann.sees("direct during");
 		assert.deepEqual(asked.filter((p) => p.startsWith("/api/chat/messages/")), []);
 	});
@@ -330,7 +335,7 @@ describe("what the page remembers and manages", () => {
 	test("edit, react, reply, pin and delete, seen by the other at once and by whoever comes later", limit, async () => {
 		const id = await room("Changes");
 		for (const who of ["ann", "bob"]) {
-			await rest("eve", "PUT", `rooms/${id}/members/${who}/role`, { role: "moderator" });
+			await rest("eve", "PUT", `rooms/${id}/members/${ids[who]}/role`, { role: "moderator" });
 		}
 		await ann.go(`room:${id}`);
 		await bob.go(`room:${id}`);
@@ -369,7 +374,8 @@ describe("what the page remembers and manages", () => {
 		await ann.message("This message was deleted.").waitFor();
 		await bob.message("This message was deleted.").waitFor();
 		await shot(ann.page, "changes");
-		const late = await person(browser, server, { prepare: (page) => page.addInitScript((t) => localStorage.setItem("chatd.account-token", t), token("eve")) });
+		const late = await person(browser, server);
+		await late.logIn(accounts.eve);
 		try {
 			await late.online();
 			await late.go(`room:${id}`);
@@ -403,7 +409,7 @@ describe("what the page remembers and manages", () => {
 
 		/* invited, live */
 		await ann.page.click("#open-room");
-		await ann.page.fill("#add-user", "bob");
+		await ann.page.fill("#add-user", ids.bob);
 		await ann.page.locator("#add-form").getByRole("button", { name: "Invite" }).click();
 		await ann.page.locator("#add-done", { hasText: "Bob Bauer is invited" }).waitFor();
 		await shot(ann.page, "manage");
@@ -415,10 +421,10 @@ describe("what the page remembers and manages", () => {
 		await ann.page.locator("#messages .event", { hasText: "Bob Bauer joined" }).waitFor();
 
 		/* A member is offered nothing that a member may not do. */
-		await rest("ann", "POST", `rooms/${id}/members`, { userId: "eve" });
-		await bob.page.locator('#people-list [data-user="eve"]').waitFor();
+		await rest("ann", "POST", `rooms/${id}/members`, { userId: ids.eve });
+		await bob.page.locator(`#people-list [data-user="${ids.eve}"]`).waitFor();
 		assert.equal(await bob.page.locator("#people-list [data-act=manage]").count(), 0);
-		const bobRow = ann.page.locator("#people-list .person", { has: ann.page.locator('[data-user="bob"]') });
+		const bobRow = ann.page.locator("#people-list .person", { has: ann.page.locator(`[data-user="${ids.bob}"]`) });
 		const manage = async (what) => {
 			await bobRow.locator("[data-act=manage]").click();
 			await ann.page.locator("#menu").getByRole("button", { name: what, exact: true }).click();
@@ -456,17 +462,17 @@ describe("what the page remembers and manages", () => {
 		await bob.page.waitForSelector(`#room-list [data-key="room:${id}"]`, { state: "detached" });
 
 		/* brought in, banned, let back, and the end of it */
-		await rest("ann", "POST", `rooms/${id}/members`, { userId: "bob" });
+		await rest("ann", "POST", `rooms/${id}/members`, { userId: ids.bob });
 		await bob.page.locator(`#room-list [data-key="room:${id}"]`).click();
 		await bobRow.waitFor();
 		await manage("Ban…");
 		await ann.page.click("#time-yes");
 		await bob.page.locator("#join-text", { hasText: "You were banned from this room by Ann Arbor until" }).waitFor();
 		await ann.page.click("#open-room");
-		await ann.page.locator('#bans-list [data-user="bob"]').getByRole("button").click();
+		await ann.page.locator(`#bans-list [data-user="${ids.bob}"]`).getByRole("button").click();
 		await ann.page.waitForSelector("#bans-empty:visible");
 		await ann.page.locator("#manage").getByRole("button", { name: "Close" }).click();
-		await rest("ann", "POST", `rooms/${id}/members`, { userId: "bob" });
+		await rest("ann", "POST", `rooms/${id}/members`, { userId: ids.bob });
 		await bob.page.locator(`#room-list [data-key="room:${id}"]`).click();
 		await bob.sees("only for us");
 		await ann.page.click("#open-room");
@@ -484,9 +490,9 @@ describe("what the page remembers and manages", () => {
 			await phone.join("Pia Phone");
 			await say("eve", { to: await phone.id() }, [...numbered("note", 1, 30), "A long one: ".repeat(12)]);
 			await phone.page.tap("#open-sidebar");
-			await phone.page.locator('#direct-list [data-key="user:eve"] .badge').waitFor();
+			await phone.page.locator(`#direct-list [data-key="user:${ids.eve}"] .badge`).waitFor();
 			await shot(phone.page, "phone-list");
-			await phone.page.tap('#direct-list [data-key="user:eve"]');
+			await phone.page.tap(`#direct-list [data-key="user:${ids.eve}"]`);
 			await phone.message("A long one").waitFor();
 			const fits = () => phone.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
 			assert.ok(await fits());

@@ -1,23 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The REST calls. One identity per page: a guest, made or found by the device token and refreshed once when a call
- * answers 401; or an account of the server's own, by its access token. */
+/* The REST calls. One identity per page: a guest, made or found by the device token; or an account, by the tokens of
+ * its login. When a call answers 401 the token is renewed, once. */
 
-import { accountToken, deviceToken, displayName } from "./storage.js";
+import { ApiError } from "./errors.js";
+import { deviceToken, displayName, login } from "./storage.js";
+import { Tokens } from "./tokens.js";
 
 const TIMEOUT_MS = 15000;
+const EXPORT_TIMEOUT_MS = 300000;
 const CONVERSATIONS_AT_MOST = 1000;
 
-/* An answer that is not a success. `status` 0: the server was not reached. */
-export class ApiError extends Error {
-	constructor(status, code, message, retryAfterSeconds) {
-		super(message);
-		this.status = status;
-		this.code = code;
-		this.retryAfterSeconds = retryAfterSeconds;
-	}
-}
-
-async function request(method, path, { headers = {}, body } = {}) {
+async function request(method, path, { headers = {}, body, timeoutMs = TIMEOUT_MS } = {}) {
 	let response;
 	try {
 		response = await fetch(path, {
@@ -26,18 +19,19 @@ async function request(method, path, { headers = {}, body } = {}) {
 			body: body === undefined ? undefined : JSON.stringify(body),
 			credentials: "omit", /* the device token is in storage; a cookie would survive "forget me" */
 			cache: "no-store",
-			signal: typeof AbortSignal.timeout === "function" ? AbortSignal.timeout(TIMEOUT_MS) : undefined,
+			signal: typeof AbortSignal.timeout === "function" ? AbortSignal.timeout(timeoutMs) : undefined,
 		});
 	} catch {
 		throw new ApiError(0, "UNREACHABLE", "The server cannot be reached.");
 	}
 	const answer = await response.json().catch(() => null);
 	if (!response.ok) {
+		const seconds = Number(answer?.retryAfterSeconds ?? response.headers.get("Retry-After")) || undefined;
 		throw new ApiError(
 			response.status,
 			answer?.code ?? "HTTP_" + response.status,
 			answer?.detail ?? answer?.message ?? answer?.title ?? `The server answered ${response.status}.`,
-			answer?.retryAfterSeconds,
+			{ retryAfterSeconds: seconds, errors: Array.isArray(answer?.errors) ? answer.errors : [] },
 		);
 	}
 	return answer ?? {};
@@ -49,16 +43,89 @@ const where = (conversation) =>
 
 export class Api {
 	#accessToken = null;
+	tokens;
+
+	/* `events`: what Tokens tells of. */
+	constructor(events) {
+		this.tokens = new Tokens((refreshToken) => request("POST", "/api/auth/refresh", { body: { refreshToken } }), events);
+	}
 
 	get isGuest() {
-		return !accountToken.get();
+		return !login.get();
 	}
 
-	/* Throws when the server does not know this token. */
-	async signIn(token) {
-		await request("GET", "/api/chat/rooms", { headers: { Authorization: `Bearer ${token}` } });
-		accountToken.set(token);
+	/* ---- accounts ---- */
+
+	/* Makes an account; of this browser's guest, if there is one, who is the same person then. */
+	register(body) {
+		const headers = this.isGuest && deviceToken.get() ? { "device-token": deviceToken.get() } : {};
+		return request("POST", "/api/auth/register", { headers, body });
 	}
+
+	/* The answer to a login: tokens and who it is. Nothing is remembered yet. */
+	authenticate(email, password) {
+		return request("POST", "/api/auth/authenticate", { body: { email, password, device: deviceName() } });
+	}
+
+	async logout() {
+		const { accessToken, refreshToken } = login.get();
+		await request("POST", "/api/auth/logout", { headers: { Authorization: `Bearer ${accessToken}` }, body: { refreshToken } });
+	}
+
+	requestReset(email) {
+		return request("POST", "/api/auth/reset", { body: { email } });
+	}
+
+	confirmReset(code, password) {
+		return request("POST", "/api/auth/reset/confirm", { body: { code, password } });
+	}
+
+	requestVerification(email) {
+		return request("POST", "/api/auth/verify/resend", { body: { email } });
+	}
+
+	verify(code) {
+		return request("POST", "/api/auth/verify", { body: { code } });
+	}
+
+	async devices() {
+		return (await this.#authorized("GET", "/api/auth/sessions")).sessions ?? [];
+	}
+
+	/* `id` undefined: all others. */
+	endDevice(id) {
+		return this.#authorized("DELETE", `/api/auth/sessions${id ? `/${encodeURIComponent(id)}` : ""}`);
+	}
+
+	changePassword(old, next) {
+		return this.#authorized("POST", "/api/auth/password", { old, new: next });
+	}
+
+	profile() {
+		return this.#authorized("GET", "/api/users/me");
+	}
+
+	changeProfile(changes) {
+		return this.#authorized("PATCH", "/api/users/me", changes);
+	}
+
+	becomeAdmin(code) {
+		return this.#authorized("POST", "/api/users/me/admin", { code });
+	}
+
+	exportAll() {
+		return this.#authorized("GET", "/api/users/me/export", undefined, EXPORT_TIMEOUT_MS);
+	}
+
+	deleteAccount(userId) {
+		return this.#authorized("DELETE", "/api/users/me", { confirm: userId });
+	}
+
+	async findUsers(text) {
+		return (await this.#authorized("GET", `/api/users?limit=12&q=${encodeURIComponent(text)}`)).users ?? [];
+	}
+
+	/* ---- guests ---- */
 
 	/* Finds or makes this browser's guest account: {userId, nickname}. A device token that the server refuses
 	 * is dropped and a new account made: a server without a store forgets its guests when it restarts. */
@@ -78,7 +145,7 @@ export class Api {
 				body,
 			});
 		} catch (error) {
-			if (!known || ![400, 401, 403, 404].includes(error.status)) {
+			if (!known || error.code === "BANNED" || ![400, 401, 403, 404].includes(error.status)) {
 				throw error;
 			}
 			deviceToken.clear();
@@ -195,24 +262,36 @@ export class Api {
 		return this.#authorized("GET", `/api/chat/reads?${where(conversation)}`);
 	}
 
-	async #authorized(method, path, body) {
-		const call = () =>
-			request(method, path, {
-				headers: this.#token() ? { Authorization: `Bearer ${this.#token()}` } : {},
-				body,
-			});
+	async #authorized(method, path, body, timeoutMs) {
+		const call = (token) => request(method, path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, body, timeoutMs });
+		const token = await this.#token();
 		try {
-			return await call();
+			return await call(token);
 		} catch (error) {
-			if (error.status !== 401 || !this.isGuest) {
-				throw error;
+			if (error.status !== 401 || error.code === "INVALID_CREDENTIALS") {
+				throw error; /* the latter: a wrong password in the body */
 			}
-			await this.join();
-			return call();
+			return call(await this.#token(token));
 		}
 	}
 
-	#token() {
-		return accountToken.get() ?? this.#accessToken;
+	/* `refused`: one that the server does not take any more. */
+	async #token(refused) {
+		if (!this.isGuest) {
+			return this.tokens.access(refused);
+		}
+		if (refused !== undefined) {
+			await this.join();
+		}
+		return this.#accessToken;
 	}
+}
+
+/* What the list of devices calls this browser: "Firefox on Linux". */
+function deviceName() {
+	const agent = navigator.userAgent;
+	const first = (names) => names.find(([pattern]) => pattern.test(agent))?.[1];
+	const browser = first([[/Edg\//, "Edge"], [/OPR\//, "Opera"], [/Firefox\//, "Firefox"], [/Chrom(e|ium)\//, "Chrome"], [/Safari\//, "Safari"]]);
+	const system = first([[/Android/, "Android"], [/iPhone|iPad/, "iOS"], [/Windows/, "Windows"], [/Mac OS X/, "macOS"], [/Linux/, "Linux"]]);
+	return `${browser ?? "A browser"}${system ? ` on ${system}` : ""}`;
 }

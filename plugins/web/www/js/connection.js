@@ -7,7 +7,8 @@
  *   prepare()             async, before each attempt; returns the CONNECT headers; a throw counts as a failed attempt
  *   up(headers, transport) CONNECTED arrived
  *   down(wasUp)           the connection ended
- *   refused(message)      the server answered CONNECT with ERROR
+ *   refused(message, code) the server answered CONNECT with ERROR
+ *   closed({code, reason}) the server ended the connection; returns {stop: true}, {waitMs} or nothing
  *   state({state, transport, retryAt})   connecting | online | waiting | stopped */
 
 const FIRST_DELAY_MS = 1000;
@@ -49,7 +50,12 @@ export class Connection {
 		return this.#online;
 	}
 
+	get stopped() {
+		return this.#stopped;
+	}
+
 	start() {
+		clearTimeout(this.#timer);
 		this.#stopped = false;
 		this.#failures = 0;
 		this.#connect();
@@ -214,12 +220,12 @@ export class Connection {
 			},
 			onStompError: (frame) => {
 				if (current() && !wasUp) {
-					this.#handlers.refused(frame.headers.message || frame.body);
+					this.#handlers.refused(frame.headers.message || frame.body, frame.headers.code);
 				}
 			},
-			onWebSocketClose: () => {
+			onWebSocketClose: (event) => {
 				if (current()) {
-					this.#ended(attempt, wasUp, true);
+					this.#ended(attempt, wasUp, true, event);
 				}
 				client.deactivate({ force: true });
 			},
@@ -228,7 +234,7 @@ export class Connection {
 		client.activate();
 	}
 
-	#ended(attempt, wasUp, socketOpened) {
+	#ended(attempt, wasUp, socketOpened, { code = 0, reason = "" } = {}) {
 		this.#attempt = attempt + 1; /* late events of this attempt count no more */
 		this.#client = null;
 		this.#online = false;
@@ -237,10 +243,15 @@ export class Connection {
 		if (this.#stopped) {
 			return;
 		}
+		const advice = (socketOpened && this.#handlers.closed({ code, reason })) || {};
+		if (advice.stop || this.#stopped) {
+			this.#stopped = true;
+			return;
+		}
 		const fallback = socketOpened && !wasUp && !this.#good && !this.#forced && this.#failures === 0;
 		const doubled = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(this.#failures, 10));
 		/* Spread, so that a restarted server does not meet all its clients in one moment. */
-		const delay = fallback ? FALLBACK_DELAY_MS : doubled * (0.7 + 0.6 * Math.random());
+		const delay = fallback ? FALLBACK_DELAY_MS : Math.max(advice.waitMs ?? 0, doubled) * (0.7 + 0.6 * Math.random());
 		if (!wasUp) {
 			this.#failures++;
 		}

@@ -2,11 +2,14 @@
 /* The finder, the new-room form, and the question before something is thrown away. */
 
 import { $, h, reconcile } from "./dom.js";
-import { explain } from "./errors.js";
+import { ApiError, explain } from "./errors.js";
+import { onSubmit, resetForm } from "./forms.js";
 import { roomKey, userKey } from "./state.js";
 import { avatar } from "./view-lists.js";
 
 const SHOWN = 12;
+const SEARCH_FROM = 2;
+const SEARCH_PAUSE_MS = 250;
 const USER_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 export function initDialogs() {
@@ -47,17 +50,24 @@ export function confirm(title, text, yes, danger = false) {
 
 export class Finder {
 	#state;
+	#api;
 	#onPick;
 	#chosen = 0;
 	#peopleOnly = false;
+	#timer = 0;
+	/* What the server found, and for what: it is asked only now and then. */
+	#found = { text: "", people: [] };
 
-	constructor(state, onPick) {
+	constructor(state, api, onPick) {
+		this.#api = api;
 		this.#state = state;
 		this.#onPick = onPick;
 		const input = $("finder-input");
 		input.addEventListener("input", () => {
 			this.#chosen = 0;
 			this.#show();
+			clearTimeout(this.#timer);
+			this.#timer = setTimeout(() => this.#ask(input.value.trim()), SEARCH_PAUSE_MS);
 		});
 		input.addEventListener("keydown", (event) => this.#onKey(event));
 	}
@@ -73,12 +83,34 @@ export class Finder {
 		$("finder-input").focus();
 	}
 
+	/* People of this server whose name or id begins so, also those never met. */
+	async #ask(text) {
+		if ([...text].length < SEARCH_FROM) {
+			return;
+		}
+		try {
+			const people = await this.#api.findUsers(text);
+			if ($("finder").open && $("finder-input").value.trim() === text) {
+				this.#found = { text: text.toLowerCase(), people: people.map((p) => ({ id: p.userId, name: p.nickname || p.userId })) };
+				this.#show();
+			}
+		} catch (error) {
+			if (!(error instanceof ApiError)) {
+				throw error;
+			}
+			/* those who are known here are shown all the same */
+		}
+	}
+
 	#matches() {
 		const text = $("finder-input").value.trim();
 		const wanted = text.toLowerCase();
 		const hit = (thing) => thing.name.toLowerCase().includes(wanted) || thing.id.toLowerCase().includes(wanted);
 		const rooms = this.#peopleOnly ? [] : [...this.#state.rooms.values()].filter(hit);
 		const people = [...this.#state.people.values()].filter(hit);
+		if (wanted.startsWith(this.#found.text) && this.#found.text) {
+			people.push(...this.#found.people.filter((p) => hit(p) && p.id !== this.#state.me?.id && !this.#state.people.has(p.id)));
+		}
 		people.sort((a, b) => Number(Boolean(b.online)) - Number(Boolean(a.online)) || a.name.localeCompare(b.name));
 		const found = [
 			...rooms.map((r) => ({ key: roomKey(r.id), id: r.id, name: r.name, note: r.joined ? "room" : "room to join", room: true })),
@@ -129,33 +161,26 @@ export class Finder {
 	}
 
 	#pick(key) {
+		const person = this.#found.people.find((p) => userKey(p.id) === key);
+		if (person) {
+			this.#state.person(person.id, { name: person.name });
+		}
 		$("finder").close();
 		this.#onPick(key);
 	}
 }
 
-/* `rename(name)` changes the name, if one `mayRename()`; `current()` is the one now. */
-export function initNameDialog(current, mayRename, rename) {
-	const fault = $("name-error");
+/* `rename(name)` changes the name; `current()` is the one now. */
+export function initNameDialog(current, rename) {
 	$("me-name").addEventListener("click", () => {
-		if (!mayRename()) {
-			return;
-		}
-		fault.hidden = true;
+		resetForm($("name-form"));
 		$("name-input").value = current();
 		$("name-dialog").showModal();
 		$("name-input").select();
 	});
-	$("name-form").addEventListener("submit", async (event) => {
-		event.preventDefault();
-		fault.hidden = true;
-		try {
-			await rename($("name-input").value.trim());
-			$("name-dialog").close();
-		} catch (error) {
-			fault.textContent = explain(error);
-			fault.hidden = false;
-		}
+	onSubmit($("name-form"), async ({ nickname }) => {
+		await rename(nickname);
+		$("name-dialog").close();
 	});
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fetches what was said earlier, a page at a time, for the conversation that is before the person's eyes. */
 
-import { ApiError } from "./api.js";
+import { ApiError } from "./errors.js";
 import { isLocal } from "./timeline.js";
 
 const PAGE = 50;

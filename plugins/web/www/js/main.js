@@ -6,15 +6,16 @@ import { Api } from "./api.js";
 import { Composer } from "./composer.js";
 import { confirm, Finder, initDialogs, initNameDialog, initRoomDialog } from "./dialogs.js";
 import { $, oncePerFrame } from "./dom.js";
-import { explain } from "./errors.js";
 import { Session } from "./session.js";
 import { roomKey, State, userKey } from "./state.js";
-import { accountToken, deviceToken, displayName, outbox, theme } from "./storage.js";
+import { deviceToken, login, outbox, theme } from "./storage.js";
 import { toast } from "./toasts.js";
+import { AccountDialog } from "./view-account.js";
 import { showConversations, showMe, showPeople } from "./view-lists.js";
 import { flash, initMessageKeys, nearBottom, nearTop, showHead, showMessages, showTyping, toBottom } from "./view-messages.js";
 import { RoomManager } from "./view-room.js";
 import { Pins, Search } from "./view-search.js";
+import { StartScreen } from "./view-start.js";
 
 const THEMES = ["", "light", "dark"];
 const THEME_NAMES = { "": "as the system has them", light: "light", dark: "dark" };
@@ -23,7 +24,10 @@ const MAX_CONTENT = Number(document.querySelector('meta[name="chatd-max-content"
 const narrow = matchMedia("(max-width: 820px)");
 
 const state = new State();
-const api = new Api();
+const api = new Api({
+	renewed: (token) => session.renewed(token),
+	ended: (error) => session.account.refreshRefused(error),
+});
 const session = new Session({
 	state,
 	api,
@@ -32,12 +36,26 @@ const session = new Session({
 	transport: new URLSearchParams(location.search).get("transport"),
 	invited: (room, by) =>
 		room && toast(`${by} invites you to ${room.name}.`, { sticky: true, action: { label: "Show", run: () => openConversation(roomKey(room.id)) } }),
+	left: (reason) => showWelcome(reason ? `You were logged out: ${reason}` : "You are logged out.", "login"),
 });
 const composer = new Composer(session, MAX_CONTENT);
-const finder = new Finder(state, (key) => openConversation(key));
+const finder = new Finder(state, api, (key) => openConversation(key));
 const manager = new RoomManager(state, session);
 const actions = new MessageActions({ state, session, composer, jump: jumpTo, openPerson: (id) => openConversation(userKey(id)) });
 const search = new Search(state, api, jumpTo);
+const startScreen = new StartScreen({ session, api, toast, done: () => show("chat") });
+new AccountDialog({
+	state,
+	session,
+	api,
+	toast,
+	leave: askToSignOut,
+	gone: showWelcome,
+	registered: (who, error) => {
+		showWelcome();
+		startScreen.registered(who, error);
+	},
+});
 const pins = new Pins({ history: session.history, jump: jumpTo, actions, mayPin: (conversation) => actions.mayPin(conversation) });
 
 /* ---- what is shown ---- */
@@ -122,12 +140,14 @@ function show(view) {
 	$("app").hidden = view !== "chat";
 }
 
-function showWelcome() {
+function showWelcome(reason = "", way = "guest") {
 	history.replaceState(null, "", location.pathname + location.search);
+	for (const dialog of document.querySelectorAll("dialog[open]")) {
+		dialog.close();
+	}
 	closeDrawers();
 	show("welcome");
-	$("welcome-name").value = displayName.get();
-	$("welcome-name").focus();
+	startScreen.show(reason, way);
 }
 
 /* ---- connection line ---- */
@@ -135,7 +155,7 @@ function showWelcome() {
 const VIA = { sockjs: "SockJS", "xhr-streaming": "SockJS", "xhr-polling": "SockJS" };
 
 function showConnection() {
-	const { state: now, transport, retryAt } = state.connection;
+	const { state: now, transport, retryAt, reason } = state.connection;
 	const box = $("connection");
 	box.dataset.state = now;
 	box.dataset.transport = transport ?? "";
@@ -145,19 +165,28 @@ function showConnection() {
 		online: VIA[transport] ? `Connected through ${VIA[transport]}` : "Connected",
 		waiting: navigator.onLine ? `Connection lost. Trying again in ${seconds} s.` : "You are offline.",
 		stopped: "",
+		taken: "You opened this chat in another place. A guest can be in one at a time.",
+		banned: `You are banned from this server${reason && reason !== "banned" ? `: ${reason}` : "."}`,
 	};
 	/* Written only when it differs: a live region is read out at every change. */
 	if ($("connection-text").textContent !== texts[now]) {
 		$("connection-text").textContent = texts[now];
 	}
 	$("connection-retry").hidden = now !== "waiting";
+	$("connection-here").hidden = now !== "taken";
 	$("composer").dataset.offline = now === "online" ? "false" : "true";
 }
+
+let wasHeld = false;
 
 setInterval(() => {
 	if (state.connection.state === "waiting") {
 		showConnection();
 	}
+	if (state.held > 0 || wasHeld) {
+		render(); /* counts down at the messages that wait */
+	}
+	wasHeld = state.held > 0;
 }, 1000);
 
 /* ---- conversations and the address ---- */
@@ -277,6 +306,7 @@ $("open-search").addEventListener("click", () => search.open());
 $("open-pins").addEventListener("click", () => pins.open(activeConversation()));
 $("open-room").addEventListener("click", () => manager.open(activeConversation().id));
 $("connection-retry").addEventListener("click", () => session.retryNow());
+$("connection-here").addEventListener("click", () => session.start());
 $("open-finder").addEventListener("click", () => {
 	session.rooms.load();
 	finder.open(false);
@@ -299,14 +329,22 @@ async function askToLeave() {
 
 $("leave-room").addEventListener("click", askToLeave);
 $("manage-leave").addEventListener("click", askToLeave);
-$("sign-out").addEventListener("click", async () => {
-	const text = "This browser forgets who you are. A guest that was forgotten cannot come back.";
-	const account = "This browser forgets your token, and what it could not send yet.";
-	if (await confirm("Forget me here?", session.isGuest ? text : account, "Forget me")) {
-		await session.signOut();
-		showWelcome();
+async function askToSignOut() {
+	const guest = "This browser forgets who you are. A guest that was forgotten cannot come back. Make an account to keep everything.";
+	const waiting = state.localOnes().length;
+	const lost = waiting > 0 ? ` ${waiting === 1 ? "One message" : `${waiting} messages`} could not be sent yet and would be lost.` : "";
+	const member = `You can log in again with your e-mail address and password.${lost}`;
+	const [title, text, yes] = session.isGuest ? ["Forget me here?", guest, "Forget me"] : ["Log out?", member, "Log out"];
+	if (!(await confirm(title, text, yes))) {
+		return;
 	}
-});
+	const wasGuest = session.isGuest;
+	const heard = await session.account.signOut();
+	const unheard = "You are logged out here, but the server could not be told: it is over there when its tokens are.";
+	showWelcome(heard ? "" : unheard, wasGuest ? "guest" : "login");
+}
+
+$("sign-out").addEventListener("click", askToSignOut);
 $("me-id").addEventListener("click", async () => {
 	try {
 		await navigator.clipboard.writeText(state.me.id);
@@ -368,46 +406,40 @@ addEventListener("storage", async (event) => {
 	if (done && state.me) {
 		session.outbox.forgetFailed(done);
 	}
-	if (![deviceToken.key, accountToken.key].includes(event.key) || !state.me) {
-		return;
-	}
-	if (event.newValue === null) {
-		await session.end();
-		showWelcome();
-	} else if (session.isGuest) {
-		session.followIdentity();
+	if (event.key === login.key) {
+		await onLoginElsewhere(event.newValue !== null);
+	} else if (event.key === deviceToken.key && state.me && session.isGuest) {
+		if (event.newValue === null) {
+			await session.end();
+			showWelcome();
+		} else {
+			session.followIdentity();
+		}
 	}
 });
 
-$("welcome-form").addEventListener("submit", async (event) => {
-	event.preventDefault();
-	const fault = $("welcome-error");
-	fault.hidden = true;
-	$("welcome-join").disabled = true;
-	const token = $("welcome-token").value.trim();
-	try {
-		await (token ? session.signIn(token) : session.join($("welcome-name").value.trim()));
-		$("welcome-token").value = "";
+async function onLoginElsewhere(isThere) {
+	if (isThere && document.body.dataset.view === "welcome") {
 		show("chat");
-	} catch (error) {
-		fault.textContent = token && error.status === 401 ? "The server does not know this token." : [401, 403, 404].includes(error.status) ? "This server does not take guests." : explain(error);
-		fault.hidden = false;
-	} finally {
-		$("welcome-join").disabled = false;
+		session.start();
+	} else if (isThere) {
+		await session.account.followLogin();
+	} else if (document.body.dataset.view === "chat") {
+		await session.end();
+		showWelcome("", "login");
 	}
-});
+}
 
 initDialogs();
 initNameDialog(
 	() => state.me.name,
-	() => session.isGuest,
 	(name) => session.rename(name),
 );
 initRoomDialog(async (options) => openConversation(roomKey(await session.rooms.create(options))));
 initMessageKeys();
 showTheme();
 closeDrawers();
-if (deviceToken.get() || accountToken.get()) {
+if (deviceToken.get() || login.get()) {
 	show("chat");
 	session.start();
 } else {

@@ -4,10 +4,14 @@
 
 import { newId, Refusal } from "./connection.js";
 import { explain } from "./errors.js";
-import { outbox as kept } from "./storage.js";
+import { outbox as kept, login } from "./storage.js";
 
 const SENDS_AT_MOST = 3;
 const KEPT_MS = 7 * 24 * 3600 * 1000;
+const PAUSE_S = 5;
+const HELD_MARGIN_MS = 50;
+
+const ownerNow = () => login.get()?.userId ?? "";
 
 export class Outbox {
 	#state;
@@ -16,6 +20,8 @@ export class Outbox {
 	#ready = false;
 	/* clientIds on their way over the present connection */
 	#underway = new Set();
+	#timer = 0;
+	#flushing = false;
 
 	constructor({ state, connection, toast }) {
 		this.#state = state;
@@ -30,6 +36,9 @@ export class Outbox {
 			if (!["room", "user"].includes(kind) || !id || item.at < Date.now() - KEPT_MS) {
 				kept.drop(item.clientId);
 				continue;
+			}
+			if ((item.owner ?? "") !== ownerNow()) {
+				continue; /* of somebody who may log in again here */
 			}
 			const conversation = this.#state.conversation(kind, id);
 			if (!conversation.messages.some((m) => m.mine && m.clientId === item.clientId)) {
@@ -53,8 +62,30 @@ export class Outbox {
 		this.#underway.clear();
 	}
 
+	/* Whoever is slowed down sends one after the other, in the order in which they were written. */
+	#hold(seconds) {
+		this.#state.hold(seconds);
+		clearTimeout(this.#timer);
+		this.#timer = setTimeout(() => this.#flush(), this.#state.held * 1000 + HELD_MARGIN_MS);
+	}
+
+	async #flush() {
+		if (this.#flushing) {
+			return;
+		}
+		this.#flushing = true;
+		while (this.#ready && this.#state.held === 0) {
+			const next = this.#state.localOnes().find(([, entry]) => entry.status === "pending" && !this.#underway.has(entry.clientId));
+			if (!next) {
+				break;
+			}
+			await this.#send(...next);
+		}
+		this.#flushing = false;
+	}
+
 	say(conversation, content, replyTo) {
-		const item = { clientId: newId(), key: conversation.key, content, replyTo, at: Date.now(), status: "pending" };
+		const item = { clientId: newId(), owner: ownerNow(), key: conversation.key, content, replyTo, at: Date.now(), status: "pending" };
 		kept.put(item);
 		this.#post(conversation, this.#state.pending(conversation, item));
 	}
@@ -89,16 +120,19 @@ export class Outbox {
 	#set(conversation, entry, status, error) {
 		if (this.#state.setStatus(conversation, entry, status, error)) {
 			const { clientId, content, replyTo, at } = entry;
-			kept.put({ clientId, key: conversation.key, content, replyTo, at, status, error });
+			kept.put({ clientId, owner: ownerNow(), key: conversation.key, content, replyTo, at, status, error });
 			return true;
 		}
 		return false;
 	}
 
-	async #post(conversation, entry) {
-		if (!this.#ready || this.#underway.has(entry.clientId)) {
-			return;
+	#post(conversation, entry) {
+		if (this.#ready && !this.#flushing && this.#state.held === 0 && !this.#underway.has(entry.clientId)) {
+			this.#send(conversation, entry);
 		}
+	}
+
+	async #send(conversation, entry) {
 		this.#underway.add(entry.clientId);
 		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
 		const reply = entry.replyTo ? { replyTo: entry.replyTo } : {};
@@ -121,6 +155,12 @@ export class Outbox {
 		}
 		if (error.code === "DISCONNECTED" && entry.sends < SENDS_AT_MOST) {
 			return; /* a message that breaks every connection must not be sent for ever */
+		}
+		if (error.code === "RATE_LIMIT_EXCEEDED") {
+			entry.sends = 0;
+			this.#hold(error.retryAfterSeconds ?? PAUSE_S);
+			this.#set(conversation, entry, "pending");
+			return;
 		}
 		const nobody = error.code === "NOT_FOUND" && conversation.kind === "user";
 		const text = nobody ? "The server knows nobody with this id." : explain(error);

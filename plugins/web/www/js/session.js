@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a person does and what the server tells, between the connection, the REST calls and the state. */
 
-import { ApiError } from "./api.js";
+import { Account } from "./account.js";
 import { Connection, newId, Refusal } from "./connection.js";
-import { explain } from "./errors.js";
+import { ApiError, explain } from "./errors.js";
 import { History } from "./history.js";
 import { Outbox } from "./outbox.js";
 import { Rooms } from "./rooms.js";
 import { userKey } from "./state.js";
-import { accountToken, deviceToken, displayName, outbox as kept, peers, wantedRooms } from "./storage.js";
+import { deviceToken, displayName, login, owner, peers, wantedRooms } from "./storage.js";
 
 const TYPING_AGAIN_MS = 2500;
 const READ_DELAY_MS = 400;
@@ -17,6 +17,12 @@ const PEOPLE_REFRESH_MS = 20000;
 const PEERS_WATCHED = 8;
 const COUNTS_PAUSE_MS = 300;
 const HOLE_PAUSE_MS = 500;
+const SLOW_DOWN_MS = 20000;
+/* Close codes */
+const LOGGED_OUT = 4401;
+const BANNED = 4403;
+const TAKEN_OVER = 4409;
+const RATE_LIMIT = 4429;
 const OWN_QUEUES = ["errors", "messages", "typing", "read", "presence", "rooms"];
 const CHANGES = ["EDIT", "DELETE", "REACTION"];
 const PINS = ["PINNED", "UNPINNED"];
@@ -41,20 +47,28 @@ export class Session {
 	#heardDirect = false;
 	/* The last connection ended before it was ready: the server may not have liked where this page wants to go on. */
 	#doubtful = false;
+	/* The access token that a connection was begun with. */
+	#usedToken = "";
+	/* The last connection was ended with 4401, and none was ready since. */
+	#thrownOut = false;
+	account;
 	history;
 	outbox;
 	rooms;
 
-	/* `toast(text, {kind})` shows a notice; `invited(room, by)` tells of an invitation. */
-	constructor({ state, api, toast, endpoint, transport, invited }) {
+	/* `toast(text, {kind})` shows a notice; `invited(room, by)` tells of an invitation; `left(reason)`: this person is
+	 * logged out here. */
+	constructor({ state, api, toast, endpoint, transport, invited, left }) {
 		this.#state = state;
 		this.#api = api;
 		this.#toast = toast;
+		this.account = new Account({ state, api, session: this, left });
 		this.#connection = new Connection(endpoint, transport, {
 			prepare: () => this.#prepare(),
 			up: (headers, transport) => this.#up(headers, transport),
 			down: (wasUp) => this.#down(wasUp),
-			refused: (message) => this.#refused(message),
+			refused: (message, code) => this.#refused(message, code),
+			closed: (why) => this.#closed(why),
 			state: (connection) => {
 				if (connection.state !== "online") {
 					state.setConnection(connection); /* online is said by #up, once everything is in place */
@@ -75,18 +89,26 @@ export class Session {
 
 	/* The first visit asks for a name and must hear why it failed; later ones start() and keep trying. */
 	async join(name) {
+		if (owner.get()) {
+			peers.clear();
+			wantedRooms.clear();
+			owner.clear();
+		}
 		await this.#nameMe(name);
 		this.#connection.start();
 	}
 
-	/* An account of the server's own. Throws when the token is not known. */
-	async signIn(token) {
-		await this.#api.signIn(token);
+	start() {
+		this.#api.tokens.watch();
 		this.#connection.start();
 	}
 
-	/* Another name. The connection is made anew, since messages carry the name that it began with. */
+	/* Another name. A guest's connection is made anew, since messages carry the name that it began with. */
 	async rename(name) {
+		if (!this.isGuest) {
+			await this.account.rename(name);
+			return;
+		}
 		await this.#nameMe(name);
 		await this.#connection.stop();
 		this.#connection.start();
@@ -101,32 +123,39 @@ export class Session {
 		this.#freshIdentity = true;
 	}
 
-	start() {
-		this.#connection.start();
-	}
-
 	retryNow() {
 		this.#connection.retryNow();
 	}
 
-	/* Forgets this person on this device. */
-	async signOut() {
-		deviceToken.clear();
-		accountToken.clear();
-		displayName.set("");
-		wantedRooms.clear();
-		peers.clear();
-		kept.clear();
-		await this.end();
-	}
-
 	/* Ends it here alone: another tab may have forgotten this person already. */
 	async end() {
+		this.#api.tokens.stop();
 		await this.#connection.stop();
 		this.#cursor = "";
 		this.#heardDirect = false;
+		this.#thrownOut = false;
 		this.#state.forgetConversations();
 		this.#state.me = null;
+	}
+
+	/* Tokens were renewed: the open connection goes on with the new one. */
+	async renewed(token) {
+		if (token === this.#usedToken || !this.#connection.online) {
+			return; /* the next connection begins with it */
+		}
+		this.#usedToken = token;
+		try {
+			await this.#connection.ask("/app/auth.refresh", { token });
+		} catch (error) {
+			if (!(error instanceof Refusal)) {
+				throw error;
+			}
+			/* The connection ends with its old token then, and is made anew. */
+		}
+	}
+
+	get stopped() {
+		return this.#connection.stopped;
 	}
 
 	/* Another tab holds another identity now (a server that lost its guests): be the same one again. */
@@ -146,8 +175,8 @@ export class Session {
 	}
 
 	async #prepare() {
-		if (accountToken.get()) {
-			return { Authorization: `Bearer ${accountToken.get()}` };
+		if (!this.isGuest) {
+			return { Authorization: `Bearer ${await this.#accountToken()}` };
 		}
 		if (this.#freshIdentity) {
 			this.#freshIdentity = false; /* it has just been asked for */
@@ -158,8 +187,69 @@ export class Session {
 		return token ? { "device-token": token } : {};
 	}
 
-	#refused(message) {
-		this.#toast(`The server refused the connection: ${message}`, { kind: "error" });
+	/* After a refusal another token than the refused one. */
+	async #accountToken() {
+		try {
+			this.#usedToken = await this.#api.tokens.access(this.#thrownOut ? this.#usedToken : undefined);
+		} catch (error) {
+			if (error.code === "LOGGED_OUT") {
+				this.account.loggedOut("");
+			}
+			throw error;
+		}
+		const { userId, nickname } = login.get();
+		if (this.#state.me?.id !== userId || this.#state.me.name !== nickname) {
+			this.#state.setMe({ id: userId, name: nickname });
+		}
+		return this.#usedToken;
+	}
+
+	#refused(message, code) {
+		if (code === "BANNED") {
+			this.halt("banned", message);
+		} else if (!this.isGuest && ["TOKEN_EXPIRED", "INVALID_TOKEN"].includes(code)) {
+			this.#closed({ code: LOGGED_OUT, reason: message });
+		} else {
+			this.#toast(`The server refused the connection: ${message}`, { kind: "error" });
+		}
+	}
+
+	/* What an end means by its code. */
+	#closed({ code, reason }) {
+		switch (code) {
+			case LOGGED_OUT:
+				return this.#onThrownOut(reason);
+			case BANNED:
+				this.halt("banned", reason);
+				return { stop: true };
+			case TAKEN_OVER:
+				this.halt("taken", reason);
+				return { stop: true };
+			case RATE_LIMIT:
+				this.#toast("The server asks for a pause: too much at once.", { kind: "error" });
+				return { waitMs: SLOW_DOWN_MS };
+			default:
+				return null;
+		}
+	}
+
+	/* Once another token may help. */
+	#onThrownOut(reason) {
+		if (this.isGuest) {
+			return null; /* the device token decides */
+		}
+		if (this.#thrownOut) {
+			this.account.loggedOut(reason);
+			return { stop: true };
+		}
+		this.#thrownOut = true;
+		return null;
+	}
+
+	/* Ends the connection, and says why it does not come back by itself: `what` is banned or taken. */
+	halt(what, reason) {
+		this.#connection.stop();
+		this.#state.setConnection({ state: what, reason });
 	}
 
 	/* ---- the life of one connection ---- */
@@ -170,7 +260,7 @@ export class Session {
 			this.#beginAnew();
 		}
 		this.#doubtful = true;
-		if (headers["device-token"]) {
+		if (headers["device-token"] && this.isGuest) {
 			deviceToken.set(headers["device-token"]);
 		}
 		if (headers["user-name"] && headers["user-name"] !== this.#state.me?.id) {
@@ -193,6 +283,7 @@ export class Session {
 		}
 		this.#ready = true;
 		this.#doubtful = false;
+		this.#thrownOut = false;
 		this.#state.setConnection({ state: "online", transport });
 		if (!entered) {
 			this.#toast("The rooms could not be listed.", { kind: "error" });
@@ -200,6 +291,9 @@ export class Session {
 		this.outbox.open();
 		this.#loadActive();
 		this.#watchPeople();
+		if (!this.isGuest) {
+			this.account.loadProfile().catch(ignoreApiError);
+		}
 	}
 
 	/* Resolves when all are in effect, or are known not to be: a server need not have every feature. */
@@ -441,8 +535,6 @@ export class Session {
 		if (sender && !mine) {
 			const online = body.type === "LEAVE" ? undefined : true;
 			this.#state.person(sender, { name: body.senderName, online });
-		} else if (mine && body.senderName && !this.isGuest && body.senderName !== this.#state.me.name) {
-			this.#state.setMe({ id: sender, name: body.senderName });
 		}
 		if (body.type === "TYPING") {
 			if (!mine) {
@@ -534,6 +626,13 @@ export class Session {
 	}
 
 	#onSoftError(body) {
+		if (body.code === "AUTH_EXPIRING") {
+			this.#onExpiring();
+			return;
+		}
+		if (body.code === "TAKEN_OVER") {
+			return; /* the end of the connection says so too */
+		}
 		if (this.#connection.refused(body.receiptId, body)) {
 			return;
 		}
@@ -542,6 +641,17 @@ export class Session {
 		const quiet = /^\/(user\/queue|topic\/public)/.test(destination) || /^\/app\/chat\.(typing|read)/.test(destination);
 		if (!quiet) {
 			this.#toast(explain(body), { kind: "error" });
+		}
+	}
+
+	/* Late timers, a machine that slept: the server reminds of the token that ends. */
+	async #onExpiring() {
+		try {
+			if (!this.isGuest && !this.#api.tokens.isNew) {
+				await this.renewed(await this.#api.tokens.access(this.#usedToken));
+			}
+		} catch (error) {
+			ignoreApiError(error);
 		}
 	}
 

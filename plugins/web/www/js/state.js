@@ -22,6 +22,7 @@ export class State {
 	members = new Map();
 	conversations = new Map();
 	active = null;
+	#heldUntil = 0;
 	#listeners = [];
 	#nextRow = 1;
 
@@ -53,6 +54,16 @@ export class State {
 		}
 		this.person(me.id, { name: me.name, online: true });
 		this.#changed("me");
+	}
+
+	/* One's own messages wait: the server takes nothing more for so long. */
+	hold(seconds) {
+		this.#heldUntil = Math.max(this.#heldUntil, Date.now() + seconds * 1000);
+	}
+
+	/* Seconds until they go out by themselves; 0: nothing is held back. */
+	get held() {
+		return Math.max(0, Math.ceil((this.#heldUntil - Date.now()) / 1000));
 	}
 
 	setConnection(connection) {

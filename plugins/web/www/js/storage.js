@@ -77,12 +77,29 @@ export const peers = {
 	clear: () => erase("chatd.peers"),
 };
 
-/* An account of the server's own instead of a guest: its access token. */
-export const accountToken = {
-	key: "chatd.account-token",
-	get: () => read("chatd.account-token"),
-	set: (token) => write("chatd.account-token", token),
-	clear: () => erase("chatd.account-token"),
+/* A login with an account, instead of a guest: {userId, nickname, accessToken, refreshToken, expiresAt, session}. */
+export const login = {
+	key: "chatd.login",
+	get: () => {
+		const found = readJson("chatd.login", null);
+		return typeof found?.userId === "string" && typeof found.accessToken === "string" ? found : null;
+	},
+	set: (value) => write("chatd.login", JSON.stringify(value)),
+	clear: () => erase("chatd.login"),
+};
+
+/* Whose rooms and people this browser remembers; "" for its guest. */
+export const owner = {
+	get: () => read("chatd.owner") ?? "",
+	set: (userId) => write("chatd.owner", userId),
+	clear: () => erase("chatd.owner"),
+};
+
+/* The address used last, so that one who is logged out need not write it again. */
+export const lastEmail = {
+	get: () => read("chatd.email") ?? "",
+	set: (email) => write("chatd.email", email),
+	clear: () => erase("chatd.email"),
 };
 
 const OUTBOX = "chatd.outbox.";
@@ -99,8 +116,8 @@ function keysOf(prefix) {
 	return [...keys].filter((key) => key.startsWith(prefix));
 }
 
-/* What was written and is not known to have arrived: {clientId, key, content, replyTo, at, status, error}. One item
- * each, so that tabs do not overwrite what others wrote. */
+/* What was written and is not known to have arrived: {clientId, owner, key, content, replyTo, at, status, error}.
+ * `owner`: the user id of an account, "" for the guest. One item each, so that tabs do not overwrite each other. */
 export const outbox = {
 	all: () =>
 		keysOf(OUTBOX)
@@ -109,6 +126,16 @@ export const outbox = {
 			.sort((a, b) => a.at - b.at),
 	put: (item) => write(OUTBOX + item.clientId, JSON.stringify(item)),
 	drop: (clientId) => erase(OUTBOX + clientId),
-	clear: () => keysOf(OUTBOX).forEach(erase),
+	clear: (of) =>
+		outbox
+			.all()
+			.filter((item) => of === undefined || (item.owner ?? "") === of)
+			.forEach((item) => outbox.drop(item.clientId)),
+	/* A guest has become an account. */
+	hand: (to) =>
+		outbox
+			.all()
+			.filter((item) => !item.owner)
+			.forEach((item) => outbox.put({ ...item, owner: to })),
 	clientIdOf: (key) => (key?.startsWith(OUTBOX) ? key.slice(OUTBOX.length) : null),
 };

@@ -57,6 +57,7 @@ function rowsOf(state, conversation) {
 			reactions: reactionsOf(state, m),
 			status: m.mine && !m.deleted ? (m.status === "sent" && readers.length > 0 ? "read" : m.status) : null,
 			error: m.error,
+			held: m.status === "pending" ? state.held : 0,
 			readBy: m === lastMine && conversation.kind === "room" ? readers.map((id) => state.nameOf(id)) : [],
 		});
 		previous = m;

@@ -2,10 +2,9 @@
 /* Managing a room: what its members may do with it and with each other. Only what one's role allows is offered; the
  * server is the judge. */
 
-import { ApiError } from "./api.js";
 import { confirm } from "./dialogs.js";
 import { $, h, reconcile } from "./dom.js";
-import { explain } from "./errors.js";
+import { ApiError, explain } from "./errors.js";
 import { untilText } from "./format.js";
 import { openMenu } from "./menu.js";
 import { toast } from "./toasts.js";

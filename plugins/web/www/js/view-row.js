@@ -176,6 +176,9 @@ export function chatRow(item, isNew, actions) {
 	if (item.status === "failed") {
 		below.push(failedLine(item, actions));
 	}
+	if (item.held > 0) {
+		below.push(h("p", { class: "held-line muted" }, `Too many messages at once: this one goes out by itself in ${item.held} s.`));
+	}
 	if (item.readBy.length > 0) {
 		below.push(h("p", { class: "read-line muted" }, `Read by ${list(item.readBy.slice(0, 3))}${item.readBy.length > 3 ? " and others" : ""}`));
 	}

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The dialogs that list messages: what a search finds, and what is pinned. */
 
-import { ApiError } from "./api.js";
 import { $, h, reconcile } from "./dom.js";
-import { explain } from "./errors.js";
+import { ApiError, explain } from "./errors.js";
 import { fullTimeOf, shortTimeOf } from "./format.js";
 import { snippet } from "./view-row.js";
 
