@@ -20,16 +20,23 @@ const QUIET_MS = 2500;
 describe("accounts on the page", () => {
 	let server;
 	let browser;
+	/* Its tokens are good for 10 s, and 30 s of leeway. */
+	let short;
+	let reminded;
 	before(async () => {
 		if (!skip) {
-			/* A session hears of its end a minute before, that is 10 s after a login: a token is good for 30 s more. */
-			server = await startChatd({ set: { ...CHEAP_HASHES, "auth-jwt.access_ttl": "40s" } });
+			[server, short] = await Promise.all([
+				startChatd({ set: CHEAP_HASHES }),
+				startChatd({ set: { ...CHEAP_HASHES, "auth-jwt.access_ttl": "10s" } }),
+			]);
 			browser = await launch();
+			reminded = renewedByReminder();
+			reminded.catch(() => {}); /* its test tells */
 		}
 	});
 	after(async () => {
 		await browser?.close();
-		await server?.stop();
+		await Promise.all([server?.stop(), short?.stop()]);
 	});
 
 	/* People in browsers of their own; `sockets` counts the connections of each page, `frames` is what they sent. */
@@ -182,30 +189,37 @@ describe("accounts on the page", () => {
 		}),
 	);
 
-	test("tokens are renewed before they end, by the clock and when the server reminds", limit, async () => {
-		const short = await startChatd({ set: { ...CHEAP_HASHES, "auth-jwt.access_ttl": "10s" } });
-		try {
-			const renewed = async (where, who) => {
-				await who.logIn(await member(where, "Tom Timer"));
-				const { accessToken, renewAt } = JSON.parse(await stored(who, "chatd.login"));
-				await who.page.waitForFunction((t) => JSON.parse(localStorage.getItem("chatd.login"))?.accessToken !== t, accessToken, { timeout: 30000 });
-				const early = (await who.page.evaluate(() => Date.now())) < renewAt;
-				await who.page.waitForTimeout(500);
-				assert.equal(who.seen.sockets, 1, "the same connection");
-				assert.ok(who.seen.frames.some((f) => f.includes("/app/auth.refresh") && !f.includes(accessToken)));
-				await who.say("with the next token");
-				await who.sees("with the next token", ".mine");
-				return early;
-			};
-			await withPeople(1, (a) => withPeople(1, async (b) => {
-				const [byReminder, byClock] = await Promise.all([renewed(server, a), renewed(short, b)]);
-				assert.ok(byReminder, "AUTH_EXPIRING came before this page's own time");
-				assert.ok(!byClock);
-			}, {}, short));
-		} finally {
-			await short.stop();
-		}
-	});
+	/* The next token, taken up by the connection that is there. */
+	async function renewed(who, old, sockets) {
+		const changed = (t) => JSON.parse(localStorage.getItem("chatd.login")).accessToken !== t;
+		await who.page.waitForFunction(changed, old, { timeout: 45000 });
+		await who.say("with the next token");
+		await who.sees("with the next token", ".mine");
+		assert.equal(who.seen.sockets, sockets, "the same connection");
+		assert.ok(who.seen.frames.some((f) => f.includes("/app/auth.refresh") && !f.includes(old)));
+	}
+
+	/* A page whose clock is wrong, or that slept, does not think of it: the server reminds when a quarter of the time is
+	 * left, after half a minute here. Goes on beside the other tests. */
+	function renewedByReminder() {
+		return withPeople(1, async (who) => {
+			await who.logIn(await member(short, "Rita Reminded"));
+			await who.page.evaluate(() => {
+				const now = JSON.parse(localStorage.getItem("chatd.login"));
+				localStorage.setItem("chatd.login", JSON.stringify({ ...now, renewAt: now.renewAt + 3600000, expiresAt: now.expiresAt + 3600000 }));
+			});
+			await who.page.reload();
+			await who.online();
+			await renewed(who, await token(who), 2);
+		}, {}, short);
+	}
+
+	test("tokens are renewed in time", limit, () =>
+		withPeople(1, async (who) => {
+			await who.logIn(await member(short, "Tom Timer"));
+			await renewed(who, await token(who), 1);
+		}, {}, short),
+	);
 
 	test("through SockJS as well; two tabs have one login, and end it together", limit, async () => {
 		const sid = await member(server, "Sid Sock");
@@ -255,7 +269,7 @@ describe("accounts on the page", () => {
 	});
 
 	test("guesses are slowed down, and the page counts the seconds", limit, async () => {
-		const strict = await startChatd({ limits: true, set: { ...CHEAP_HASHES, "auth-password.attempts": 2, "limit-rate.anonymous_per_minute": 12 } });
+		const strict = await startChatd({ limits: true, set: { ...CHEAP_HASHES, "auth-password.attempts": 2, "limit-rate.anonymous_per_minute": 120, "limit-rate.anonymous_burst": 5 } });
 		try {
 			const vic = await member(strict, "Vic Tim");
 			await withPeople(1, async (who) => {
@@ -280,7 +294,7 @@ describe("accounts on the page", () => {
 
 	async function sendsTooFast(gus) {
 		await gus.join();
-		const texts = Array.from({ length: 16 }, (_, i) => `quick ${i}.`);
+		const texts = Array.from({ length: 9 }, (_, i) => `quick ${i}.`);
 		await gus.page.evaluate((all) => {
 			const input = document.getElementById("composer-input");
 			for (const text of all) {
@@ -304,7 +318,7 @@ describe("accounts on the page", () => {
 			await a.page.click("#account-rename");
 			await a.page.fill("#name-input", "Dan Double");
 			await a.page.press("#name-input", "Enter");
-			await a.page.locator("#name-input-fault", { hasText: "nickname" }).waitFor();
+			await a.page.locator("#name-form .form-error", { hasText: "nickname" }).waitFor();
 			await a.page.fill("#name-input", "Berta B");
 			await a.page.press("#name-input", "Enter");
 			await a.page.locator("#account-name", { hasText: "Berta B" }).waitFor();
@@ -376,9 +390,11 @@ describe("accounts on the page", () => {
 		}, PHONE);
 	});
 
+	test("tokens are renewed when the server reminds", limit, () => reminded);
+
 	/* As the log tells it. */
 	async function adminCode() {
-		const [, code] = server.log.match(/administrator[^\n]*?\b([A-Za-z0-9_-]{12,})\b/) ?? [];
+		const [, code] = server.log.match(/"code\\?":\\?"([^"\\]+)/) ?? [];
 		assert.ok(code, "the log has the code");
 		return code;
 	}

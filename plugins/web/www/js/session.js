@@ -207,7 +207,7 @@ export class Session {
 	#refused(message, code) {
 		if (code === "BANNED") {
 			this.halt("banned", message);
-		} else if (!this.isGuest && ["TOKEN_EXPIRED", "INVALID_TOKEN"].includes(code)) {
+		} else if (!this.isGuest && ["TOKEN_EXPIRED", "INVALID_TOKEN", "UNAUTHORIZED"].includes(code)) {
 			this.#closed({ code: LOGGED_OUT, reason: message });
 		} else {
 			this.#toast(`The server refused the connection: ${message}`, { kind: "error" });
