@@ -141,7 +141,7 @@ describe("accounts on the page", () => {
 		}),
 	);
 
-	test("devices are listed and ended; the other browser is logged out, with what it could not send", limit, async () => {
+	test("devices are listed and ended; the other browser is logged out and says so", limit, async () => {
 		const ann = await member(server, "Ann Devices");
 		await login(server, ann, "A phone");
 		await withPeople(2, async (here, there) => {

@@ -94,7 +94,7 @@ export class Account {
 		if (!this.#api.isGuest) {
 			heard = await this.#api.logout().then(
 				() => true,
-				(error) => error.status === 401,
+				(error) => [401, 403].includes(error.status), /* it had ended already, or the account is banned */
 			);
 		}
 		await this.forget();

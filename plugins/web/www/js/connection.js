@@ -73,7 +73,8 @@ export class Connection {
 		this.#handlers.down(wasUp);
 		this.#forgetAsked();
 		this.#handlers.state({ state: "stopped" });
-		await client?.deactivate();
+		/* A farewell into a socket that the server is closing would only be complained about. */
+		await client?.deactivate({ force: client.webSocket?.readyState !== WebSocket.OPEN });
 	}
 
 	/* Skips the waiting time, if it is waiting. */
