@@ -266,6 +266,8 @@ def a_reader_who_stalls_costs_a_page(s):
         conns.append(c)
     time.sleep(1)
     grown = rss_kb(s) - before
+    if "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ:
+        return  # what was freed is kept for a while there
     assert grown < 32 << 10, "8 exports of 10 MB that nobody reads took %d KiB" % grown
     print("# 8 exports of 10 MB that nobody reads: %d KiB more" % grown)
     same(len(json.loads(conns[0].getresponse().read())["messages"]), 1260)  # with those of sync()
