@@ -230,11 +230,11 @@ describe("accounts on the page", () => {
 			const two = await one.tab(server);
 			await two.online();
 			assert.equal(await two.id(), sid.userId);
+			const before = await token(one); /* the other tab renews it as soon as it hears of the end */
 			await one.page.evaluate(() => {
 				const now = JSON.parse(localStorage.getItem("chatd.login"));
 				localStorage.setItem("chatd.login", JSON.stringify({ ...now, renewAt: 0, expiresAt: 0 }));
 			});
-			const before = await token(one);
 			await Promise.all([one, two].map((tab) => tab.page.reload()));
 			await Promise.all([one.online(), two.online()]);
 			assert.notEqual(await token(one), before);
