@@ -250,7 +250,10 @@ static int with_config(const struct options *o, const char *exe_dir)
 		return EX_CONFIG;
 	}
 	const struct conf_server *server = conf_server(conf);
-	log_open(server->log_level, server->log_format);
+	/* The list is what was asked for; that a plugin has made a key in a folder that goes again
+	 * would only confuse. */
+	int quiet = o->action == LIST_HOOKS && server->log_level == CHATD_LOG_INFO;
+	log_open(quiet ? CHATD_LOG_WARN : server->log_level, server->log_format);
 	struct host *h = host_create(conf, exe_dir);
 	if (!h || host_load(h, &d) < 0) {
 		diag_print(&d, stderr);

@@ -113,7 +113,7 @@ TEST(h142_a_password_of_128_characters_is_taken_one_of_129_is_not_and_none_is_cu
 	char body[2000], pass[520] = "";
 	struct kit *k = start("");
 	for (int i = 0; i < 128; i++) {
-		strcat(pass, "\xc3\xa9"); /* two bytes: characters are counted */
+		memcpy(pass + 2 * i, "\xc3\xa9", 3); /* two bytes: characters are counted */
 	}
 	snprintf(body, sizeof(body), "{\"email\":\"a@b.cc\",\"password\":\"%s\"}", pass);
 	kit_expect_http(post(k, "register", body), 201, "");
@@ -234,7 +234,7 @@ TEST(a_hash_of_the_reference_is_verified_and_replaced)
 	struct kit *k = start("");
 	fakes.accounts[fakes.n_accounts++] =
 			(struct fake_account){ .id = "u1", .nick = "old", .email = "old@example.org" };
-	strcpy(fakes.accounts[0].hash, spring);
+	snprintf(fakes.accounts[0].hash, sizeof(fakes.accounts[0].hash), "%s", spring);
 	kit_expect_http(post(k, "login", "{\"email\":\"old@example.org\",\"password\":\"password12\"}"),
 			401, "INVALID_CREDENTIALS");
 	assert_string_equal(fakes.accounts[0].hash, spring);
@@ -268,7 +268,8 @@ TEST(new_passwords_can_be_bcrypt_and_are_never_cut_at_72_bytes)
 
 static void change_hash(void)
 {
-	strcpy(fake_account("ann@example.org")->hash, "$argon2id$changed");
+	snprintf(fake_account("ann@example.org")->hash, sizeof(fake_account("ann@example.org")->hash),
+			"%s", "$argon2id$changed");
 }
 
 TEST(a_login_that_overtakes_a_change_of_the_password_does_not_stay)
@@ -705,7 +706,7 @@ TEST(connect_takes_the_address_or_the_user_id_and_the_password)
 	UNUSED;
 	struct kit *k = start("");
 	post(k, "register", ANN);
-	strcpy(fakes.accounts[0].roles, "moderator");
+	snprintf(fakes.accounts[0].roles, sizeof(fakes.accounts[0].roles), "%s", "moderator");
 	fakes.accounts[0].flags = CHATD_ID_MODERATOR;
 	const char *id = fakes.accounts[0].id;
 	kit_login(k, 0, "login", "ANN@example.org", "passcode", "right horse", NULL);

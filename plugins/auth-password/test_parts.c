@@ -356,21 +356,21 @@ TEST(a_token_has_one_successor_for_a_while)
 	UNUSED;
 	char next[CHATD_TOKEN_MAX], old[40];
 	struct successors *s = successors_create(&host, 60000);
-	strcpy(next, "first");
+	snprintf(next, sizeof(next), "%s", "first");
 	successors_agree(s, z("old"), 1000, next);
 	assert_string_equal(next, "first");
-	strcpy(next, "second");
+	snprintf(next, sizeof(next), "%s", "second");
 	successors_agree(s, z("old"), 61000, next);
 	assert_string_equal(next, "first");
-	strcpy(next, "other");
+	snprintf(next, sizeof(next), "%s", "other");
 	successors_agree(s, z("older"), 61000, next);
 	assert_string_equal(next, "other");
-	strcpy(next, "third");
+	snprintf(next, sizeof(next), "%s", "third");
 	successors_agree(s, z("old"), 61001, next);
 	assert_string_equal(next, "third");
 	for (int i = 0; i < 20000; i++) {
 		snprintf(old, sizeof(old), "t%d", i);
-		strcpy(next, old);
+		snprintf(next, sizeof(next), "%s", old);
 		successors_agree(s, z(old), 62000, next);
 		assert_string_equal(next, old);
 	}
@@ -395,7 +395,7 @@ static void asked_done(void *arg, chatd_status rc)
 	if (a->again) {
 		struct pool_seat *seat = a->again;
 		a->again = NULL;
-		strcpy(a->job.pass, "x");
+		snprintf(a->job.pass, sizeof(a->job.pass), "%s", "x");
 		a->job.n = 1;
 		assert_int_equal(pool_submit(seat, &a->job), 0);
 	}
@@ -405,7 +405,7 @@ static void prepare(struct asked *a)
 {
 	*a = (struct asked){ .job = { .kind = JOB_MAKE, .n = 8, .done = asked_done } };
 	a->job.arg = a;
-	strcpy(a->job.pass, "password");
+	snprintf(a->job.pass, sizeof(a->job.pass), "%s", "password");
 }
 
 /* Both workers' loops, until something was done. */

@@ -419,7 +419,7 @@ static void a_hole_that_cannot_be_read_yet_is_read_later(void **state)
 	kit_expect_published(k, DEN, "\"content\":\"1\"");
 	/* Other plugins write rows too, and need not say that one is in doubt. */
 	fake.rows[fake.n_rows] = fake.rows[fake.n_rows - 1];
-	strcpy(fake.rows[fake.n_rows].body, "{\"content\":\"2\"}");
+	snprintf(fake.rows[fake.n_rows].body, sizeof(fake.rows[0].body), "%s", "{\"content\":\"2\"}");
 	fake.rows[fake.n_rows++].seq = 2;
 	fake.read = -EAGAIN;
 	say("3", 0);

@@ -43,7 +43,9 @@ static int seconds(struct kit *k)
 {
 	struct chatd_str s = kit_reply(k, "retryAfterSeconds");
 	assert_non_null(s.p);
-	return atoi(s.p);
+	char text[16];
+	snprintf(text, sizeof(text), "%.*s", (int)s.n, s.p);
+	return (int)strtol(text, NULL, 10);
 }
 
 /* SENDs until one is refused; how many were not. */

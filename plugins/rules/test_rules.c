@@ -145,7 +145,7 @@ TEST(more_roles_than_bits_are_a_complaint)
 	for (int i = 0; i < 60; i++) {
 		snprintf(yaml + strlen(yaml), 32, "%sr%d", i ? "," : "", i);
 	}
-	strcat(yaml, "]}]");
+	snprintf(yaml + strlen(yaml), 4, "]}]");
 	expect_complaint(yaml, "\"r59\" is one role too many; 59 different ones are allowed");
 }
 
