@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <chatd-sdk/json.h>
+#include <chatd-sdk/text.h>
 
 #include <string.h>
 
@@ -65,26 +66,6 @@ const char *check_email(struct chatd_str s, char ret[EMAIL_MAX + 1])
 
 /* ---- names -------------------------------------------------------------------- */
 
-/* Characters that are not seen, or turn the writing round, and so can fake a name. */
-static int invisible(uint32_t c)
-{
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || c == 0x61c || c == 0x180e ||
-			(c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
-			(c >= 0x2060 && c <= 0x206f) || c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) ||
-			(c >= 0xe0000 && c <= 0xe007f);
-}
-
-/* One code point of text that is known to be UTF-8. */
-static uint32_t next_char(struct chatd_str s, size_t *at)
-{
-	unsigned char c = (unsigned char)s.p[(*at)++];
-	uint32_t v = c < 0x80 ? c : c < 0xe0 ? c & 0x1fu : c < 0xf0 ? c & 0x0fu : c & 0x07u;
-	while (*at < s.n && ((unsigned char)s.p[*at] & 0xc0) == 0x80) {
-		v = v << 6 | ((unsigned char)s.p[(*at)++] & 0x3f);
-	}
-	return v;
-}
-
 const char *check_nickname(struct chatd_str s, char ret[NICK_MAX + 1])
 {
 	size_t at = 0;
@@ -101,7 +82,7 @@ const char *check_nickname(struct chatd_str s, char ret[NICK_MAX + 1])
 		return "a nickname has at most 32 characters";
 	}
 	while (at < s.n) {
-		if (invisible(next_char(s, &at))) {
+		if (chatd_char_invisible(chatd_char_next(s, &at))) {
 			return "a nickname must not contain control characters or invisible ones";
 		}
 	}
@@ -121,11 +102,11 @@ void check_device(struct chatd_str s, char ret[DEVICE_MAX + 1])
 	size_t at = 0, n = 0;
 	while (at < s.n) {
 		size_t from = at;
-		uint32_t c = next_char(s, &at);
+		uint32_t c = chatd_char_next(s, &at);
 		if (n + (at - from) > DEVICE_MAX) {
 			break;
 		}
-		if (!invisible(c)) {
+		if (!chatd_char_invisible(c)) {
 			memcpy(ret + n, s.p + from, at - from);
 			n += at - from;
 		}
