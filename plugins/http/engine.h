@@ -211,6 +211,9 @@ void guard_start(chatd_req *);
 void guard_forget(chatd_req *);
 /** What request_as hooks get to see; NULL: no memory. */
 chatd_msg *guard_message(chatd_req *);
+/** A header of a message for hooks: their text is UTF-8, those of HTTP may be anything. */
+void guard_set_text(
+		const struct chatd_host *, chatd_msg *, const char *name, struct chatd_str value);
 /** Answers with the problem that a hook has found. */
 void guard_refuse(chatd_req *, const struct chatd_outcome *);
 /* identify.c */

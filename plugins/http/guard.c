@@ -54,7 +54,8 @@ void guard_refuse(chatd_req *req, const struct chatd_outcome *o)
 	answer_refusal(req, status_of(code), code, why);
 }
 
-static void set(const struct chatd_host *h, chatd_msg *m, const char *name, struct chatd_str value)
+void guard_set_text(
+		const struct chatd_host *h, chatd_msg *m, const char *name, struct chatd_str value)
 {
 	if (value.p && uri_is_utf8(value.p, value.n))
 		h->msg_set(m, name, value);
@@ -69,10 +70,10 @@ chatd_msg *guard_message(chatd_req *req)
 	if (path)
 		m = h->msg_new(chatd_str_of(path, uri_join(req->path, path)), CHATD_LIT(""));
 	if (m) {
-		set(h, m, "method", http_head_method(&req->head));
-		set(h, m, CHATD_CRED_PEER, policy_peer(req));
-		set(h, m, CHATD_CRED_AGENT, request_header(req, "user-agent"));
-		set(h, m, "origin", request_header(req, "origin"));
+		guard_set_text(h, m, "method", http_head_method(&req->head));
+		guard_set_text(h, m, CHATD_CRED_PEER, policy_peer(req));
+		guard_set_text(h, m, CHATD_CRED_AGENT, request_header(req, "user-agent"));
+		guard_set_text(h, m, "origin", request_header(req, "origin"));
 	}
 	return m;
 }

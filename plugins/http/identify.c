@@ -128,14 +128,6 @@ static bool collect(chatd_req *req, struct creds *ret)
 	return true;
 }
 
-/* Text for hooks is UTF-8, headers may be anything. */
-static void set_text(
-		const struct chatd_host *h, chatd_msg *msg, const char *name, struct chatd_str value)
-{
-	if (value.p && uri_is_utf8(value.p, value.n))
-		h->msg_set(msg, name, value);
-}
-
 void identify_start(chatd_req *req, chatd_http_identified *fn, void *arg)
 {
 	struct http *http = req->conn->w->http;
@@ -169,8 +161,8 @@ void identify_start(chatd_req *req, chatd_http_identified *fn, void *arg)
 		http->host->msg_set(msg, CHATD_CRED_TOKEN, creds.token);
 	if (creds.device.p)
 		http->host->msg_set(msg, CHATD_CRED_DEVICE, creds.device);
-	set_text(http->host, msg, CHATD_CRED_PEER, policy_peer(req));
-	set_text(http->host, msg, CHATD_CRED_AGENT, request_header(req, "user-agent"));
+	guard_set_text(http->host, msg, CHATD_CRED_PEER, policy_peer(req));
+	guard_set_text(http->host, msg, CHATD_CRED_AGENT, request_header(req, "user-agent"));
 	sessions->identify(http->sessions->obj, req->conn->w->worker, msg, identified, wait);
 	http->host->msg_unref(msg);
 }
