@@ -413,7 +413,8 @@ struct chatd_store_replay {
 	int32_t max; /**< 1 to 10000 */
 	struct chatd_store_conv conv;
 	struct chatd_str user, epoch; /**< epoch .p NULL: not compared */
-	int64_t since;
+	int64_t since;                /**< -1: it is said by .after_pos instead */
+	int64_t after_pos;            /**< rows whose .pos is above it */
 };
 /** The same over all direct conversations of a user; since and .pos are row places, .pos that of
  *  the newest row: a since above it is of the future, and not whole. */
@@ -508,6 +509,44 @@ struct chatd_store_out_row {
 	struct chatd_store_message message; /**< .kind 0: it is gone */
 };
 
+/* ---- nodes of a cluster ------------------------------------------------------------ */
+
+/* Places (.pos) grow in the order of the commits, over all nodes that share a store: who has seen
+ * one has seen, or can read, all that are below it. */
+
+/** This process begins to work as that node: .n is its boot epoch, higher than any it had. */
+struct chatd_store_node {
+	uint32_t struct_size;
+	struct chatd_str node; /**< [A-Za-z0-9_.-]{1,64} */
+	struct chatd_str who;  /**< host, pid and the like, for people to read; up to 256 bytes */
+	int64_t wall;
+};
+/** Conversations with rows above a place, by the place of their newest row. */
+struct chatd_store_changed {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 10000 */
+	int64_t after_pos;
+};
+struct chatd_store_changed_conv {
+	uint32_t struct_size;
+	struct chatd_store_conv conv;
+	int64_t seq, pos; /**< of its newest row */
+};
+/** How far what a node has written was handed to the other nodes: only forward. */
+struct chatd_store_handed {
+	uint32_t struct_size;
+	struct chatd_str node;
+	int64_t pos;
+};
+/** Rows of every kind that were written through a node, above a place, in order.  pos -1: above
+ *  the place that was noted last. */
+struct chatd_store_written {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 1000 */
+	struct chatd_str node;
+	int64_t after_pos;
+};
+
 /* ---- upkeep ----------------------------------------------------------------------- */
 
 /** Removes what is over at .wall.  The provider does so by itself every minute. */
@@ -561,6 +600,12 @@ struct chatd_store_answer {
 	const struct chatd_store_secret *secrets;
 	size_t n_secrets;
 	int32_t in_doubt; /**< with -EBUSY: its commit was under way; 0: it will not happen */
+	/** Of a row written to a direct conversation: the place of the newest row before it in any
+	 *  direct conversation of .conv.a, and of .conv.b; 0: none.  -1: the provider is for one
+	 *  node and does not say. */
+	int64_t before_a, before_b;
+	const struct chatd_store_changed_conv *changed;
+	size_t n_changed;
 };
 
 /** [worker] @p a is never NULL. */
@@ -600,7 +645,11 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *  login_rotate          .logins[0] and .accounts[0]
  *  login_end             .n
  *  secret_put            nothing
- *  secret_take           .secrets[0], and .accounts[0] if its user is an account; -ENOENT */
+ *  secret_take           .secrets[0], and .accounts[0] if its user is an account; -ENOENT
+ *  node_start            .n: the boot epoch
+ *  changed               .changed, .pos: of the newest row of all, .epoch
+ *  handed                .pos: where it stands now
+ *  written               .messages, .pos: the place noted last */
 #define CHATD_STORE_MAP(X)                                  \
 	X(account_create, struct chatd_account, 1)              \
 	X(account_get, struct chatd_store_account_key, 0)       \
@@ -640,7 +689,11 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
 	X(login_rotate, struct chatd_store_login_rotate, 1)     \
 	X(login_end, struct chatd_store_login_end, 1)           \
 	X(secret_put, struct chatd_store_secret, 1)             \
-	X(secret_take, struct chatd_store_secret, 1)
+	X(secret_take, struct chatd_store_secret, 1)            \
+	X(node_start, struct chatd_store_node, 1)               \
+	X(changed, struct chatd_store_changed, 0)               \
+	X(handed, struct chatd_store_handed, 1)                 \
+	X(written, struct chatd_store_written, 0)
 
 enum { /* state() */
 	CHATD_STORE_OK = 0,

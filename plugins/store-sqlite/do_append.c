@@ -125,6 +125,7 @@ void append_row(struct db *db, struct op *op, const struct new_row *r)
 			client_number(db, r->sender, r->client_id));
 	write_out(db, op, r);
 	op->a.id = r->id;
+	op->a.before_a = op->a.before_b = -1;
 	op->a.conv = (struct chatd_store_conv){ r->key->room, r->key->a, r->key->b };
 	set_epoch(db, op);
 	db->index_bytes += r->text.n;

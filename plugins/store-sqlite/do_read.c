@@ -152,27 +152,42 @@ void do_top(struct db *db, struct op *op)
 
 /* ---- replays -------------------------------------------------------------------------- */
 
+/* The newest row up to a place: both grow together, so the walk ends where it is found. */
+static int64_t seq_before(struct db *db, const struct conv_row *c, int64_t pos)
+{
+	int64_t seq = c->first - 1;
+	sqlite3_stmt *s = db_query(db,
+			"SELECT seq FROM msg WHERE conv=?1 AND seq >= ?2 AND pos <= ?3 ORDER BY seq DESC LIMIT 1",
+			"iii", c->n, c->first, pos);
+	if (db_step(db, s)) {
+		seq = sqlite3_column_int64(s, 0);
+	}
+	db_done(s);
+	return seq;
+}
+
 void do_replay(struct db *db, struct op *op)
 {
 	const struct chatd_store_replay *r = op->req;
 	struct conv_row c;
 	struct vec v = { 0 };
-	if (r->max < 1 || r->max > 10000 || r->since < 0) {
+	if (r->max < 1 || r->max > 10000 || r->since < -1) {
 		op->rc = -EINVAL;
 		return;
 	}
 	if (!look(db, op, &r->conv, r->user, &c)) {
 		return;
 	}
-	int64_t n = c.top - r->since;
+	int64_t since = r->since < 0 ? seq_before(db, &c, r->after_pos) : r->since;
+	int64_t n = c.top - since;
 	if ((r->epoch.p && !str_same(r->epoch, op->a.epoch)) || n < 0 || n > r->max ||
-			r->since < c.first - 1) {
+			since < c.first - 1) {
 		return;
 	}
 	sqlite3_stmt *s = db_query(db,
 			"SELECT " MSG_COLUMNS " FROM conv c CROSS JOIN msg m ON m.conv=c.n"
 			" WHERE c.n=? AND m.seq > ? ORDER BY m.seq",
-			"ii", c.n, r->since);
+			"ii", c.n, since);
 	while (db_step(db, s)) {
 		push_message(db, op, s, &v);
 	}

@@ -145,6 +145,10 @@ static const uint16_t *const shapes[CALL_COUNT] = {
 			AT(chatd_store_secret, data)),
 	SHAPE(secret_take, AT(chatd_store_secret, hash), AT(chatd_store_secret, user),
 			AT(chatd_store_secret, data)),
+	SHAPE(node_start, AT(chatd_store_node, node), AT(chatd_store_node, who)),
+	SHAPE_NONE(changed),
+	SHAPE(handed, AT(chatd_store_handed, node)),
+	SHAPE(written, AT(chatd_store_written, node)),
 };
 
 static const size_t sizes[CALL_COUNT] = {

@@ -103,6 +103,9 @@ static const char *const steps[] = {
 	 "CREATE INDEX member_past ON member(user) WHERE role = 0;"
 	 "CREATE INDEX msg_sender ON msg(sender);"
 	 "CREATE INDEX reaction_user ON reaction(user);"),
+	/* 7: nodes */
+	("CREATE TABLE node(id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, who TEXT NOT NULL,"
+	 " started INTEGER NOT NULL, handed INTEGER NOT NULL) STRICT, WITHOUT ROWID;"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 

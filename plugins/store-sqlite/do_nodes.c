@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What nodes of a cluster ask: their epochs, and what has changed meanwhile. */
+#include "store.h"
+
+#include <errno.h>
+
+enum { NODE_MAX = 64, WHO_MAX = 256, CHANGED_MAX = 10000, WRITTEN_MAX = 1000 };
+
+static int node_ok(struct chatd_str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] != '.' && !id_ok(chatd_str_of(s.p + i, 1))) {
+			return 0;
+		}
+	}
+	return s.n > 0 && s.n <= NODE_MAX;
+}
+
+void do_node_start(struct db *db, struct op *op)
+{
+	const struct chatd_store_node *r = op->req;
+	if (!node_ok(r->node) || r->who.n > WHO_MAX) {
+		op->rc = -EINVAL;
+		return;
+	}
+	sqlite3_stmt *s = db_query(db,
+			"INSERT INTO node(id, epoch, who, started, handed) VALUES(?1, 1, ?2, ?3, 0)"
+			" ON CONFLICT(id) DO UPDATE SET epoch=node.epoch+1, who=excluded.who,"
+			" started=excluded.started RETURNING epoch",
+			"ssi", r->node, r->who.p ? r->who : CHATD_LIT(""), r->wall);
+	if (db_step(db, s)) {
+		op->a.n = sqlite3_column_int64(s, 0);
+	}
+	db_done(s);
+}
+
+void do_changed(struct db *db, struct op *op)
+{
+	const struct chatd_store_changed *r = op->req;
+	struct vec v = { 0 };
+	if (r->limit < 1 || r->limit > CHANGED_MAX || r->after_pos < 0) {
+		op->rc = -EINVAL;
+		return;
+	}
+	set_epoch(db, op);
+	op->a.pos = db_int(db, "SELECT coalesce(max(last_pos), 0) FROM conv");
+	sqlite3_stmt *s = db_query(db,
+			"SELECT room, a, b, top, last_pos FROM conv WHERE last_pos > ? ORDER BY last_pos LIMIT ?",
+			"id", r->after_pos, r->limit);
+	while (db_step(db, s)) {
+		struct chatd_store_changed_conv *c = vec_push(op, &v, sizeof(*c));
+		if (!c) {
+			break;
+		}
+		c->struct_size = sizeof(*c);
+		c->conv = (struct chatd_store_conv){ db_text(op, s, 0), db_text(op, s, 1),
+			db_text(op, s, 2) };
+		c->seq = sqlite3_column_int64(s, 3);
+		c->pos = sqlite3_column_int64(s, 4);
+	}
+	db_done(s);
+	op->a.changed = v.p;
+	op->a.n_changed = v.n;
+}
+
+static int64_t handed(struct db *db, struct chatd_str node)
+{
+	int64_t pos = 0;
+	sqlite3_stmt *s = db_query(db, "SELECT handed FROM node WHERE id=?", "s", node);
+	if (db_step(db, s)) {
+		pos = sqlite3_column_int64(s, 0);
+	}
+	db_done(s);
+	return pos;
+}
+
+void do_handed(struct db *db, struct op *op)
+{
+	const struct chatd_store_handed *r = op->req;
+	if (!node_ok(r->node) || r->pos < 0) {
+		op->rc = -EINVAL;
+		return;
+	}
+	if (!db_exec(db, "UPDATE node SET handed=max(handed, ?2) WHERE id=?1", "si", r->node, r->pos)) {
+		op->rc = -ENOENT;
+	}
+	op->a.pos = handed(db, r->node);
+}
+
+/* A file has one node: whatever is there was written through it. */
+void do_written(struct db *db, struct op *op)
+{
+	const struct chatd_store_written *r = op->req;
+	struct vec v = { 0 };
+	if (!node_ok(r->node) || r->limit < 1 || r->limit > WRITTEN_MAX || r->after_pos < -1) {
+		op->rc = -EINVAL;
+		return;
+	}
+	set_epoch(db, op);
+	op->a.pos = handed(db, r->node);
+	sqlite3_stmt *s = db_query(db,
+			"SELECT " MSG_COLUMNS " FROM msg m CROSS JOIN conv c ON c.n=m.conv"
+			" WHERE m.pos > ? ORDER BY m.pos LIMIT ?",
+			"id", r->after_pos < 0 ? op->a.pos : r->after_pos, r->limit);
+	while (db_step(db, s)) {
+		push_message(db, op, s, &v);
+	}
+	db_done(s);
+	set_messages(op, &v);
+}
