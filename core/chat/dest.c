@@ -267,6 +267,27 @@ static int tell_lost(struct chat_worker *cw, struct dest *d, int32_t worker, str
 	return 1;
 }
 
+int32_t dest_home(const struct chat *chat, struct chatd_str dest)
+{
+	return home_of(chat, dest);
+}
+
+int dest_heard(struct chat_worker *cw, struct chatd_str dest)
+{
+	const struct dest *d = find(cw, dest);
+	return d && d->interest;
+}
+
+void dest_lost(struct chat_worker *cw, struct chatd_str dest)
+{
+	struct dest *d = find(cw, dest);
+	for (int32_t i = 0; d && i < cw->chat->n_workers; i++) {
+		if (d->interest >> i & 1 && !tell_lost(cw, d, i, dest)) {
+			d->lost |= (uint64_t)1 << i; /* with the next message, then */
+		}
+	}
+}
+
 static void note_lost(struct dest *d, int32_t worker, const chatd_msg *msg)
 {
 	if (!(msg_flags_get(msg) & CHATD_MSG_EPHEMERAL)) {

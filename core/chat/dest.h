@@ -62,6 +62,12 @@ void dest_deliver_now(struct sub *, chatd_msg *);
 void dest_deliver_one(struct sub *, chatd_msg *, uint64_t place);
 /** Give a queued message back to its queue, in its old place. */
 void dest_give_back(struct chat_worker *, chatd_msg *, uint64_t place);
+/** [any] Of a topic. */
+int32_t dest_home(const struct chat *, struct chatd_str dest);
+/** [home] Has this node subscribers? */
+int dest_heard(struct chat_worker *, struct chatd_str dest);
+/** [home] They lack a message: all of them are closed, to come back and resume. */
+void dest_lost(struct chat_worker *, struct chatd_str dest);
 /** [any] End the subscriptions of @p user to @p dest on every worker. */
 chatd_status dest_cut(struct chat *, struct chatd_str user, struct chatd_str dest);
 

@@ -295,6 +295,22 @@ static chatd_status t_publish_user_here(chatd_worker *w, struct chatd_str user, 
 	return dest_publish_user_here(chat_at(w), user, m);
 }
 
+static chatd_worker *t_dest_home(struct chatd_str dest)
+{
+	struct chat *chat = the_host->chat;
+	return chat->workers[dest_home(chat, dest)].w;
+}
+
+static int32_t t_dest_heard(chatd_worker *w, struct chatd_str dest)
+{
+	return dest_heard(chat_at(w), dest);
+}
+
+static void t_dest_lost(chatd_worker *w, struct chatd_str dest)
+{
+	dest_lost(chat_at(w), dest);
+}
+
 static chatd_status t_publish(chatd_worker *w, chatd_msg *m)
 {
 	return dest_publish(chat_at(w), m);
@@ -415,6 +431,9 @@ static const struct chatd_host the_table = {
 	.publish_here = t_publish_here,
 	.publish_user_here = t_publish_user_here,
 	.call_again = call_again,
+	.dest_home = t_dest_home,
+	.dest_heard = t_dest_heard,
+	.dest_lost = t_dest_lost,
 };
 
 const struct chatd_host *table_for(struct host *h)

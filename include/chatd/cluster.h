@@ -30,7 +30,7 @@ extern "C" {
 
 #define CHATD_CLUSTER "chatd.cluster/1"
 
-enum { /* whom an event is for */
+enum {                       /* whom an event is for */
 	CHATD_CLUSTER_ALL = 1,   /**< every node */
 	CHATD_CLUSTER_NODE = 2,  /**< .node */
 	CHATD_CLUSTER_TOPIC = 3, /**< nodes that have subscribers of .topic */

@@ -19,6 +19,9 @@ extern "C" {
 
 #define CHATD_LOG "chatd.log/1"
 
+/** [worker: the home] Another node has written this row, of kind CHATD_STORE_EVENT. */
+typedef void chatd_log_event(void *arg, chatd_worker *, const struct chatd_store_message *);
+
 struct chatd_log {
 	uint32_t struct_size;
 	/** [any] The home of a conversation: ask the store there, publish there. */
@@ -29,6 +32,9 @@ struct chatd_log {
 	 *  .seq, .pos, .id, .sender, .body, .flags.  Nothing is kept. */
 	chatd_status (*publish)(void *obj, chatd_worker *, const struct chatd_store_message *row,
 			struct chatd_str epoch);
+	/** [main] In init().  In a cluster: fn hears of room events of other nodes, in their order
+	 *  and perhaps more than once, so that what they mean can be done here too. */
+	chatd_status (*watch)(void *obj, chatd_log_event *fn, void *arg);
 };
 
 #ifdef __cplusplus

@@ -464,6 +464,14 @@ struct chatd_host {
 	/** [worker] In a subscribe hook, 1: nothing came in; the subscription is there, and after
 	 *  session_renew() is asked about again.  What counts or limits SUBSCRIBEs lets it pass. */
 	int32_t (*call_again)(chatd_call *); /* 0.1 */
+	/* Of topics. */
+	/** [any] The worker where its order is made: publish() there goes no detour. */
+	chatd_worker *(*dest_home)(struct chatd_str dest); /* 0.1 */
+	/** [worker: its home] 1: this node has subscribers. */
+	int32_t (*dest_heard)(chatd_worker *, struct chatd_str dest); /* 0.1 */
+	/** [worker: its home] Subscribers of this node have missed something that cannot be given
+	 *  to them: they are closed with 4010, and come back and resume. */
+	void (*dest_lost)(chatd_worker *, struct chatd_str dest); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */

@@ -119,7 +119,11 @@ static void publish(struct change *c, const struct chatd_store_answer *a)
 		.sender = text(c->user),
 		.target = c->draft.target,
 		.body = chatd_json_str(&c->event) };
-	const struct log_row row = { .row = &m, .epoch = a->epoch };
+	int turned = !chatd_str_same(m.conv.a, a->conv.a);
+	const struct log_row row = { .row = &m,
+		.epoch = a->epoch,
+		.before_a = turned ? a->before_b : a->before_a,
+		.before_b = turned ? a->before_a : a->before_b };
 	if (log_publish(c->self, c->home, &row) < 0) {
 		c->self->h->log(c->self->ctx, CHATD_LOG_ERROR,
 				"change %s is stored, but could not be delivered: no memory", c->id);

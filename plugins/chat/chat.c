@@ -2,7 +2,7 @@
 /* Chat messages to people and rooms.  Options and life; send.c has the way of a message. */
 #include "chat.h"
 
-#include <chatd/log.h>
+#include "cluster.h"
 
 static const struct chatd_opt opts[] = {
 	{ .key = "max_content",
@@ -53,6 +53,14 @@ static const struct chatd_opt opts[] = {
 			.max = 3600000,
 			.doc = "Members who do not listen to a room hear on /user/queue/rooms this often at most "
 				   "that something was said; 0: never. Needs a store." },
+	{ .key = "sync_interval",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, sync_interval),
+			.fallback = "5s",
+			.min = 1000,
+			.max = 3600000,
+			.doc = "In a cluster: how often the store is asked for messages that other nodes wrote "
+				   "and that did not come through the broker; while it is away, every second." },
 	{ 0 },
 };
 
@@ -79,6 +87,7 @@ static chatd_status init(
 		.presence = h->service(ctx, CHATD_PRESENCE),
 		.http = h->service(ctx, CHATD_HTTP),
 		.store = h->service(ctx, CHATD_STORE) };
+	self->cluster = self->store ? h->service(ctx, CHATD_CLUSTER) : NULL;
 	*ret_self = self;
 	h->random(&self->key, sizeof(self->key));
 	chatd_status rc = h->app(ctx, "chat.send", on_send);
@@ -92,6 +101,8 @@ static chatd_status init(
 		rc = rc < 0 ? rc : change_init(self);
 		rc = rc < 0 ? rc : notice_init(self);
 		rc = rc < 0 ? rc : resume_init(self);
+		rc = rc < 0 || !self->cluster ? rc : sync_init(self);
+		rc = rc < 0 || !self->cluster ? rc : wire_init(self);
 		rc = rc < 0 || !self->http ? rc : history_init(self);
 	}
 	return rc;
@@ -146,13 +157,14 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
+	sync_fini(self);
 	self->h->mem_free(self->listening);
 	self->h->mem_free(self);
 }
 
 static const char *const provides[] = { CHATD_LOG, NULL };
 static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_PRESENCE, CHATD_HTTP, CHATD_STORE,
-	NULL };
+	CHATD_CLUSTER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

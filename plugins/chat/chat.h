@@ -11,6 +11,7 @@
 
 #include <chatd/accounts.h>
 #include <chatd/http.h>
+#include <chatd/log.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
 #include <chatd/store.h>
@@ -20,15 +21,24 @@
 struct conf {
 	int64_t max_content, max_bytes;
 	int64_t dedupe_window, dedupe_max, dedupe_per_user;
-	int64_t resume_max, notice_interval;
+	int64_t resume_max, notice_interval, sync_interval;
 };
+
+enum { TELL_MAX = 8, EPOCH_MAX = 64 };
 
 struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *accounts, *presence, *http, *store; /* NULL: not there */
-	void *listening;                                                /* atomic_llong, see notice.h */
+	/* With a store alone, see cluster.h: */
+	const struct chatd_service *cluster;
+	struct sync *sync;
+	uint32_t inbox_slot;
+	chatd_log_event *tell[TELL_MAX]; /* who wants to hear of other nodes' events */
+	void *tell_arg[TELL_MAX];
+	size_t n_tell;
+	void *listening; /* atomic_llong, see notice.h */
 	uint32_t slot;
 	struct chatd_hash_key key; /* the same on every worker: it also chooses a sender's home */
 };
@@ -63,6 +73,10 @@ struct worker { /* wself */
 	struct late *late; /* NULL: nothing is in doubt */
 	TAILQ_HEAD(turns, turn) turns;
 	int32_t n_turns, n_known;
+	/* With a cluster: */
+	struct path *paths;    /* lanes.c */
+	struct handed *handed; /* sync.c */
+	char epoch[EPOCH_MAX + 1];
 	/* notice.c, listen.c, with a store: */
 	struct news *news;
 	struct listeners *listeners;
@@ -88,11 +102,19 @@ void stored_until(const struct self *, chatd_call *, int64_t until); /* retryAft
 struct log_row {
 	const struct chatd_store_message *row;
 	struct chatd_str epoch, trace; /* trace: .p NULL if there is none */
+	int64_t before_a, before_b;    /* as in the store's answer; -1: not known */
+	int32_t remote;                /* another node wrote it */
 };
+/* kept.c: a copy whose texts are in @p texts, row_bytes() long. */
+size_t row_bytes(const struct log_row *);
+void row_copy(struct log_row *to, struct chatd_store_message *message, char *texts,
+		const struct log_row *from);
 chatd_worker *log_home(const struct self *, struct chatd_str room);
 chatd_status log_publish(struct self *, chatd_worker *home, const struct log_row *);
 /* At once, whatever waits: late.c alone may. */
 chatd_status log_publish_now(struct self *, chatd_worker *home, const struct log_row *);
+/* Another node's event of a room. */
+void log_tell(const struct self *, chatd_worker *, const struct chatd_store_message *);
 chatd_status log_init(struct self *);
 chatd_status log_start(struct worker *);
 void log_stop(struct worker *);

@@ -19,7 +19,7 @@ struct turn {
 	int known;
 	char id[37];
 	struct chatd_store_message row; /* known: its texts are behind this struct */
-	struct chatd_str epoch, trace;
+	struct log_row as;
 };
 
 /* Asks for the first in the queue; there as long as something is in doubt. */
@@ -81,8 +81,7 @@ static void publish_known(struct late *l)
 	struct worker *at = worker_of(l);
 	struct turn *t;
 	while ((t = TAILQ_FIRST(&at->turns)) && t->known) {
-		const struct log_row r = { &t->row, t->epoch, t->trace };
-		publish(l, &r);
+		publish(l, &t->as);
 		drop(at, t);
 	}
 }
@@ -126,7 +125,9 @@ static void on_row(void *arg, chatd_status rc, const struct chatd_store_answer *
 		return;
 	}
 	if (rc == 0) {
-		const struct log_row r = { .row = &a->messages[0], .epoch = a->epoch };
+		const struct log_row r = {
+			.row = &a->messages[0], .epoch = a->epoch, .before_a = -1, .before_b = -1
+		};
 		publish(l, &r);
 		next(l);
 	} else if (rc == -ENOENT && l->sure) {
@@ -180,38 +181,13 @@ void late_doubt(struct self *self, chatd_worker *w, const char *id)
 	add(at, t);
 }
 
-static struct chatd_str put(char **at, struct chatd_str s)
-{
-	char *p = *at;
-	if (!s.p) {
-		return s;
-	}
-	memcpy(p, s.p, s.n);
-	*at = p + s.n;
-	return chatd_str_of(p, s.n);
-}
-
 /* All of a row that its publisher sets and give() reads. */
 static struct turn *copy(struct self *self, const struct log_row *r)
 {
-	const struct chatd_store_message *m = r->row;
-	size_t n = m->conv.room.n + m->conv.a.n + m->conv.b.n + m->id.n + m->sender.n + m->target.n +
-			m->body.n + m->reactions.n + r->epoch.n + r->trace.n;
-	struct turn *t = self->h->mem_alloc(sizeof(*t) + n);
+	struct turn *t = self->h->mem_alloc(sizeof(*t) + row_bytes(r));
 	if (t) {
-		char *at = (char *)(t + 1);
 		t->known = 1;
-		t->row = *m;
-		t->row.conv.room = put(&at, m->conv.room);
-		t->row.conv.a = put(&at, m->conv.a);
-		t->row.conv.b = put(&at, m->conv.b);
-		t->row.id = put(&at, m->id);
-		t->row.sender = put(&at, m->sender);
-		t->row.target = put(&at, m->target);
-		t->row.body = put(&at, m->body);
-		t->row.reactions = put(&at, m->reactions);
-		t->epoch = put(&at, r->epoch);
-		t->trace = put(&at, r->trace);
+		row_copy(&t->as, &t->row, (char *)(t + 1), r);
 	}
 	return t;
 }

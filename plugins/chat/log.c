@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The homes of conversations, and what is published there: for this plugin and for others
  * that write rows. */
+#include "cluster.h"
 #include "order.h"
 #include "send.h"
-
-#include <chatd/log.h>
 
 enum { FILL_MAX = 1000, RETRY_MS = 200, RETRIES = 100 };
 
@@ -13,8 +12,12 @@ enum { FILL_MAX = 1000, RETRY_MS = 200, RETRIES = 100 };
 chatd_worker *log_home(const struct self *self, struct chatd_str room)
 {
 	const struct chatd_host *h = self->h;
-	uint64_t n = (uint64_t)h->worker_count();
-	return h->worker_at(n == 1 ? 0 : (int32_t)(chatd_hash(&self->key, room.p, room.n) % n));
+	char topic[sizeof(ROOM_TOPIC) + CHATD_ID_MAX];
+	if (h->worker_count() == 1 || !room.n) {
+		return h->worker_at(0);
+	}
+	int n = snprintf(topic, sizeof(topic), ROOM_TOPIC "%.*s", (int)room.n, room.p);
+	return h->dest_home(chatd_str_of(topic, (size_t)n));
 }
 
 static uint64_t hash_of(const struct self *self, const struct chatd_store_conv *c)
@@ -90,6 +93,10 @@ int later_answered(struct later *l)
 void log_stop(struct worker *at)
 {
 	struct later *l;
+	if (at->self->cluster) {
+		sync_stop(at);
+		lanes_stop(at);
+	}
 	while ((l = TAILQ_FIRST(&at->later))) {
 		TAILQ_REMOVE(&at->later, l, link);
 		at->self->h->timer_clear(&l->timer);
@@ -107,6 +114,9 @@ chatd_status log_start(struct worker *at)
 {
 	TAILQ_INIT(&at->later);
 	late_start(at);
+	if (at->self->cluster) {
+		return sync_start(at);
+	}
 	at->order = at->self->h->mem_alloc(sizeof(*at->order));
 	return at->order ? 0 : -ENOMEM;
 }
@@ -210,8 +220,22 @@ static chatd_status start_fill(
 	return 0;
 }
 
+static chatd_status publish_in_cluster(struct self *self, chatd_worker *w, const struct log_row *r)
+{
+	if (!r->remote) {
+		sync_send(self, w, r);
+		if (r->row->conv.room.p && r->row->kind == CHATD_STORE_MESSAGE) {
+			notice_row(self, w, r->row->conv.room);
+		}
+	}
+	return lanes_row(self, w, r);
+}
+
 chatd_status log_publish_now(struct self *self, chatd_worker *w, const struct log_row *r)
 {
+	if (self->cluster) {
+		return publish_in_cluster(self, w, r);
+	}
 	struct order *o = worker_of(self, w)->order;
 	uint64_t hash = hash_of(self, &r->row->conv);
 	chatd_status rc = 0;
@@ -244,14 +268,33 @@ static chatd_worker *svc_home(void *obj, const struct chatd_store_conv *c)
 static chatd_status svc_publish(
 		void *obj, chatd_worker *w, const struct chatd_store_message *row, struct chatd_str epoch)
 {
-	const struct log_row r = { .row = row, .epoch = epoch };
+	const struct log_row r = { .row = row, .epoch = epoch, .before_a = -1, .before_b = -1 };
 	return log_publish(obj, w, &r);
+}
+
+static chatd_status svc_watch(void *obj, chatd_log_event *fn, void *arg)
+{
+	struct self *self = obj;
+	if (self->n_tell == TELL_MAX) {
+		return -ENOSPC;
+	}
+	self->tell[self->n_tell] = fn;
+	self->tell_arg[self->n_tell++] = arg;
+	return 0;
+}
+
+void log_tell(const struct self *self, chatd_worker *w, const struct chatd_store_message *row)
+{
+	for (size_t i = 0; row->kind == CHATD_STORE_EVENT && i < self->n_tell; i++) {
+		self->tell[i](self->tell_arg[i], w, row);
+	}
 }
 
 static const struct chatd_log vt = {
 	.struct_size = sizeof(vt),
 	.home = svc_home,
 	.publish = svc_publish,
+	.watch = svc_watch,
 };
 
 chatd_status log_init(struct self *self)

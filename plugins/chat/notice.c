@@ -2,6 +2,8 @@
 /* The home of a room that has news: once and then not too often, a page of members at a time. */
 #include "notice.h"
 
+#include "cluster.h"
+
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
@@ -71,28 +73,54 @@ static void on_batch(void *arg)
 	b->self->h->mem_free(b);
 }
 
-static void hand_out(const struct news *n, chatd_worker *w, const struct chatd_store_answer *a)
+static struct batch *batch_create(struct self *self, chatd_worker *w, const struct told *t)
 {
-	const struct chatd_host *h = n->self->h;
-	size_t users = a->n_members * (CHATD_ID_MAX + 1);
-	struct batch *b = h->mem_alloc(sizeof(*b) + users + n->preview.n);
+	size_t users = t->n * (CHATD_ID_MAX + 1);
+	struct batch *b = self->h->mem_alloc(sizeof(*b) + users + t->preview.n);
 	if (!b) {
-		return; /* the next news tells the same and more */
+		return NULL; /* the next news tells the same and more */
 	}
-	b->self = n->self;
+	b->self = self;
 	b->w = w;
-	b->seq = n->seq;
-	b->n = a->n_members;
+	b->seq = t->seq;
+	b->n = t->n;
 	b->users = (char(*)[CHATD_ID_MAX + 1])(b + 1);
 	b->preview = (char *)(b + 1) + users;
-	b->n_preview = n->preview.n;
-	memcpy((char *)(b + 1) + users, n->preview.p, n->preview.n);
-	memcpy(b->room, n->room, sizeof(b->room));
+	b->n_preview = t->preview.n;
+	memcpy((char *)(b + 1) + users, t->preview.p, t->preview.n);
+	chatd_str_copy(b->room, sizeof(b->room), t->room);
 	for (size_t i = 0; i < b->n; i++) {
-		chatd_str_copy(b->users[i], sizeof(b->users[i]), a->members[i].user);
+		chatd_str_copy(b->users[i], sizeof(b->users[i]), t->users[i]);
 	}
-	if (h->post(w, on_batch, b) < 0) {
-		h->mem_free(b);
+	return b;
+}
+
+void notice_hand_out(struct self *self, const struct told *t)
+{
+	const struct chatd_host *h = self->h;
+	for (int32_t i = 0; atomic_load(listen_count(self)) && i < h->worker_count(); i++) {
+		struct batch *b = batch_create(self, h->worker_at(i), t);
+		if (b && h->post(h->worker_at(i), on_batch, b) < 0) {
+			h->mem_free(b);
+		}
+	}
+}
+
+/* One page of members. */
+static void hand_out(const struct news *n, const struct chatd_store_answer *a)
+{
+	struct chatd_str users[NOTICE_PAGE];
+	const struct told t = { .room = text(n->room),
+		.preview = chatd_json_str(&n->preview),
+		.seq = n->seq,
+		.users = users,
+		.n = a->n_members };
+	for (size_t i = 0; i < a->n_members; i++) {
+		users[i] = a->members[i].user;
+	}
+	notice_hand_out(n->self, &t);
+	if (n->self->cluster) {
+		wire_notice(n->self, n->w, &t);
 	}
 }
 
@@ -101,16 +129,15 @@ static void ask_members(void *arg);
 static void on_members(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct news *n = arg;
-	const struct chatd_host *h = n->self->h;
 	if (!answered(n)) {
 		return;
 	}
-	for (int32_t i = 0; rc == 0 && a->n_members && i < h->worker_count(); i++) {
-		hand_out(n, h->worker_at(i), a);
+	if (rc == 0 && a->n_members) {
+		hand_out(n, a);
 	}
 	if (rc == 0 && a->n_members == NOTICE_PAGE) {
 		chatd_str_copy(n->after, sizeof(n->after), a->members[a->n_members - 1].user);
-		h->timer_set(n->w, &n->timer, NOTICE_PAUSE_MS, ask_members, n);
+		n->self->h->timer_set(n->w, &n->timer, NOTICE_PAUSE_MS, ask_members, n);
 	} else {
 		round_end(n);
 	}
@@ -222,7 +249,8 @@ void notice_row(struct self *self, chatd_worker *home, struct chatd_str room)
 {
 	struct worker *at = self->h->worker_self(self->ctx, home);
 	struct news *n = NULL;
-	if (!self->conf->notice_interval || atomic_load(listen_count(self)) == 0) {
+	/* Whether somebody listens on another node is not known here. */
+	if (!self->conf->notice_interval || (!self->cluster && atomic_load(listen_count(self)) == 0)) {
 		return;
 	}
 	HASH_FIND(hh, at->news, room.p, room.n, n);

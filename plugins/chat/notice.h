@@ -18,7 +18,7 @@
 
 #define NOTICES "/user/queue/rooms"
 
-enum { NOTICE_PAGE = 256, NOTICE_PAUSE_MS = 100, PREVIEW_CHARS = 100 };
+enum { NOTICE_PAGE = 256, NOTICE_USERS = 1000, NOTICE_PAUSE_MS = 100, PREVIEW_CHARS = 100 };
 
 /* One page of a room's members, on its way to a worker. */
 struct batch {
@@ -30,6 +30,16 @@ struct batch {
 	char (*users)[CHATD_ID_MAX + 1];
 	const char *preview; /* JSON */
 };
+
+/* What members of a room are to be told; borrowed. */
+struct told {
+	struct chatd_str room, preview; /* preview: JSON */
+	int64_t seq;
+	const struct chatd_str *users;
+	size_t n; /* at most NOTICE_USERS */
+};
+/* notice.c: [worker] to all workers of this node */
+void notice_hand_out(struct self *, const struct told *);
 
 struct listeners;
 

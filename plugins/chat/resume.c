@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SUBSCRIBE with `since`: what was stored after it comes first, then what is new.
+/* SUBSCRIBE with `since`: what was stored after it comes first, then what is new.  In a cluster
+ * every SUBSCRIBE asks where the conversation stands, and its lane begins there (lanes.c).
  *
  * Who comes back at the same time for the same rows shares one read of the store.  Only a read
  * that is yet to begin can be joined: one that is under way may have looked before the newcomer's
  * subscription was held, and what was published in between would be missing.  So there are at
  * most two at a time for all who want the same: one under way, and those who wait for the next. */
+#include "cluster.h"
 #include "send.h"
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-enum { DEST_MAX = 128, SLICE_ROWS = 4000 };
+enum { DEST_MAX = 128, SLICE_ROWS = 4000, SINCE_NOW = -1 };
 
 /* What is wanted; zeroed, as it is compared as bytes. */
 struct want {
-	int64_t since;
+	int64_t since;               /* SINCE_NOW: nothing of before */
 	char room[CHATD_ID_MAX + 1]; /* "": the direct messages of .user */
 	char user[CHATD_ID_MAX + 1]; /* "": of anybody, as it is a room */
 	char epoch[EPOCH_MAX + 1];   /* "": not said */
@@ -65,9 +67,9 @@ static void reply_int(struct resume *r, const char *header, int64_t value)
 	reply(r, header, text(digits));
 }
 
-static void dest_of(const struct resume *r, char ret[DEST_MAX])
+static void dest_of(const struct want *want, char ret[DEST_MAX])
 {
-	snprintf(ret, DEST_MAX, "%s%s", r->want.room[0] ? ROOM_TOPIC : INBOX, r->want.room);
+	snprintf(ret, DEST_MAX, "%s%s", want->room[0] ? ROOM_TOPIC : INBOX, want->room);
 }
 
 static int send_rows(struct resume *r, const struct replay *p)
@@ -87,7 +89,7 @@ static void tell_gap(struct resume *r, const struct chatd_store_answer *a)
 	const struct chatd_host *h = r->self->h;
 	char dest[DEST_MAX], room[256];
 	struct chatd_json j;
-	dest_of(r, dest);
+	dest_of(&r->want, dest);
 	chatd_json_init(&j, room, sizeof(room));
 	chatd_json_lit(&j, "{\"type\":\"SYSTEM\",\"code\":\"HISTORY_GAP\"");
 	if (r->want.room[0]) {
@@ -126,10 +128,24 @@ static void reply_cursor(struct resume *r, const struct chatd_store_answer *a)
 	reply(r, "cursor", text(cursor));
 }
 
+static void begin_now(struct resume *r, const struct chatd_store_answer *a)
+{
+	const struct chatd_host *h = r->self->h;
+	if (r->want.room[0]) {
+		(void)h->hold_release(r->w, r->hold, (uint64_t)a->seq);
+	} else {
+		(void)h->hold_release_by(r->w, r->hold, "cursor", (uint64_t)a->pos);
+	}
+}
+
 static void answer(struct resume *r, const struct replay *p)
 {
 	const struct chatd_store_answer *a = &p->a;
 	const struct chatd_host *h = r->self->h;
+	if (r->want.since == SINCE_NOW) {
+		begin_now(r, a);
+		return;
+	}
 	if (above_top(r, a)) {
 		close_session(r, "insufficient state: since is above what there is");
 		return;
@@ -240,7 +256,7 @@ static void serve(void *arg)
 static chatd_status take_rows(struct replay *p, const struct chatd_store_answer *a)
 {
 	char dest[DEST_MAX];
-	dest_of(p->now.first, dest);
+	dest_of(&p->want, dest);
 	p->a = *a;
 	p->a.messages = NULL;
 	p->a.n_messages = 0;
@@ -260,35 +276,96 @@ static chatd_status take_rows(struct replay *p, const struct chatd_store_answer 
 	return p->msgs ? 0 : -ENOMEM;
 }
 
+static struct lane_name lane_of(const struct want *want)
+{
+	struct lane_name n = { .user = text(want->user) };
+	if (want->room[0]) {
+		n = (struct lane_name){ .room = text(want->room) };
+	}
+	return n;
+}
+
+static chatd_worker *home_of(const struct replay *p)
+{
+	return log_home(p->self, text(p->want.room));
+}
+
 static void on_replayed(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct replay *p = arg;
-	if (!p->dead) {
-		p->rc = rc < 0 ? rc : take_rows(p, a);
+	if (!p->self->cluster) {
+		if (!p->dead) {
+			p->rc = rc < 0 ? rc : take_rows(p, a);
+		}
+		serve(p);
+		return;
 	}
-	serve(p);
+	/* At the home, while the worker that asked goes on: .now is not touched there. */
+	p->rc = rc < 0 ? rc : take_rows(p, a);
+	if (rc == 0) {
+		const struct lane_name n = lane_of(&p->want);
+		lanes_open(p->self, home_of(p), &n, p->want.room[0] ? a->seq : a->pos);
+	}
+	if (p->self->h->post(p->w, serve, p) < 0) {
+		replay_free(p); /* that worker has ended */
+	}
+}
+
+static chatd_status ask_inbox(struct replay *p, chatd_worker *w)
+{
+	const struct want *want = &p->want;
+	const struct chatd_store *store = p->self->store->vt;
+	const struct chatd_store_inbox r = { .struct_size = sizeof(r),
+		.max = (int32_t)p->self->conf->resume_max,
+		.user = text(want->user),
+		.epoch = want->epoch[0] ? text(want->epoch) : chatd_str_of(NULL, 0),
+		/* Nothing is above that, and the answer says where it stands. */
+		.since = want->since == SINCE_NOW ? INT64_MAX : want->since };
+	return store->replay_inbox(p->self->store->obj, w, &r, on_replayed, p);
+}
+
+static chatd_status ask_room(struct replay *p, chatd_worker *w)
+{
+	const struct want *want = &p->want;
+	const struct chatd_store *store = p->self->store->vt;
+	const struct chatd_store_replay r = { .struct_size = sizeof(r),
+		.max = (int32_t)p->self->conf->resume_max,
+		.conv = { .room = text(want->room) },
+		.epoch = want->epoch[0] ? text(want->epoch) : chatd_str_of(NULL, 0),
+		.since = want->since };
+	const struct chatd_store_conv_key top = { .struct_size = sizeof(top), .conv = r.conv };
+	return want->since == SINCE_NOW ? store->top(p->self->store->obj, w, &top, on_replayed, p)
+									: store->replay(p->self->store->obj, w, &r, on_replayed, p);
+}
+
+static void ask_store(struct replay *p, chatd_worker *w)
+{
+	chatd_status rc = p->want.room[0] ? ask_room(p, w) : ask_inbox(p, w);
+	if (rc < 0) {
+		on_replayed(p, rc, NULL);
+	}
+}
+
+/* What comes from now on is kept until the answer says what it follows. */
+static void ask_at_home(void *arg)
+{
+	struct replay *p = arg;
+	const struct lane_name n = lane_of(&p->want);
+	chatd_status rc = lanes_begin(p->self, home_of(p), &n);
+	if (rc < 0) {
+		on_replayed(p, rc, NULL);
+	} else {
+		ask_store(p, home_of(p));
+	}
 }
 
 static void replay_ask(struct replay *p)
 {
-	const struct want *want = &p->want;
-	const struct chatd_service *s = p->self->store;
-	const struct chatd_store *store = s->vt;
-	struct chatd_str epoch = want->epoch[0] ? text(want->epoch) : chatd_str_of(NULL, 0);
-	struct chatd_store_replay room = { .struct_size = sizeof(room),
-		.max = (int32_t)p->self->conf->resume_max,
-		.conv = { .room = text(want->room) },
-		.epoch = epoch,
-		.since = want->since };
-	struct chatd_store_inbox inbox = { .struct_size = sizeof(inbox),
-		.max = (int32_t)p->self->conf->resume_max,
-		.user = text(want->user),
-		.epoch = epoch,
-		.since = want->since };
-	chatd_status rc = want->room[0] ? store->replay(s->obj, p->w, &room, on_replayed, p)
-									: store->replay_inbox(s->obj, p->w, &inbox, on_replayed, p);
-	if (rc < 0) {
-		on_replayed(p, rc, NULL);
+	if (!p->self->cluster) {
+		ask_store(p, p->w);
+	} else if (p->self->h->post(home_of(p), ask_at_home, p) < 0) {
+		p->rc = -ESHUTDOWN;
+		serve(p);
 	}
 }
 
@@ -386,6 +463,68 @@ static struct resume *resume_create(struct self *self, chatd_call *call, struct 
 	return r;
 }
 
+/* For the home of direct messages: a session hears them (1), or no more (-1).  What is to be
+ * said at its end waits in the session's slot. */
+struct inbox {
+	struct self *self;
+	int32_t more;
+	char user[CHATD_ID_MAX + 1];
+};
+
+static void on_inbox(void *arg)
+{
+	struct inbox *i = arg;
+	(void)lanes_user(i->self, log_home(i->self, CHATD_LIT("")), text(i->user), i->more);
+	i->self->h->mem_free(i);
+}
+
+static chatd_status inbox_post(struct inbox *i)
+{
+	chatd_status rc = i->self->h->post(log_home(i->self, CHATD_LIT("")), on_inbox, i);
+	if (rc < 0) {
+		i->self->h->mem_free(i);
+	}
+	return rc;
+}
+
+static void drop_inbox(void *slot)
+{
+	struct inbox *i = *(struct inbox **)slot;
+	if (i) {
+		(void)inbox_post(i);
+	}
+}
+
+static struct inbox *inbox_create(struct self *self, struct chatd_str user, int32_t more)
+{
+	struct inbox *i = self->h->mem_alloc(sizeof(*i));
+	if (i) {
+		i->self = self;
+		i->more = more;
+		chatd_str_copy(i->user, sizeof(i->user), user);
+	}
+	return i;
+}
+
+static chatd_status hear_inbox(struct self *self, chatd_call *call)
+{
+	const struct chatd_host *h = self->h;
+	struct inbox **slot = h->slot(h->call_session(call), self->inbox_slot);
+	struct chatd_str user = h->ident_user(h->call_ident(call));
+	if (*slot) {
+		return 0;
+	}
+	struct inbox *last = inbox_create(self, user, -1);
+	struct inbox *first = last ? inbox_create(self, user, 1) : NULL;
+	chatd_status rc = first ? inbox_post(first) : -ENOMEM;
+	if (rc < 0) {
+		h->mem_free(last);
+		return rc;
+	}
+	*slot = last;
+	return 0;
+}
+
 static chatd_verdict on_subscribe(chatd_call *call, void *selfp, void *wself)
 {
 	struct self *self = selfp;
@@ -394,19 +533,24 @@ static chatd_verdict on_subscribe(chatd_call *call, void *selfp, void *wself)
 	struct chatd_str since = h->msg_get(h->call_msg(call), "since");
 	size_t prefix = sizeof(ROOM_TOPIC) - 1;
 	(void)wself;
-	if (!since.p) {
+	if ((!since.p && !self->cluster) || h->call_again(call)) {
 		return CHATD_NEXT;
 	}
 	if (dest.n > prefix && memcmp(dest.p, ROOM_TOPIC, prefix) == 0) {
 		room = chatd_str_of(dest.p + prefix, dest.n - prefix);
 	} else if (!chatd_str_same(dest, CHATD_LIT(INBOX))) {
 		return CHATD_NEXT;
+	} else if (self->cluster && hear_inbox(self, call) < 0) {
+		return -ENOMEM;
 	}
 	struct resume *r = resume_create(self, call, room);
 	if (!r) {
 		return -ENOMEM;
 	}
-	if (!take_since(r, since)) {
+	if (!since.p) {
+		r->want.since = SINCE_NOW;
+		r->want.epoch[0] = '\0';
+	} else if (!take_since(r, since)) {
 		on_drop(r);
 		return h->reject(call, "VALIDATION",
 				"since must be the seq of a room's message, or the cursor of a direct one; 0: all of them");
@@ -420,5 +564,10 @@ static chatd_verdict on_subscribe(chatd_call *call, void *selfp, void *wself)
 
 chatd_status resume_init(struct self *self)
 {
-	return self->h->hook(self->ctx, chatd_hook_subscribe, CHATD_ORDER_STORE, on_subscribe);
+	const struct chatd_host *h = self->h;
+	chatd_status rc = 0;
+	if (self->cluster) {
+		rc = h->session_slot(self->ctx, sizeof(struct inbox *), drop_inbox, &self->inbox_slot);
+	}
+	return rc < 0 ? rc : h->hook(self->ctx, chatd_hook_subscribe, CHATD_ORDER_STORE, on_subscribe);
 }

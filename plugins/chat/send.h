@@ -11,8 +11,6 @@
 
 #include "chat.h"
 
-enum { EPOCH_MAX = 64 };
-
 struct send {
 	struct self *self;
 	chatd_worker *from;

@@ -105,7 +105,12 @@ static chatd_status publish(struct send *s, chatd_worker *w, const struct chatd_
 		.id = text(s->id),
 		.sender = text(s->user),
 		.body = h->msg_body(s->msg) };
-	const struct log_row row = { &m, a->epoch, h->msg_get(s->msg, "traceparent") };
+	int turned = !chatd_str_same(m.conv.a, a->conv.a);
+	const struct log_row row = { .row = &m,
+		.epoch = a->epoch,
+		.trace = h->msg_get(s->msg, "traceparent"),
+		.before_a = turned ? a->before_b : a->before_a,
+		.before_b = turned ? a->before_a : a->before_b };
 	return log_publish(s->self, w, &row);
 }
 

@@ -123,6 +123,7 @@ static chatd_status init(
 		.log = h->service(ctx, CHATD_LOG) };
 	*ret_self = self;
 	chatd_status rc = stomp_init(self);
+	rc = rc < 0 ? rc : say_init(self);
 	if (rc == 0 && self->http) {
 		rc = rest_init(self);
 	}

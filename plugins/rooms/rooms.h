@@ -197,6 +197,7 @@ void say_user(struct op *, struct chatd_str user);                /* to NOTICES 
 /* [worker] JOIN or LEAVE on /topic/public. */
 void say_public(struct self *, chatd_worker *, struct chatd_str user, int32_t online);
 /* [home] Ends what target hears of the room. */
+chatd_status say_init(struct self *); /* [main] */
 void say_cut(struct op *, struct chatd_str user);
 
 /* guests.c */

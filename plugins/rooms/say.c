@@ -165,7 +165,7 @@ void say_public(struct self *self, chatd_worker *w, struct chatd_str user, int32
 		m = h->msg_with_id(id, CHATD_LIT("/topic/public"), chatd_json_str(&j));
 	}
 	if (!m || h->msg_set(m, "content-type", CHATD_LIT("application/json")) < 0 ||
-			h->publish(w, m) < 0) {
+			h->publish_here(w, m) < 0) { /* in a cluster every node hears of it by itself */
 		h->log(self->ctx, CHATD_LOG_ERROR, "no memory to tell who comes and goes");
 	}
 	h->msg_unref(m);
@@ -196,37 +196,75 @@ static void on_cutter(void *arg)
 	h->mem_free(c);
 }
 
-static void cut_on(struct op *op, chatd_worker *w, struct chatd_str user)
+static void cut_on(struct self *self, chatd_worker *w, const struct topic *t, struct chatd_str user)
 {
-	const struct chatd_host *h = op->self->h;
+	const struct chatd_host *h = self->h;
 	struct cutter *c = h->mem_alloc(sizeof(*c));
 	if (!c) {
 		return;
 	}
-	c->self = op->self;
+	c->self = self;
 	c->w = w;
+	c->topic = *t;
 	chatd_str_copy(c->user, sizeof(c->user), user);
-	(void)topic_of(op, &c->topic);
 	if (h->post(w, on_cutter, c) < 0) {
 		h->mem_free(c);
 	}
 }
 
-void say_cut(struct op *op, struct chatd_str user)
+static void cut(struct self *self, struct home *at, struct chatd_str room, struct chatd_str user)
 {
-	const struct chatd_host *h = op->self->h;
+	const struct chatd_host *h = self->h;
 	struct topic t;
 	struct op *asking;
+	int n = snprintf(t.text, sizeof(t.text), ROOM_TOPIC "%.*s", (int)room.n, room.p);
 	/* The store may have answered these before it heard of the change. */
-	TAILQ_FOREACH (asking, &op_home(op)->asking, link) {
+	TAILQ_FOREACH (asking, &at->asking, link) {
 		asking->stale |=
-				strcmp(asking->room, op->room) == 0 && chatd_str_same(op_user(asking), user);
+				chatd_str_same(text(asking->room), room) && chatd_str_same(op_user(asking), user);
 	}
-	if (h->cut(user, topic_of(op, &t)) < 0) {
-		h->log(op->self->ctx, CHATD_LOG_ERROR, "no memory to end the subscriptions of %.*s to %s",
+	if (h->cut(user, chatd_str_of(t.text, (size_t)n)) < 0) {
+		h->log(self->ctx, CHATD_LOG_ERROR, "no memory to end the subscriptions of %.*s to %s",
 				(int)user.n, user.p, t.text);
 	}
 	for (int32_t i = 0; i < h->worker_count(); i++) {
-		cut_on(op, h->worker_at(i), user);
+		cut_on(self, h->worker_at(i), &t, user);
 	}
+}
+
+void say_cut(struct op *op, struct chatd_str user)
+{
+	cut(op->self, op_home(op), text(op->room), user);
+}
+
+/* ---- what was said on other nodes ------------------------------------------------------- */
+
+struct event {
+	struct chatd_str type, sender;
+};
+
+static const struct chatd_json_field event_fields[] = {
+	{ "type", CHATD_J_TEXT, offsetof(struct event, type) },
+	{ "sender", CHATD_J_TEXT, offsetof(struct event, sender) },
+	{ NULL, 0, 0 },
+};
+
+/* Whoever has left a room, or was shown out of it, hears nothing more of it here either. */
+static void on_event(void *arg, chatd_worker *w, const struct chatd_store_message *row)
+{
+	struct self *self = arg;
+	struct event e = { { NULL, 0 }, { NULL, 0 } };
+	char why[CHATD_JSON_WHY];
+	json_t *root = NULL;
+	if (chatd_json_read(row->body, event_fields, &e, &root, why) == 0 &&
+			chatd_str_same(e.type, CHATD_LIT("LEAVE")) && chatd_id_ok(e.sender)) {
+		cut(self, self->h->worker_self(self->ctx, w), row->conv.room, e.sender);
+	}
+	json_decref(root);
+}
+
+chatd_status say_init(struct self *self)
+{
+	const struct chatd_log *log = self->log ? self->log->vt : NULL;
+	return log && CHATD_HAS(log, watch) ? log->watch(self->log->obj, on_event, self) : 0;
 }

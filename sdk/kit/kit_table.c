@@ -584,6 +584,24 @@ static chatd_status t_publish_here(chatd_worker *w, chatd_msg *m)
 	return rc;
 }
 
+static chatd_worker *t_dest_home(struct chatd_str dest)
+{
+	struct chat *chat = kit_the()->chat;
+	return chat->workers[dest_home(chat, dest)].w;
+}
+
+static int32_t t_dest_heard(chatd_worker *w, struct chatd_str dest)
+{
+	on_worker(w, "dest_heard()");
+	return dest_heard(chat_at(w), dest);
+}
+
+static void t_dest_lost(chatd_worker *w, struct chatd_str dest)
+{
+	on_worker(w, "dest_lost()");
+	dest_lost(chat_at(w), dest);
+}
+
 static chatd_status t_publish_user_here(chatd_worker *w, struct chatd_str user, chatd_msg *m)
 {
 	on_worker(w, "publish_user_here()");
@@ -734,4 +752,7 @@ const struct chatd_host kit_table = {
 	.publish_here = t_publish_here,
 	.publish_user_here = t_publish_user_here,
 	.call_again = call_again,
+	.dest_home = t_dest_home,
+	.dest_heard = t_dest_heard,
+	.dest_lost = t_dest_lost,
 };
