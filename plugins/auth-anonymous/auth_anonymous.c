@@ -41,6 +41,12 @@ static const struct chatd_opt opts[] = {
 			.max = 1000,
 			.doc = "How many sessions a guest may have at a time: a further one takes over from the "
 				   "oldest, which is closed with 4409.  0: any number." },
+	{ .key = "key",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_SECRET,
+			.offset = offsetof(struct conf, key),
+			.doc = "What guests' access tokens are signed with, at least 32 characters; the same on "
+				   "all nodes of a cluster.  Absent: a key of its own in data_dir/anonymous.key." },
 	{ 0 },
 };
 
@@ -353,6 +359,12 @@ static chatd_status load_key(struct self *self)
 {
 	const struct chatd_host *h = self->h;
 	char path[4096];
+	if (self->conf->key) {
+		size_t n = strlen(self->conf->key);
+		crypto_generichash(self->key, KEY_LEN, (const unsigned char *)self->conf->key, n,
+				(const unsigned char *)"chatd auth-anonymous key", 24);
+		return 0;
+	}
 	snprintf(path, sizeof(path), "%s/anonymous.key", h->data_dir());
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
@@ -409,6 +421,17 @@ static chatd_status add_route(struct self *self)
 	return http->route(self->http->obj, self->ctx, &route);
 }
 
+static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
+{
+	const struct conf *conf = confp;
+	if (conf->key && strlen(conf->key) < KEY_LEN) {
+		return h->conf_error(ctx, "key",
+				"it has %zu characters; give at least %d, such as of: openssl rand -base64 48",
+				strlen(conf->key), KEY_LEN);
+	}
+	return 0;
+}
+
 static chatd_status init(
 		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
 {
@@ -424,8 +447,14 @@ static chatd_status init(
 		.conf = conf,
 		.accounts = h->service(ctx, CHATD_ACCOUNTS),
 		.http = h->service(ctx, CHATD_HTTP),
-		.sessions = h->service(ctx, CHATD_SESSIONS) };
+		.sessions = h->service(ctx, CHATD_SESSIONS),
+		.cluster = h->service(ctx, CHATD_CLUSTER) };
 	*ret_self = self;
+	if (self->cluster && !self->conf->key) {
+		return h->fail(ctx, -EINVAL,
+				"in a cluster all nodes must sign guests' tokens with the same key; set key, for "
+				"example to env:CHATD_GUEST_KEY");
+	}
 	chatd_status rc = load_key(self);
 	if (rc == 0) {
 		rc = add_hooks(self);
@@ -445,7 +474,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_ACCOUNTS, CHATD_SESSIONS, NULL };
-static const char *const wants[] = { CHATD_HTTP, NULL };
+static const char *const wants[] = { CHATD_HTTP, CHATD_CLUSTER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -456,6 +485,7 @@ CHATD_PLUGIN = {
 	.wants = wants,
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
+	.check = check,
 	.init = init,
 	.fini = fini,
 };

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every guest's session has a number, in the order in which they opened.  Worker 0 keeps the
- * numbers of those that are open; who has too many loses those with the smallest. */
+ * numbers of those that are open; who has too many loses those with the smallest.  A guest who may
+ * have one session loses it also when another node of the cluster says that one was opened there. */
 #include "devices.h"
+
+#include <chatd-sdk/events.h>
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -19,6 +22,14 @@ struct guest_sessions {
 	size_t user_n;
 	char user[64];
 };
+
+/* In each session. */
+struct place {
+	uint64_t number; /* 0: not counted */
+	int64_t since;   /* wall clock: nodes have no other in common */
+};
+
+#define OPENED "guest.opened"
 
 struct devices {
 	_Atomic uint64_t last;
@@ -43,21 +54,80 @@ struct order {
 
 /* ---- on the worker of a session --------------------------------------------------- */
 
-static void take_over(const void *data, chatd_session *s)
+static void end_session(const struct self *self, chatd_session *s)
 {
-	const struct order *o = data;
-	const struct chatd_sessions *sessions = o->self->sessions->vt;
-	const uint64_t *number = o->self->h->slot(s, o->self->devices->slot);
+	const struct chatd_sessions *sessions = self->sessions->vt;
 	static const char why[] = "this account was opened on another device or in another window";
 	const struct chatd_outcome outcome = { .struct_size = sizeof(outcome),
 		.verdict = CHATD_REJECT,
 		.code = "TAKEN_OVER",
 		.why = chatd_str_of(why, sizeof(why) - 1) };
-	if (!*number || *number > o->up_to) {
-		return; /* newer, or still opening: then it will be newer */
-	}
 	sessions->soft_error(s, &outcome, NULL);
-	o->self->h->session_close(s, 4409, why);
+	self->h->session_close(s, 4409, why);
+}
+
+static void take_over(const void *data, chatd_session *s)
+{
+	const struct order *o = data;
+	const struct place *p = o->self->h->slot(s, o->self->devices->slot);
+	if (p->number && p->number <= o->up_to) { /* else newer, or still opening and so newer */
+		end_session(o->self, s);
+	}
+}
+
+/* ---- between nodes ------------------------------------------------------------------ */
+
+struct elsewhere {
+	const struct self *self;
+	int64_t since;
+	int32_t wins; /* of two that opened in the same millisecond one must go */
+};
+
+static void give_way(const void *data, chatd_session *s)
+{
+	const struct elsewhere *e = data;
+	const struct place *p = e->self->h->slot(s, e->self->devices->slot);
+	if (p->number && (p->since < e->since || (p->since == e->since && e->wins))) {
+		end_session(e->self, s);
+	}
+}
+
+static void on_opened(void *arg, chatd_worker *w, const struct chatd_cluster_event *event)
+{
+	struct self *self = arg;
+	struct elsewhere e = { .self = self };
+	struct chatd_str user = chatd_event_get(event, "user"), me;
+	(void)w;
+	if (!user.n || !chatd_event_int(event, "at", &e.since)) {
+		self->h->log(self->ctx, CHATD_LOG_WARN, "node %.*s sent an \"" OPENED "\" that is none",
+				(int)event->from.n, event->from.p);
+		return;
+	}
+	me = chatd_str_of(self->h->server_id(), strlen(self->h->server_id()));
+	size_t n = me.n < event->from.n ? me.n : event->from.n;
+	int c = memcmp(event->from.p, me.p, n);
+	e.wins = c > 0 || (c == 0 && event->from.n > me.n);
+	const struct chatd_each each = {
+		.struct_size = sizeof(each), .user = user, .fn = give_way, .data = &e, .n = sizeof(e)
+	};
+	(void)self->h->each_session(&each);
+}
+
+static void tell_nodes(struct self *self, chatd_session *s, const struct place *p)
+{
+	const struct chatd_cluster *cluster = self->cluster ? self->cluster->vt : NULL;
+	struct chatd_str user = self->h->ident_user(self->h->session_ident(s));
+	struct chatd_sheet sheet = { .n = 0 };
+	if (!cluster || self->conf->devices != 1) {
+		return;
+	}
+	chatd_sheet_put(&sheet, "user", user);
+	chatd_sheet_int(&sheet, "at", p->since);
+	struct chatd_cluster_event e = chatd_sheet_event(&sheet, OPENED, user);
+	e.to = CHATD_CLUSTER_USERS;
+	e.users = &user;
+	e.n_users = 1;
+	(void)cluster->send(self->cluster->obj, self->h->session_worker(s), &e, NULL, NULL);
 }
 
 /* ---- on worker 0 --------------------------------------------------------------------- */
@@ -178,11 +248,13 @@ static chatd_verdict on_open(chatd_call *call, void *selfp, void *wself)
 	chatd_session *s = self->h->call_session(call);
 	(void)wself;
 	if (self->h->ident_flags(self->h->call_ident(call)) & CHATD_ID_ANONYMOUS) {
-		uint64_t *number = self->h->slot(s, self->devices->slot);
-		*number = atomic_fetch_add(&self->devices->last, 1) + 1;
-		if (tell(self, s, *number, 1) < 0) {
-			*number = 0; /* it is not counted: better one too many than a guest shut out */
+		struct place *p = self->h->slot(s, self->devices->slot);
+		p->number = atomic_fetch_add(&self->devices->last, 1) + 1;
+		p->since = self->h->wall_ms();
+		if (tell(self, s, p->number, 1) < 0) {
+			p->number = 0; /* it is not counted: better one too many than a guest shut out */
 		}
+		tell_nodes(self, s, p);
 	}
 	return CHATD_NEXT;
 }
@@ -191,12 +263,21 @@ static chatd_verdict on_close(chatd_call *call, void *selfp, void *wself)
 {
 	struct self *self = selfp;
 	chatd_session *s = self->h->call_session(call);
-	const uint64_t *number = self->h->slot(s, self->devices->slot);
+	const struct place *p = self->h->slot(s, self->devices->slot);
 	(void)wself;
-	if (*number) {
-		(void)tell(self, s, *number, 0);
+	if (p->number) {
+		(void)tell(self, s, p->number, 0);
 	}
 	return CHATD_NEXT;
+}
+
+static chatd_status listen_to_nodes(struct self *self)
+{
+	const struct chatd_cluster *cluster = self->cluster ? self->cluster->vt : NULL;
+	const struct chatd_cluster_receiver r = {
+		.struct_size = sizeof(r), .kind = OPENED, .fn = on_opened, .arg = self
+	};
+	return cluster ? cluster->receive(self->cluster->obj, &r) : 0;
 }
 
 chatd_status devices_start(struct self *self)
@@ -206,8 +287,9 @@ chatd_status devices_start(struct self *self)
 	if (!self->devices) {
 		return -ENOMEM;
 	}
-	chatd_status rc = h->session_slot(self->ctx, sizeof(uint64_t), NULL, &self->devices->slot);
+	chatd_status rc = h->session_slot(self->ctx, sizeof(struct place), NULL, &self->devices->slot);
 	rc = rc < 0 ? rc : h->hook(self->ctx, chatd_hook_session_open, CHATD_ORDER_GUARD, on_open);
+	rc = rc < 0 ? rc : listen_to_nodes(self);
 	return rc < 0 ? rc
 				  : h->hook(self->ctx, chatd_hook_session_close, CHATD_ORDER_OBSERVE, on_close);
 }

@@ -9,6 +9,7 @@
 #define GUEST_H
 
 #include <chatd/accounts.h>
+#include <chatd/cluster.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
 #include <chatd/transport.h>
@@ -19,13 +20,14 @@ enum { TOKEN_LEN = 43, KEY_LEN = 32, CLIENT_LEN = 32, NICK_MAX = 64 };
 struct conf {
 	int32_t identify_by, cookie;
 	int64_t token_ttl, devices;
+	const char *key; /* NULL: one of its own */
 };
 
 struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *accounts, *http, *sessions;
+	const struct chatd_service *accounts, *http, *sessions, *cluster;
 	struct devices *devices;    /* NULL: as many as they like */
 	unsigned char key[KEY_LEN]; /* of access tokens and client identifiers */
 };

@@ -4,6 +4,8 @@
 
 #include "store_key.h"
 
+#include <chatd/cluster.h>
+
 #include <chatd-sdk/json.h>
 #include <curl/curl.h>
 #include <errno.h>
@@ -421,6 +423,11 @@ static chatd_status init(
 		.accounts = h->service(ctx, CHATD_ACCOUNTS),
 		.http = h->service(ctx, CHATD_HTTP) };
 	*ret_self = self;
+	if (!self->conf->keys.n && h->service(ctx, CHATD_CLUSTER)) {
+		return h->fail(ctx, -EINVAL,
+				"in a cluster all nodes must sign with the same key; set keys, for example to "
+				"[{kid: \"1\", key: env:CHATD_JWT_KEY}]");
+	}
 	return start(self);
 }
 
@@ -472,7 +479,7 @@ static void fini(void *selfp)
 }
 
 static const char *const provides[] = { CHATD_TOKENS, NULL };
-static const char *const wants[] = { CHATD_STORE, CHATD_ACCOUNTS, CHATD_HTTP, NULL };
+static const char *const wants[] = { CHATD_STORE, CHATD_ACCOUNTS, CHATD_HTTP, CHATD_CLUSTER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -41,7 +41,7 @@ static void changed(void *arg, chatd_status rc, const struct chatd_store_answer 
 	struct op *op = arg;
 	(void)a;
 	if (rc == 0) {
-		live_end(op->self,
+		live_end(op,
 				&(struct live_end){
 						.user = op->user, .keep = op->login, .why = "the password was changed" });
 		codes_notice(op, op->who.email, "your password was changed",

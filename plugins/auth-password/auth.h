@@ -17,6 +17,7 @@
 #include "successor.h"
 #include "throttle.h"
 
+#include <chatd/cluster.h>
 #include <chatd/http.h>
 #include <chatd/limiter.h>
 #include <chatd/mailer.h>
@@ -47,7 +48,7 @@ struct self {
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *store, *tokens;
-	const struct chatd_service *http, *mailer, *limiter; /* NULL: not there */
+	const struct chatd_service *http, *mailer, *limiter, *cluster; /* NULL: not there */
 	struct hash_params params;
 	char dummy[HASH_ROOM]; /* verified when there is no account, so that this takes as long */
 	struct pool *pool;
@@ -176,9 +177,10 @@ void live_login_id(const struct self *, char kind, char ret[LOGIN_ROOM]);
 struct live_end {
 	const char *user, *login, *keep, *why;
 };
-void live_end(const struct self *, const struct live_end *);
+void live_end(const struct op *, const struct live_end *);
 /** The guest's sessions go on as the registered account. */
-void live_registered(const struct self *, const struct person *);
+void live_registered(const struct op *, const struct person *);
+chatd_status live_init(struct self *); /* [main] */
 
 /* login.c, session.c, register.c, account.c, codes.c: the routes */
 void on_authenticate(struct op *);

@@ -310,7 +310,8 @@ static chatd_status init(
 		.tokens = h->service(ctx, CHATD_TOKENS),
 		.http = h->service(ctx, CHATD_HTTP),
 		.mailer = h->service(ctx, CHATD_MAILER),
-		.limiter = h->service(ctx, CHATD_LIMITER) };
+		.limiter = h->service(ctx, CHATD_LIMITER),
+		.cluster = h->service(ctx, CHATD_CLUSTER) };
 	*ret_self = self;
 	if (self->conf->verify != VERIFY_OFF && !self->mailer) {
 		return h->fail(ctx, -EINVAL,
@@ -318,6 +319,7 @@ static chatd_status init(
 				"plugins, or say verify: off");
 	}
 	chatd_status rc = prepare(self);
+	rc = rc < 0 ? rc : live_init(self);
 	if (rc == 0) {
 		/* After those who know tokens and configured logins: see on_connect(). */
 		rc = h->hook(ctx, chatd_hook_session_auth, CHATD_ORDER_CHECK + 50, on_connect);
@@ -353,7 +355,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_STORE, CHATD_TOKENS, NULL };
-static const char *const wants[] = { CHATD_HTTP, CHATD_MAILER, CHATD_LIMITER, NULL };
+static const char *const wants[] = { CHATD_HTTP, CHATD_MAILER, CHATD_LIMITER, CHATD_CLUSTER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -333,8 +333,7 @@ static void password_set(void *arg, chatd_status rc, const struct chatd_store_an
 	struct op *op = arg;
 	(void)a;
 	if (rc == 0) {
-		live_end(op->self,
-				&(struct live_end){ .user = op->who.id, .why = "the password was changed" });
+		live_end(op, &(struct live_end){ .user = op->who.id, .why = "the password was changed" });
 		codes_notice(op, op->who.email, "your password was changed",
 				"If this was not you, ask for a new password at once.");
 	}

@@ -2,10 +2,15 @@
 /* Sessions that are open: a login that ends, ends them too; a guest who registers stays. */
 #include "auth.h"
 
+#include <chatd-sdk/events.h>
+
 #include <sodium.h>
 #include <stdio.h>
 
-enum { LINGER_MS = 10000 };
+enum { LINGER_MS = 10000, NAME_MAX_BYTES = 255, ROLES_MAX_BYTES = 511, WHY_MAX = 63 };
+
+#define ENDED      "auth.ended"
+#define REGISTERED "auth.registered"
 
 struct ending {
 	const struct chatd_host *h;
@@ -49,9 +54,9 @@ static void end_one(const void *data, chatd_session *s)
 	}
 }
 
-void live_end(const struct self *self, const struct live_end *what)
+static void end_here(const struct self *self, const struct live_end *what, int64_t when)
 {
-	struct ending e = { .h = self->h, .at = self->h->wall_ms() };
+	struct ending e = { .h = self->h, .at = when };
 	struct chatd_each each = { .struct_size = sizeof(each),
 		.user = text(what->user),
 		.fn = end_one,
@@ -65,6 +70,34 @@ void live_end(const struct self *self, const struct live_end *what)
 	if (self->h->each_session(&each) < 0) {
 		self->h->log(self->ctx, CHATD_LOG_ERROR,
 				"sessions of %s that have ended could not be closed: no memory", what->user);
+	}
+}
+
+/* The store knows it already: on a node that does not hear of it, it counts from the next login. */
+static void tell(
+		const struct op *op, const struct chatd_sheet *s, const char *kind, const char *user)
+{
+	const struct self *self = op->self;
+	const struct chatd_cluster *cluster = self->cluster->vt;
+	const struct chatd_cluster_event e = chatd_sheet_event(s, kind, text(user));
+	if (cluster->send(self->cluster->obj, op->w, &e, NULL, NULL) < 0) {
+		self->h->log(self->ctx, CHATD_LOG_ERROR,
+				"other nodes could not be told what became of the logins of %s", user);
+	}
+}
+
+void live_end(const struct op *op, const struct live_end *what)
+{
+	int64_t now = op->self->h->wall_ms();
+	struct chatd_sheet s = { .n = 0 };
+	end_here(op->self, what, now);
+	if (op->self->cluster) {
+		chatd_sheet_put(&s, "user", text(what->user));
+		chatd_sheet_put(&s, "login", text(what->login ? what->login : ""));
+		chatd_sheet_put(&s, "keep", text(what->keep ? what->keep : ""));
+		chatd_sheet_put(&s, "why", text(what->why));
+		chatd_sheet_int(&s, "at", now);
+		tell(op, &s, ENDED, what->user);
 	}
 }
 
@@ -92,17 +125,93 @@ static void renew_one(const void *data, chatd_session *s)
 	}
 }
 
-void live_registered(const struct self *self, const struct person *p)
+static void renew_here(const struct self *self, struct registered *r)
 {
-	struct registered r = { .h = self->h };
-	struct chatd_each each = { .struct_size = sizeof(each),
-		.user = text(p->id),
+	const struct chatd_each each = { .struct_size = sizeof(each),
+		.user = text(r->user),
 		.fn = renew_one,
-		.data = &r,
-		.n = sizeof(r),
+		.data = r,
+		.n = sizeof(*r),
 		.linger_ms = LINGER_MS };
+	r->h = self->h;
+	(void)self->h->each_session(&each);
+}
+
+void live_registered(const struct op *op, const struct person *p)
+{
+	struct registered r = { .h = NULL };
+	struct chatd_sheet s = { .n = 0 };
 	chatd_str_copy(r.user, sizeof(r.user), text(p->id));
 	chatd_str_copy(r.name, sizeof(r.name), text(p->nick));
 	chatd_str_copy(r.roles, sizeof(r.roles), text(p->roles));
-	(void)self->h->each_session(&each);
+	renew_here(op->self, &r);
+	if (op->self->cluster) {
+		chatd_sheet_put(&s, "user", text(r.user));
+		chatd_sheet_put(&s, "name", text(r.name));
+		chatd_sheet_put(&s, "roles", text(r.roles));
+		tell(op, &s, REGISTERED, r.user);
+	}
+}
+
+/* ---- what other nodes tell --------------------------------------------------------------- */
+
+static void complain(const struct self *self, const struct chatd_cluster_event *e)
+{
+	self->h->log(self->ctx, CHATD_LOG_WARN, "node %.*s sent an \"%.*s\" that is none",
+			(int)e->from.n, e->from.p, (int)e->kind.n, e->kind.p);
+}
+
+static int get_id(const struct chatd_cluster_event *e, const char *name, char ret[CHATD_ID_MAX + 1])
+{
+	struct chatd_str s = chatd_event_get(e, name);
+	chatd_str_copy(ret, CHATD_ID_MAX + 1, s);
+	return !s.n || chatd_id_ok(s);
+}
+
+static void on_ended(void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
+{
+	char user[CHATD_ID_MAX + 1], login[CHATD_ID_MAX + 1], keep[CHATD_ID_MAX + 1], why[WHY_MAX + 1];
+	struct chatd_str words;
+	int64_t at = 0;
+	(void)w;
+	if (!get_id(e, "user", user) || !user[0] || !get_id(e, "login", login) ||
+			!get_id(e, "keep", keep) || !chatd_event_text(e, "why", WHY_MAX, &words) ||
+			!chatd_event_int(e, "at", &at)) {
+		complain(arg, e);
+		return;
+	}
+	chatd_str_copy(why, sizeof(why), words);
+	end_here(arg, &(struct live_end){ .user = user, .login = login, .keep = keep, .why = why }, at);
+}
+
+static void on_registered(void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
+{
+	struct registered r = { .h = NULL };
+	struct chatd_str name, roles;
+	(void)w;
+	if (!get_id(e, "user", r.user) || !r.user[0] ||
+			!chatd_event_text(e, "name", NAME_MAX_BYTES, &name) ||
+			!chatd_event_text(e, "roles", ROLES_MAX_BYTES, &roles)) {
+		complain(arg, e);
+		return;
+	}
+	chatd_str_copy(r.name, sizeof(r.name), name);
+	chatd_str_copy(r.roles, sizeof(r.roles), roles);
+	renew_here(arg, &r);
+}
+
+chatd_status live_init(struct self *self)
+{
+	if (!self->cluster) {
+		return 0;
+	}
+	const struct chatd_cluster *cluster = self->cluster->vt;
+	const struct chatd_cluster_receiver ended = {
+		.struct_size = sizeof(ended), .kind = ENDED, .fn = on_ended, .arg = self
+	};
+	const struct chatd_cluster_receiver registered = {
+		.struct_size = sizeof(registered), .kind = REGISTERED, .fn = on_registered, .arg = self
+	};
+	chatd_status rc = cluster->receive(self->cluster->obj, &ended);
+	return rc < 0 ? rc : cluster->receive(self->cluster->obj, &registered);
 }

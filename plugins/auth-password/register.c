@@ -140,7 +140,7 @@ static void registered(void *arg, chatd_status rc, const struct chatd_store_answ
 	}
 	if (op->upgrade) {
 		op_take_account(op, a);
-		live_registered(op->self, &op->who);
+		live_registered(op, &op->who);
 	} else {
 		snprintf(op->who.id, sizeof(op->who.id), "%s", op->id);
 		snprintf(op->who.nick, sizeof(op->who.nick), "%s", op->nick);

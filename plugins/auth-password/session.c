@@ -20,8 +20,7 @@ static void rotated(void *arg, chatd_status rc, const struct chatd_store_answer 
 		/* Somebody has a token that was spent: the thief, or the owner after the thief. */
 		self->h->log(self->ctx, CHATD_LOG_WARN,
 				"a spent refresh token of %s was used again; its login is ended", op->user);
-		live_end(
-				self, &(struct live_end){ .user = op->user, .login = op->id, .why = "logged out" });
+		live_end(op, &(struct live_end){ .user = op->user, .login = op->id, .why = "logged out" });
 	}
 	if (!op_back(op)) {
 		return;
@@ -109,7 +108,7 @@ static void logged_out(void *arg, chatd_status rc, const struct chatd_store_answ
 	struct op *op = arg;
 	(void)a;
 	if (rc == 0) {
-		live_end(op->self,
+		live_end(op,
 				&(struct live_end){ .user = op->user, .login = op->login, .why = "logged out" });
 	}
 	if (!op_back(op)) {
@@ -209,8 +208,7 @@ static void one_ended(void *arg, chatd_status rc, const struct chatd_store_answe
 {
 	struct op *op = arg;
 	if (rc == 0 && a->n > 0) {
-		live_end(op->self,
-				&(struct live_end){ .user = op->user, .login = op->id, .why = "logged out" });
+		live_end(op, &(struct live_end){ .user = op->user, .login = op->id, .why = "logged out" });
 	}
 	if (!op_back(op)) {
 		return;
@@ -246,8 +244,8 @@ static void others_ended(void *arg, chatd_status rc, const struct chatd_store_an
 	struct chatd_json j;
 	char room[64];
 	if (rc == 0) {
-		live_end(op->self,
-				&(struct live_end){ .user = op->user, .keep = op->login, .why = "logged out" });
+		live_end(
+				op, &(struct live_end){ .user = op->user, .keep = op->login, .why = "logged out" });
 	}
 	if (!op_back(op)) {
 		return;

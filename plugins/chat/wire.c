@@ -4,56 +4,36 @@
 #include "cluster.h"
 #include "notice.h"
 
+#include <chatd-sdk/events.h>
 #include <jansson.h>
 
-enum { MSG_ID_MAX = 64, HEADERS_MAX = 16, NUMBER = 24 };
+enum { MSG_ID_MAX = 64, TRACE_MAX = 128 };
 
 #define ROW    "row"
 #define NOTICE "notice"
 
 /* ---- out ------------------------------------------------------------------------------------ */
 
-struct sheet {
-	struct chatd_cluster_header all[HEADERS_MAX];
-	char digits[HEADERS_MAX][NUMBER];
-	size_t n;
-};
-
-static void put(struct sheet *s, const char *name, struct chatd_str value)
-{
-	if (value.p && s->n < HEADERS_MAX) {
-		s->all[s->n++] = (struct chatd_cluster_header){ text(name), value };
-	}
-}
-
-static void put_int(struct sheet *s, const char *name, int64_t value)
-{
-	if (s->n < HEADERS_MAX) {
-		snprintf(s->digits[s->n], NUMBER, "%lld", (long long)value);
-		put(s, name, text(s->digits[s->n]));
-	}
-}
-
-static void put_row(struct sheet *s, const struct log_row *r)
+static void put_row(struct chatd_sheet *s, const struct log_row *r)
 {
 	const struct chatd_store_message *m = r->row;
-	put(s, "id", m->id);
-	put(s, "epoch", r->epoch);
-	put_int(s, "seq", m->seq);
-	put_int(s, "pos", m->pos);
-	put_int(s, "row", m->kind);
-	put(s, "sender", m->sender);
-	put(s, "target", m->target);
-	put(s, "room", m->conv.room);
-	put(s, "traceparent", r->trace);
+	chatd_sheet_put(s, "id", m->id);
+	chatd_sheet_put(s, "epoch", r->epoch);
+	chatd_sheet_int(s, "seq", m->seq);
+	chatd_sheet_int(s, "pos", m->pos);
+	chatd_sheet_int(s, "row", m->kind);
+	chatd_sheet_put(s, "sender", m->sender);
+	chatd_sheet_put(s, "target", m->target);
+	chatd_sheet_put(s, "room", m->conv.room);
+	chatd_sheet_put(s, "traceparent", r->trace);
 	if (!m->conv.room.p) {
-		put(s, "a", m->conv.a);
-		put(s, "b", m->conv.b);
-		put_int(s, "before-a", r->before_a);
-		put_int(s, "before-b", r->before_b);
+		chatd_sheet_put(s, "a", m->conv.a);
+		chatd_sheet_put(s, "b", m->conv.b);
+		chatd_sheet_int(s, "before-a", r->before_a);
+		chatd_sheet_int(s, "before-b", r->before_b);
 	}
 	if (m->flags) {
-		put_int(s, "flags", m->flags);
+		chatd_sheet_int(s, "flags", m->flags);
 	}
 }
 
@@ -64,7 +44,7 @@ chatd_status wire_send(struct self *self, chatd_worker *w, const struct log_row 
 	const struct chatd_store_conv *c = &r->row->conv;
 	const struct chatd_str users[2] = { c->a, c->b };
 	char topic[sizeof(ROOM_TOPIC) + CHATD_ID_MAX], pair[2 * CHATD_ID_MAX + 2];
-	struct sheet s = { .n = 0 };
+	struct chatd_sheet s = { .n = 0 };
 	put_row(&s, r);
 	struct chatd_cluster_event e = { .struct_size = sizeof(e),
 		.kind = CHATD_LIT(ROW),
@@ -100,9 +80,9 @@ void wire_notice(struct self *self, chatd_worker *w, const struct told *t)
 	chatd_json_lit(&j, "],\"preview\":");
 	chatd_json_raw(&j, t->preview.p, t->preview.n);
 	chatd_json_lit(&j, "}");
-	struct sheet s = { .n = 0 };
-	put(&s, "room", t->room);
-	put_int(&s, "seq", t->seq);
+	struct chatd_sheet s = { .n = 0 };
+	chatd_sheet_put(&s, "room", t->room);
+	chatd_sheet_int(&s, "seq", t->seq);
 	const struct chatd_cluster_event e = { .struct_size = sizeof(e),
 		.to = CHATD_CLUSTER_ALL,
 		.flags = CHATD_CLUSTER_EPHEMERAL,
@@ -119,46 +99,18 @@ void wire_notice(struct self *self, chatd_worker *w, const struct told *t)
 
 /* ---- in ------------------------------------------------------------------------------------- */
 
-static struct chatd_str get(const struct chatd_cluster_event *e, const char *name)
-{
-	return chatd_cluster_get(e, text(name));
-}
-
-/* Digits, or "-1"; 0: it is no such number. */
-static int get_int(const struct chatd_cluster_event *e, const char *name, int64_t *ret)
-{
-	struct chatd_str s = get(e, name);
-	int64_t v = 0;
-	if (chatd_str_same(s, CHATD_LIT("-1"))) {
-		*ret = -1;
-		return 1;
-	}
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] < '0' || s.p[i] > '9' || v > (INT64_MAX - (s.p[i] - '0')) / 10) {
-			return 0;
-		}
-		v = v * 10 + (s.p[i] - '0');
-	}
-	*ret = v;
-	return s.n > 0;
-}
-
-static int may_be_empty(struct chatd_str s, size_t most)
-{
-	return s.n <= most && (!s.n || !memchr(s.p, '\0', s.n));
-}
-
 static int read_conv(
 		const struct chatd_cluster_event *e, struct log_row *r, struct chatd_store_message *m)
 {
-	m->conv.room = get(e, "room");
+	m->conv.room = chatd_event_get(e, "room");
 	if (m->conv.room.p) {
 		return chatd_id_ok(m->conv.room);
 	}
-	m->conv.a = get(e, "a");
-	m->conv.b = get(e, "b");
+	m->conv.a = chatd_event_get(e, "a");
+	m->conv.b = chatd_event_get(e, "b");
 	return chatd_id_ok(m->conv.a) && chatd_id_ok(m->conv.b) &&
-			get_int(e, "before-a", &r->before_a) && get_int(e, "before-b", &r->before_b);
+			chatd_event_int(e, "before-a", &r->before_a) &&
+			chatd_event_int(e, "before-b", &r->before_b);
 }
 
 /* 0: it is no row of ours. */
@@ -166,29 +118,25 @@ static int read_row(
 		const struct chatd_cluster_event *e, struct log_row *r, struct chatd_store_message *m)
 {
 	int64_t kind = 0, flags = 0;
-	*r = (struct log_row){ .row = m,
-		.epoch = get(e, "epoch"),
-		.trace = get(e, "traceparent"),
-		.before_a = -1,
-		.before_b = -1,
-		.remote = 1 };
-	*m = (struct chatd_store_message){ .struct_size = sizeof(*m),
-		.id = get(e, "id"),
-		.sender = get(e, "sender"),
-		.target = get(e, "target"),
-		.body = e->body };
-	if (!get_int(e, "row", &kind) || kind < CHATD_STORE_MESSAGE || kind > CHATD_STORE_EVENT ||
-			(get(e, "flags").p &&
-					(!get_int(e, "flags", &flags) || flags < 0 || flags > UINT32_MAX))) {
+	*r = (struct log_row){ .row = m, .before_a = -1, .before_b = -1, .remote = 1 };
+	*m = (struct chatd_store_message){ .struct_size = sizeof(*m), .body = e->body };
+	if (!chatd_event_text(e, "epoch", EPOCH_MAX, &r->epoch) || !r->epoch.n ||
+			!chatd_event_text(e, "traceparent", TRACE_MAX, &r->trace) ||
+			!chatd_event_text(e, "id", MSG_ID_MAX, &m->id) || !m->id.n ||
+			!chatd_event_text(e, "sender", CHATD_ID_MAX, &m->sender) ||
+			!chatd_event_text(e, "target", MSG_ID_MAX, &m->target)) {
+		return 0;
+	}
+	if (!chatd_event_int(e, "row", &kind) || kind < CHATD_STORE_MESSAGE ||
+			kind > CHATD_STORE_EVENT ||
+			(chatd_event_get(e, "flags").p &&
+					(!chatd_event_int(e, "flags", &flags) || flags < 0 || flags > UINT32_MAX))) {
 		return 0;
 	}
 	m->kind = (int32_t)kind;
 	m->flags = (uint32_t)flags;
-	return get_int(e, "seq", &m->seq) && m->seq > 0 && get_int(e, "pos", &m->pos) && m->pos > 0 &&
-			m->id.n > 0 && may_be_empty(m->id, MSG_ID_MAX) && r->epoch.n > 0 &&
-			may_be_empty(r->epoch, EPOCH_MAX) && may_be_empty(m->sender, CHATD_ID_MAX) &&
-			may_be_empty(m->target, MSG_ID_MAX) && may_be_empty(r->trace, 128) &&
-			read_conv(e, r, m);
+	return chatd_event_int(e, "seq", &m->seq) && m->seq > 0 && chatd_event_int(e, "pos", &m->pos) &&
+			m->pos > 0 && read_conv(e, r, m);
 }
 
 static void complain(struct self *self, const struct chatd_cluster_event *e)
@@ -201,7 +149,7 @@ static void complain(struct self *self, const struct chatd_cluster_event *e)
 
 static chatd_worker *row_home(void *arg, const struct chatd_cluster_event *e)
 {
-	struct chatd_str room = get(e, "room");
+	struct chatd_str room = chatd_event_get(e, "room");
 	return log_home(arg, room.p ? room : CHATD_LIT(""));
 }
 
@@ -245,14 +193,14 @@ static size_t read_users(struct self *self, json_t *root, struct chatd_str **ret
 static void on_notice(void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
 {
 	struct self *self = arg;
-	struct told t = { .room = get(e, "room") };
+	struct told t = { .room = chatd_event_get(e, "room") };
 	struct chatd_str *users = NULL;
 	json_t *root = json_loadb(e->body.p ? e->body.p : "", e->body.n, JSON_REJECT_DUPLICATES, NULL);
 	char *preview = json_dumps(json_object_get(root, "preview"), JSON_COMPACT);
 	(void)w;
 	t.n = read_users(self, root, &users);
 	t.users = users;
-	if (t.n && preview && get_int(e, "seq", &t.seq) && chatd_id_ok(t.room)) {
+	if (t.n && preview && chatd_event_int(e, "seq", &t.seq) && chatd_id_ok(t.room)) {
 		t.preview = text(preview);
 		notice_hand_out(self, &t);
 	} else {

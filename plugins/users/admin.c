@@ -297,7 +297,7 @@ static void on_made(void *arg, chatd_status rc, const struct chatd_store_answer 
 					.target = ask_user(a),
 					.roles = s->accounts[0].roles });
 	remove_file(a);
-	live_roles(a->self, ask_user(a), s->accounts[0].roles);
+	live_roles(a, ask_user(a), s->accounts[0].roles);
 	write_own(a, &s->accounts[0]);
 	ask_answer(a, 200);
 }

@@ -13,7 +13,7 @@ static void on_deleted(void *arg, chatd_status rc, const struct chatd_store_answ
 		return;
 	}
 	audit(a, &(struct audit){ .action = "delete-account", .target = ask_user(a) });
-	live_close(a->self, ask_user(a), CLOSE_LOGGED_OUT, "account deleted");
+	live_close(a, ask_user(a), CLOSE_LOGGED_OUT, "account deleted");
 	ask_answer(a, 204);
 }
 

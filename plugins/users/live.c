@@ -2,9 +2,13 @@
 /* Open sessions feel at once what was committed; and the record of who did it. */
 #include "users.h"
 
+#include <chatd-sdk/events.h>
+
 /* A login that was checked just before the change opens its session within this time. */
 enum { LINGER_MS = 10000, CLOSE_BANNED = 4403 };
-enum { LIVE_CLOSE, LIVE_BAN, LIVE_ROLES, LIVE_NAME };
+enum { LIVE_CLOSE, LIVE_BAN, LIVE_ROLES, LIVE_NAME, LIVE_UNBAN, LIVE_COUNT };
+
+#define EVENT "users.live"
 
 struct live {
 	const struct chatd_host *h;
@@ -70,13 +74,6 @@ static void each(const struct self *self, struct chatd_str user, struct live *l)
 	}
 }
 
-void live_close(const struct self *self, struct chatd_str user, int32_t code, const char *why)
-{
-	struct live l = { .what = LIVE_CLOSE, .code = code };
-	chatd_str_copy(l.text, sizeof(l.text), text(why));
-	each(self, user, &l);
-}
-
 static atomic_uint *lifted_of(struct self *self, struct chatd_str user)
 {
 	unsigned hash = 5381;
@@ -86,31 +83,108 @@ static atomic_uint *lifted_of(struct self *self, struct chatd_str user)
 	return &self->lifted[hash % LIFTED];
 }
 
-void live_ban(struct self *self, struct chatd_str user, int64_t until)
+static void here(struct self *self, struct chatd_str user, struct live *l)
+{
+	l->lifted = lifted_of(self, user);
+	if (l->what == LIVE_UNBAN) {
+		atomic_fetch_add(lifted_of(self, user), 1);
+		return;
+	}
+	l->was = atomic_load(l->lifted);
+	each(self, user, l);
+}
+
+/* ---- on all nodes ------------------------------------------------------------------- */
+
+/* What changes is in the store before: a node that hears of it late lets nobody in again. */
+static void everywhere(struct self *self, chatd_worker *w, struct chatd_str user, struct live *l)
+{
+	struct chatd_sheet s = { .n = 0 };
+	here(self, user, l);
+	if (!self->cluster) {
+		return;
+	}
+	const struct chatd_cluster *cluster = self->cluster->vt;
+	chatd_sheet_put(&s, "user", user);
+	chatd_sheet_int(&s, "what", l->what);
+	chatd_sheet_int(&s, "code", l->code);
+	chatd_sheet_int(&s, "until", l->until);
+	chatd_sheet_put(&s, "text", text(l->text));
+	const struct chatd_cluster_event e = chatd_sheet_event(&s, EVENT, user);
+	if (cluster->send(self->cluster->obj, w, &e, NULL, NULL) < 0) {
+		self->h->log(self->ctx, CHATD_LOG_ERROR,
+				"other nodes could not be told of a change of %.*s; there it counts from the next "
+				"login on",
+				(int)user.n, user.p);
+	}
+}
+
+static void on_event(void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
+{
+	struct self *self = arg;
+	struct live l = { .what = 0 };
+	int64_t what = 0, code = 0;
+	struct chatd_str user = chatd_event_get(e, "user"), words;
+	(void)w;
+	if (!chatd_id_ok(user) || !chatd_event_int(e, "what", &what) || what < 0 ||
+			what >= LIVE_COUNT || !chatd_event_int(e, "code", &code) || code < 0 || code > 4999 ||
+			!chatd_event_int(e, "until", &l.until) ||
+			!chatd_event_text(e, "text", ROLES_MAX, &words)) {
+		self->h->log(self->ctx, CHATD_LOG_WARN, "node %.*s sent a change of a user that is none",
+				(int)e->from.n, e->from.p);
+		return;
+	}
+	l.what = (int32_t)what;
+	l.code = (int32_t)code;
+	chatd_str_copy(l.text, sizeof(l.text), words);
+	here(self, user, &l);
+}
+
+chatd_status live_init(struct self *self)
+{
+	if (!self->cluster) {
+		return 0;
+	}
+	const struct chatd_cluster *cluster = self->cluster->vt;
+	const struct chatd_cluster_receiver r = {
+		.struct_size = sizeof(r), .kind = EVENT, .fn = on_event, .arg = self
+	};
+	return cluster->receive(self->cluster->obj, &r);
+}
+
+/* ---- what happens ---------------------------------------------------------------------- */
+
+void live_close(const struct ask *a, struct chatd_str user, int32_t code, const char *why)
+{
+	struct live l = { .what = LIVE_CLOSE, .code = code };
+	chatd_str_copy(l.text, sizeof(l.text), text(why));
+	everywhere(a->self, a->w, user, &l);
+}
+
+void live_ban(const struct ask *a, struct chatd_str user, int64_t until)
 {
 	struct live l = { .what = LIVE_BAN, .code = CLOSE_BANNED, .until = until, .text = "banned" };
-	l.lifted = lifted_of(self, user);
-	l.was = atomic_load(l.lifted);
-	each(self, user, &l);
+	everywhere(a->self, a->w, user, &l);
 }
 
-void live_unban(struct self *self, struct chatd_str user)
+void live_unban(const struct ask *a, struct chatd_str user)
 {
-	atomic_fetch_add(lifted_of(self, user), 1);
+	struct live l = { .what = LIVE_UNBAN };
+	everywhere(a->self, a->w, user, &l);
 }
 
-void live_roles(const struct self *self, struct chatd_str user, struct chatd_str roles)
+void live_roles(const struct ask *a, struct chatd_str user, struct chatd_str roles)
 {
 	struct live l = { .what = LIVE_ROLES };
 	chatd_str_copy(l.text, sizeof(l.text), roles);
-	each(self, user, &l);
+	everywhere(a->self, a->w, user, &l);
 }
 
-void live_name(const struct self *self, struct chatd_str user, struct chatd_str name)
+void live_name(const struct ask *a, struct chatd_str user, struct chatd_str name)
 {
 	struct live l = { .what = LIVE_NAME };
 	chatd_str_copy(l.text, sizeof(l.text), name);
-	each(self, user, &l);
+	everywhere(a->self, a->w, user, &l);
 }
 
 /* ---- the record -------------------------------------------------------------------- */

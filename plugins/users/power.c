@@ -17,7 +17,7 @@ static void on_roles(void *arg, chatd_status rc, const struct chatd_store_answer
 	audit(a,
 			&(struct audit){
 					.action = "roles", .target = text(a->target), .roles = text(a->roles) });
-	live_roles(a->self, text(a->target), text(a->roles));
+	live_roles(a, text(a->target), text(a->roles));
 	write_own(a, &s->accounts[0]);
 	ask_answer(a, 200);
 }
@@ -81,9 +81,9 @@ static void on_banned(void *arg, chatd_status rc, const struct chatd_store_answe
 					.until = a->until,
 					.reason = a->reason[0] ? text(a->reason) : chatd_str_of(NULL, 0) });
 	if (a->until) {
-		live_ban(a->self, text(a->target), a->until);
+		live_ban(a, text(a->target), a->until);
 	} else {
-		live_unban(a->self, text(a->target));
+		live_unban(a, text(a->target));
 	}
 	ask_answer(a, 204);
 }

@@ -198,7 +198,7 @@ static void on_patched(void *arg, chatd_status rc, const struct chatd_store_answ
 		return;
 	}
 	if (a->nick[0]) {
-		live_name(a->self, ask_user(a), s->accounts[0].nickname);
+		live_name(a, ask_user(a), s->accounts[0].nickname);
 	}
 	write_own(a, &s->accounts[0]);
 	ask_answer(a, 200);

@@ -55,11 +55,13 @@ static chatd_status init(
 	self->store = h->service(ctx, CHATD_STORE);
 	self->http = h->service(ctx, CHATD_HTTP);
 	self->rooms = h->service(ctx, CHATD_ROOMS);
+	self->cluster = h->service(ctx, CHATD_CLUSTER);
 	*ret_self = self;
 	if (sodium_init() < 0) {
 		return h->fail(ctx, -ENOSYS, "libsodium cannot be initialised");
 	}
 	chatd_status rc = h->hook(ctx, chatd_hook_session_auth, CHATD_ORDER_OBSERVE, gate_auth);
+	rc = rc < 0 ? rc : live_init(self);
 	return rc < 0 ? rc : routes_init(self);
 }
 
@@ -91,7 +93,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_STORE, CHATD_HTTP, NULL };
-static const char *const wants[] = { CHATD_ROOMS, NULL };
+static const char *const wants[] = { CHATD_ROOMS, CHATD_CLUSTER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

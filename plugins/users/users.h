@@ -12,6 +12,7 @@
 
 #include <chatd-sdk/json.h>
 #include <chatd-sdk/text.h>
+#include <chatd/cluster.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
 #include <chatd/rooms.h>
@@ -41,7 +42,8 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *store, *http, *rooms; /* rooms may be NULL */
+	const struct chatd_service *store, *http;
+	const struct chatd_service *rooms, *cluster; /* NULL: not there */
 	struct route *routes;
 	/* Bans lifted so far, by a hash of the user: one that lingers knows that it is over. */
 	atomic_uint lifted[LIFTED];
@@ -135,12 +137,13 @@ void run_ban(struct ask *);
 void run_unban(struct ask *);
 
 /* live.c: what becomes of sessions that are open, on every worker, and who did it */
-void live_close(const struct self *, struct chatd_str user, int32_t code, const char *why);
+chatd_status live_init(struct self *); /* [main] */
+void live_close(const struct ask *, struct chatd_str user, int32_t code, const char *why);
 /* For so long as the ban lasts and the login may still have been under way. */
-void live_ban(struct self *, struct chatd_str user, int64_t until);
-void live_unban(struct self *, struct chatd_str user);
-void live_roles(const struct self *, struct chatd_str user, struct chatd_str roles);
-void live_name(const struct self *, struct chatd_str user, struct chatd_str name);
+void live_ban(const struct ask *, struct chatd_str user, int64_t until);
+void live_unban(const struct ask *, struct chatd_str user);
+void live_roles(const struct ask *, struct chatd_str user, struct chatd_str roles);
+void live_name(const struct ask *, struct chatd_str user, struct chatd_str name);
 struct audit {
 	const char *action;
 	struct chatd_str target, roles, reason; /* .p NULL: none */
