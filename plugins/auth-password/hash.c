@@ -143,9 +143,21 @@ static int argon_parse(const char *text, struct argon *ret)
 	return unbase64(&at, ret->salt, SALT) && *at++ == '$' && unbase64(&at, ret->tag, TAG) && !*at;
 }
 
+/* Whoever wrote such a hash meant this server no good: it would fill the memory. */
+static int asks_too_much(const char *text)
+{
+	unsigned long long memory_kib = 0, passes = 0;
+	const char *m = strstr(text, "$m=");
+	return !m || sscanf(m, "$m=%20llu,t=%20llu", &memory_kib, &passes) != 2 ||
+			memory_kib > MEMORY_MAX_KIB || passes > PASSES_MAX;
+}
+
 static int verify_argon(const char *have, struct hash_memory *memory, struct hash_pass pass)
 {
 	struct argon want, got;
+	if (asks_too_much(have)) {
+		return 0;
+	}
 	if (!argon_parse(have, &want)) {
 		return crypto_pwhash_str_verify(have, pass.p, pass.n) == 0; /* another kind of it */
 	}
