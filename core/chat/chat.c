@@ -102,6 +102,7 @@ chatd_status chat_start(struct chat *chat)
 void chat_worker_finish(struct chat_worker *cw)
 {
 	session_close_all(cw);
+	dest_stop(cw);
 }
 
 void chat_destroy(struct chat *chat)

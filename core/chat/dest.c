@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TELL_MS = 200 };
+
 /* Something that one worker asks of another. */
 struct op {
 	struct chat_worker *to;
@@ -42,6 +44,11 @@ struct name {
 struct dest_table *dest_table_create(void)
 {
 	return calloc(1, sizeof(struct dest_table));
+}
+
+void dest_stop(struct chat_worker *cw)
+{
+	worker_timer_clear(&cw->dests->again);
 }
 
 static void dest_free(struct dest_table *t, struct dest *d)
@@ -267,6 +274,48 @@ static int tell_lost(struct chat_worker *cw, struct dest *d, int32_t worker, str
 	return 1;
 }
 
+static void tell_later(struct chat_worker *cw);
+
+static void tell_again(void *arg)
+{
+	struct chat_worker *cw = arg;
+	struct dest *d, *next;
+	int left = 0;
+	HASH_ITER(hh, cw->dests->all, d, next)
+	{
+		struct chatd_str key = chatd_str_of(d->key, d->len);
+		for (int32_t i = 0; d->lost && i < cw->chat->n_workers; i++) {
+			left |= d->lost >> i & 1 && !tell_lost(cw, d, i, key);
+		}
+	}
+	cw->dests->telling = 0;
+	if (left) {
+		tell_later(cw);
+	}
+}
+
+static void tell_later(struct chat_worker *cw)
+{
+	if (!cw->dests->telling) {
+		cw->dests->telling = 1;
+		worker_timer_set(cw->w, &cw->dests->again, TELL_MS, tell_again, cw);
+	}
+}
+
+/* Nobody knows when the next message comes: they are told at once, or as soon as that goes. */
+static void note_lost(struct chat_worker *cw, struct dest *d, int32_t worker, const chatd_msg *msg)
+{
+	log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory: a message did not reach worker %d",
+			worker);
+	if (msg_flags_get(msg) & CHATD_MSG_EPHEMERAL) {
+		return;
+	}
+	d->lost |= (uint64_t)1 << worker;
+	if (!tell_lost(cw, d, worker, chatd_str_of(d->key, d->len))) {
+		tell_later(cw);
+	}
+}
+
 int32_t dest_home(const struct chat *chat, struct chatd_str dest)
 {
 	return home_of(chat, dest);
@@ -283,18 +332,10 @@ void dest_lost(struct chat_worker *cw, struct chatd_str dest)
 	struct dest *d = find(cw, dest);
 	for (int32_t i = 0; d && i < cw->chat->n_workers; i++) {
 		if (d->interest >> i & 1 && !tell_lost(cw, d, i, dest)) {
-			d->lost |= (uint64_t)1 << i; /* with the next message, then */
+			d->lost |= (uint64_t)1 << i;
+			tell_later(cw);
 		}
 	}
-}
-
-static void note_lost(struct dest *d, int32_t worker, const chatd_msg *msg)
-{
-	if (!(msg_flags_get(msg) & CHATD_MSG_EPHEMERAL)) {
-		d->lost |= (uint64_t)1 << worker;
-	}
-	log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory: a message did not reach worker %d",
-			worker);
 }
 
 /* At the home: this is where the order of a destination is made. */
@@ -318,7 +359,7 @@ static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg
 			op->msg = msg_ref(msg);
 		}
 		if (!op || op_send(op, on_fan_out) < 0) {
-			note_lost(d, i, msg);
+			note_lost(cw, d, i, msg);
 		}
 	}
 }
@@ -572,6 +613,7 @@ static void interest_set(struct chat_worker *cw, struct dest *d, int32_t worker,
 	uint64_t was = d->interest, bit = (uint64_t)1 << worker;
 	const struct chatd_router *r = &cw->chat->router;
 	d->interest = on ? was | bit : was & ~bit;
+	d->lost &= d->interest;
 	if (!was != !d->interest && r->interest && d->prefix && !is_queue(d->prefix)) {
 		r->interest(cw->chat->router_self, cw->w, chatd_str_of(d->key, d->len), on);
 	}

@@ -34,6 +34,7 @@ struct dest_name {
 
 struct dest_table *dest_table_create(void);
 void dest_table_destroy(struct dest_table *);
+void dest_stop(struct chat_worker *); /**< [worker] before its end */
 
 /** @p dest is parsed against the frozen tables.  [any] */
 struct dest_name dest_parse(const struct chat *, struct chatd_str dest);

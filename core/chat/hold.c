@@ -159,7 +159,7 @@ static struct sub *held(chatd_worker *w, struct chatd_hold name)
 {
 	chatd_session *s = session_find(w, name.session);
 	struct sub *sub = s ? session_sub(s, name.sub) : NULL;
-	return sub && sub->hold && !sub->hold->released ? sub : NULL;
+	return sub && session_is_open(s) && sub->hold && !sub->hold->released ? sub : NULL;
 }
 
 chatd_status hold_send(chatd_worker *w, struct chatd_hold name, chatd_msg *msg)

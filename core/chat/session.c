@@ -261,7 +261,7 @@ static void announce_close(chatd_session *s)
 void session_destroy(chatd_session *s)
 {
 	struct chat *chat = s->cw->chat;
-	if (s->state == SESSION_OPEN) {
+	if (s->state >= SESSION_OPEN) {
 		stat_add(s->cw, STAT_SESSIONS, -1);
 	}
 	s->state = SESSION_NEW;
@@ -322,6 +322,10 @@ void session_close(chatd_session *s, int32_t code, const char *why)
 			free(c->why);
 			free(c);
 		}
+		return;
+	}
+	if (s->state == SESSION_OPEN) {
+		s->state = SESSION_CLOSING;
 	}
 }
 

@@ -11,7 +11,8 @@
 
 enum { SESSION_MAGIC = 0x73657373, SESSION_ID_LEN = 32, PENDING_MAX = 10000 };
 
-enum session_state { SESSION_NEW, SESSION_LOGIN, SESSION_OPEN };
+/* CLOSING: it was open, and what it lacks may be why; it gets no more messages. */
+enum session_state { SESSION_NEW, SESSION_LOGIN, SESSION_OPEN, SESSION_CLOSING };
 
 struct chatd_session {
 	uint32_t magic, form;

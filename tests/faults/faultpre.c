@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* faultpre.so: makes system calls fail, wait, or kill, as a file of rules says.
+/* faultpre.so: makes system calls and calloc() fail, wait, or kill, as a file of rules says.
  *
  * LD_PRELOAD=faultpre.so FAULTPRE=FILE program...; pre.py writes FILE, which is mapped and may
- * change while the program runs.  A rule names a call, a part of the path of its file, from
- * which and to which occurrence it holds, and what happens then. */
+ * change while the program runs.  A rule names a call, a part of the path of its file or, for
+ * calloc(), where the code is that calls it, from which and to which occurrence it holds, and
+ * what happens then. */
 #undef _FILE_OFFSET_BITS /* both names of a call are wanted, not one under the other's */
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,7 +28,8 @@ enum call {
 	CALL_pwrite,
 	CALL_fsync,
 	CALL_fdatasync,
-	CALL_ftruncate
+	CALL_ftruncate,
+	CALL_calloc
 };
 
 enum { RULES = 16, PATH_PART = 64 };
@@ -38,8 +40,9 @@ struct rule {
 	int32_t error;         /* errno; 0: none */
 	int32_t signal;        /* to oneself; 0: none */
 	int32_t delay_ms;
-	int64_t from, to; /* occurrences, counted from 1 */
+	int64_t from, to, every; /* occurrences, counted from 1 */
 	_Atomic int64_t seen;
+	uint64_t low, high; /* of the caller; calloc() alone */
 	char path[PATH_PART];
 };
 
@@ -92,6 +95,12 @@ static int act(const struct rule *r)
 	return r->error;
 }
 
+static int happens(struct rule *r)
+{
+	int64_t n = atomic_fetch_add(&r->seen, 1) + 1;
+	return n >= r->from && n <= r->to && (n - r->from) % (r->every > 1 ? r->every : 1) == 0;
+}
+
 static int fault(enum call call, int fd, const char *name)
 {
 	char room[4096];
@@ -108,12 +117,23 @@ static int fault(enum call call, int fd, const char *name)
 		if (!strstr(name, r->path)) {
 			continue;
 		}
-		int64_t n = atomic_fetch_add(&r->seen, 1) + 1;
-		if (n >= r->from && n <= r->to) {
+		if (happens(r)) {
 			error = act(r);
 		}
 	}
 	return error;
+}
+
+static int memory_fails(uint64_t caller)
+{
+	for (int i = 0; rules && i < RULES; i++) {
+		struct rule *r = &rules->rule[i];
+		if (atomic_load(&r->call) == CALL_calloc && caller >= r->low && caller < r->high &&
+				happens(r)) {
+			return 1;
+		}
+	}
+	return 0;
 }
 
 #define FAIL_IF(call, fd, name)                   \
@@ -190,6 +210,24 @@ int ftruncate64(int fd, off64_t n)
 {
 	FAIL_IF(CALL_ftruncate, fd, NULL);
 	return REAL(ftruncate64)(fd, n);
+}
+
+void *__libc_calloc(size_t n, size_t size); /* NOLINT: glibc's name */
+
+void *calloc(size_t n, size_t size)
+{
+	static _Thread_local int finding; /* dlsym() may want memory itself */
+	if (finding) {
+		return __libc_calloc(n, size);
+	}
+	finding = 1;
+	void *(*real)(size_t, size_t) = REAL(calloc);
+	finding = 0;
+	if (memory_fails((uint64_t)(uintptr_t)__builtin_return_address(0))) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return real(n, size);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *t)

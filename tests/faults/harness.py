@@ -54,6 +54,18 @@ class Node(Server):
         finally:
             self.dying = False
 
+    def function(self, name):
+        """Where that function of the server's own lies in its memory: (first, behind the last); None: nowhere."""
+        program = os.path.join(BUILD, "bin", "chatd")
+        out = subprocess.run(["nm", "-S", program], capture_output=True, text=True, check=True).stdout
+        found = [line.split() for line in out.splitlines() if line.endswith(" " + name)]
+        if not found:
+            return None
+        with open("/proc/%d/maps" % self.proc.pid) as f:
+            base = next(int(line.split("-")[0], 16) for line in f if line.rstrip().endswith(os.path.realpath(program)))
+        at, size = (int(x, 16) for x in found[0][:2])
+        return base + at, base + at + size
+
     def lives(self, seconds):
         """Still there after so long?"""
         try:

@@ -4,8 +4,8 @@ import mmap
 import os
 import struct
 
-CALLS = {name: i for i, name in enumerate(("open", "write", "pwrite", "fsync", "fdatasync", "ftruncate"), 1)}
-RULES, RULE, HEAD = 16, struct.Struct("=Iiiiqqq64s"), struct.Struct("=q")
+CALLS = {name: i for i, name in enumerate(("open", "write", "pwrite", "fsync", "fdatasync", "ftruncate", "calloc"), 1)}
+RULES, RULE, HEAD = 16, struct.Struct("=IiiiqqqqQQ64s"), struct.Struct("=q")
 EVER = 2 ** 62
 
 
@@ -25,11 +25,12 @@ class Rules:
     def _at(self, i):
         return HEAD.size + i * RULE.size
 
-    def set(self, i, call, path="", first=1, last=EVER, error=0, signal=0, delay_ms=0):
-        """From the first to the last call of its kind that is made from now on."""
+    def set(self, i, call, path="", first=1, last=EVER, every=1, caller=(0, 0), error=0, signal=0, delay_ms=0):
+        """From the first to the last call of its kind that is made from now on; of so many one.  caller: where the
+        code is that calls calloc()."""
         at = self._at(i)
         self.map[at:at + 4] = struct.pack("=I", 0)
-        raw = RULE.pack(0, error, signal, delay_ms, first, last, 0, path.encode())
+        raw = RULE.pack(0, error, signal, delay_ms, first, last, every, 0, *caller, path.encode())
         self.map[at:at + RULE.size] = raw
         self.map[at:at + 4] = struct.pack("=I", CALLS[call])
 
@@ -39,7 +40,7 @@ class Rules:
 
     def seen(self, i):
         """How often rule i's call was made."""
-        return RULE.unpack_from(self.map, self._at(i))[6]
+        return RULE.unpack_from(self.map, self._at(i))[7]
 
     def clock(self, seconds):
         self.map[0:HEAD.size] = HEAD.pack(int(seconds * 1e9))
