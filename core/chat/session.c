@@ -324,7 +324,9 @@ void session_close(chatd_session *s, int32_t code, const char *why)
 		}
 		return;
 	}
-	if (s->state == SESSION_OPEN) {
+	/* Something did not get there, so nothing may that comes after it; who is closed for another
+	 * reason still hears why. */
+	if (s->state == SESSION_OPEN && (code == 4010 || code == 1011)) {
 		s->state = SESSION_CLOSING;
 	}
 }

@@ -11,7 +11,7 @@
 
 enum { SESSION_MAGIC = 0x73657373, SESSION_ID_LEN = 32, PENDING_MAX = 10000 };
 
-/* CLOSING: it was open, and what it lacks may be why; it gets no more messages. */
+/* CLOSING: it lacks a message, and gets no more of them. */
 enum session_state { SESSION_NEW, SESSION_LOGIN, SESSION_OPEN, SESSION_CLOSING };
 
 struct chatd_session {

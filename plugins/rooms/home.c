@@ -191,7 +191,7 @@ static void on_people(struct op *op, chatd_status rc, const struct chatd_store_a
 {
 	if (rc < 0) {
 		op_refused(op, rc, a);
-	} else if (keep_people(op, a) && !op->who && a->n_members == LIST_MAX) {
+	} else if (keep_people(op, a) && !op->limit && a->n_members == LIST_MAX) {
 		ask_people(op);
 	}
 }
@@ -201,10 +201,8 @@ static void ask_people(struct op *op)
 	struct chatd_store_members r = { .struct_size = sizeof(r),
 		.which = op->kind == OP_BANS ? CHATD_STORE_BANS : CHATD_STORE_MEMBERS,
 		.room = text(op->room),
-		.limit = LIST_MAX };
-	if (op->n_people) {
-		r.after = text(op->people[op->n_people - 1].id);
-	}
+		.after = text(op->n_people ? op->people[op->n_people - 1].id : op->after),
+		.limit = op->limit ? op->limit : LIST_MAX };
 	op_wait(op, op_store(op)->members(op->self->store->obj, op->home, &r, op_on_store, op),
 			on_people);
 }

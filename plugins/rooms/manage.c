@@ -89,6 +89,12 @@ static void run_join(struct op *op)
 	put(op, &w, on_joined);
 }
 
+/* It may have happened, or happen yet. */
+static int in_doubt(chatd_status rc, const struct chatd_store_answer *a)
+{
+	return rc == -EBUSY && a && a->in_doubt;
+}
+
 static void not_member(struct op *op)
 {
 	op_fail(op, 403, "NOT_MEMBER", "you are not a member of this room");
@@ -99,6 +105,9 @@ static void on_left(struct op *op, chatd_status rc, const struct chatd_store_ans
 	if (rc == -ENOENT || (rc == 0 && a->repeated)) {
 		not_member(op);
 	} else if (rc < 0) {
+		if (in_doubt(rc, a)) {
+			doubt_begin(op, op_user(op));
+		}
 		op_refused(op, rc, a);
 	} else {
 		say_publish(op, a);
@@ -163,12 +172,14 @@ static void run_add(struct op *op)
 
 static void on_removed(struct op *op, chatd_status rc, const struct chatd_store_answer *a)
 {
-	/* Out already, and perhaps by a change that came late and was answered with STORE_BUSY: then
-	 * nobody has cut them. */
 	if (rc == 0 && a->repeated) {
-		say_cut(op, text(op->target));
+		say_cut(op,
+				text(op->target)); /* out already: should there be something left to hear, no more */
 	}
 	if (rc < 0) {
+		if (in_doubt(rc, a)) {
+			doubt_begin(op, text(op->target));
+		}
 		op_refused(op, rc, a);
 	} else if (a->repeated && op->kind == OP_REMOVE) {
 		op_fail(op, 404, "NOT_FOUND", "the room has no such member");

@@ -3,6 +3,8 @@
  * and a user id that the request names must be that one. */
 #include "rooms.h"
 
+#include <chatd-sdk/page.h>
+
 struct rest_arg {
 	struct self *self;
 	enum op_kind kind;
@@ -89,6 +91,9 @@ static void write_people(struct op *op, const int32_t *online)
 	}
 	chatd_json_lit(j, "]");
 	chatd_json_int(j, "total", op->members);
+	if (op->n_people == (size_t)op->limit) {
+		chatd_json_member(j, "after", text(op->people[op->n_people - 1].id));
+	}
 	chatd_json_lit(j, "}");
 }
 
@@ -372,6 +377,27 @@ static int names_other(const struct op *op)
 			(op->kind == OP_MINE && !chatd_str_same(text(op->target), me));
 }
 
+/* 0, or the answer has been given. */
+static int take_page(struct op *op)
+{
+	struct chatd_str after = http_of(op)->req_query(op->req, "after");
+	if (op->kind != OP_MEMBERS && op->kind != OP_BANS) {
+		return 0;
+	}
+	op->limit =
+			(int32_t)chatd_page_limit(http_of(op)->req_query(op->req, "limit"), LIST_MAX, LIST_MAX);
+	if (!op->limit) {
+		answer_problem(op, 422, "VALIDATION", "limit must be a number, 1 to 1000");
+		return -1;
+	}
+	if (after.p && !chatd_id_ok(after)) {
+		answer_problem(op, 422, "VALIDATION", "after must be the id of a user");
+		return -1;
+	}
+	chatd_str_copy(op->after, sizeof(op->after), after);
+	return 0;
+}
+
 static void on_identified(
 		void *arg, chatd_status rc, const chatd_ident *who, const char *code, const char *why)
 {
@@ -383,7 +409,7 @@ static void on_identified(
 	op->who = op->self->h->ident_ref(who);
 	if (names_other(op)) {
 		answer_problem(op, 403, "FORBIDDEN", "that is somebody else");
-	} else if (read_body(op) == 0) {
+	} else if (read_body(op) == 0 && take_page(op) == 0) {
 		if (names_user(op->kind)) {
 			look_target(op);
 		} else {

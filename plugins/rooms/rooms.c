@@ -55,6 +55,12 @@ static const struct chatd_opt opts[] = {
 			.fallback = "1h",
 			.max = INT64_C(366) * 86400000,
 			.doc = "A guest who is offline this long leaves all rooms; 0: never." },
+	{ .key = "max_refused",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, max_refused),
+			.fallback = "20",
+			.max = 1000000,
+			.doc = "SUBSCRIBEs to rooms refused within a minute that end a session (1008); 0: never." },
 	{ .key = "announce",
 			.type = CHATD_T_BOOL,
 			.offset = offsetof(struct conf, announce),
@@ -167,6 +173,7 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	chatd_status rc = 0;
 	TAILQ_INIT(&at->early);
 	TAILQ_INIT(&at->asking);
+	TAILQ_INIT(&at->doubts);
 	if (w == self->h->worker_at(0) && self->presence && self->conf->guest_linger) {
 		at->sweep = guests_create(self, w);
 		rc = at->sweep ? 0 : -ENOMEM;
@@ -184,6 +191,7 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 	(void)w;
 	guests_destroy(at->sweep);
 	at->sweep = NULL;
+	doubt_stop(at);
 	home_early(at); /* whoever still waits hears that the store is closing */
 }
 

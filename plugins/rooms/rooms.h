@@ -38,7 +38,7 @@ struct preset {
 
 struct conf {
 	struct chatd_list preset;
-	int64_t max_rooms, max_members, rooms_per_user, guest_linger;
+	int64_t max_rooms, max_members, rooms_per_user, guest_linger, max_refused;
 	int32_t announce;
 };
 
@@ -49,6 +49,7 @@ struct self {
 	const struct chatd_service *store;
 	const struct chatd_service *http, *presence, *accounts, *log; /* NULL: not there */
 	struct rest_arg *rest;                                        /* what the routes are told */
+	uint32_t slot;                                                /* struct refusals */
 };
 
 enum op_kind {
@@ -87,7 +88,7 @@ typedef void op_store_fn(struct op *, chatd_status rc, const struct chatd_store_
 typedef void op_room_fn(struct op *, const struct chatd_store_room *);
 
 struct op {
-	TAILQ_ENTRY(op) link; /* in home->early or home->asking */
+	TAILQ_ENTRY(op) link; /* in home->early, home->asking or home->doubts */
 	struct self *self;
 	chatd_worker *from, *home;
 	enum op_kind kind;
@@ -105,12 +106,14 @@ struct op {
 	int64_t seconds;                            /* OP_BAN, OP_MUTE; -1: for ever */
 
 	/* under way, at the home */
-	op_store_fn *next; /* what the store's answer is for; NULL: nothing is asked */
-	op_room_fn *then;  /* the same once the room was looked up */
-	int32_t as_admin;  /* the room was hidden from the caller, who may look all the same */
-	int32_t stale;     /* OP_SUBSCRIBE: somebody was cut off while it was being checked */
-	size_t leaving;    /* OP_GONE: rooms that are not left yet */
-	struct op *parent; /* OP_LEAVE: of an OP_GONE, which ends after it */
+	op_store_fn *next;        /* what the store's answer is for; NULL: nothing is asked */
+	op_room_fn *then;         /* the same once the room was looked up */
+	int32_t as_admin;         /* the room was hidden from the caller, who may look all the same */
+	int32_t stale;            /* OP_SUBSCRIBE: somebody was cut off while it was being checked */
+	size_t leaving;           /* OP_GONE: rooms that are not left yet */
+	struct op *parent;        /* OP_LEAVE: of an OP_GONE, which ends after it */
+	struct chatd_timer timer; /* doubt.c */
+	int32_t told;             /* doubt.c */
 	int64_t until;
 	struct chatd_json says; /* the event's body */
 	char says_id[37];
@@ -119,6 +122,8 @@ struct op {
 	int32_t status;
 	const char *code, *why; /* literals; code NULL: it went well */
 	struct chatd_json out;
+	char after[CHATD_ID_MAX + 1]; /* OP_MEMBERS, OP_BANS: the last one seen */
+	int32_t limit;                /* likewise; 0: all of them */
 	struct op_person *people;
 	size_t n_people, people_room;
 	int64_t members;
@@ -128,6 +133,7 @@ struct op {
 
 	/* who waits, each for its own done() */
 	chatd_token token;
+	chatd_sid session; /* OP_SUBSCRIBE */
 	chatd_req *req;    /* NULL: the client has gone */
 	int32_t under_way; /* somebody will call back: gone() must not free */
 	chatd_room_fn *look_fn;
@@ -141,6 +147,7 @@ TAILQ_HEAD(ops, op);
 struct home {
 	struct ops early;  /* came before the rooms of the configuration were there */
 	struct ops asking; /* subscriptions that are being checked */
+	struct ops doubts; /* changes of which nobody knows yet whether they were made */
 	int32_t presets;   /* not there yet */
 	struct sweep *sweep;
 };
@@ -177,6 +184,10 @@ void home_run(struct op *);
 void home_early(struct home *); /* what came before the presets */
 void home_write_room(struct op *, const struct chatd_store_room *);
 void manage_run(struct op *);
+
+/* doubt.c: [home] The change that op asked for, by which user is out, may still happen. */
+void doubt_begin(struct op *, struct chatd_str user);
+void doubt_stop(struct home *);
 
 /* say.c: what subscribers and users are told */
 struct say {

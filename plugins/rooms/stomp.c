@@ -87,10 +87,36 @@ static struct chatd_str room_of(struct chatd_str dest)
 	return chatd_str_of(dest.p + n, dest.n - n);
 }
 
+/* Who asks for room after room that is not theirs is looking for some. */
+enum { REFUSED_MS = 60000 };
+struct refusals {
+	int64_t since, n;
+};
+
+static void note_refused(const struct self *self, chatd_worker *w, chatd_session *s)
+{
+	const struct chatd_host *h = self->h;
+	struct refusals *r = s ? h->slot(s, self->slot) : NULL;
+	int64_t now = h->now_ms(w);
+	if (!r) {
+		return;
+	}
+	if (!r->n || now - r->since >= REFUSED_MS) {
+		r->since = now;
+		r->n = 0;
+	}
+	if (++r->n == self->conf->max_refused) {
+		h->session_close(s, 1008, "too many rooms asked for that are not yours");
+	}
+}
+
 static void subscribe_done(struct op *op)
 {
 	const struct chatd_host *h = op->self->h;
 	(void)h->resume(op->token, op->code ? CHATD_REJECT : CHATD_NEXT, op->code, op->why);
+	if (op->code && op->status < 500) {
+		note_refused(op->self, op->from, h->session_find(op->from, op->session));
+	}
 	op_free(op);
 }
 
@@ -104,12 +130,14 @@ static chatd_verdict on_subscribe(chatd_call *call, void *selfp, void *wself)
 		return CHATD_NEXT;
 	}
 	if (!chatd_id_ok(room)) {
+		note_refused(self, h->call_worker(call), h->call_session(call));
 		return h->reject(call, "NOT_FOUND", "there is no such room");
 	}
 	struct op *op = op_create(self, h->call_worker(call), OP_SUBSCRIBE);
 	if (!op) {
 		return -ENOMEM;
 	}
+	op->session = h->session_sid(h->call_session(call));
 	chatd_str_copy(op->room, sizeof(op->room), room);
 	return park(call, op, subscribe_done);
 }
@@ -225,6 +253,7 @@ chatd_status stomp_init(struct self *self)
 	const struct chatd_dest_conf topic = { .struct_size = sizeof(topic), .kind = CHATD_DEST_TOPIC };
 	chatd_status rc = h->provide(self->ctx, CHATD_ROOMS, &vt, self);
 	rc = rc < 0 ? rc : h->prefix(self->ctx, ROOM_TOPIC, &topic);
+	rc = rc < 0 ? rc : h->session_slot(self->ctx, sizeof(struct refusals), NULL, &self->slot);
 	rc = rc < 0 ? rc : h->app(self->ctx, "chat.join", on_join);
 	rc = rc < 0 ? rc : h->app(self->ctx, "chat.leave", on_leave);
 	rc = rc < 0 ? rc : h->hook(self->ctx, chatd_hook_subscribe, CHATD_ORDER_CHECK, on_subscribe);

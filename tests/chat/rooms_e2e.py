@@ -221,6 +221,51 @@ def a_mute_says_when_one_may_speak_again(s):
 
 
 @test
+def members_and_bans_come_in_pages(s):
+    alice, bob, carol, dave = people(s)
+    room, base = make_room(s)
+    for p in range(0, 3):
+        same(alice.rest("POST", base + "/ban", {"userId": "dave"}).status, 204)
+    seen, after = [], ""
+    while True:
+        page = carol.rest("GET", base + "/members?limit=2" + after).json
+        seen += [m["userId"] for m in page["members"]]
+        same(page["total"], 3)
+        if "after" not in page:
+            break
+        after = "&after=" + page["after"]
+    same(seen, sorted(["alice", "bob", "carol"]))
+    for limit, n in (("0", 1), ("-5", 1), ("3", 3), ("99999999999999999999", 3)):
+        same(len(carol.rest("GET", base + "/members?limit=" + limit).json["members"]), n, limit)
+    for bad in ("limit=", "limit=x", "limit=1e3", "limit=-", "after=a%20b", "after="):
+        r = carol.rest("GET", base + "/members?" + bad)
+        same([r.status, r.json["code"]], [422, "VALIDATION"], bad)
+    same([p["userId"] for p in alice.rest("GET", base + "/bans?limit=1").json["bans"]], ["dave"])
+    same(alice.rest("GET", base + "/bans?after=dave").json["bans"], [])
+
+
+@test
+def who_asks_for_rooms_of_others_again_and_again_is_closed(s):
+    room, base = make_room(s, False)
+    dave = people(s)[3]
+    d = dave.device()
+    for i in range(20):  # the first twenty are all answered
+        where = room if i % 2 else "there-is-none-%d" % i
+        same(d.subscribe("/topic/room/" + where)["code"], "NOT_MEMBER", i)
+    try:
+        f = d.wait(lambda f: f.command == "ERROR")
+        assert "not yours" in f.headers["message"], f.headers
+        d.wait(lambda f: False, 5)
+        raise AssertionError("still open")
+    except ConnectionError:
+        pass
+    d = dave.device()  # nineteen in a minute are nobody's business
+    for i in range(19):
+        same(d.subscribe("/topic/room/" + room)["code"], "NOT_MEMBER")
+    assert d.send("/app/chat.send", {"to": "dave", "content": "still here"}).get("message-id")
+
+
+@test
 def slow_mode_and_read_only_bind_members(s):
     alice, bob, carol, _ = people(s)
     room, base = make_room(s)
