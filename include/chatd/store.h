@@ -18,12 +18,13 @@
  *    .p NULL is the server itself.
  *
  * Errors, of the call or the answer: -EINVAL a bad request; -ENOENT nothing of that name;
- * -EEXIST taken; -EACCES refused, see .why; -EDQUOT a limit, see .why; -EAGAIN too much is
- * queued and -EBUSY the commit took longer than the provider's commit_timeout (both: say
- * STORE_BUSY; after -EBUSY with .in_doubt the write may still happen, a repeat with the same
- * clientId finds out; it has happened or never will once a later write is answered); -ENOSPC the disk is full, nothing is written until there is space
- * (STORE_FULL); -EIO the store has failed and is checking itself; -ETIMEDOUT a read took too
- * long; -ENOMEM; -ESHUTDOWN.
+ * -EEXIST taken; -ERANGE more than there is; -EACCES refused, see .why; -EDQUOT a limit, see
+ * .why; -EAGAIN too much is queued and -EBUSY the commit took longer than the provider's
+ * commit_timeout (both: say STORE_BUSY; after -EBUSY with .in_doubt the write may still happen,
+ * a repeat with the same clientId finds out; it has happened or never will once a later write is
+ * answered); -ENOSPC the disk is full, nothing is written until there is space (STORE_FULL);
+ * -EIO the store has failed and is checking itself; -ETIMEDOUT a read took too long; -ENOMEM;
+ * -ESHUTDOWN.
  *
  * Order.  A conversation is a log.  Whatever a subscriber must see in order is a row of it
  * with its own seq, 1, 2, 3 ... without holes, given inside the commit: messages, edits,
@@ -426,8 +427,8 @@ struct chatd_store_inbox {
 };
 
 enum { CHATD_STORE_READ = 1, CHATD_STORE_DELIVERED = 2 };
-/** Moves forward only, never beyond the top; .seq of the answer is where it stands now, .n is
- *  1 if it moved. */
+/** Moves forward only; beyond the top: -ERANGE.  .seq of the answer is where it stands now, .n
+ *  is 1 if it moved. */
 struct chatd_store_cursor {
 	uint32_t struct_size;
 	int32_t kind;

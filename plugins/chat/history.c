@@ -3,6 +3,8 @@
  * the credentials' finding; a room's history is for those who may subscribe to it now. */
 #include "send.h"
 
+#include <chatd-sdk/page.h>
+
 enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 200, QUERY_MAX = 256 };
 enum kind { ROOM_PAGE, DIRECT_PAGE, CONVERSATIONS, SEARCH, MENTIONS, PINS, ONE, THREAD };
 
@@ -320,7 +322,7 @@ static void look_thread(struct ask *a, const struct chatd_store_message *m)
 
 /* ---- the question -------------------------------------------------------------------------- */
 
-static int take_int(struct ask *a, const char *name, int64_t most, int64_t *to)
+static int take_int(struct ask *a, const char *name, int64_t *to)
 {
 	struct chatd_str s = http_of(a)->req_query(a->req, name);
 	int64_t v = 0;
@@ -334,7 +336,7 @@ static int take_int(struct ask *a, const char *name, int64_t most, int64_t *to)
 		v = v * 10 + (s.p[i] - '0');
 	}
 	*to = v;
-	return s.n > 0 && v <= most;
+	return s.n > 0;
 }
 
 /* The other one of a direct conversation; NULL, or what is wrong. */
@@ -395,14 +397,13 @@ static int take_range(struct ask *a)
 	struct chatd_str query = http->req_query(a->req, "q");
 	struct chatd_str id = http->req_param(a->req, "message");
 	int pages = a->kind == ROOM_PAGE || a->kind == DIRECT_PAGE || a->kind == THREAD;
-	a->limit = LIMIT_DEFAULT;
+	a->limit = chatd_page_limit(http->req_query(a->req, "limit"), LIMIT_DEFAULT, LIMIT_MAX);
 	a->after = -1;
-	if (!take_int(a, "limit", LIMIT_MAX, &a->limit) || a->limit == 0) {
-		invalid(a, "limit must be a number from 1 to 200");
+	if (!a->limit) {
+		invalid(a, "limit must be a number, 1 to 200");
 		return -1;
 	}
-	if (!take_int(a, "before", INT64_MAX, &a->before) ||
-			(pages && !take_int(a, "after", INT64_MAX, &a->after))) {
+	if (!take_int(a, "before", &a->before) || (pages && !take_int(a, "after", &a->after))) {
 		invalid(a, "before and after must be numbers");
 		return -1;
 	}

@@ -28,6 +28,9 @@ static void refuse(struct ask *a, chatd_status rc)
 		} else {
 			finish(a, CHATD_REJECT, "NOT_FOUND", "there is no such message");
 		}
+	} else if (rc == -ERANGE) {
+		finish(a, CHATD_REJECT, "VALIDATION",
+				"seq is above the newest message of this conversation");
 	} else if (rc == -EAGAIN || rc == -EBUSY) {
 		finish(a, CHATD_REJECT, "STORE_BUSY", "marks cannot be stored fast enough now; try again");
 	} else if (rc == -ENOSPC) {

@@ -21,15 +21,18 @@ void do_cursor_set(struct db *db, struct op *op)
 	if (!may_read(db, op, &k, r->user)) {
 		return;
 	}
-	if (!conv_find(db, &k, &c)) {
+	int there = conv_find(db, &k, &c);
+	if (r->seq > c.top) {
+		op->rc = -ERANGE;
+	}
+	if (!there || op->rc < 0) {
 		return;
 	}
-	int64_t seq = r->seq < c.top ? r->seq : c.top;
 	struct chatd_str device = r->device.p ? r->device : CHATD_LIT("");
 	op->a.n = db_exec(db,
 			"INSERT INTO cursor(user, conv, kind, device, seq) VALUES(?,?,?,?,?)"
 			" ON CONFLICT DO UPDATE SET seq=excluded.seq WHERE excluded.seq > seq",
-			"sidsi", r->user, c.n, r->kind, device, seq);
+			"sidsi", r->user, c.n, r->kind, device, r->seq);
 	sqlite3_stmt *s =
 			db_query(db, "SELECT seq FROM cursor WHERE user=? AND conv=? AND kind=? AND device=?",
 					"sids", r->user, c.n, r->kind, device);

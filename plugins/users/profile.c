@@ -2,6 +2,8 @@
 /* Who somebody is: for everybody, and for oneself. */
 #include "users.h"
 
+#include <chatd-sdk/page.h>
+
 enum { SEARCH_CHARS = 2, SEARCH_MAX = 100, SEARCH_USUAL = 20 };
 
 void write_profile(struct chatd_json *j, const struct chatd_account *who)
@@ -114,25 +116,13 @@ static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer
 	}
 }
 
-/* 0: it is no number from 1 to 100. */
-static int32_t limit_of(struct chatd_str s)
-{
-	int32_t n = 0;
-	for (size_t i = 0; i < s.n && n <= SEARCH_MAX; i++) {
-		if (s.p[i] < '0' || s.p[i] > '9') {
-			return 0;
-		}
-		n = n * 10 + (s.p[i] - '0');
-	}
-	return !s.p ? SEARCH_USUAL : n <= SEARCH_MAX ? n : 0;
-}
-
 void run_search(struct ask *a)
 {
 	struct chatd_str q = http_of(a)->req_query(a->req, "q");
 	struct chatd_store_account_search r = { .struct_size = sizeof(r),
 		.prefix = q,
-		.limit = limit_of(http_of(a)->req_query(a->req, "limit")),
+		.limit = (int32_t)chatd_page_limit(
+				http_of(a)->req_query(a->req, "limit"), SEARCH_USUAL, SEARCH_MAX),
 		.people = 1 };
 	if (!q.p || chatd_str_chars(q) < SEARCH_CHARS || q.n > NICK_MAX) {
 		ask_problem(a, 422, "VALIDATION",
@@ -140,7 +130,7 @@ void run_search(struct ask *a)
 		return;
 	}
 	if (!r.limit) {
-		ask_problem(a, 422, "VALIDATION", "limit must be 1 to 100");
+		ask_problem(a, 422, "VALIDATION", "limit must be a number, 1 to 100");
 		return;
 	}
 	chatd_str_copy(a->target, sizeof(a->target), chatd_id_ok(q) ? q : CHATD_LIT(""));

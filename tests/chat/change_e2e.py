@@ -318,7 +318,10 @@ def what_is_read_on_one_device_is_read(s):
     db2.send("/app/chat.read", {"messageId": m[1]["message-id"]})
     same(unread(b, **{"with": a.id}), [2, 3], "never backwards")
     same(da.on(READS, 1.3), None)
-    db.send("/app/chat.read", {"with": a.id, "seq": 10 ** 15})
+    for above in (6, 10 ** 15):
+        same(db.send("/app/chat.read", {"with": a.id, "seq": above})["code"], "VALIDATION", "above the top")
+    same(unread(b, **{"with": a.id})[0], 2)
+    db.send("/app/chat.read", {"with": a.id, "seq": 5})
     same(unread(b, **{"with": a.id}), [0, 5])
     reads = a.rest("GET", "/api/chat/reads?with=" + b.id).json
     same([reads["read"], reads["delivered"], reads["topSeq"]], [[{"userId": b.id, "seq": 5}], [], 5])

@@ -231,7 +231,10 @@ def history_is_paged(s):
     same(Person(s).rest("GET", base).status, 403)
     same(rest(s, None, "GET", base).status, 401)
     same(a.rest("GET", "/api/chat/messages/room/none").status, 403)
-    for bad in ("limit=0", "limit=201", "limit=x", "before=-1", "after=x", "before=1&after=1"):
+    for limit, n in (("0", 1), ("-1", 1), ("201", 121), ("1000000000", 121), ("9" * 20, 121)):
+        same(len(a.rest("GET", base + "?before=1000&limit=" + limit).json["messages"]), n, limit)
+    for bad in ("limit=x", "limit=1e9", "limit=", "limit=-", "limit=1.5", "limit=" + "9" * 1000, "before=-1", "after=x",
+                "before=" + "9" * 5000, "before=1-" + page["epoch"], "before=1&after=1"):
         same(a.rest("GET", base + "?" + bad).status, 422, bad)
     found = a.rest("GET", "/api/chat/search?q=needle&roomId=" + room).json["messages"]
     same([m["seq"] for m in found], [121])

@@ -295,7 +295,10 @@ static void cursors_move_forward_only(void **state)
 	k = read_to("ann", "phone", 2);
 	assert_int_equal(k->a.seq, 3);
 	assert_int_equal(k->a.n, 0);
-	assert_int_equal(read_to("ann", "desk", 99)->a.seq, 5); /* not beyond the top */
+	assert_int_equal(
+			read_to("ann", "desk", 6)->rc, -ERANGE); /* beyond the top, and nothing moves */
+	assert_int_equal(ASK(h, top, key)->a.n, 2);
+	assert_int_equal(read_to("ann", "desk", 5)->a.seq, 5);
 	assert_int_equal(read_to("eve", "x", 1)->rc, -EACCES);
 	assert_int_equal(ASK(h, top, key)->a.n, 0);
 	key.user = S("bob");
