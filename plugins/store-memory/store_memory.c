@@ -59,7 +59,7 @@ static chatd_status init(
 		.commit_timeout = 5000,
 		.dedupe_window = conf->dedupe_window,
 		.anonymous_retention = conf->anonymous_retention,
-		.max_bytes = conf->max_bytes,
+		.back = { .max_bytes = conf->max_bytes },
 		.max_messages = conf->max_messages };
 	chatd_status rc = engine_start(h, ctx, &sc, &self->engine);
 	return rc < 0 ? rc : engine_provide(self->engine);

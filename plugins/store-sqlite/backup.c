@@ -23,9 +23,9 @@ struct backup {
 
 static void finish(struct engine *e, chatd_status rc)
 {
-	struct backup *b = e->backup;
+	struct backup *b = e->back.backup;
 	struct ops done = STAILQ_HEAD_INITIALIZER(done);
-	e->backup = NULL;
+	e->back.backup = NULL;
 	if (b->b) {
 		sqlite3_backup_finish(b->b);
 	}
@@ -60,7 +60,7 @@ void backup_start(struct engine *e, struct op *op)
 	struct ops done = STAILQ_HEAD_INITIALIZER(done);
 	struct backup *b = calloc(1, sizeof(*b));
 	struct stat st;
-	op->rc = !b ? -ENOMEM : e->backup ? -EBUSY : 0;
+	op->rc = !b ? -ENOMEM : e->back.backup ? -EBUSY : 0;
 	if (op->rc == 0 &&
 			(!r->path.p || r->path.n == 0 || r->path.n + 8 > sizeof(b->path) ||
 					memchr(r->path.p, 0, r->path.n))) {
@@ -75,7 +75,7 @@ void backup_start(struct engine *e, struct op *op)
 	b->op = op;
 	snprintf(b->path, sizeof(b->path), "%.*s", (int)r->path.n, r->path.p);
 	snprintf(b->part, sizeof(b->part), "%.*s.part", (int)r->path.n, r->path.p);
-	e->backup = b;
+	e->back.backup = b;
 	chatd_status rc = lstat(b->path, &st) == 0 ? -EEXIST : open_copy(e, b);
 	if (rc < 0) {
 		finish(e, rc);
@@ -121,7 +121,7 @@ static chatd_status seal(struct backup *b)
 
 void backup_step(struct engine *e)
 {
-	struct backup *b = e->backup;
+	struct backup *b = e->back.backup;
 	if (!b) {
 		return;
 	}
@@ -136,7 +136,14 @@ void backup_step(struct engine *e)
 
 void backup_cancel(struct engine *e, chatd_status rc)
 {
-	if (e->backup) {
+	if (e->back.backup) {
 		finish(e, rc);
 	}
+}
+
+/* The writer takes backups out of their group. */
+void do_backup(struct db *db, struct op *op)
+{
+	(void)db;
+	op->rc = -EINVAL;
 }

@@ -223,7 +223,7 @@ static int on_wal(void *arg, sqlite3 *h, const char *name, int pages)
  * ours to sync. */
 static chatd_status make_file(struct engine *e)
 {
-	const char *path = e->conf.path;
+	const char *path = e->conf.back.path;
 	int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0 && errno == EEXIST) {
 		return chmod(path, 0600) < 0 && errno != EROFS ? -errno : 0;
@@ -246,10 +246,10 @@ static void set_up_writer(struct db *db)
 {
 	const struct store_conf *conf = &db->e->conf;
 	db_script(db, "PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768");
-	if (!conf->path) {
+	if (!conf->back.path) {
 		char pages[64];
 		snprintf(pages, sizeof(pages), "PRAGMA max_page_count=%lld",
-				conf->max_bytes ? (long long)(conf->max_bytes / 4096) : 1073741823LL);
+				conf->back.max_bytes ? (long long)(conf->back.max_bytes / 4096) : 1073741823LL);
 		db_script(db, pages);
 		return;
 	}
@@ -257,7 +257,7 @@ static void set_up_writer(struct db *db)
 	db_script(db,
 			"PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;"
 			" PRAGMA journal_size_limit=67108864");
-	db_script(db, conf->full_sync ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+	db_script(db, conf->back.full_sync ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
 	if (db->err == 0) {
 		sqlite3_wal_hook(db->h, on_wal, db);
 		sqlite3_busy_timeout(db->h, WRITER_BUSY_MS);
@@ -278,8 +278,8 @@ chatd_status db_open(struct db *db, struct engine *e, int writer)
 {
 	memset(db, 0, sizeof(*db));
 	db->e = e;
-	const char *path = e->conf.path ? e->conf.path : ":memory:";
-	if (writer && e->conf.path) {
+	const char *path = e->conf.back.path ? e->conf.back.path : ":memory:";
+	if (writer && e->conf.back.path) {
 		chatd_status rc = make_file(e);
 		if (rc < 0) {
 			snprintf(db->why, sizeof(db->why), "%s", strerror(-rc));

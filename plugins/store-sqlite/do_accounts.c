@@ -18,30 +18,30 @@ enum {
 	" bits"
 /* As the schema's index account_nick says it. */
 #define HAS_ROLE   " instr(' ' || roles || ' ', ' ' || ?1 || ' ') > 0"
-#define REGISTERED " NOT flags & 1 AND (password IS NOT NULL OR email IS NOT NULL)"
+#define REGISTERED SQL_OFF("flags & 1") "AND (password IS NOT NULL OR email IS NOT NULL)"
 
-static void push_account(struct op *op, sqlite3_stmt *s, struct vec *v)
+static void push_account(struct op *op, db_rows *s, struct vec *v)
 {
 	struct chatd_account *a = vec_push(op, v, sizeof(*a));
 	if (a) {
 		*a = (struct chatd_account){ .struct_size = sizeof(*a),
 			.id = db_text(op, s, 0),
 			.nickname = db_text(op, s, 1),
-			.flags = (uint32_t)sqlite3_column_int64(s, 2),
+			.flags = (uint32_t)db_i64(s, 2),
 			.secret = db_text(op, s, 3),
 			.client = db_text(op, s, 4),
-			.created = sqlite3_column_int64(s, 5),
+			.created = db_i64(s, 5),
 			.email = db_text(op, s, 6),
 			.password = db_text(op, s, 7),
 			.roles = db_text(op, s, 8),
 			.avatar = db_text(op, s, 9),
-			.banned_until = sqlite3_column_int64(s, 10),
-			.bits = (uint32_t)sqlite3_column_int64(s, 11) };
+			.banned_until = db_i64(s, 10),
+			.bits = (uint32_t)db_i64(s, 11) };
 	}
 }
 
 /* All rows of a query for ACCOUNT_COLUMNS. */
-static size_t answer_accounts(struct db *db, struct op *op, sqlite3_stmt *s)
+static size_t answer_accounts(struct db *db, struct op *op, db_rows *s)
 {
 	struct vec v = { 0 };
 	while (db_step(db, s)) {
@@ -63,7 +63,7 @@ static struct chatd_str or_none(struct chatd_str s)
 	return s.n ? s : chatd_str_of(NULL, 0);
 }
 
-static int has_row(struct db *db, sqlite3_stmt *s)
+static int has_row(struct db *db, db_rows *s)
 {
 	int there = db_step(db, s);
 	if (there) {
@@ -87,15 +87,15 @@ static void refuse_taken(struct db *db, struct op *op, const struct unique *u)
 	if (db->err != -EEXIST) {
 		return;
 	}
-	db_clear(db);
+	db_recover(db);
 	if (has_row(db,
 				db_query(db, "SELECT 1 FROM account WHERE id=? OR secret=?", "ss", u->id,
 						u->secret))) {
 		why = CHATD_STORE_ID_TAKEN;
 	} else if (has_row(db,
 					   db_query(db,
-							   "SELECT 1 FROM account WHERE lower(email)=lower(?)"
-							   " AND email IS NOT NULL AND id IS NOT ?",
+							   "SELECT 1 FROM account WHERE lower(email)=lower(?1)"
+							   " AND email IS NOT NULL AND (?2 IS NULL OR id <> ?2)",
 							   "ss", u->email, u->owner))) {
 		why = CHATD_STORE_EMAIL_TAKEN;
 	}
@@ -130,7 +130,7 @@ void do_account_create(struct db *db, struct op *op)
 void do_account_get(struct db *db, struct op *op)
 {
 	const struct chatd_store_account_key *r = op->req;
-	sqlite3_stmt *s = NULL;
+	db_rows *s = NULL;
 	switch (r->by) {
 	case CHATD_STORE_BY_ID:
 		s = db_query(db, "SELECT " ACCOUNT_COLUMNS " FROM account WHERE id=?", "s", r->key);
@@ -189,9 +189,9 @@ void do_account_rename(struct db *db, struct op *op)
 
 /* The upper bound of a range of texts that begin alike: no character sorts above it. */
 #define BEGINS(column) \
-	" lower(" column ") >= lower(?1) AND lower(" column ") < lower(?1) || char(0x10ffff)"
+	" lower(" column ") >= lower(?1) AND lower(" column ") < lower(?1) || " SQL_LAST_CHAR
 /* As the schema's indexes account_people and account_people_id say it. */
-#define PEOPLE " AND NOT flags & 1 AND NOT bits & 2"
+#define PEOPLE " AND" SQL_OFF("flags & 1") "AND" SQL_OFF("bits & 2")
 
 void do_account_search(struct db *db, struct op *op)
 {
@@ -200,7 +200,7 @@ void do_account_search(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
-	sqlite3_stmt *s = r->people
+	db_rows *s = r->people
 			? db_query(db,
 					  "SELECT " ACCOUNT_COLUMNS " FROM account WHERE id IN ("
 					  "SELECT id FROM (SELECT id FROM account WHERE" BEGINS("nickname") PEOPLE
@@ -262,12 +262,12 @@ static int update_ok(const struct chatd_store_account_update *r)
 /* What the account must be for the change to make sense; 1: it is. */
 static int may_update(struct db *db, struct op *op, const struct chatd_store_account_update *r)
 {
-	sqlite3_stmt *s = db_query(db, "SELECT flags, password FROM account WHERE id=?", "s", r->id);
+	db_rows *s = db_query(db, "SELECT flags, password FROM account WHERE id=?", "s", r->id);
 	if (!db_step(db, s)) {
 		op->rc = -ENOENT;
 		return 0;
 	}
-	int guest = (sqlite3_column_int64(s, 0) & CHATD_ID_ANONYMOUS) != 0;
+	int guest = (db_i64(s, 0) & CHATD_ID_ANONYMOUS) != 0;
 	struct chatd_str password = db_peek(s, 1);
 	int same = password.p && str_same(password, r->was);
 	db_done(s);
@@ -288,15 +288,15 @@ static int may_update(struct db *db, struct op *op, const struct chatd_store_acc
 static void lift_guest(struct db *db, struct op *op, struct chatd_str id)
 {
 	int64_t now = op->e->h->wall_ms();
-	db_exec(db, "UPDATE member SET guest=0 WHERE user=? AND guest AND role > 0", "s", id);
+	db_exec(db, "UPDATE member SET guest=0 WHERE user=? AND guest <> 0 AND role > 0", "s", id);
 	/* What others did to its messages (reactions) has their flag and their end. */
 	db_exec(db,
-			"UPDATE msg SET flags=flags & ~1, expires=NULL WHERE target IN"
-			" (SELECT id FROM msg WHERE sender=?1 AND flags & 1) AND flags & 1"
+			"UPDATE msg SET flags=flags & ~ 1, expires=NULL WHERE target IN"
+			" (SELECT id FROM msg WHERE sender=?1 AND flags & 1 <> 0) AND flags & 1 <> 0"
 			" AND coalesce(expires, ?2 + 1) > ?2",
 			"si", id, now);
 	db_exec(db,
-			"UPDATE msg SET flags=flags & ~1, expires=NULL WHERE sender=?1 AND flags & 1"
+			"UPDATE msg SET flags=flags & ~ 1, expires=NULL WHERE sender=?1 AND flags & 1 <> 0"
 			" AND coalesce(expires, ?2 + 1) > ?2",
 			"si", id, now);
 }
@@ -314,12 +314,15 @@ void do_account_update(struct db *db, struct op *op)
 	}
 	answer_accounts(db, op,
 			db_query(db,
-					"UPDATE account SET nickname=iif(?2 & 1, ?3, nickname),"
-					" email=iif(?2 & 2, lower(?4), email), password=iif(?2 & 4, ?5, password),"
-					" roles=iif(?2 & 8, ?6, roles), avatar=iif(?2 & 16, ?7, avatar),"
-					" banned=iif(?2 & 32, ?8, banned),"
-					" bits=iif(?2 & 64, (bits | ?9) & ~?10, bits),"
-					" flags=iif(?2 & 128, flags & ~1, flags), secret=iif(?2 & 128, NULL, secret)"
+					"UPDATE account SET nickname=CASE WHEN ?2 & 1 <> 0 THEN ?3 ELSE nickname END,"
+					" email=CASE WHEN ?2 & 2 <> 0 THEN lower(?4) ELSE email END,"
+					" password=CASE WHEN ?2 & 4 <> 0 THEN ?5 ELSE password END,"
+					" roles=CASE WHEN ?2 & 8 <> 0 THEN ?6 ELSE roles END,"
+					" avatar=CASE WHEN ?2 & 16 <> 0 THEN ?7 ELSE avatar END,"
+					" banned=CASE WHEN ?2 & 32 <> 0 THEN ?8 ELSE banned END,"
+					" bits=CASE WHEN ?2 & 64 <> 0 THEN (bits | ?9) & ~ ?10 ELSE bits END,"
+					" flags=CASE WHEN ?2 & 128 <> 0 THEN flags & ~ 1 ELSE flags END,"
+					" secret=CASE WHEN ?2 & 128 <> 0 THEN NULL ELSE secret END"
 					" WHERE id=?1 RETURNING " ACCOUNT_COLUMNS,
 					"sisssssiii", r->id, set, r->nickname, or_none(r->email), or_none(r->password),
 					or_none(r->roles), or_none(r->avatar), r->banned_until, (int64_t)r->bits_on,
@@ -341,7 +344,7 @@ void do_account_update(struct db *db, struct op *op)
 static void forget_reactions(struct db *db, struct chatd_str user)
 {
 	db_exec(db,
-			"UPDATE msg SET flags=flags & ~64 WHERE pos IN (SELECT pos FROM reaction WHERE user=?1)"
+			"UPDATE msg SET flags=flags & ~ 64 WHERE pos IN (SELECT pos FROM reaction WHERE user=?1)"
 			" AND NOT EXISTS(SELECT 1 FROM reaction r WHERE r.pos=msg.pos AND r.user<>?1)",
 			"s", user);
 	db_exec(db, "DELETE FROM reaction WHERE user=?", "s", user);
@@ -380,10 +383,10 @@ void do_sent(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
-	sqlite3_stmt *s = db_query(db,
-			"SELECT " MSG_COLUMNS
-			" FROM msg m INDEXED BY msg_sender CROSS JOIN conv c ON c.n=m.conv"
-			" WHERE m.sender=?1 AND m.pos < ?2 AND m.kind=1 AND NOT m.flags & 24"
+	db_rows *s = db_query(db,
+			"SELECT " MSG_COLUMNS " FROM msg m" SQL_BY("msg_sender") SQL_INNER
+			" conv c ON c.n=m.conv"
+			" WHERE m.sender=?1 AND m.pos < ?2 AND m.kind=1 AND m.flags & 24 = 0"
 			" AND m.seq >= c.first AND (m.expires IS NULL OR m.expires > ?3)"
 			" ORDER BY m.pos DESC LIMIT ?4",
 			"siid", r->user, r->before > 0 ? r->before : INT64_MAX, op->e->h->wall_ms(), r->limit);

@@ -29,12 +29,12 @@ int deduped(struct db *db, struct op *op, struct chatd_str sender, struct chatd_
 		return 0;
 	}
 	/* The rows remember it themselves; those that are gone left it in a table. */
-	sqlite3_stmt *s = db_query(db,
-			"SELECT m.hash, m.id, m.seq, m.pos, m.wall, c.room, c.a, c.b FROM msg m"
-			" CROSS JOIN conv c ON c.n=m.conv WHERE m.client=?4 AND m.sender=?1 AND m.client_id=?2"
+	db_rows *s = db_query(db,
+			"SELECT m.hash, m.id, m.seq, m.pos, m.wall, c.room, c.a, c.b FROM msg m" SQL_INNER
+			" conv c ON c.n=m.conv WHERE m.client=?4 AND m.sender=?1 AND m.client_id=?2"
 			" AND m.wall > ?3 UNION ALL"
-			" SELECT d.hash, d.id, d.seq, d.pos, d.wall, c.room, c.a, c.b FROM dedupe d"
-			" CROSS JOIN conv c ON c.n=d.conv WHERE d.sender=?1 AND d.client_id=?2 AND d.wall > ?3",
+			" SELECT d.hash, d.id, d.seq, d.pos, d.wall, c.room, c.a, c.b FROM dedupe d" SQL_INNER
+			" conv c ON c.n=d.conv WHERE d.sender=?1 AND d.client_id=?2 AND d.wall > ?3",
 			"ssii", sender, client_id, wall - op->e->conf.dedupe_window,
 			client_number(db, sender, client_id));
 	if (!db_step(db, s)) {
@@ -45,9 +45,9 @@ int deduped(struct db *db, struct op *op, struct chatd_str sender, struct chatd_
 	} else {
 		op->a.repeated = 1;
 		op->a.id = db_text(op, s, 1);
-		op->a.seq = sqlite3_column_int64(s, 2);
-		op->a.pos = sqlite3_column_int64(s, 3);
-		op->a.wall = sqlite3_column_int64(s, 4);
+		op->a.seq = db_i64(s, 2);
+		op->a.pos = db_i64(s, 3);
+		op->a.wall = db_i64(s, 4);
 		op->a.conv = (struct chatd_store_conv){ db_text(op, s, 5), db_text(op, s, 6),
 			db_text(op, s, 7) };
 		set_epoch(db, op);
@@ -63,22 +63,24 @@ static int64_t next_seq(struct db *db, struct op *op, const struct new_row *r)
 {
 	int64_t n, msg_pos;
 	op->a.pos = db->next_pos++;
-	sqlite3_stmt *s =
+	db_rows *s =
 			db_query(db, "SELECT n, top, wall, msg_pos FROM conv WHERE key=?", "s", r->key->key);
 	if (!db_step(db, s)) {
 		op->a.seq = 1;
 		op->a.wall = r->wall;
-		db_exec(db,
+		s = db_query(db,
 				"INSERT INTO conv(key, room, a, b, first, low, top, last_pos, msg_pos, gone_pos,"
-				" wall) VALUES(?1, ?2, ?3, ?4, 1, 1, 1, ?5, ?5, 0, ?6)",
+				" wall) VALUES(?1, ?2, ?3, ?4, 1, 1, 1, ?5, ?5, 0, ?6) RETURNING n",
 				"ssssii", r->key->key, r->key->room, r->key->a, r->key->b, op->a.pos, r->wall);
-		return sqlite3_last_insert_rowid(db->h);
+		n = db_step(db, s) ? db_i64(s, 0) : 0;
+		db_done(s);
+		return n;
 	}
-	n = sqlite3_column_int64(s, 0);
-	op->a.seq = sqlite3_column_int64(s, 1) + 1;
-	op->a.wall = sqlite3_column_int64(s, 2);
+	n = db_i64(s, 0);
+	op->a.seq = db_i64(s, 1) + 1;
+	op->a.wall = db_i64(s, 2);
 	op->a.wall = op->a.wall > r->wall ? op->a.wall : r->wall;
-	msg_pos = r->kind == CHATD_STORE_MESSAGE ? op->a.pos : sqlite3_column_int64(s, 3);
+	msg_pos = r->kind == CHATD_STORE_MESSAGE ? op->a.pos : db_i64(s, 3);
 	db_done(s);
 	db_exec(db, "UPDATE conv SET top=?, last_pos=?, wall=?, msg_pos=? WHERE n=?", "iiiii",
 			op->a.seq, op->a.pos, op->a.wall, msg_pos, n);
@@ -118,7 +120,7 @@ void append_row(struct db *db, struct op *op, const struct new_row *r)
 	db_exec(db,
 			"INSERT INTO msg(pos, conv, seq, id, kind, flags, sender, client_id, wall, expires,"
 			" target, reply_to, thread, body, text, hash, client)"
-			" VALUES(?,?,?,?,?,?,?,?,?,nullif(?10,0),?,?,?,?,?,?16,iif(?16 IS NULL, NULL, ?17))",
+			" VALUES(?,?,?,?,?,?,?,?,?,nullif(?10,0),?,?,?,?,?,?16,CASE WHEN ?16 IS NULL THEN NULL ELSE ?17 END)",
 			"iiisdissiisssssbi", op->a.pos, conv, op->a.seq, r->id, r->kind, (int64_t)r->flags,
 			or_empty(r->sender), r->client_id, op->a.wall, expires, r->target, r->reply_to,
 			r->thread, or_empty(r->body), r->text, r->client_id.p ? r->hash : chatd_str_of(NULL, 0),
@@ -164,7 +166,7 @@ static int may_speak(
 
 static int has_thread(struct db *db, const struct conv_key *k, struct chatd_str id)
 {
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT 1 FROM msg m JOIN conv c ON c.n=m.conv WHERE m.id=? AND m.kind=1 AND c.key=?"
 			" AND m.seq >= c.first",
 			"ss", id, k->key);
@@ -179,7 +181,7 @@ static void add_mentions(struct db *db, struct op *op, const struct chatd_store_
 {
 	for (size_t i = 0; i < r->n_mentions; i++) {
 		if (id_ok(r->mentions[i])) {
-			db_exec(db, "INSERT OR IGNORE INTO mention(user, pos) VALUES(?,?)", "si",
+			db_exec(db, "INSERT INTO mention(user, pos) VALUES(?,?) ON CONFLICT DO NOTHING", "si",
 					r->mentions[i], op->a.pos);
 		}
 	}

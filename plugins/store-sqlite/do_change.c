@@ -18,7 +18,7 @@ struct target {
 /* 0: there is no such message (any more). */
 static int find_target(struct db *db, struct op *op, struct chatd_str id, struct target *t)
 {
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT m.pos, m.seq, m.conv, m.kind, m.flags, m.sender, m.text, c.room, c.a, c.b"
 			" FROM msg m JOIN conv c ON c.n=m.conv WHERE m.id=? AND m.seq >= c.first",
 			"s", id);
@@ -27,11 +27,11 @@ static int find_target(struct db *db, struct op *op, struct chatd_str id, struct
 		op->rc = -ENOENT;
 		return 0;
 	}
-	t->pos = sqlite3_column_int64(s, 0);
-	t->seq = sqlite3_column_int64(s, 1);
-	t->conv = sqlite3_column_int64(s, 2);
-	t->kind = sqlite3_column_int(s, 3);
-	t->flags = (uint32_t)sqlite3_column_int64(s, 4);
+	t->pos = db_i64(s, 0);
+	t->seq = db_i64(s, 1);
+	t->conv = db_i64(s, 2);
+	t->kind = db_i32(s, 3);
+	t->flags = (uint32_t)db_i64(s, 4);
 	t->sender = db_text(op, s, 5);
 	t->text = db_text(op, s, 6);
 	t->of = (struct chatd_store_conv){ db_text(op, s, 7), db_text(op, s, 8), db_text(op, s, 9) };
@@ -107,7 +107,7 @@ static void edit(
 static void delete_message(
 		struct db *db, struct op *op, const struct target *t, const struct chatd_store_change *r)
 {
-	db_exec(db, "UPDATE msg SET body=?, text=NULL, flags=(flags|?)&~? WHERE pos=?", "siii",
+	db_exec(db, "UPDATE msg SET body=?, text=NULL, flags=(flags|?) & ~ ? WHERE pos=?", "siii",
 			r->new_body, (int64_t)CHATD_STORE_DELETED,
 			(int64_t)(CHATD_STORE_PINNED | CHATD_STORE_REACTED), t->pos);
 	db_exec(db, "UPDATE msg SET body='', flags=flags|? WHERE target=? AND kind=?", "isd",
@@ -124,9 +124,9 @@ static int react(
 		struct db *db, struct op *op, const struct target *t, const struct chatd_store_change *r)
 {
 	int64_t n = 0;
-	sqlite3_stmt *s = db_query(db, "SELECT count(*) FROM reaction WHERE pos=?", "i", t->pos);
+	db_rows *s = db_query(db, "SELECT count(*) FROM reaction WHERE pos=?", "i", t->pos);
 	if (db_step(db, s)) {
-		n = sqlite3_column_int64(s, 0);
+		n = db_i64(s, 0);
 	}
 	db_done(s);
 	int64_t changed;
@@ -134,7 +134,9 @@ static int react(
 		changed = db_exec(db, "DELETE FROM reaction WHERE pos=? AND emoji=? AND user=?", "iss",
 				t->pos, r->emoji, r->actor);
 	} else {
-		changed = db_exec(db, "INSERT OR IGNORE INTO reaction(pos, emoji, user) VALUES(?,?,?)",
+		changed = db_exec(db,
+				"INSERT INTO reaction(pos, emoji, user) VALUES(?,?,?)"
+				" ON CONFLICT DO NOTHING",
 				"iss", t->pos, r->emoji, r->actor);
 		if (changed && n >= REACTIONS_MAX) {
 			refuse(op, -EDQUOT, CHATD_STORE_TOO_MANY);
@@ -143,8 +145,10 @@ static int react(
 	}
 	n += r->remove ? -changed : changed;
 	if (changed) {
-		db_exec(db, "UPDATE msg SET flags=(flags&~?1)|iif(?2, ?1, 0) WHERE pos=?3", "iii",
-				(int64_t)CHATD_STORE_REACTED, n, t->pos);
+		db_exec(db,
+				"UPDATE msg SET flags=(flags & ~ ?1)|CASE WHEN ?2 <> 0 THEN ?1 ELSE 0 END"
+				" WHERE pos=?3",
+				"iii", (int64_t)CHATD_STORE_REACTED, n, t->pos);
 	}
 	return changed > 0;
 }
@@ -160,7 +164,7 @@ static int change_ok(const struct chatd_store_change *r)
 static void answer_message(struct db *db, struct op *op, int64_t pos)
 {
 	struct vec v = { 0 };
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT " MSG_COLUMNS " FROM msg m JOIN conv c ON c.n=m.conv WHERE m.pos=?", "i", pos);
 	if (db_step(db, s)) {
 		push_message(db, op, s, &v);
@@ -247,12 +251,16 @@ void do_pin(struct db *db, struct op *op)
 	if (r->remove) {
 		op->a.n = db_exec(db, "DELETE FROM pin WHERE conv=? AND pos=?", "ii", t.conv, t.pos);
 	} else {
-		op->a.n = db_exec(db, "INSERT OR IGNORE INTO pin(conv, pos, wall) VALUES(?,?,?)", "iii",
-				t.conv, t.pos, r->wall);
+		op->a.n = db_exec(db,
+				"INSERT INTO pin(conv, pos, wall) VALUES(?,?,?)"
+				" ON CONFLICT DO NOTHING",
+				"iii", t.conv, t.pos, r->wall);
 	}
 	if (op->a.n) {
-		db_exec(db, "UPDATE msg SET flags=(flags&~?1)|iif(?2, 0, ?1) WHERE pos=?3", "idi",
-				(int64_t)CHATD_STORE_PINNED, r->remove, t.pos);
+		db_exec(db,
+				"UPDATE msg SET flags=(flags & ~ ?1)|CASE WHEN ?2 <> 0 THEN 0 ELSE ?1 END"
+				" WHERE pos=?3",
+				"idi", (int64_t)CHATD_STORE_PINNED, r->remove, t.pos);
 		append_event(db, op, r->event);
 	}
 }
@@ -269,7 +277,7 @@ void do_pins(struct db *db, struct op *op)
 	if (!may_read(db, op, &k, r->user)) {
 		return;
 	}
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT " MSG_COLUMNS " FROM conv c JOIN pin p ON p.conv=c.n JOIN msg m ON m.pos=p.pos"
 			" WHERE c.key=? AND m.seq >= c.first ORDER BY p.wall DESC, p.pos DESC LIMIT 1000",
 			"s", k.key);

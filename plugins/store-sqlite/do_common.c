@@ -80,17 +80,17 @@ int conv_key(const struct chatd_store_conv *conv, struct conv_key *k)
 
 int conv_find(struct db *db, const struct conv_key *k, struct conv_row *ret)
 {
-	sqlite3_stmt *s = db_query(
+	db_rows *s = db_query(
 			db, "SELECT n, first, top, last_pos, gone_pos FROM conv WHERE key=?", "s", k->key);
 	*ret = (struct conv_row){ .first = 1, .conv = { k->room, k->a, k->b } };
 	if (!db_step(db, s)) {
 		return 0;
 	}
-	ret->n = sqlite3_column_int64(s, 0);
-	ret->first = sqlite3_column_int64(s, 1);
-	ret->top = sqlite3_column_int64(s, 2);
-	ret->last_pos = sqlite3_column_int64(s, 3);
-	ret->gone_pos = sqlite3_column_int64(s, 4);
+	ret->n = db_i64(s, 0);
+	ret->first = db_i64(s, 1);
+	ret->top = db_i64(s, 2);
+	ret->last_pos = db_i64(s, 3);
+	ret->gone_pos = db_i64(s, 4);
 	db_done(s);
 	return 1;
 }
@@ -136,9 +136,9 @@ void set_epoch(struct db *db, struct op *op)
 	if (db->epoch[0]) {
 		memcpy(op->epoch, db->epoch, EPOCH_CHARS);
 	} else { /* a reader's: it may be another after the next start, but not before */
-		sqlite3_stmt *s = db_query(db, "SELECT value FROM meta WHERE key='epoch'", "");
-		if (db_step(db, s) && sqlite3_column_bytes(s, 0) == EPOCH_CHARS) {
-			memcpy(db->epoch, sqlite3_column_text(s, 0), EPOCH_CHARS);
+		db_rows *s = db_query(db, "SELECT value FROM meta WHERE key='epoch'", "");
+		if (db_step(db, s) && db_peek(s, 0).n == EPOCH_CHARS) {
+			memcpy(db->epoch, db_peek(s, 0).p, EPOCH_CHARS);
 		}
 		db_done(s);
 		memcpy(op->epoch, db->epoch, EPOCH_CHARS);
@@ -150,10 +150,7 @@ void set_epoch(struct db *db, struct op *op)
 static struct chatd_str reactions_of(struct db *db, struct op *op, int64_t pos)
 {
 	struct chatd_str json = chatd_str_of(NULL, 0);
-	sqlite3_stmt *s = db_query(db,
-			"SELECT json_group_object(emoji, json(users)) FROM (SELECT emoji,"
-			" json_group_array(user) AS users FROM reaction WHERE pos=? GROUP BY emoji)",
-			"i", pos);
+	db_rows *s = db_query(db, SQL_REACTIONS, "i", pos);
 	if (db_step(db, s)) {
 		json = db_text(op, s, 0);
 	}
@@ -161,18 +158,18 @@ static struct chatd_str reactions_of(struct db *db, struct op *op, int64_t pos)
 	return json;
 }
 
-void row_message(struct db *db, struct op *op, sqlite3_stmt *s, struct chatd_store_message *m)
+void row_message(struct db *db, struct op *op, db_rows *s, struct chatd_store_message *m)
 {
 	*m = (struct chatd_store_message){ .struct_size = sizeof(*m),
-		.pos = sqlite3_column_int64(s, 0),
-		.seq = sqlite3_column_int64(s, 1),
+		.pos = db_i64(s, 0),
+		.seq = db_i64(s, 1),
 		.id = db_text(op, s, 2),
-		.kind = sqlite3_column_int(s, 3),
-		.flags = (uint32_t)sqlite3_column_int64(s, 4),
+		.kind = db_i32(s, 3),
+		.flags = (uint32_t)db_i64(s, 4),
 		.sender = db_text(op, s, 5),
 		.client_id = db_text(op, s, 6),
-		.wall = sqlite3_column_int64(s, 7),
-		.expires = sqlite3_column_int64(s, 8),
+		.wall = db_i64(s, 7),
+		.expires = db_i64(s, 8),
 		.target = db_text(op, s, 9),
 		.reply_to = db_text(op, s, 10),
 		.thread = db_text(op, s, 11),
@@ -188,8 +185,7 @@ void row_message(struct db *db, struct op *op, sqlite3_stmt *s, struct chatd_sto
 	}
 }
 
-struct chatd_store_message *push_message(
-		struct db *db, struct op *op, sqlite3_stmt *s, struct vec *v)
+struct chatd_store_message *push_message(struct db *db, struct op *op, db_rows *s, struct vec *v)
 {
 	struct chatd_store_message *m = vec_push(op, v, sizeof(*m));
 	if (m) {

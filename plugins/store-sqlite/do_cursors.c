@@ -31,13 +31,14 @@ void do_cursor_set(struct db *db, struct op *op)
 	struct chatd_str device = r->device.p ? r->device : CHATD_LIT("");
 	op->a.n = db_exec(db,
 			"INSERT INTO cursor(user, conv, kind, device, seq) VALUES(?,?,?,?,?)"
-			" ON CONFLICT DO UPDATE SET seq=excluded.seq WHERE excluded.seq > seq",
+			" ON CONFLICT(user, conv, kind, device) DO UPDATE SET seq=excluded.seq"
+			" WHERE excluded.seq > cursor.seq",
 			"sidsi", r->user, c.n, r->kind, device, r->seq);
-	sqlite3_stmt *s =
+	db_rows *s =
 			db_query(db, "SELECT seq FROM cursor WHERE user=? AND conv=? AND kind=? AND device=?",
 					"sids", r->user, c.n, r->kind, device);
 	if (db_step(db, s)) {
-		op->a.seq = sqlite3_column_int64(s, 0);
+		op->a.seq = db_i64(s, 0);
 		db_done(s);
 	}
 }
@@ -55,16 +56,16 @@ void do_cursors(struct db *db, struct op *op)
 	if (!may_read(db, op, &k, r->user) || !conv_find(db, &k, &c)) {
 		return;
 	}
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT user, max(seq) FROM cursor WHERE conv=?1 AND kind=?2"
 			" AND (?3 IS NULL OR user=?3) GROUP BY user ORDER BY user LIMIT ?4",
 			"idsd", c.n, r->kind, r->of, r->limit);
 	while (db_step(db, s)) {
 		struct chatd_store_cursor_row *row = vec_push(op, &v, sizeof(*row));
 		if (row) {
-			*row = (struct chatd_store_cursor_row){ .struct_size = sizeof(*row),
-				.user = db_text(op, s, 0),
-				.seq = sqlite3_column_int64(s, 1) };
+			*row = (struct chatd_store_cursor_row){
+				.struct_size = sizeof(*row), .user = db_text(op, s, 0), .seq = db_i64(s, 1)
+			};
 		}
 	}
 	op->a.seq = c.top;
@@ -74,18 +75,18 @@ void do_cursors(struct db *db, struct op *op)
 
 /* ---- the outbox ------------------------------------------------------------------- */
 
-static void push_out(struct db *db, struct op *op, sqlite3_stmt *s, struct vec *v)
+static void push_out(struct db *db, struct op *op, db_rows *s, struct vec *v)
 {
 	struct chatd_store_out_row *o = vec_push(op, v, sizeof(*o));
 	if (!o) {
 		return;
 	}
 	*o = (struct chatd_store_out_row){ .struct_size = sizeof(*o),
-		.row = sqlite3_column_int64(s, 16),
+		.row = db_i64(s, 16),
 		.route = db_text(op, s, 17),
 		.headers = db_text(op, s, 18),
 		.body = db_text(op, s, 19) };
-	if (sqlite3_column_type(s, 0) != SQLITE_NULL) {
+	if (!db_null(s, 0)) {
 		row_message(db, op, s, &o->message);
 		o->body = o->body.p ? o->body : o->message.body;
 	}
@@ -100,7 +101,7 @@ void do_outbox_fetch(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT " MSG_COLUMNS ", o.n, o.route, o.headers, o.body FROM outbox o"
 			" LEFT JOIN msg m ON m.pos=o.pos LEFT JOIN conv c ON c.n=m.conv"
 			" WHERE o.held <= ? ORDER BY o.n LIMIT ?",

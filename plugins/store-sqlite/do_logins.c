@@ -12,7 +12,7 @@ static struct chatd_str or_empty(struct chatd_str s)
 	return s.p ? s : CHATD_LIT("");
 }
 
-static void push_login(struct op *op, sqlite3_stmt *s, struct vec *v)
+static void push_login(struct op *op, db_rows *s, struct vec *v)
 {
 	struct chatd_store_login *l = vec_push(op, v, sizeof(*l));
 	if (l) {
@@ -21,15 +21,15 @@ static void push_login(struct op *op, sqlite3_stmt *s, struct vec *v)
 			.user = db_text(op, s, 1),
 			.device = db_text(op, s, 2),
 			.refresh = db_text(op, s, 3),
-			.created = sqlite3_column_int64(s, 4),
-			.used = sqlite3_column_int64(s, 5),
-			.idle_ms = sqlite3_column_int64(s, 6),
-			.expires = sqlite3_column_int64(s, 7) };
+			.created = db_i64(s, 4),
+			.used = db_i64(s, 5),
+			.idle_ms = db_i64(s, 6),
+			.expires = db_i64(s, 7) };
 	}
 }
 
 /* All rows of a query for LOGIN_COLUMNS. */
-static size_t answer_logins(struct db *db, struct op *op, sqlite3_stmt *s)
+static size_t answer_logins(struct db *db, struct op *op, db_rows *s)
 {
 	struct vec v = { 0 };
 	while (db_step(db, s)) {
@@ -61,7 +61,7 @@ static int64_t end_beyond_max(struct db *db, const struct chatd_store_login *r)
 {
 	return db_exec(db,
 			"DELETE FROM login WHERE id IN (SELECT id FROM login WHERE user=?1 AND id<>?2"
-			" ORDER BY used DESC, created DESC, id LIMIT -1 OFFSET ?3)",
+			" ORDER BY used DESC, created DESC, id LIMIT 1000000 OFFSET ?3)",
 			"ssd", r->user, r->id, r->max - 1);
 }
 
@@ -130,17 +130,15 @@ enum { TOKEN_NONE, TOKEN_GOOD, TOKEN_FORGIVEN, TOKEN_SPENT };
 static int judge(struct db *db, const struct chatd_store_login_rotate *r)
 {
 	int verdict = TOKEN_NONE;
-	sqlite3_stmt *s =
-			db_query(db, "SELECT refresh, before, changed FROM login WHERE id=? AND ends > ?", "si",
-					r->id, r->wall);
+	db_rows *s = db_query(db, "SELECT refresh, before, changed FROM login WHERE id=? AND ends > ?",
+			"si", r->id, r->wall);
 	if (!db_step(db, s)) {
 		return verdict;
 	}
 	struct chatd_str before = db_peek(s, 1);
 	if (str_same(db_peek(s, 0), r->refresh)) {
 		verdict = TOKEN_GOOD;
-	} else if (before.p && str_same(before, r->refresh) &&
-			r->wall - sqlite3_column_int64(s, 2) < r->grace_ms) {
+	} else if (before.p && str_same(before, r->refresh) && r->wall - db_i64(s, 2) < r->grace_ms) {
 		verdict = TOKEN_FORGIVEN;
 	} else {
 		verdict = TOKEN_SPENT;
@@ -170,9 +168,10 @@ void do_login_rotate(struct db *db, struct op *op)
 	 * than once promised. */
 	op->a.repeated = verdict == TOKEN_FORGIVEN;
 	db_exec(db,
-			"UPDATE login SET before=iif(?2, before, refresh), changed=iif(?2, changed, ?3),"
-			" refresh=?4, used=?3, ends=min(iif(expires, expires, 9223372036854775807),"
-			" iif(idle, ?3 + idle, 9223372036854775807)) WHERE id=?1",
+			"UPDATE login SET before=CASE WHEN ?2 <> 0 THEN before ELSE refresh END,"
+			" changed=CASE WHEN ?2 <> 0 THEN changed ELSE ?3 END, refresh=?4, used=?3,"
+			" ends=CASE WHEN idle = 0 OR (expires > 0 AND expires < ?3 + idle) THEN"
+			" coalesce(nullif(expires, 0), 9223372036854775807) ELSE ?3 + idle END WHERE id=?1",
 			"sdis", r->id, op->a.repeated, r->wall, r->next);
 	answer_logins(
 			db, op, db_query(db, "SELECT " LOGIN_COLUMNS " FROM login WHERE id=?", "s", r->id));
@@ -183,7 +182,8 @@ void do_login_rotate(struct db *db, struct op *op)
 
 int64_t logins_end(struct db *db, struct chatd_str user, struct chatd_str keep)
 {
-	return db_exec(db, "DELETE FROM login WHERE user=? AND id IS NOT ?", "ss", user, keep);
+	return db_exec(
+			db, "DELETE FROM login WHERE user=?1 AND (?2 IS NULL OR id <> ?2)", "ss", user, keep);
 }
 
 void do_login_end(struct db *db, struct op *op)
@@ -217,7 +217,7 @@ void do_secret_take(struct db *db, struct op *op)
 {
 	const struct chatd_store_secret *r = op->req;
 	struct vec v = { 0 };
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"DELETE FROM secret WHERE kind=? AND hash=? AND expires > ?"
 			" RETURNING hash, user, data, expires",
 			"dsi", r->kind, r->hash, r->wall);
@@ -229,7 +229,7 @@ void do_secret_take(struct db *db, struct op *op)
 				.hash = db_text(op, s, 0),
 				.user = db_text(op, s, 1),
 				.data = db_text(op, s, 2),
-				.expires = sqlite3_column_int64(s, 3) };
+				.expires = db_i64(s, 3) };
 		}
 	}
 	if (v.n == 0) {

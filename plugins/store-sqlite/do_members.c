@@ -6,18 +6,18 @@
 
 #define MEMBER_COLUMNS "user, role, guest, nick, joined, muted, banned"
 
-static void push_member(struct op *op, sqlite3_stmt *s, struct vec *v)
+static void push_member(struct op *op, db_rows *s, struct vec *v)
 {
 	struct chatd_store_member *m = vec_push(op, v, sizeof(*m));
 	if (m) {
 		*m = (struct chatd_store_member){ .struct_size = sizeof(*m),
 			.user = db_text(op, s, 0),
-			.role = sqlite3_column_int(s, 1),
-			.guest = sqlite3_column_int(s, 2),
+			.role = db_i32(s, 1),
+			.guest = db_i32(s, 2),
 			.nick = db_text(op, s, 3),
-			.joined = sqlite3_column_int64(s, 4),
-			.muted_until = sqlite3_column_int64(s, 5),
-			.banned_until = sqlite3_column_int64(s, 6) };
+			.joined = db_i64(s, 4),
+			.muted_until = db_i64(s, 5),
+			.banned_until = db_i64(s, 6) };
 	}
 }
 
@@ -25,9 +25,10 @@ static void push_member(struct op *op, sqlite3_stmt *s, struct vec *v)
 static void list_guests(struct db *db, struct op *op, const struct chatd_store_members *r)
 {
 	struct vec v = { 0 };
-	sqlite3_stmt *s = db_query(db,
-			"SELECT " MEMBER_COLUMNS " FROM member WHERE guest AND role > 0 AND user > ?1"
-			" GROUP BY user ORDER BY user LIMIT ?2",
+	db_rows *s = db_query(db,
+			"SELECT " SQL_ONE_EACH("user") MEMBER_COLUMNS
+			" FROM member WHERE" SQL_ON("guest") "AND role > 0 AND user > ?1" SQL_EACH(
+					"user") " ORDER BY user LIMIT ?2",
 			"sd", r->after.p ? r->after : CHATD_LIT(""), r->limit);
 	while (db_step(db, s)) {
 		push_member(op, s, &v);
@@ -64,9 +65,9 @@ void do_members(struct db *db, struct op *op)
 		refuse(op, -EACCES, CHATD_STORE_NO_RIGHT);
 		return;
 	}
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT " MEMBER_COLUMNS " FROM member WHERE room=?1 AND user > ?2 AND CASE ?3"
-			" WHEN 0 THEN role > 0 WHEN 1 THEN banned > ?4 ELSE invited AND role=0 END"
+			" WHEN 0 THEN role > 0 WHEN 1 THEN banned > ?4 ELSE invited <> 0 AND role=0 END"
 			" ORDER BY user LIMIT ?5",
 			"ssdid", r->room, r->after.p ? r->after : CHATD_LIT(""), r->which, op->e->h->wall_ms(),
 			r->limit);
@@ -131,9 +132,9 @@ static void join(struct change *c)
 		return;
 	}
 	if (c->r->max_rooms) {
-		sqlite3_stmt *s = db_query(
+		db_rows *s = db_query(
 				c->db, "SELECT count(*) FROM member WHERE user=? AND role > 0", "s", c->r->user);
-		int64_t n = db_step(c->db, s) ? sqlite3_column_int64(s, 0) : 0;
+		int64_t n = db_step(c->db, s) ? db_i64(s, 0) : 0;
 		db_done(s);
 		if (n >= c->r->max_rooms) {
 			refuse(c->op, -EDQUOT, CHATD_STORE_TOO_MANY);
@@ -165,12 +166,12 @@ static void find_successor(struct change *c)
 	if (c->room.role != CHATD_ROLE_OWNER || (c->room.flags & CHATD_STORE_ROOM_PRESET)) {
 		return;
 	}
-	sqlite3_stmt *s = db_query(c->db,
-			"SELECT user, role FROM member WHERE room=? AND role > 0 AND (role=3 OR NOT guest)"
+	db_rows *s = db_query(c->db,
+			"SELECT user, role FROM member WHERE room=? AND role > 0 AND (role=3 OR guest = 0)"
 			" ORDER BY role DESC, joined, user LIMIT 1",
 			"s", c->r->room);
 	if (db_step(c->db, s)) {
-		if (sqlite3_column_int(s, 1) != CHATD_ROLE_OWNER) {
+		if (db_i32(s, 1) != CHATD_ROLE_OWNER) {
 			user = db_text(c->op, s, 0);
 		}
 		db_done(s);
@@ -197,7 +198,7 @@ static void leave(struct change *c)
 void members_forget(struct db *db, struct op *op, struct chatd_str user)
 {
 	struct vec rooms = { 0 };
-	sqlite3_stmt *s = db_query(db, "SELECT room FROM member WHERE user=? AND role > 0", "s", user);
+	db_rows *s = db_query(db, "SELECT room FROM member WHERE user=? AND role > 0", "s", user);
 	while (db_step(db, s)) {
 		struct chatd_str *room = vec_push(op, &rooms, sizeof(*room));
 		if (room) {
@@ -242,9 +243,9 @@ static void set_role(struct change *c)
 		return;
 	}
 	if (c->room.role == CHATD_ROLE_OWNER) {
-		sqlite3_stmt *s = db_query(
+		db_rows *s = db_query(
 				c->db, "SELECT count(*) FROM member WHERE room=? AND role=3", "s", c->r->room);
-		int64_t owners = db_step(c->db, s) ? sqlite3_column_int64(s, 0) : 0;
+		int64_t owners = db_step(c->db, s) ? db_i64(s, 0) : 0;
 		db_done(s);
 		if (owners < 2) {
 			refuse(c->op, -EACCES, CHATD_STORE_LAST);
@@ -375,9 +376,8 @@ static void apply(struct change *c)
 static void answer_member(struct change *c)
 {
 	struct vec v = { 0 };
-	sqlite3_stmt *s =
-			db_query(c->db, "SELECT " MEMBER_COLUMNS " FROM member WHERE room=? AND user=?", "ss",
-					c->r->room, c->r->user);
+	db_rows *s = db_query(c->db, "SELECT " MEMBER_COLUMNS " FROM member WHERE room=? AND user=?",
+			"ss", c->r->room, c->r->user);
 	if (db_step(c->db, s)) {
 		push_member(c->op, s, &v);
 		db_done(s);

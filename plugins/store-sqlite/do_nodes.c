@@ -23,13 +23,13 @@ void do_node_start(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"INSERT INTO node(id, epoch, who, started, handed) VALUES(?1, 1, ?2, ?3, 0)"
 			" ON CONFLICT(id) DO UPDATE SET epoch=node.epoch+1, who=excluded.who,"
 			" started=excluded.started RETURNING epoch",
 			"ssi", r->node, r->who.p ? r->who : CHATD_LIT(""), r->wall);
 	if (db_step(db, s)) {
-		op->a.n = sqlite3_column_int64(s, 0);
+		op->a.n = db_i64(s, 0);
 	}
 	db_done(s);
 }
@@ -44,7 +44,7 @@ void do_changed(struct db *db, struct op *op)
 	}
 	set_epoch(db, op);
 	op->a.pos = db_int(db, "SELECT coalesce(max(last_pos), 0) FROM conv");
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT room, a, b, top, last_pos FROM conv WHERE last_pos > ? ORDER BY last_pos LIMIT ?",
 			"id", r->after_pos, r->limit);
 	while (db_step(db, s)) {
@@ -55,8 +55,8 @@ void do_changed(struct db *db, struct op *op)
 		c->struct_size = sizeof(*c);
 		c->conv = (struct chatd_store_conv){ db_text(op, s, 0), db_text(op, s, 1),
 			db_text(op, s, 2) };
-		c->seq = sqlite3_column_int64(s, 3);
-		c->pos = sqlite3_column_int64(s, 4);
+		c->seq = db_i64(s, 3);
+		c->pos = db_i64(s, 4);
 	}
 	db_done(s);
 	op->a.changed = v.p;
@@ -66,9 +66,9 @@ void do_changed(struct db *db, struct op *op)
 static int64_t handed(struct db *db, struct chatd_str node)
 {
 	int64_t pos = 0;
-	sqlite3_stmt *s = db_query(db, "SELECT handed FROM node WHERE id=?", "s", node);
+	db_rows *s = db_query(db, "SELECT handed FROM node WHERE id=?", "s", node);
 	if (db_step(db, s)) {
-		pos = sqlite3_column_int64(s, 0);
+		pos = db_i64(s, 0);
 	}
 	db_done(s);
 	return pos;
@@ -81,13 +81,15 @@ void do_handed(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
-	if (!db_exec(db, "UPDATE node SET handed=max(handed, ?2) WHERE id=?1", "si", r->node, r->pos)) {
+	if (!db_exec(db,
+				"UPDATE node SET handed=CASE WHEN handed < ?2 THEN ?2 ELSE handed END"
+				" WHERE id=?1",
+				"si", r->node, r->pos)) {
 		op->rc = -ENOENT;
 	}
 	op->a.pos = handed(db, r->node);
 }
 
-/* A file has one node: whatever is there was written through it. */
 void do_written(struct db *db, struct op *op)
 {
 	const struct chatd_store_written *r = op->req;
@@ -98,10 +100,10 @@ void do_written(struct db *db, struct op *op)
 	}
 	set_epoch(db, op);
 	op->a.pos = handed(db, r->node);
-	sqlite3_stmt *s = db_query(db,
-			"SELECT " MSG_COLUMNS " FROM msg m CROSS JOIN conv c ON c.n=m.conv"
-			" WHERE m.pos > ? ORDER BY m.pos LIMIT ?",
-			"id", r->after_pos < 0 ? op->a.pos : r->after_pos, r->limit);
+	db_rows *s = db_query(db,
+			"SELECT " MSG_COLUMNS " FROM msg m" SQL_INNER " conv c ON c.n=m.conv"
+			" WHERE m.pos > ?1 AND" SQL_WRITTEN_BY("?2") " ORDER BY m.pos LIMIT ?3",
+			"isd", r->after_pos < 0 ? op->a.pos : r->after_pos, r->node, r->limit);
 	while (db_step(db, s)) {
 		push_message(db, op, s, &v);
 	}

@@ -38,8 +38,8 @@ static void turn(struct vec *v)
 	}
 }
 
-#define PAGE_KINDS " AND (m.kind=1 OR (?4 AND m.kind=5)) AND NOT m.flags & 16"
-static sqlite3_stmt *page_query(
+#define PAGE_KINDS " AND (m.kind=1 OR (?4 <> 0 AND m.kind=5)) AND m.flags & 16 = 0"
+static db_rows *page_query(
 		struct db *db, const struct chatd_store_page *r, const struct conv_row *c, int back)
 {
 	int64_t from = back ? (r->before > 0 ? r->before : INT64_MAX)
@@ -58,12 +58,12 @@ static sqlite3_stmt *page_query(
 						  "siidd", r->thread, c->n, from, r->events, r->limit);
 	}
 	return back ? db_query(db,
-						  "SELECT " MSG_COLUMNS " FROM conv c CROSS JOIN msg m ON m.conv=c.n"
+						  "SELECT " MSG_COLUMNS " FROM conv c" SQL_INNER " msg m ON m.conv=c.n"
 						  " WHERE c.n=?1 AND m.seq < ?2 AND m.seq >= ?3" PAGE_KINDS
 						  " ORDER BY m.seq DESC LIMIT ?5",
 						  "iiidd", c->n, from, c->first, r->events, r->limit)
 				: db_query(db,
-						  "SELECT " MSG_COLUMNS " FROM conv c CROSS JOIN msg m ON m.conv=c.n"
+						  "SELECT " MSG_COLUMNS " FROM conv c" SQL_INNER " msg m ON m.conv=c.n"
 						  " WHERE c.n=?1 AND m.seq > ?2 AND m.seq >= ?3" PAGE_KINDS
 						  " ORDER BY m.seq LIMIT ?5",
 						  "iiidd", c->n, from, c->first, r->events, r->limit);
@@ -82,7 +82,7 @@ void do_page(struct db *db, struct op *op)
 	if (!look(db, op, &r->conv, r->user, &c)) {
 		return;
 	}
-	sqlite3_stmt *s = page_query(db, r, &c, back);
+	db_rows *s = page_query(db, r, &c, back);
 	while (db_step(db, s)) {
 		push_message(db, op, s, &v);
 	}
@@ -97,7 +97,7 @@ void do_message(struct db *db, struct op *op)
 	const struct chatd_store_message_key *r = op->req;
 	struct vec v = { 0 };
 	struct conv_key k;
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT " MSG_COLUMNS " FROM msg m JOIN conv c ON c.n=m.conv"
 			" WHERE m.id=? AND m.seq >= c.first",
 			"s", r->id);
@@ -121,20 +121,20 @@ static int64_t count_unread(
 {
 	int64_t n = 0;
 	*ret_read = 0;
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT coalesce(max(seq), 0) FROM cursor WHERE user=? AND conv=? AND kind=1", "si",
 			user, c->n);
 	if (db_step(db, s)) {
-		*ret_read = sqlite3_column_int64(s, 0);
+		*ret_read = db_i64(s, 0);
 	}
 	db_done(s);
 	int64_t from = *ret_read >= c->first ? *ret_read : c->first - 1;
 	s = db_query(db,
 			"SELECT count(*) FROM (SELECT 1 FROM msg WHERE conv=? AND seq > ? AND kind=1"
-			" AND NOT flags & 24 AND sender <> ? LIMIT ?)",
+			" AND flags & 24 = 0 AND sender <> ? LIMIT ?)",
 			"iisd", c->n, from, user, UNREAD_MAX);
 	if (db_step(db, s)) {
-		n = sqlite3_column_int64(s, 0);
+		n = db_i64(s, 0);
 	}
 	db_done(s);
 	return n;
@@ -156,11 +156,11 @@ void do_top(struct db *db, struct op *op)
 static int64_t seq_before(struct db *db, const struct conv_row *c, int64_t pos)
 {
 	int64_t seq = c->first - 1;
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT seq FROM msg WHERE conv=?1 AND seq >= ?2 AND pos <= ?3 ORDER BY seq DESC LIMIT 1",
 			"iii", c->n, c->first, pos);
 	if (db_step(db, s)) {
-		seq = sqlite3_column_int64(s, 0);
+		seq = db_i64(s, 0);
 	}
 	db_done(s);
 	return seq;
@@ -184,8 +184,8 @@ void do_replay(struct db *db, struct op *op)
 			since < c.first - 1) {
 		return;
 	}
-	sqlite3_stmt *s = db_query(db,
-			"SELECT " MSG_COLUMNS " FROM conv c CROSS JOIN msg m ON m.conv=c.n"
+	db_rows *s = db_query(db,
+			"SELECT " MSG_COLUMNS " FROM conv c" SQL_INNER " msg m ON m.conv=c.n"
 			" WHERE c.n=? AND m.seq > ? ORDER BY m.seq",
 			"ii", c.n, since);
 	while (db_step(db, s)) {
@@ -210,12 +210,12 @@ static int by_pos(const void *a, const void *b)
 static int inbox_conv(struct db *db, struct op *op, int64_t conv, struct vec *v)
 {
 	const struct chatd_store_inbox *r = op->req;
-	sqlite3_stmt *s = db_query(db,
-			"SELECT " MSG_COLUMNS " FROM conv c CROSS JOIN msg m ON m.conv=c.n"
+	db_rows *s = db_query(db,
+			"SELECT " MSG_COLUMNS " FROM conv c" SQL_INNER " msg m ON m.conv=c.n"
 			" WHERE c.n=? AND m.seq >= c.first ORDER BY m.seq DESC",
 			"i", conv);
 	while (db_step(db, s)) {
-		if (sqlite3_column_int64(s, 0) <= r->since) {
+		if (db_i64(s, 0) <= r->since) {
 			break;
 		}
 		if (v->n >= (size_t)r->max) {
@@ -232,12 +232,12 @@ static int inbox_conv(struct db *db, struct op *op, int64_t conv, struct vec *v)
 static int64_t inbox_top(struct db *db, struct chatd_str user)
 {
 	int64_t top = 0;
-	sqlite3_stmt *s = db_query(db,
-			"SELECT max(ifnull((SELECT max(last_pos) FROM conv WHERE a=?1), 0),"
-			" ifnull((SELECT max(last_pos) FROM conv WHERE b=?1), 0))",
+	db_rows *s = db_query(db,
+			"SELECT (SELECT max(last_pos) FROM conv WHERE a=?1),"
+			" (SELECT max(last_pos) FROM conv WHERE b=?1)",
 			"s", user);
 	if (db_step(db, s)) {
-		top = sqlite3_column_int64(s, 0);
+		top = db_i64(s, 0) > db_i64(s, 1) ? db_i64(s, 0) : db_i64(s, 1);
 	}
 	db_done(s);
 	return top;
@@ -254,13 +254,12 @@ void do_replay_inbox(struct db *db, struct op *op)
 	set_epoch(db, op);
 	op->a.pos = inbox_top(db, r->user);
 	int whole = r->since <= op->a.pos && (!r->epoch.p || str_same(r->epoch, op->a.epoch));
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT n, gone_pos FROM conv WHERE a=?1 AND last_pos > ?2 UNION"
 			" SELECT n, gone_pos FROM conv WHERE b=?1 AND last_pos > ?2",
 			"si", r->user, r->since);
 	while (whole && db_step(db, s)) {
-		whole = sqlite3_column_int64(s, 1) <= r->since &&
-				inbox_conv(db, op, sqlite3_column_int64(s, 0), &v);
+		whole = db_i64(s, 1) <= r->since && inbox_conv(db, op, db_i64(s, 0), &v);
 	}
 	db_done(s);
 	op->a.whole = whole;
@@ -277,9 +276,9 @@ void do_replay_inbox(struct db *db, struct op *op)
 static void last_message(
 		struct db *db, struct op *op, int64_t conv, struct chatd_store_message *ret)
 {
-	sqlite3_stmt *s = db_query(db,
-			"SELECT " MSG_COLUMNS " FROM conv c CROSS JOIN msg m ON m.conv=c.n WHERE c.n=?"
-			" AND m.seq >= c.first AND m.kind=1 AND NOT m.flags & 16 ORDER BY m.seq DESC LIMIT 1",
+	db_rows *s = db_query(db,
+			"SELECT " MSG_COLUMNS " FROM conv c" SQL_INNER " msg m ON m.conv=c.n WHERE c.n=?"
+			" AND m.seq >= c.first AND m.kind=1 AND m.flags & 16 = 0 ORDER BY m.seq DESC LIMIT 1",
 			"i", conv);
 	if (db_step(db, s)) {
 		row_message(db, op, s, ret);
@@ -295,7 +294,7 @@ void do_conversations(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT n, first, top, msg_pos, room, a, b, 0, NULL FROM conv"
 			" WHERE a=?1 AND msg_pos < ?2 UNION"
 			" SELECT n, first, top, msg_pos, room, a, b, 0, NULL FROM conv"
@@ -310,15 +309,13 @@ void do_conversations(struct db *db, struct op *op)
 			db_done(s);
 			break;
 		}
-		struct conv_row row = { .n = sqlite3_column_int64(s, 0),
-			.first = sqlite3_column_int64(s, 1),
-			.top = sqlite3_column_int64(s, 2) };
+		struct conv_row row = { .n = db_i64(s, 0), .first = db_i64(s, 1), .top = db_i64(s, 2) };
 		*c = (struct chatd_store_conversation){ .struct_size = sizeof(*c),
 			.first = row.first,
 			.seq = row.top,
-			.pos = sqlite3_column_int64(s, 3),
+			.pos = db_i64(s, 3),
 			.conv = { db_text(op, s, 4), db_text(op, s, 5), db_text(op, s, 6) },
-			.role = sqlite3_column_int(s, 7),
+			.role = db_i32(s, 7),
 			.name = db_text(op, s, 8) };
 		c->unread = count_unread(db, &row, r->user, &c->read);
 		last_message(db, op, row.n, &c->last);
@@ -326,4 +323,24 @@ void do_conversations(struct db *db, struct op *op)
 	set_epoch(db, op);
 	op->a.conversations = v.p;
 	op->a.n_conversations = v.n;
+}
+
+void do_mentions(struct db *db, struct op *op)
+{
+	const struct chatd_store_mentions *r = op->req;
+	struct vec v = { 0 };
+	if (r->limit < 1 || r->limit > 1000 || !id_ok(r->user)) {
+		op->rc = -EINVAL;
+		return;
+	}
+	db_rows *s = db_query(db,
+			"SELECT " MSG_COLUMNS " FROM mention n" SQL_INNER " msg m ON m.pos=n.pos" SQL_INNER
+			" conv c ON c.n=m.conv WHERE n.user=?1 AND n.pos < ?3"
+			" AND m.flags & 16 = 0 AND (m.expires IS NULL OR m.expires > ?2) AND" MAY_READ
+			" ORDER BY n.pos DESC LIMIT ?4",
+			"siid", r->user, op->e->h->wall_ms(), r->before > 0 ? r->before : INT64_MAX, r->limit);
+	while (db_step(db, s)) {
+		push_message(db, op, s, &v);
+	}
+	set_messages(op, &v);
 }

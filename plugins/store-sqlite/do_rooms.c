@@ -12,7 +12,7 @@ enum { NAME_MAX_BYTES = 512, ABOUT_MAX_BYTES = 4096 };
 
 int room_look(struct db *db, struct chatd_str room, struct chatd_str user, struct room_row *ret)
 {
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT r.slow, r.max_members, r.version, r.members, r.flags, m.role, m.invited,"
 			" m.muted, m.banned, m.spoke, m.guest FROM room r"
 			" LEFT JOIN member m ON m.room=r.id AND m.user=? WHERE r.id=?",
@@ -21,23 +21,23 @@ int room_look(struct db *db, struct chatd_str room, struct chatd_str user, struc
 	if (!db_step(db, s)) {
 		return 0;
 	}
-	ret->slow_ms = sqlite3_column_int64(s, 0);
-	ret->max_members = sqlite3_column_int64(s, 1);
-	ret->version = sqlite3_column_int64(s, 2);
-	ret->members = sqlite3_column_int64(s, 3);
-	ret->flags = (uint32_t)sqlite3_column_int64(s, 4);
-	ret->there = sqlite3_column_type(s, 5) != SQLITE_NULL;
-	ret->role = sqlite3_column_int(s, 5);
-	ret->invited = sqlite3_column_int(s, 6);
-	ret->muted_until = sqlite3_column_int64(s, 7);
-	ret->banned_until = sqlite3_column_int64(s, 8);
-	ret->spoke = sqlite3_column_int64(s, 9);
-	ret->guest = sqlite3_column_int(s, 10);
+	ret->slow_ms = db_i64(s, 0);
+	ret->max_members = db_i64(s, 1);
+	ret->version = db_i64(s, 2);
+	ret->members = db_i64(s, 3);
+	ret->flags = (uint32_t)db_i64(s, 4);
+	ret->there = !db_null(s, 5);
+	ret->role = db_i32(s, 5);
+	ret->invited = db_i32(s, 6);
+	ret->muted_until = db_i64(s, 7);
+	ret->banned_until = db_i64(s, 8);
+	ret->spoke = db_i64(s, 9);
+	ret->guest = db_i32(s, 10);
 	db_done(s);
 	return 1;
 }
 
-static struct chatd_store_room *push_room(struct op *op, sqlite3_stmt *s, struct vec *v)
+static struct chatd_store_room *push_room(struct op *op, db_rows *s, struct vec *v)
 {
 	struct chatd_store_room *r = vec_push(op, v, sizeof(*r));
 	if (r) {
@@ -45,17 +45,17 @@ static struct chatd_store_room *push_room(struct op *op, sqlite3_stmt *s, struct
 			.id = db_text(op, s, 0),
 			.name = db_text(op, s, 1),
 			.about = db_text(op, s, 2),
-			.flags = (uint32_t)sqlite3_column_int64(s, 3),
-			.slow_ms = sqlite3_column_int64(s, 4),
-			.max_members = sqlite3_column_int64(s, 5),
-			.retention_ms = sqlite3_column_int64(s, 6),
-			.created = sqlite3_column_int64(s, 7),
-			.version = sqlite3_column_int64(s, 8),
-			.members = sqlite3_column_int64(s, 9),
-			.role = sqlite3_column_int(s, 10),
-			.muted_until = sqlite3_column_int64(s, 11),
-			.invited = sqlite3_column_int(s, 12),
-			.banned_until = sqlite3_column_int64(s, 13) };
+			.flags = (uint32_t)db_i64(s, 3),
+			.slow_ms = db_i64(s, 4),
+			.max_members = db_i64(s, 5),
+			.retention_ms = db_i64(s, 6),
+			.created = db_i64(s, 7),
+			.version = db_i64(s, 8),
+			.members = db_i64(s, 9),
+			.role = db_i32(s, 10),
+			.muted_until = db_i64(s, 11),
+			.invited = db_i32(s, 12),
+			.banned_until = db_i64(s, 13) };
 	}
 	return r;
 }
@@ -70,7 +70,7 @@ static void set_rooms(struct op *op, const struct vec *v)
 static void answer_room(struct db *db, struct op *op, struct chatd_str id, struct chatd_str user)
 {
 	struct vec v = { 0 };
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT " ROOM_COLUMNS " FROM room r LEFT JOIN member m ON m.room=r.id AND m.user=?"
 			" WHERE r.id=?",
 			"ss", user, id);
@@ -107,10 +107,9 @@ static int too_many_rooms(struct db *db, struct chatd_str user, int64_t max)
 	if (!max) {
 		return 0;
 	}
-	sqlite3_stmt *s =
-			db_query(db, "SELECT count(*) FROM member WHERE user=? AND role > 0", "s", user);
+	db_rows *s = db_query(db, "SELECT count(*) FROM member WHERE user=? AND role > 0", "s", user);
 	if (db_step(db, s)) {
-		n = sqlite3_column_int64(s, 0);
+		n = db_i64(s, 0);
 	}
 	db_done(s);
 	return n >= max;
@@ -202,10 +201,12 @@ void do_room_update(struct db *db, struct op *op)
 	}
 	uint32_t set = r->set;
 	db_exec(db,
-			"UPDATE room SET version=version+1, name=iif(?1, coalesce(?2, name), name),"
-			" about=iif(?3, coalesce(?4, ''), about), flags=iif(?5, ?6, flags),"
-			" slow=iif(?7, ?8, slow), max_members=iif(?9, ?10, max_members),"
-			" retention=iif(?11, ?12, retention) WHERE id=?13",
+			"UPDATE room SET version=version+1, name=CASE WHEN ?1 <> 0 THEN coalesce(?2, name)"
+			" ELSE name END, about=CASE WHEN ?3 <> 0 THEN coalesce(?4, '') ELSE about END,"
+			" flags=CASE WHEN ?5 <> 0 THEN ?6 ELSE flags END,"
+			" slow=CASE WHEN ?7 <> 0 THEN ?8 ELSE slow END,"
+			" max_members=CASE WHEN ?9 <> 0 THEN ?10 ELSE max_members END,"
+			" retention=CASE WHEN ?11 <> 0 THEN ?12 ELSE retention END WHERE id=?13",
 			"isisiiiiiiiis", (int64_t)(set & CHATD_STORE_SET_NAME), r->name,
 			(int64_t)(set & CHATD_STORE_SET_ABOUT), r->about,
 			(int64_t)(set & CHATD_STORE_SET_FLAGS), (int64_t)r->flags,
@@ -238,13 +239,14 @@ void do_room_delete(struct db *db, struct op *op)
 	}
 }
 
-static sqlite3_stmt *list_rooms(struct db *db, const struct chatd_store_room_list *r)
+static db_rows *list_rooms(struct db *db, const struct chatd_store_room_list *r)
 {
 	struct chatd_str after = r->after.p ? r->after : CHATD_LIT("");
 	if (r->scope == CHATD_STORE_INVITED_TO) {
 		return db_query(db,
 				"SELECT " ROOM_COLUMNS " FROM member m JOIN room r ON r.id=m.room"
-				" WHERE m.user=? AND m.invited AND m.role=0 AND m.room > ? ORDER BY m.room LIMIT ?",
+				" WHERE m.user=? AND" SQL_ON("m.invited") "AND m.role=0 AND m.room > ?"
+														  " ORDER BY m.room LIMIT ?",
 				"ssd", r->user, after, r->limit);
 	}
 	if (r->scope == CHATD_STORE_MINE) {
@@ -255,7 +257,7 @@ static sqlite3_stmt *list_rooms(struct db *db, const struct chatd_store_room_lis
 	}
 	return db_query(db,
 			"SELECT " ROOM_COLUMNS " FROM room r LEFT JOIN member m ON m.room=r.id AND m.user=?"
-			" WHERE r.id > ? AND ((r.flags & 1) OR (? AND coalesce(m.role, 0) > 0))"
+			" WHERE r.id > ? AND (r.flags & 1 <> 0 OR (? <> 0 AND coalesce(m.role, 0) > 0))"
 			" ORDER BY r.id LIMIT ?",
 			"ssdd", r->user, after, r->scope & CHATD_STORE_MINE, r->limit);
 }
@@ -276,7 +278,7 @@ void do_room_list(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
-	sqlite3_stmt *s = list_rooms(db, r);
+	db_rows *s = list_rooms(db, r);
 	while (db_step(db, s)) {
 		push_room(op, s, &v);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Search and mentions: in what the one who asks may read at this moment. */
+/* Search: in what the one who asks may read at this moment. */
 #include "store.h"
 
 #include <errno.h>
@@ -9,13 +9,6 @@
 /* A shorter beginning would match so much that finding it takes seconds, and FTS5 cannot be
  * interrupted while it collects. */
 enum { QUERY_MAX = 1024, WORDS_MAX = 16, PREFIX_MIN = 3 };
-
-/* A room that is public or that the user is in, not banned; a conversation of the user's
- * own.  ?1: the user, ?2: the time. */
-#define MAY_READ                                                                       \
-	" m.seq >= c.first AND (?1 IS NULL OR c.a=?1 OR c.b=?1 OR (c.room IS NOT NULL AND" \
-	" EXISTS(SELECT 1 FROM room r LEFT JOIN member x ON x.room=r.id AND x.user=?1"     \
-	" WHERE r.id=c.room AND (r.flags & 1 OR x.role > 0) AND coalesce(x.banned, 0) <= ?2)))"
 
 /* The words as an FTS5 query: each in quotes, so that none is an operator. */
 static struct chatd_str words_of(struct op *op, struct chatd_str q)
@@ -59,7 +52,7 @@ static int found(void *arg, int64_t pos)
 {
 	struct hits *f = arg;
 	const struct chatd_store_search *r = f->op->req;
-	sqlite3_stmt *s = db_query(f->db,
+	db_rows *s = db_query(f->db,
 			"SELECT " MSG_COLUMNS " FROM msg m CROSS JOIN conv c ON c.n=m.conv WHERE m.pos=?3"
 			" AND (?4 IS NULL OR c.key=?4) AND (m.expires IS NULL OR m.expires > ?2) AND" MAY_READ,
 			"siis", r->user, f->op->e->h->wall_ms(), pos, f->key);
@@ -96,33 +89,13 @@ void do_search(struct db *db, struct op *op)
 		return;
 	}
 	/* From the newest row down: FTS5 keeps its lists in that order, so it stops at limit. */
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT " MSG_COLUMNS " FROM words w CROSS JOIN msg m ON m.pos=w.rowid"
 			" CROSS JOIN conv c ON c.n=m.conv WHERE words MATCH ?3 AND w.rowid < ?4"
 			" AND (?5 IS NULL OR c.key=?5) AND (m.expires IS NULL OR m.expires > ?2) AND" MAY_READ
 			" ORDER BY w.rowid DESC LIMIT ?6",
 			"sisisd", r->user, op->e->h->wall_ms(), words, before <= mark ? before : mark + 1,
 			k.key, r->limit - (int)v.n);
-	while (db_step(db, s)) {
-		push_message(db, op, s, &v);
-	}
-	set_messages(op, &v);
-}
-
-void do_mentions(struct db *db, struct op *op)
-{
-	const struct chatd_store_mentions *r = op->req;
-	struct vec v = { 0 };
-	if (r->limit < 1 || r->limit > 1000 || !id_ok(r->user)) {
-		op->rc = -EINVAL;
-		return;
-	}
-	sqlite3_stmt *s = db_query(db,
-			"SELECT " MSG_COLUMNS " FROM mention n CROSS JOIN msg m ON m.pos=n.pos"
-			" CROSS JOIN conv c ON c.n=m.conv WHERE n.user=?1 AND n.pos < ?3"
-			" AND NOT m.flags & 16 AND (m.expires IS NULL OR m.expires > ?2) AND" MAY_READ
-			" ORDER BY n.pos DESC LIMIT ?4",
-			"siid", r->user, op->e->h->wall_ms(), r->before > 0 ? r->before : INT64_MAX, r->limit);
 	while (db_step(db, s)) {
 		push_message(db, op, s, &v);
 	}

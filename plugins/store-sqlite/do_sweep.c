@@ -25,13 +25,13 @@ static void cut_before(struct db *db, int64_t conv, int64_t first)
 static int64_t first_left(struct db *db, int64_t conv)
 {
 	int64_t seq = 0;
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT coalesce((SELECT m.seq FROM msg m WHERE m.conv=c.n AND m.seq >= c.first"
-			" AND m.kind=1 AND NOT m.flags & 24 ORDER BY m.seq LIMIT 1), c.top + 1)"
+			" AND m.kind=1 AND m.flags & 24 = 0 ORDER BY m.seq LIMIT 1), c.top + 1)"
 			" FROM conv c WHERE c.n=?",
 			"i", conv);
 	if (db_step(db, s)) {
-		seq = sqlite3_column_int64(s, 0);
+		seq = db_i64(s, 0);
 		db_done(s);
 	}
 	return seq;
@@ -45,13 +45,13 @@ struct list {
 	} row[SWEEP_ROWS];
 };
 
-static void list_rows(struct db *db, sqlite3_stmt *s, struct list *l)
+static void list_rows(struct db *db, db_rows *s, struct list *l)
 {
 	l->n = 0;
 	while (l->n < SWEEP_ROWS && db_step(db, s)) {
-		l->row[l->n].pos = sqlite3_column_int64(s, 0);
-		l->row[l->n].conv = sqlite3_column_int64(s, 1);
-		l->row[l->n].seq = sqlite3_column_int64(s, 2);
+		l->row[l->n].pos = db_i64(s, 0);
+		l->row[l->n].conv = db_i64(s, 1);
+		l->row[l->n].seq = db_i64(s, 2);
 		l->n++;
 	}
 	db_done(s);
@@ -63,7 +63,8 @@ static void erase_rows(struct db *db, const struct list *l)
 	for (size_t i = 0; i < l->n; i++) {
 		words_remove(db, l->row[i].pos);
 		db_exec(db,
-				"UPDATE msg SET body='', text=NULL, expires=NULL, flags=(flags|?)&~? WHERE pos=?",
+				"UPDATE msg SET body='', text=NULL, expires=NULL, flags=(flags|?) & ~ ?"
+				" WHERE pos=?",
 				"iii", (int64_t)CHATD_STORE_ERASED,
 				(int64_t)(CHATD_STORE_PINNED | CHATD_STORE_REACTED), l->row[i].pos);
 		forget_extras(db, l->row[i].conv, l->row[i].pos);
@@ -95,7 +96,7 @@ static int64_t erase_gone(struct db *db, struct chatd_str user, int64_t pos)
 	list_rows(db,
 			db_query(db,
 					"SELECT pos, conv, seq FROM msg WHERE sender=?1 AND pos <= ?2 AND kind IN (1, 2)"
-					" AND NOT flags & 16 ORDER BY pos DESC LIMIT ?3",
+					" AND flags & 16 = 0 ORDER BY pos DESC LIMIT ?3",
 					"sid", user, pos, SWEEP_ROWS),
 			&l);
 	erase_rows(db, &l);
@@ -108,7 +109,9 @@ static int64_t erase_gone(struct db *db, struct chatd_str user, int64_t pos)
 int64_t erase_messages(struct db *db, struct chatd_str sender)
 {
 	int64_t pos = db->next_pos - 1;
-	db_exec(db, "INSERT OR REPLACE INTO gone(user, pos) VALUES(?,?)", "si", sender, pos);
+	db_exec(db,
+			"INSERT INTO gone(user, pos) VALUES(?,?) ON CONFLICT(user) DO UPDATE SET pos=excluded.pos",
+			"si", sender, pos);
 	db->e->next_sweep = 0;
 	return erase_gone(db, sender, pos);
 }
@@ -118,12 +121,12 @@ static int64_t erase_one_gone(struct db *db)
 	char user[ID_MAX_BYTES];
 	int64_t pos = 0;
 	size_t n = 0;
-	sqlite3_stmt *s = db_query(db, "SELECT user, pos FROM gone LIMIT 1", "");
+	db_rows *s = db_query(db, "SELECT user, pos FROM gone LIMIT 1", "");
 	if (db_step(db, s)) {
 		struct chatd_str found = db_peek(s, 0);
 		n = found.n <= sizeof(user) ? found.n : sizeof(user);
 		memcpy(user, found.p, n);
-		pos = sqlite3_column_int64(s, 1);
+		pos = db_i64(s, 1);
 		db_done(s);
 	}
 	return n ? erase_gone(db, chatd_str_of(user, n), pos) : 0;
@@ -133,15 +136,15 @@ static int64_t erase_one_gone(struct db *db)
 static int64_t cut_rooms(struct db *db, int64_t wall)
 {
 	int64_t n = 0;
-	sqlite3_stmt *s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT c.n, c.first, c.top + 1, coalesce((SELECT m.seq FROM msg m WHERE m.conv=c.n"
 			" AND m.seq >= c.first AND m.wall >= ?1 - r.retention ORDER BY m.seq LIMIT 1),"
 			" c.top + 1) FROM room r JOIN conv c ON c.key='r:' || r.id WHERE r.retention > 0",
 			"i", wall);
 	while (db_step(db, s)) {
-		int64_t first = sqlite3_column_int64(s, 1), keep = sqlite3_column_int64(s, 3);
+		int64_t first = db_i64(s, 1), keep = db_i64(s, 3);
 		if (keep > first) {
-			cut_before(db, sqlite3_column_int64(s, 0), keep);
+			cut_before(db, db_i64(s, 0), keep);
 			n += keep - first;
 		}
 	}
@@ -162,11 +165,11 @@ static int64_t trim(struct db *db)
 		return 0;
 	}
 	int64_t n = 0;
-	sqlite3_stmt *s = db_query(
+	db_rows *s = db_query(
 			db, "SELECT conv, max(seq), count(*) FROM msg WHERE pos < ? GROUP BY conv", "i", from);
 	while (db_step(db, s)) {
-		cut_before(db, sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1) + 1);
-		n += sqlite3_column_int64(s, 2);
+		cut_before(db, db_i64(s, 0), db_i64(s, 1) + 1);
+		n += db_i64(s, 2);
 	}
 	return n;
 }
@@ -175,9 +178,11 @@ static int64_t trim(struct db *db)
 static void keep_client_id(struct db *db, int64_t pos, int64_t wall)
 {
 	db_exec(db,
-			"INSERT OR REPLACE INTO dedupe(sender, client_id, hash, id, conv, seq, pos, wall)"
+			"INSERT INTO dedupe(sender, client_id, hash, id, conv, seq, pos, wall)"
 			" SELECT sender, client_id, hash, id, conv, seq, pos, wall FROM msg"
-			" WHERE pos=? AND hash IS NOT NULL AND wall > ?",
+			" WHERE pos=? AND hash IS NOT NULL AND wall > ? ON CONFLICT(sender, client_id)"
+			" DO UPDATE SET hash=excluded.hash, id=excluded.id, conv=excluded.conv,"
+			" seq=excluded.seq, pos=excluded.pos, wall=excluded.wall",
 			"ii", pos, wall - db->e->conf.dedupe_window);
 }
 
@@ -187,7 +192,8 @@ static int64_t remove_hidden(struct db *db, int64_t wall)
 	struct list l;
 	list_rows(db,
 			db_query(db,
-					"SELECT m.pos, m.conv, m.seq FROM conv c INDEXED BY conv_low CROSS JOIN msg m"
+					"SELECT m.pos, m.conv, m.seq FROM conv c" SQL_BY("conv_low") SQL_INNER
+					" msg m"
 					" ON m.conv=c.n WHERE c.low < c.first AND m.seq >= c.low AND m.seq < c.first"
 					" ORDER BY c.n, m.seq LIMIT ?",
 					"d", SWEEP_ROWS),
@@ -200,7 +206,7 @@ static int64_t remove_hidden(struct db *db, int64_t wall)
 		db_exec(db, "UPDATE conv SET low=? WHERE n=?", "ii", l.row[i].seq + 1, l.row[i].conv);
 	}
 	if (l.n < SWEEP_ROWS) { /* conversations whose hidden rows were all gone before */
-		db_exec(db, "UPDATE conv INDEXED BY conv_low SET low=first WHERE low < first", "");
+		db_exec(db, "UPDATE conv" SQL_BY("conv_low") " SET low=first WHERE low < first", "");
 	}
 	return (int64_t)l.n;
 }
@@ -229,11 +235,4 @@ void do_sweep(struct db *db, struct op *op)
 {
 	const struct chatd_store_sweep *r = op->req;
 	op->a.n = sweep(db, r->wall);
-}
-
-/* The writer takes backups out of their group: see backup.c. */
-void do_backup(struct db *db, struct op *op)
-{
-	(void)db;
-	op->rc = -EINVAL;
 }

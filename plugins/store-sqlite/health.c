@@ -19,11 +19,11 @@ enum { /* pages of 4 KiB; 16,384 are the 64 MiB that the log may have */
 static int64_t spare(const struct engine *e)
 {
 	struct statvfs v;
-	if (!e->conf.path || e->conf.min_free == 0 || statvfs(e->conf.path, &v) < 0) {
+	if (!e->conf.back.path || e->conf.back.min_free == 0 || statvfs(e->conf.back.path, &v) < 0) {
 		return 1;
 	}
 	int64_t twentieth = (int64_t)(v.f_blocks / 20 * v.f_frsize);
-	int64_t keep = e->conf.min_free < twentieth ? e->conf.min_free : twentieth;
+	int64_t keep = e->conf.back.min_free < twentieth ? e->conf.back.min_free : twentieth;
 	return (int64_t)(v.f_bavail * v.f_frsize) - keep;
 }
 
@@ -39,15 +39,15 @@ static void set_full(struct engine *e)
 static void look(struct engine *e)
 {
 	int64_t now = clock_ms();
-	if (now < e->next_look) {
+	if (now < e->back.next_look) {
 		return;
 	}
-	e->next_look = now + LOOK_MS;
+	e->back.next_look = now + LOOK_MS;
 	int64_t free_bytes = spare(e);
 	int state = atomic_load(&e->state);
 	if (state == CHATD_STORE_OK && free_bytes <= 0) {
 		set_full(e);
-	} else if (state == CHATD_STORE_FULL && free_bytes > 0 && now >= e->next_try) {
+	} else if (state == CHATD_STORE_FULL && free_bytes > 0 && now >= e->back.next_try) {
 		atomic_store(&e->state, CHATD_STORE_OK);
 		e->h->log(e->ctx, CHATD_LOG_INFO, "there is space again: writing goes on");
 	}
@@ -64,13 +64,13 @@ int health_may_write(struct engine *e, chatd_status *ret_rc)
 void health_note(struct engine *e, const struct db *db)
 {
 	if (db->err == -ENOSPC) {
-		e->next_try = clock_ms() + RETRY_MS;
-		if (e->conf.path) {
+		e->back.next_try = clock_ms() + RETRY_MS;
+		if (e->conf.back.path) {
 			set_full(e);
 		}
 	} else if (db->err == -EIO) {
 		atomic_store(&e->state, CHATD_STORE_FAILED);
-		e->next_try = clock_ms() + RETRY_MS;
+		e->back.next_try = clock_ms() + RETRY_MS;
 		e->h->log(e->ctx, CHATD_LOG_ERROR,
 				"writing failed (%s, code %d): reading only until the file has been checked",
 				db->why, db->code);
@@ -91,7 +91,7 @@ static chatd_status recover(struct engine *e)
 		struct chatd_str found = db_step(db, s) ? db_peek(s, 0) : chatd_str_of("", 0);
 		if (db->err == 0 && (found.n != 2 || memcmp(found.p, "ok", 2) != 0)) {
 			e->h->log(e->ctx, CHATD_LOG_ERROR, "%s is damaged: %.*s; restore a backup",
-					e->conf.path, (int)found.n, found.p);
+					e->conf.back.path, (int)found.n, found.p);
 			db_fail(db, SQLITE_CORRUPT);
 		}
 		db_done(s);
@@ -110,7 +110,8 @@ void health_try(struct engine *e)
 	if (atomic_load(&e->state) == CHATD_STORE_FULL) {
 		look(e);
 	}
-	if (atomic_load(&e->state) != CHATD_STORE_FAILED || clock_ms() < e->next_try || !e->conf.path) {
+	if (atomic_load(&e->state) != CHATD_STORE_FAILED || clock_ms() < e->back.next_try ||
+			!e->conf.back.path) {
 		return;
 	}
 	backup_cancel(e, -EIO);
@@ -118,7 +119,7 @@ void health_try(struct engine *e)
 		atomic_store(&e->state, CHATD_STORE_OK);
 		e->h->log(e->ctx, CHATD_LOG_INFO, "the file was checked and is whole: writing goes on");
 	}
-	e->next_try = clock_ms() + RETRY_MS;
+	e->back.next_try = clock_ms() + RETRY_MS;
 }
 
 /* How long the writer waits for those who still read from the log.  Programs beside may read for
@@ -127,7 +128,7 @@ void health_try(struct engine *e)
 static int patience(struct engine *e)
 {
 	int64_t most = e->conf.commit_timeout / 2;
-	if (e->db.wal_pages < WAL_LAST || clock_ms() < e->next_patience) {
+	if (e->db.wal_pages < WAL_LAST || clock_ms() < e->back.next_patience) {
 		return WRITER_BUSY_MS;
 	}
 	return (int)(most < PATIENCE_MS ? most : PATIENCE_MS);
@@ -135,11 +136,11 @@ static int patience(struct engine *e)
 
 static void note_readers(struct engine *e, int pages)
 {
-	e->next_patience = clock_ms() + PATIENCE_AGAIN_MS;
+	e->back.next_patience = clock_ms() + PATIENCE_AGAIN_MS;
 	e->h->log(e->ctx, CHATD_LOG_WARN,
 			"the log has %d MiB and cannot be emptied: another program has %s open for reading; "
 			"end it, or its transaction",
-			pages / 256, e->conf.path);
+			pages / 256, e->conf.back.path);
 }
 
 void health_checkpoint(struct engine *e)

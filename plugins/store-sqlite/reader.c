@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Readers: each a thread with a connection that can only read and never checkpoints. */
+/* Readers: each a thread with a connection that can only read. */
 #include "store.h"
 
 #include <errno.h>
@@ -19,24 +19,6 @@ static struct op *next(struct engine *e)
 	}
 	pthread_mutex_unlock(&q->lock);
 	return op;
-}
-
-/* One op, one snapshot.  It ends in time: the WAL cannot be emptied behind it. */
-static void read_one(struct db *db, struct op *op)
-{
-	db_clear(db);
-	db->deadline = clock_ms() + db->e->conf.read_timeout;
-	db_exec(db, "BEGIN", "");
-	if (db->err == 0) {
-		op_run(db, op);
-	}
-	if (db->err) {
-		op->rc = db->err;
-	}
-	db->deadline = 0;
-	if (!sqlite3_get_autocommit(db->h)) {
-		sqlite3_exec(db->h, "ROLLBACK", NULL, NULL, NULL);
-	}
 }
 
 void *reader_main(void *arg)

@@ -116,10 +116,10 @@ static chatd_status refuse_file(struct db *db, int64_t version)
 		return e->h->fail(e->ctx, -EPROTO,
 				"%s: its schema is number %lld, this program knows up to %d; "
 				"run the newer program, or restore a backup made by this one",
-				e->conf.path, (long long)version, (int)STEPS);
+				e->conf.back.path, (long long)version, (int)STEPS);
 	}
 	return e->h->fail(e->ctx, -EPROTO,
-			"%s: this SQLite file is not chatd's; set path: to another file", e->conf.path);
+			"%s: this SQLite file is not chatd's; set path: to another file", e->conf.back.path);
 }
 
 static chatd_status run_step(struct db *db, int number)

@@ -3,14 +3,10 @@
 #include "store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
-#include <unistd.h>
 
 static void queue_init(struct queue *q)
 {
@@ -120,44 +116,6 @@ static int thread_start(pthread_t *ret, void *(*fn)(void *), struct engine *e)
 	return -rc;
 }
 
-/* Two servers on one file would each believe that they alone count.  A file of its own,
- * because closing a descriptor of the database would drop SQLite's locks. */
-static chatd_status lock_file(struct engine *e)
-{
-	char path[4096];
-	if (snprintf(path, sizeof(path), "%s.lock", e->conf.path) >= (int)sizeof(path)) {
-		return e->h->fail(e->ctx, -ENAMETOOLONG, "path: is too long");
-	}
-	e->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-	if (e->lock_fd < 0) {
-		return e->h->fail(e->ctx, -errno, "%s: %s", path, strerror(errno));
-	}
-	if (flock(e->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		return e->h->fail(e->ctx, -EBUSY,
-				"%s is in use by another chatd; stop that one, or set path: to another file",
-				e->conf.path);
-	}
-	return 0;
-}
-
-/* Somebody who looks at the file with another program may hold it for a moment. */
-static chatd_status open_writer(struct engine *e)
-{
-	int64_t end = clock_ms() + e->conf.commit_timeout;
-	chatd_status rc = db_open(&e->db, e, 1);
-	rc = rc < 0 ? rc : schema_migrate(&e->db);
-	while (rc == -EBUSY && clock_ms() < end) {
-		db_close(&e->db);
-		rc = db_open(&e->db, e, 1);
-		rc = rc < 0 ? rc : schema_migrate(&e->db);
-	}
-	if (rc < 0 && rc != -EPROTO) {
-		e->h->fail(e->ctx, rc, "%s: cannot be used: %s", e->conf.path ? e->conf.path : "memory",
-				e->db.why);
-	}
-	return rc;
-}
-
 static chatd_status start_threads(struct engine *e)
 {
 	int rc = thread_start(&e->writer, writer_main, e);
@@ -166,7 +124,7 @@ static chatd_status start_threads(struct engine *e)
 		rc = thread_start(&e->watch, watch_main, e);
 		e->has_watch = rc == 0;
 	}
-	int n = e->conf.path ? (int)e->conf.readers : 0;
+	int n = (int)e->conf.readers;
 	e->readers = n ? calloc((size_t)n, sizeof(*e->readers)) : NULL;
 	if (n && !e->readers) {
 		rc = -ENOMEM;
@@ -185,13 +143,9 @@ chatd_status engine_start(const struct chatd_host *h, chatd_ctx *ctx, const stru
 	if (!e) {
 		return -ENOMEM;
 	}
-	/* Its statistics cost a lock shared by all threads at each allocation.  Too late if
-	 * somebody else uses SQLite already: then it is only slower. */
-	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	e->h = h;
 	e->ctx = ctx;
 	e->conf = *conf;
-	e->lock_fd = -1;
 	queue_init(&e->writes);
 	queue_init(&e->reads);
 	pthread_condattr_t attr;
@@ -201,8 +155,7 @@ chatd_status engine_start(const struct chatd_host *h, chatd_ctx *ctx, const stru
 	pthread_condattr_destroy(&attr);
 	TAILQ_INIT(&e->waiting);
 	e->next_sweep = clock_ms();
-	chatd_status rc = conf->path ? lock_file(e) : 0;
-	rc = rc < 0 ? rc : open_writer(e);
+	chatd_status rc = back_start(e);
 	rc = rc < 0 ? rc : start_threads(e);
 	if (rc < 0) {
 		engine_stop(e);
@@ -239,13 +192,10 @@ void engine_stop(struct engine *e)
 	if (e->has_writer) {
 		pthread_join(e->writer, NULL);
 	}
-	db_close(&e->db);
+	back_stop(e);
 	queue_finish(&e->writes);
 	queue_finish(&e->reads);
 	pthread_cond_destroy(&e->quit);
-	if (e->lock_fd >= 0) {
-		close(e->lock_fd);
-	}
 	free(e->readers);
 	e->h->mem_free(e);
 }

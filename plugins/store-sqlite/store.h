@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store.h
- * @brief What the parts of the SQLite stores share.
+ * @brief What the parts of the stores share.
  *
  * Threads: workers make ops and put them into a queue; the writer thread owns the one
- * connection that writes and checkpoints, and carries out what writes, a group per commit;
- * reader threads own a read-only connection each.  A watch thread answers for writes that
- * take too long.  Answers go back by post, one post per worker and group.
+ * connection that writes, and carries out what writes, a group per commit; reader threads own
+ * a connection each.  A watch thread answers for writes that take too long.  Answers go back
+ * by post, one post per worker and group.
  *
- * With a database in memory (store-memory builds these sources too) there are no readers:
- * the writer does everything.
+ * The engine is the same whatever keeps the rows: op.c, queues and threads (store.c, writer.c,
+ * reader.c, watch.c) and what the calls do (do_*.c) are compiled into each of the stores.  How
+ * statements are run, committed and looked after is a back-end's: SQLite's is here, that of
+ * PostgreSQL in store-postgres.  store-memory is SQLite's on a database in memory; there are
+ * no readers then, the writer does everything.
  */
 #ifndef STORE_INTERNAL_H
 #define STORE_INTERNAL_H
@@ -18,7 +21,6 @@
 #include <chatd/store.h>
 
 #include <pthread.h>
-#include <sqlite3.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 
@@ -26,7 +28,6 @@ enum {
 	ID_MAX_BYTES = 64,
 	KEY_MAX = 2 * ID_MAX_BYTES + 8,
 	EPOCH_CHARS = 32,
-	WRITER_BUSY_MS = 50,   /* the writer's waits for locks; it looks around in between */
 	REQUEST_MAX = 8 << 20, /* bytes of one request */
 	QUEUE_MAX = 64 << 20,  /* bytes of requests that wait */
 	REACTIONS_MAX = 500,   /* of one message */
@@ -36,14 +37,19 @@ enum {
 	STMT_SLOTS = 512,
 };
 
-/* What the options say; store_sqlite.c and store_memory.c fill it. */
+/* The back-end's: struct back_conf, struct back, struct db, db_rows and the SQL_ macros. */
+#ifdef STORE_POSTGRES
+#include "../store-postgres/back.h"
+#else
+#include "sqlite.h"
+#endif
+
+/* What the options say. */
 struct store_conf {
-	const char *path; /* NULL: in memory */
-	int32_t full_sync;
+	struct back_conf back;
 	int64_t commit_window, commit_rows, commit_timeout;
 	int64_t dedupe_window, anonymous_retention;
-	int64_t readers, min_free, read_timeout;
-	int64_t max_bytes;    /* of the database, in memory; 0: any */
+	int64_t readers, read_timeout;
 	int64_t max_messages; /* the oldest rows go first; 0: any number */
 };
 
@@ -112,47 +118,24 @@ struct vec {
 };
 void *vec_push(struct op *, struct vec *, size_t size); /* zeroed item; NULL: no memory */
 
-/* ---- db.c: a connection ---------------------------------------------------------- */
-
-struct db {
-	sqlite3 *h;
-	struct engine *e;
-	chatd_status err; /* the first failure since db_clear() */
-	int code;         /* its extended SQLite code */
-	char why[160];
-	int64_t deadline;                 /* monotonic ms; 0: none */
-	int64_t next_pos;                 /* writer: of the next row */
-	int64_t indexed;                  /* writer: rows up to here are in the search index */
-	struct chatd_hash_key client_key; /* writer: of client_number() */
-	size_t index_bytes;               /* writer: of the texts above, about */
-	struct db *tail;                  /* words.c: an index in memory of what is above */
-	int wal_pages;                    /* writer: since the last checkpoint */
-	char epoch[EPOCH_CHARS + 1];
-	struct {
-		const char *sql;
-		sqlite3_stmt *stmt;
-	} cache[STMT_SLOTS];
-};
+/* ---- a connection: the back-end's ------------------------------------------------- */
 
 chatd_status db_open(struct db *, struct engine *, int writer);
 void db_close(struct db *);
 void db_clear(struct db *);
-/* Notes the first failure; returns it as a negative errno. */
-chatd_status db_fail(struct db *, int code);
-/* @p sql is a literal: statements are cached by its address.  @p types, one letter per
+/* Inside a call: forgets a failure, and what the call has written if that must be. */
+void db_recover(struct db *);
+/* @p sql is a literal: statements are cached by its address.  It is SQLite's, in as far as
+ * PostgreSQL understands it too, or one of the SQL_ macros.  @p types, one letter per
  * argument: s text (struct chatd_str), b blob (the same), i int64_t, d int.  The texts must
  * live until the statement is done.  NULL, with db->err set: it cannot be run. */
-sqlite3_stmt *db_query(struct db *, const char *sql, const char *types, ...);
-int db_step(struct db *, sqlite3_stmt *); /* 1: a row; 0: done, or failed: see db->err */
-void db_done(sqlite3_stmt *);             /* leaves the other rows; NULL is fine */
+db_rows *db_query(struct db *, const char *sql, const char *types, ...);
+int db_step(struct db *, db_rows *); /* 1: a row; 0: done, or failed: see db->err */
+void db_done(db_rows *);             /* leaves the other rows; NULL is fine */
 int64_t db_exec(struct db *, const char *sql, const char *types, ...); /* rows changed */
-chatd_status db_script(struct db *, const char *sql);                  /* start-up only */
 int64_t db_int(struct db *, const char *sql); /* the first column of the first row; 0 */
-struct chatd_str db_text(struct op *, sqlite3_stmt *, int column); /* a copy */
-struct chatd_str db_peek(sqlite3_stmt *, int column);              /* until the next step */
-
-/* schema.c: brings the schema up to date, or says why it cannot. */
-chatd_status schema_migrate(struct db *);
+struct chatd_str db_text(struct op *, db_rows *, int column); /* a copy */
+struct chatd_str db_peek(db_rows *, int column);              /* until the next step */
 
 /* ---- the engine -------------------------------------------------------------------- */
 
@@ -175,14 +158,12 @@ struct engine {
 	int stopping;               /* under both locks */
 	atomic_int state;           /* CHATD_STORE_OK ... */
 	atomic_int stalled;
-	int lock_fd;
 	struct db db; /* the writer's */
 	pthread_t writer, watch, *readers;
 	int n_readers, has_writer, has_watch;
-	struct backup *backup; /* writer: the one being made */
-	int64_t next_sweep, next_try;
-	int64_t next_look, next_patience;
+	int64_t next_sweep;
 	int64_t trim_at; /* next_pos at which the oldest rows go */
+	struct back back;
 };
 
 chatd_status engine_start(
@@ -195,17 +176,30 @@ void *writer_main(void *engine); /* writer.c */
 void *watch_main(void *engine);  /* watch.c */
 void *reader_main(void *engine); /* reader.c */
 
-/* health.c [writer] */
-int health_may_write(struct engine *, chatd_status *ret_rc);
-void health_note(struct engine *, const struct db *); /* a group failed */
-void health_try(struct engine *);                     /* does it work again? */
-/* Writes what the WAL holds into the database, when it is time.  [writer] */
-void health_checkpoint(struct engine *);
+/* writer.c: for commit_group(). */
+int all_answered(struct engine *, struct ops *group); /* has the watch answered all of them? */
+int is_answered(struct engine *, const struct op *);
+void op_again(struct op *); /* as if it had not run */
+void fail_group(struct ops *group, chatd_status rc);
 
-/* backup.c [writer] */
-void backup_start(struct engine *, struct op *); /* answers the op itself, later */
-void backup_step(struct engine *);
-void backup_cancel(struct engine *, chatd_status rc);
+/* ---- the back-end's part of the engine ----------------------------------------------- */
+
+chatd_status back_start(struct engine *); /* opens the writer's connection, or says why not */
+void back_stop(struct engine *);          /* after all threads */
+extern const char back_stalled[];         /* what the log says of commits that take too long */
+/* [writer] 1: groups can be committed.  0: not now; the calls stay in the queue. */
+int back_ready(struct engine *);
+/* [writer] Carries out what is in the group, and commits.  0: it was not done at all, and goes
+ * back into the queue. */
+int commit_group(struct engine *, struct ops *group);
+/* [writer] After a group, or now and then; idle: there is nothing else to do. */
+void back_work(struct engine *, int idle);
+int back_busy(const struct engine *); /* [writer] 1: back_work() shall run again at once */
+void back_end(struct engine *);       /* [writer] at its end */
+/* [writer] sweep() in a transaction; how many rows, or a negative errno. */
+int64_t back_sweep(struct engine *);
+/* [a reader] One call, one snapshot. */
+void read_one(struct db *, struct op *);
 
 /* ---- what the calls do -------------------------------------------------------------- */
 
@@ -242,8 +236,14 @@ void set_epoch(struct db *, struct op *);
 void row_message(struct db *, struct op *, sqlite3_stmt *, struct chatd_store_message *ret);
 struct chatd_store_message *push_message(struct db *, struct op *, sqlite3_stmt *, struct vec *);
 void set_messages(struct op *, const struct vec *);
+/* Of msg m and conv c: a room that is public or that the user is in, not banned; a conversation of the user's
+ * own.  ?1: the user, ?2: the time. */
+#define MAY_READ                                                                       \
+	" m.seq >= c.first AND (?1 IS NULL OR c.a=?1 OR c.b=?1 OR (c.room IS NOT NULL AND" \
+	" EXISTS(SELECT 1 FROM room r LEFT JOIN member x ON x.room=r.id AND x.user=?1"     \
+	" WHERE r.id=c.room AND (r.flags & 1 <> 0 OR x.role > 0) AND coalesce(x.banned, 0) <= ?2)))"
 
-/* do_append.c: a row of a conversation, once it is known to be allowed. */
+/* do_append.c, or the back-end's: a row of a conversation, once it is known to be allowed. */
 struct new_row {
 	int32_t kind;
 	uint32_t flags;
@@ -286,18 +286,10 @@ int64_t logins_sweep(struct db *, int64_t wall);                               /
 /* do_sweep.c */
 int64_t sweep(struct db *, int64_t wall);
 
-/* words.c: the search index */
+/* The search index, the back-end's. */
 /* [writer] A text was changed: it is no more, and there is a new one. */
 void words_change(struct db *, int64_t pos, struct chatd_str old_text, struct chatd_str new_text);
 void words_remove(struct db *, int64_t pos); /* [writer] the row goes, or its text */
-int words_due(const struct db *, int idle);  /* [writer] are there enough rows to be indexed? */
-chatd_status words_index(struct engine *);   /* [writer] some of them, in a commit of their own */
-/* Finds rows below @p before that are not in the index yet, the newest first, until @p found
- * says 0; returns up to which row the index is to be asked. */
-typedef int words_found(void *arg, int64_t pos);
-int64_t words_tail(
-		struct db *, struct chatd_str words, int64_t before, words_found *found, void *arg);
-void words_close(struct db *);
 
 /* do_sweep.c: what a user's messages say goes: some now, what is left by the sweep. */
 int64_t erase_messages(struct db *, struct chatd_str sender);

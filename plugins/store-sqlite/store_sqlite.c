@@ -116,17 +116,17 @@ static chatd_status init(
 	self->h = h;
 	*ret_self = self;
 	chatd_status rc = set_path(self, ctx, conf);
-	struct store_conf sc = { .path = self->path,
-		.full_sync = conf->synchronous == LEVEL_FULL,
+	struct store_conf sc = { .back = { .path = self->path,
+									 .full_sync = conf->synchronous == LEVEL_FULL,
+									 .min_free = conf->min_free },
 		.commit_window = conf->commit_window,
 		.commit_rows = conf->commit_rows,
 		.commit_timeout = conf->commit_timeout,
 		.dedupe_window = conf->dedupe_window,
 		.anonymous_retention = conf->anonymous_retention,
 		.readers = conf->readers,
-		.min_free = conf->min_free,
 		.read_timeout = conf->read_timeout };
-	if (!sc.full_sync) {
+	if (!sc.back.full_sync) {
 		h->log(ctx, CHATD_LOG_WARN,
 				"synchronous: normal: after a loss of power or a crash of the system, messages that "
 				"were acknowledged since the last checkpoint may be missing");

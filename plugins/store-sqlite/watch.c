@@ -59,9 +59,7 @@ void *watch_main(void *arg)
 			pthread_mutex_unlock(&e->writes.lock);
 			atomic_store(&e->stalled, 1);
 			if (!told) {
-				e->h->log(e->ctx, CHATD_LOG_ERROR,
-						"a commit takes longer than commit_timeout: senders are told STORE_BUSY; "
-						"is the disk slow, or another program holding the file?");
+				e->h->log(e->ctx, CHATD_LOG_ERROR, "%s", back_stalled);
 			}
 			told = 1;
 			ops_answer(e, &late);

@@ -67,7 +67,7 @@ static int64_t index_some(struct db *db)
  * Outside of the transaction, where alone SQLite takes it. */
 static void sync_level(struct db *db, int full)
 {
-	if (db->e->conf.path && db->e->conf.full_sync) {
+	if (db->e->conf.back.path && db->e->conf.back.full_sync) {
 		db_script(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
 	}
 }
