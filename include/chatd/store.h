@@ -710,6 +710,9 @@ struct chatd_store {
 	chatd_status (*call)(void *obj, chatd_worker *, const request *, chatd_store_fn *fn, void *arg);
 	CHATD_STORE_MAP(CHATD_X)
 #undef CHATD_X
+	/** [any] 1: nodes of a cluster may share it; else each needs one of its own, and there can be
+	 *  only one node. */
+	int32_t (*is_shared)(void *obj);
 };
 
 #ifdef __cplusplus

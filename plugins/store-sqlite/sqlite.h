@@ -8,7 +8,10 @@
 
 #include <sqlite3.h>
 
-enum { WRITER_BUSY_MS = 50 }; /* the writer's waits for locks; it looks around in between */
+enum {
+	BACK_IS_SHARED = 0,
+	WRITER_BUSY_MS = 50, /* the writer's waits for locks; it looks around in between */
+};
 
 struct back_conf {
 	const char *path; /* NULL: in memory */

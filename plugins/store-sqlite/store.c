@@ -91,12 +91,18 @@ static int32_t svc_state(void *obj)
 	return state == CHATD_STORE_OK && atomic_load(&e->stalled) ? CHATD_STORE_STALLED : state;
 }
 
+static int32_t svc_is_shared(void *obj)
+{
+	(void)obj;
+	return BACK_IS_SHARED;
+}
+
 static const struct chatd_store vt = { .struct_size = sizeof(vt),
 	.state = svc_state,
 #define CHATD_X(name, request, writes) .name = svc_##name,
 	CHATD_STORE_MAP(CHATD_X)
 #undef CHATD_X
-};
+			.is_shared = svc_is_shared };
 
 chatd_status engine_provide(struct engine *e)
 {
