@@ -206,9 +206,10 @@ static int serve(struct host *h, const struct options *o, const struct conf_serv
 	if (make_data_dir(server->data_dir) < 0) {
 		return EX_CANTCREAT;
 	}
-	if (host_start(h) < 0) {
+	int rc = host_start(h);
+	if (rc < 0) {
 		host_stop(h);
-		return EX_UNAVAILABLE;
+		return rc == -ENOTUNIQ ? EX_CONFIG : EX_UNAVAILABLE;
 	}
 	/* Whoever asked for the file waits for it: without it nobody would come. */
 	if (o->ready_file && host_ready_file(h, o->ready_file) < 0) {
@@ -226,7 +227,7 @@ static int serve(struct host *h, const struct options *o, const struct conf_serv
 	drain(h, &set, server->drain_timeout);
 	host_stop(h);
 	log_write(CHATD_LOG_INFO, "core", "stopped");
-	return 0;
+	return host_gave_up(h) ? EX_CONFIG : 0;
 }
 
 /* Half of what the limit allows is no use to anyone: take the hard limit. */

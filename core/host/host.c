@@ -221,6 +221,11 @@ static int init_all(struct host *h)
 	return rc;
 }
 
+int host_gave_up(const struct host *h)
+{
+	return atomic_load(&h->gave_up);
+}
+
 int host_rehearse(struct host *h)
 {
 	h->rehearsal = 1;

@@ -22,6 +22,8 @@ int host_load(struct host *, struct diag *d);
 /** Call init() of each instance without opening sockets, for --list-hooks. */
 int host_rehearse(struct host *);
 int host_start(struct host *); /**< 0, or a negative errno after it was logged */
+/** A plugin cannot go on with this configuration, which ends the server. */
+int host_gave_up(const struct host *);
 /** 0, or a negative errno after it was logged. */
 int host_ready_file(const struct host *, const char *path);
 void host_announce(const struct host *); /**< what it serves, in the log */

@@ -14,6 +14,8 @@
 #include <chatd/plugin.h>
 #include <chatd/stream.h>
 
+#include <stdatomic.h>
+
 struct loop;
 struct net;
 
@@ -63,6 +65,7 @@ struct host {
 	int registering; /**< init() runs: hooks and services may be registered */
 	int failed;      /**< an instance could not start; its name was logged */
 	int stopped;
+	atomic_int gave_up; /**< a plugin cannot go on with this configuration */
 };
 
 /** The one table, with the functions that need no instance answered for @p host. */

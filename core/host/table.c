@@ -13,9 +13,11 @@
 #include "loop/worker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Functions such as server_id() are given no instance, and there is one host a process. */
 static struct host *the_host;
@@ -336,6 +338,13 @@ static chatd_buf *t_buf_ref(chatd_buf *b)
 	return buf_ref(b);
 }
 
+/* Main waits for signals: this is one of them. */
+static void t_give_up(chatd_ctx *c)
+{
+	atomic_store(&c->host->gave_up, 1);
+	(void)kill(getpid(), SIGTERM);
+}
+
 static const struct chatd_host the_table = {
 	.struct_size = sizeof(struct chatd_host),
 	.abi_minor = CHATD_ABI_MINOR,
@@ -434,6 +443,7 @@ static const struct chatd_host the_table = {
 	.dest_home = t_dest_home,
 	.dest_heard = t_dest_heard,
 	.dest_lost = t_dest_lost,
+	.give_up = t_give_up,
 };
 
 const struct chatd_host *table_for(struct host *h)

@@ -472,6 +472,10 @@ struct chatd_host {
 	/** [worker: its home] Subscribers of this node have missed something that cannot be given
 	 *  to them: they are closed with 4010, and come back and resume. */
 	void (*dest_lost)(chatd_worker *, struct chatd_str dest); /* 0.1 */
+	/** [any] This server cannot go on as it is configured: it drains and ends with exit code 78,
+	 *  as it does when init() or worker_start() returns -ENOTUNIQ (its node id, say, is another's).
+	 *  Say with fail() what is wrong. */
+	void (*give_up)(chatd_ctx *); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */

@@ -300,6 +300,11 @@ static chatd_session *t_call_session(chatd_call *c)
 	return call_session(checked(c, "call_session()"));
 }
 
+static void t_give_up(chatd_ctx *c)
+{
+	t_log(c, CHATD_LOG_ERROR, "the plugin gives up");
+}
+
 static const chatd_ident *t_call_ident(chatd_call *c)
 {
 	return call_ident(checked(c, "call_ident()"));
@@ -755,4 +760,5 @@ const struct chatd_host kit_table = {
 	.dest_home = t_dest_home,
 	.dest_heard = t_dest_heard,
 	.dest_lost = t_dest_lost,
+	.give_up = t_give_up,
 };
