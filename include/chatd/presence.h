@@ -41,6 +41,9 @@ struct chatd_presence {
 	 *  order of the questions.  NULL in providers for one node. */
 	chatd_status (*nodes)(void *obj, chatd_worker *, const struct chatd_str *users, size_t n,
 			chatd_presence_nodes_fn *fn, void *arg);
+	/** [any] How many nodes there are, this one among them, as it was seen last; 0: never yet.
+	 *  NULL in providers for one node. */
+	int32_t (*live)(void *obj);
 };
 
 #ifdef __cplusplus

@@ -30,6 +30,7 @@ static void problem(struct ask *a, int32_t status, const char *code, const char 
 	a->self->h->mem_free(a);
 }
 
+/* @p online < 0: it is not known now, which is no failure of the call. */
 static void answer(struct ask *a, int32_t online)
 {
 	const struct chatd_http *http = a->self->http->vt;
@@ -38,7 +39,13 @@ static void answer(struct ask *a, int32_t online)
 	chatd_json_init(&j, room, sizeof(room));
 	chatd_json_lit(&j, "{");
 	chatd_json_member(&j, "userId", text(a->user));
-	chatd_json_flag(&j, "online", online);
+	if (online < 0) {
+		chatd_json_key(&j, "online");
+		chatd_json_lit(&j, "null");
+		chatd_json_flag(&j, "stale", 1);
+	} else {
+		chatd_json_flag(&j, "online", online);
+	}
 	chatd_json_lit(&j, "}");
 	(void)http->header(a->req, "Cache-Control", CHATD_LIT("no-store"));
 	http->respond(a->req, 200, "application/json", chatd_json_str(&j));
@@ -52,10 +59,8 @@ static void presence_done(void *arg, chatd_status rc, const int32_t *online, siz
 	a->under_way = 0;
 	if (!a->req) {
 		a->self->h->mem_free(a);
-	} else if (rc < 0 || n != 1) {
-		problem(a, 503, "UNAVAILABLE", "presence cannot be looked up now");
 	} else {
-		answer(a, online[0]);
+		answer(a, rc < 0 || n != 1 ? -1 : online[0]);
 	}
 }
 
@@ -76,7 +81,7 @@ static void on_identified(
 		if (presence->get(a->self->presence->obj, http->req_worker(a->req), &user, 1, presence_done,
 					a) < 0) {
 			a->under_way = 0;
-			problem(a, 503, "UNAVAILABLE", "presence cannot be looked up now");
+			answer(a, -1);
 		}
 	}
 }

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file scripts.h
+ * @brief What is done in Redis, each in one atomic step.
+ *
+ * Keys, behind the prefix:
+ *   connection:USER           hash: session -> "NODE EPOCH DEVICE SINCE"
+ *   active:servers            hash: node -> its lease, "UNTIL EPOCH SINCE INSTANCE WHO..."
+ *   active:users:NODE:EPOCH   set: users with sessions there, so that a dead node's can be found
+ *   active:retired            sorted set: "NODE@EPOCH" whose records go, by when (ms)
+ *   active:swept              the same when they have gone: whoever was there must be told again
+ *   presence:USER             hash: status, hidden, since, lastSeen
+ *   events:presence           stream: user, online; what watchers read, from where they were
+ *
+ * Epochs and times are whole numbers below 2^53, which a Lua number holds exactly.
+ */
+#ifndef PRESENCE_REDIS_SCRIPTS_H
+#define PRESENCE_REDIS_SCRIPTS_H
+
+#define LUA_NOW                                           \
+	"local t = redis.call('TIME')\n"                      \
+	"local now = t[1] * 1000 + math.floor(t[2] / 1000)\n" \
+	"local function int(n) return string.format('%.0f', n) end\n"
+
+/* Somebody has come (1) or gone (0): the log, and a call to those who read it. */
+#define LUA_TELL                                                                                \
+	"local function tell(log, channel, user, online)\n"                                         \
+	"  local id = redis.call('XADD', log, 'MAXLEN', '~', 10000, '*', 'u', user, 'o', online)\n" \
+	"  redis.call('PEXPIRE', log, 3600000)\n"                                                   \
+	"  redis.call('PUBLISH', channel, id)\n"                                                    \
+	"end\n"
+
+/* KEYS active:servers active:retired active:swept
+ * ARGV node epoch instance who lease_ms held_since dead_instance
+ * Takes or renews the lease.  Epoch 0: a candidate, which has no epoch yet.
+ * {1, since, had}: it is ours; had 1: it was, with this epoch.  {0, lease}: another instance has
+ * it.  {-1, epoch}: our epoch is too low. */
+static const char script_claim[] = LUA_NOW
+		"local node, mine, epoch = ARGV[1], ARGV[3], tonumber(ARGV[2])\n"
+		"local lease = redis.call('HGET', KEYS[1], node)\n"
+		"local since, had = tonumber(ARGV[6]), 0\n"
+		"if lease then\n"
+		"  local u, e, s, i = string.match(lease, '^(%d+) (%d+) (%d+) (%S+)')\n"
+		"  u, e, s = tonumber(u) or 0, tonumber(e) or 0, tonumber(s) or now\n"
+		"  if i == mine then\n"
+		"    if e > epoch then return {-1, int(e)} end\n"
+		"    since = s\n"
+		"    if e == epoch then had = 1 end\n"
+		"    if e > 0 and e < epoch then\n"
+		"      redis.call('ZADD', KEYS[2], int(now + 10000), node .. '@' .. int(e))\n"
+		"    end\n"
+		"  else\n"
+		/* A candidate gives way to one that has been there all the time. */
+		"    local gives_way = e == 0 and epoch > 0 and since > 0\n"
+		"    if u > now and i ~= ARGV[7] and not gives_way then return {0, lease} end\n"
+		"    if e > 0 then\n"
+		"      if epoch > 0 and epoch <= e then return {-1, int(e)} end\n"
+		"      local due = math.min(now + 5000, math.max(u, now))\n"
+		"      redis.call('ZADD', KEYS[2], int(due), node .. '@' .. int(e))\n"
+		"    end\n"
+		"  end\n"
+		"end\n"
+		"if since == 0 then since = now end\n"
+		"redis.call('HSET', KEYS[1], node, int(now + ARGV[5]) .. ' ' .. int(epoch) .. ' ' ..\n"
+		"  int(since) .. ' ' .. mine .. ' ' .. ARGV[4])\n"
+		"return {1, since, had}\n";
+
+/* KEYS active:swept  ARGV node epoch.  1: the records of that epoch were swept. */
+static const char script_was_swept[] =
+		"return redis.call('ZSCORE', KEYS[1], ARGV[1] .. '@' .. ARGV[2]) and 1 or 0\n";
+
+/* KEYS connection:USER active:servers active:users:NODE:EPOCH events:presence presence:USER
+ * ARGV node epoch user told lost channel, then session value pairs
+ * These are all sessions of the user here; records of this node that are not among them go,
+ * unless a newer epoch wrote them.  told: the coming was told before.  lost: Redis may have
+ * forgotten that the user was here.  -1: the lease is not of this epoch; else the number of
+ * records that there are now. */
+static const char script_sync[] = LUA_NOW LUA_TELL
+		"local node, epoch, user = ARGV[1], tonumber(ARGV[2]), ARGV[3]\n"
+		"local lease = redis.call('HGET', KEYS[2], node)\n"
+		"if not lease or string.match(lease, '^%d+ (%d+) ') ~= ARGV[2] then return -1 end\n"
+		"local all = redis.call('HGETALL', KEYS[1])\n"
+		"local before, others, old = #all / 2, 0, {}\n"
+		"for i = 1, #all, 2 do\n"
+		"  local n, e = string.match(all[i + 1], '^(%S+) (%d+)')\n"
+		"  if n == node and tonumber(e) <= epoch then old[all[i]] = all[i + 1]\n"
+		"  else others = others + 1 end\n"
+		"end\n"
+		"local here = 0\n"
+		"for i = 7, #ARGV, 2 do\n"
+		"  if old[ARGV[i]] ~= ARGV[i + 1] then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end\n"
+		"  old[ARGV[i]] = nil\n"
+		"  here = here + 1\n"
+		"end\n"
+		"for session in pairs(old) do redis.call('HDEL', KEYS[1], session) end\n"
+		"if here > 0 then redis.call('SADD', KEYS[3], user)\n"
+		"else redis.call('SREM', KEYS[3], user) end\n"
+		"local after = others + here\n"
+		"if before == 0 and after > 0 and ARGV[4] == '0' then\n"
+		"  redis.call('HSET', KEYS[5], 'since', int(now))\n"
+		"  redis.call('PERSIST', KEYS[5])\n"
+		"  tell(KEYS[4], ARGV[6], user, 1)\n"
+		"elseif after == 0 and (before > 0 or ARGV[5] == '1') then\n"
+		"  redis.call('HSET', KEYS[5], 'lastSeen', int(now))\n"
+		"  redis.call('HDEL', KEYS[5], 'status')\n"
+		"  redis.call('PEXPIRE', KEYS[5], 2592000000)\n"
+		"  tell(KEYS[4], ARGV[6], user, 0)\n"
+		"end\n"
+		"return after\n";
+
+/* KEYS active:servers active:retired active:swept events:presence
+ * ARGV prefix channel budget judge leaving
+ * Records of nodes that are no more.  judge 1: leases that are over count as such.  leaving:
+ * "NODE EPOCH INSTANCE" of one that goes now, or "".  {left, live}: epochs that still have
+ * records, and the nodes whose leases hold. */
+static const char script_sweep[] = LUA_NOW LUA_TELL
+		"local live, left = {}, 0\n"
+		"local all = redis.call('HGETALL', KEYS[1])\n"
+		"for i = 1, #all, 2 do\n"
+		"  local node = all[i]\n"
+		"  local u, e, n = string.match(all[i + 1], '^(%d+) (%d+) %d+ (%S+)')\n"
+		"  local leaves = u and ARGV[5] == node .. ' ' .. e .. ' ' .. n\n"
+		"  if not u or leaves or (tonumber(u) <= now and ARGV[4] == '1') then\n"
+		"    redis.call('HDEL', KEYS[1], node)\n"
+		"    if e and e ~= '0' then redis.call('ZADD', KEYS[2], int(now), node .. '@' .. e) end\n"
+		"  elseif tonumber(u) > now then live[#live + 1] = node end\n"
+		"end\n"
+		"local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', int(now), 'LIMIT', 0, 16)\n"
+		"local budget = tonumber(ARGV[3])\n"
+		"for _, id in ipairs(due) do\n"
+		"  local node, e = string.match(id, '^(.*)@(%d+)$')\n"
+		"  local index = ARGV[1] .. 'active:users:' .. node .. ':' .. e\n"
+		"  local users = budget > 0 and redis.call('SPOP', index, budget) or {}\n"
+		"  budget = budget - #users\n"
+		"  for _, user in ipairs(users) do\n"
+		"    local key, gone = ARGV[1] .. 'connection:' .. user, 0\n"
+		"    local records = redis.call('HGETALL', key)\n"
+		"    for i = 1, #records, 2 do\n"
+		"      local n, r = string.match(records[i + 1], '^(%S+) (%d+)')\n"
+		"      if n == node and tonumber(r) <= tonumber(e) then\n"
+		"        redis.call('HDEL', key, records[i])\n"
+		"        gone = gone + 1\n"
+		"      end\n"
+		"    end\n"
+		"    if gone > 0 and gone == #records / 2 then\n"
+		"      local who = ARGV[1] .. 'presence:' .. user\n"
+		"      redis.call('HSET', who, 'lastSeen', int(now))\n"
+		"      redis.call('HDEL', who, 'status')\n"
+		"      redis.call('PEXPIRE', who, 2592000000)\n"
+		"      tell(KEYS[4], ARGV[2], user, 0)\n"
+		"    end\n"
+		"  end\n"
+		"  redis.call('ZADD', KEYS[3], int(now), id)\n"
+		"  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now - 86400000))\n"
+		"  if redis.call('EXISTS', index) == 0 then redis.call('ZREM', KEYS[2], id)\n"
+		"  else left = left + 1 end\n"
+		"end\n"
+		"return {left, live}\n";
+
+/* KEYS connection:USER...  1 or 0 for each. */
+static const char script_get[] =
+		"local out = {}\n"
+		"for i, key in ipairs(KEYS) do out[i] = redis.call('EXISTS', key) end\n"
+		"return out\n";
+
+/* KEYS active:servers, then connection:USER...  ARGV node.  The other nodes among their records;
+ * nil: our own lease is gone, so Redis has forgotten what it knew. */
+static const char script_nodes[] =
+		"if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return false end\n"
+		"local out, seen = {}, { [ARGV[1]] = true }\n"
+		"for i = 2, #KEYS do\n"
+		"  for _, value in ipairs(redis.call('HVALS', KEYS[i])) do\n"
+		"    local node = string.match(value, '^(%S+)')\n"
+		"    if node and not seen[node] then\n"
+		"      seen[node] = true\n"
+		"      out[#out + 1] = node\n"
+		"    end\n"
+		"  end\n"
+		"end\n"
+		"return out\n";
+
+#endif
