@@ -444,6 +444,7 @@ static const struct chatd_host the_table = {
 	.dest_heard = t_dest_heard,
 	.dest_lost = t_dest_lost,
 	.give_up = t_give_up,
+	.msg_flags_of = msg_flags_get,
 };
 
 const struct chatd_host *table_for(struct host *h)

@@ -476,6 +476,8 @@ struct chatd_host {
 	 *  as it does when init() or worker_start() returns -ENOTUNIQ (its node id, say, is another's).
 	 *  Say with fail() what is wrong. */
 	void (*give_up)(chatd_ctx *); /* 0.1 */
+	/** [any] CHATD_MSG_*, as msg_flags() set them. */
+	uint32_t (*msg_flags_of)(const chatd_msg *); /* 0.1 */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */

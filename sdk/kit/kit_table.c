@@ -761,4 +761,5 @@ const struct chatd_host kit_table = {
 	.dest_heard = t_dest_heard,
 	.dest_lost = t_dest_lost,
 	.give_up = t_give_up,
+	.msg_flags_of = msg_flags_get,
 };

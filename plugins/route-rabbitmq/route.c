@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The router: what clients publish to topics and what plugins publish to users, on all nodes. */
+#include "rabbit.h"
+
+#include <chatd-sdk/text.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- out ------------------------------------------------------------------------------------ */
+
+static void all_lines(const struct rabbit *r, chatd_msg *m, struct wire_lines *l)
+{
+	struct chatd_str name, value;
+	for (size_t i = 0; r->h->msg_header(m, i, &name, &value); i++) {
+		wire_line_add(l, name, value);
+	}
+}
+
+static void carry(struct rabbit *r, chatd_worker *w, chatd_msg *m, struct chatd_cluster_event *e)
+{
+	struct home *o = &r->homes[r->h->worker_index(w)];
+	struct wire_lines lines = { 0 };
+	struct chatd_cluster_header trace = { CHATD_LIT("traceparent"),
+		r->h->msg_get(m, "traceparent") };
+	struct item *i;
+	e->struct_size = sizeof(*e);
+	e->flags = r->h->msg_flags_of(m) & CHATD_MSG_EPHEMERAL ? CHATD_CLUSTER_EPHEMERAL : 0;
+	e->topic = r->h->msg_dest(m);
+	e->body = r->h->msg_body(m);
+	e->headers = &trace;
+	e->n_headers = trace.value.p && trace.value.n <= 256;
+	if (o->stopped) {
+		return;
+	}
+	if (e->flags & CHATD_CLUSTER_EPHEMERAL && !rabbit_is_up(r)) {
+		count(r, COUNT_AWAY);
+		return;
+	}
+	all_lines(r, m, &lines);
+	const struct wire_sender s = { .node = r->node,
+		.epoch = chatd_str_of(r->epoch, strlen(r->epoch)),
+		.number = atomic_fetch_add(&r->numbers, 1) + 1,
+		.message_id = r->h->msg_id(m),
+		.content_type = r->h->msg_get(m, "content-type"),
+		.lines = chatd_str_of(lines.p, lines.n) };
+	chatd_status rc = lines.failed ? -ENOMEM : item_create(r, e, &s, &i);
+	free(lines.p);
+	if (rc == 0) {
+		out_submit(o, i, e);
+	}
+}
+
+static void publish(void *self, chatd_worker *w, chatd_msg *m)
+{
+	struct rabbit *r = self;
+	struct chatd_cluster_event e = { .to = CHATD_CLUSTER_TOPIC, .kind = CHATD_LIT("topic") };
+	char hex[17];
+	e.key = r->h->msg_dest(m);
+	if (e.key.n > WIRE_KEY) {
+		wire_sha(e.key, hex);
+		e.key = chatd_str_of(hex, 16);
+	}
+	carry(r, w, m, &e);
+}
+
+static void publish_user(void *self, chatd_worker *w, struct chatd_str user, chatd_msg *m)
+{
+	struct chatd_cluster_event e = { .to = CHATD_CLUSTER_USERS,
+		.kind = CHATD_LIT("user"),
+		.key = user,
+		.users = &user,
+		.n_users = 1 };
+	carry(self, w, m, &e);
+}
+
+static void interest(void *self, chatd_worker *w, struct chatd_str dest, int32_t on)
+{
+	(void)w;
+	struct rabbit *r = self;
+	consumer_interest(r->consumer, dest, on);
+}
+
+/* ---- in -------------------------------------------------------------------------------------- */
+
+/* The event is of a kind that this plugin receives: it stands in a struct wire_in. */
+static const struct wire_in *in_of(const struct chatd_cluster_event *e)
+{
+	return (const struct wire_in *)(const void *)((const char *)e - offsetof(struct wire_in, e));
+}
+
+static int is_text(struct chatd_str s)
+{
+	for (size_t at = 0; at < s.n;) {
+		if (s.p[at] == '\0' || chatd_char_next(s, &at) == UINT32_MAX) {
+			return 0;
+		}
+	}
+	return 1;
+}
+
+static chatd_msg *new_msg(struct rabbit *r, const struct wire_in *in)
+{
+	char id[37];
+	if (in->message_id.n != 36 || !is_text(in->message_id)) {
+		return r->h->msg_new(in->e.topic, in->e.body);
+	}
+	memcpy(id, in->message_id.p, 36);
+	id[36] = '\0';
+	return r->h->msg_with_id(id, in->e.topic, in->e.body);
+}
+
+static chatd_status set_headers(struct rabbit *r, chatd_msg *m, const struct wire_in *in)
+{
+	/* Unescaped in place; the lines are this delivery's own. */
+	char *at = (char *)(uintptr_t)in->lines.p, name[257];
+	size_t left = in->lines.n;
+	struct chatd_str n, v;
+	int rc;
+	while ((rc = wire_line_next(&at, &left, &n, &v)) > 0) {
+		if (n.n >= sizeof(name) || !is_text(n) || !is_text(v)) {
+			return -EINVAL;
+		}
+		memcpy(name, n.p, n.n);
+		name[n.n] = '\0';
+		/* Of repeated ones the first counts. */
+		rc = r->h->msg_get(m, name).p ? 0 : r->h->msg_set(m, name, v);
+		if (rc < 0) {
+			return rc;
+		}
+	}
+	return rc;
+}
+
+static chatd_msg *message_of(struct rabbit *r, const struct chatd_cluster_event *e)
+{
+	chatd_msg *m = is_text(e->topic) ? new_msg(r, in_of(e)) : NULL;
+	if (m &&
+			(set_headers(r, m, in_of(e)) < 0 ||
+					r->h->msg_flags(
+							m, e->flags & CHATD_CLUSTER_EPHEMERAL ? CHATD_MSG_EPHEMERAL : 0) < 0)) {
+		r->h->msg_unref(m);
+		m = NULL;
+	}
+	if (!m) {
+		count(r, COUNT_POISON);
+	}
+	return m;
+}
+
+static void on_topic(void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
+{
+	struct rabbit *r = arg;
+	chatd_msg *m = message_of(r, e);
+	if (m && r->h->publish_here(w, m) < 0) {
+		count(r, COUNT_UNKNOWN); /* a prefix that this node does not have */
+	}
+	r->h->msg_unref(m);
+}
+
+static void on_user(void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
+{
+	struct rabbit *r = arg;
+	chatd_msg *m = message_of(r, e);
+	for (size_t i = 0; m && i < e->n_users; i++) {
+		if (r->h->publish_user_here(w, e->users[i], m) < 0) {
+			count(r, COUNT_UNKNOWN);
+		}
+	}
+	r->h->msg_unref(m);
+}
+
+chatd_status route_init(struct rabbit *r)
+{
+	static const struct chatd_router router = { .struct_size = sizeof(router),
+		.interest = interest,
+		.publish = publish,
+		.publish_user = publish_user };
+	struct chatd_cluster_receiver topic = {
+		.struct_size = sizeof(topic), .kind = "topic", .fn = on_topic, .arg = r
+	};
+	struct chatd_cluster_receiver user = topic;
+	user.kind = "user";
+	user.fn = on_user;
+	chatd_status rc = r->vt.receive(r, &topic);
+	rc = rc < 0 ? rc : r->vt.receive(r, &user);
+	return rc < 0 ? rc : r->h->router(r->ctx, &router, r);
+}

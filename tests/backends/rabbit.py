@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A RabbitMQ node of a test's own, light and without plugins, with an epmd of its own."""
+import os
+import signal
+import subprocess
+
+from .base import Process, accepts, free_port, program
+
+ENV = """
+NODENAME={node}
+NODE_IP_ADDRESS=127.0.0.1
+"""
+
+
+class Rabbit(Process):
+    """user guest, password guest, vhost /.  tls: (ca, cert, key) files for a second port, .tls_port.
+
+    ctl() is rabbitmqctl, which takes seconds to start; erlang() evaluates Erlang in the node at once."""
+    user = "rabbitmq"
+    seconds = 120
+
+    def __init__(self, tls=None):
+        self.server = program("rabbitmq-server", "/usr/lib/rabbitmq/bin")
+        self.ctl_program = program("rabbitmqctl", "/usr/lib/rabbitmq/bin")
+        self.epmd_program = program("epmd", "/usr/lib/erlang/bin")
+        self.call_program = program("erl_call", "/usr/lib/erlang/bin")
+        super().__init__()
+        self.epmd, self.tls = None, tls
+        self.epmd_port, self.dist_port = free_port(), free_port()
+        self.tls_port = free_port() if tls else None
+        self.name = "t%d" % self.port
+        self.cookie = "c%d" % self.epmd_port
+        self.configure()
+
+    def configure(self):
+        lines = ["listeners.tcp.1 = 127.0.0.1:%d" % self.port, "loopback_users = none", "log.file = false",
+                 "log.console = true", "log.console.level = warning", "num_acceptors.tcp = 2",
+                 # Whatever this machine lacks is not what is tested.
+                 "disk_free_limit.absolute = 1MB", "vm_memory_high_watermark.absolute = 1GB"]
+        if self.tls:
+            ca, cert, key = self.tls
+            lines += ["listeners.ssl.1 = 127.0.0.1:%d" % self.tls_port, "ssl_options.cacertfile = " + ca,
+                      "ssl_options.certfile = " + cert, "ssl_options.keyfile = " + key,
+                      "ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = false"]
+        self.put("rabbitmq.conf", "\n".join(lines) + "\n")
+        self.put("env.conf", "")
+        self.put("plugins", "[].\n")
+        self.put(".erlang.cookie", self.cookie, 0o400)
+
+    def put(self, name, text, mode=0o644):
+        path = os.path.join(self.folder, name)
+        with open(path, "w") as f:
+            f.write(text)
+        os.chmod(path, mode)
+        if self.account:
+            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+
+    def environment(self):
+        f = self.folder
+        return {
+            "RABBITMQ_NODENAME": self.name + "@localhost", "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port), "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_CONF_ENV_FILE": f + "/env.conf", "RABBITMQ_CONFIG_FILE": f + "/rabbitmq.conf",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": f + "/advanced.config", "RABBITMQ_MNESIA_BASE": f + "/mnesia",
+            "RABBITMQ_LOG_BASE": f + "/logs", "RABBITMQ_LOGS": "-", "RABBITMQ_ENABLED_PLUGINS_FILE": f + "/plugins",
+            "RABBITMQ_PID_FILE": f + "/pid", "RABBITMQ_GENERATED_CONFIG_DIR": f + "/generated",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none +A 4 "
+                                                   "-kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_EPMD_PORT": str(self.epmd_port), "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_CRASH_DUMP_SECONDS": "0",
+            "LANG": "C.UTF-8",
+        }
+
+    def command(self):
+        return [self.server]
+
+    def ready(self):
+        return accepts(self.port) and self.erlang("rabbit:is_running().", check=False).strip() == "true"
+
+    def start(self):
+        self.start_epmd()
+        return super().start()
+
+    def start_epmd(self):
+        if self.epmd and self.epmd.poll() is None:
+            return
+        more = {}
+        if self.account:
+            more = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
+        # In the foreground, so that it ends with the test; else the first Erlang makes a daemon.
+        self.epmd = subprocess.Popen([self.epmd_program, "-port", str(self.epmd_port), "-address", "127.0.0.1"],
+                                     cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL, start_new_session=True, **more)
+
+    def ctl(self, *args):
+        return self.run(self.ctl_program, "-q", "-n", self.name + "@localhost", *args, timeout=120)
+
+    def erlang(self, code, check=True):
+        """What `code`, which ends in a full stop, evaluates to."""
+        env = {**os.environ, "HOME": self.folder, **self.environment()}
+        out = subprocess.run([self.call_program, "-c", self.cookie, "-address", "localhost:%d" % self.dist_port,
+                              "-timeout", "60", "-e"], input=code, capture_output=True, text=True, env=env, check=False)
+        if check and not out.stdout.startswith("{ok, "):
+            raise RuntimeError("%s: %s%s" % (code, out.stdout, out.stderr))
+        return out.stdout[5:-1]
+
+    def stop_app(self):
+        self.erlang("rabbit:stop().")
+
+    def start_app(self):
+        self.erlang("rabbit:start().")
+
+    def connections(self):
+        """(pid, name that the client gave) of each."""
+        text = self.erlang("[io_lib:format(\"~s ~s~n\", [rabbit_misc:pid_to_string(proplists:get_value(pid, C)), "
+                           "case lists:keyfind(<<\"connection_name\">>, 1, proplists:get_value(client_properties, C)) "
+                           "of {_, _, N} -> N; _ -> <<\"-\">> end]) "
+                           "|| C <- rabbit_networking:connection_info_all([pid, client_properties])] == [] andalso [].")
+        return text
+
+    def _end(self, number):
+        super()._end(number)
+        if self.epmd and self.epmd.poll() is None:
+            self.epmd.send_signal(signal.SIGKILL)
+            self.epmd.wait()
