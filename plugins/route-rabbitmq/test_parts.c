@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts that need no broker. */
+#include "acks.h"
+#include "link.h"
+#include "seen.h"
+#include "topics.h"
+#include "window.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <chatd/kit.h>
+#include <cmocka.h>
+
+#define TEST(name) static void name(void **state_)
+#define UNUSED     (void)state_
+
+extern const struct chatd_plugin chatd_plugin_under_test;
+
+static void same(struct chatd_str s, const char *text)
+{
+	assert_int_equal(s.n, strlen(text));
+	assert_memory_equal(s.p, text, s.n);
+}
+
+/* ---- the envelope ---------------------------------------------------------------------- */
+
+static const struct wire_sender sender = { .node = { "n1", 2 },
+	.epoch = { "0123456789abcdef", 16 },
+	.number = 7,
+	.message_id = { "id-7", 4 },
+	.lines = { "a:b\n", 4 } };
+
+static struct wire_out *encode(const struct chatd_cluster_event *e)
+{
+	struct wire_out *o = NULL;
+	const char *why = NULL;
+	assert_int_equal(wire_encode(e, &sender, &o, &why), 0);
+	return o;
+}
+
+static struct wire_in *decode_as(const struct wire_out *o, enum wire_verdict want)
+{
+	struct wire_in *in = NULL;
+	const char *why;
+	struct wire_source from = { CHATD_LIT("chat.room.r1"), o->body.len };
+	assert_int_equal(wire_decode(&o->props, &from, &in, &why), want);
+	if (in && o->body.len) {
+		memcpy(in->body, o->body.bytes, o->body.len);
+	}
+	return in;
+}
+
+static struct chatd_cluster_event for_users(const struct chatd_str *users, size_t n)
+{
+	struct chatd_cluster_event e = { .struct_size = sizeof(e),
+		.to = CHATD_CLUSTER_USERS,
+		.kind = CHATD_LIT("row2"),
+		.key = CHATD_LIT("a\0b"),
+		.users = users,
+		.n_users = n,
+		.body = CHATD_LIT("{\"x\":1}") };
+	return e;
+}
+
+TEST(what_is_sent_comes_out_the_same)
+{
+	UNUSED;
+	const struct chatd_str users[] = { CHATD_LIT("ann"), CHATD_LIT("bob_1"), CHATD_LIT("c-3") };
+	const struct chatd_cluster_header headers[] = { { CHATD_LIT("seq"), CHATD_LIT("12") },
+		{ CHATD_LIT("empty"), CHATD_LIT("") } };
+	struct chatd_cluster_event e = for_users(users, 3);
+	e.flags = CHATD_CLUSTER_EPHEMERAL;
+	e.headers = headers;
+	e.n_headers = 2;
+	struct wire_out *o = encode(&e);
+	struct wire_in *in = decode_as(o, WIRE_OK);
+	free(o); /* nothing of it may be needed */
+	assert_int_equal(in->e.to, CHATD_CLUSTER_USERS);
+	assert_int_equal(in->e.flags, CHATD_CLUSTER_EPHEMERAL);
+	same(in->e.kind, "row2");
+	assert_int_equal(in->e.key.n, 3);
+	assert_memory_equal(in->e.key.p, "a\0b", 3);
+	assert_int_equal(in->e.n_users, 3);
+	same(in->e.users[0], "ann");
+	same(in->e.users[1], "bob_1");
+	same(in->e.users[2], "c-3");
+	same(chatd_cluster_get(&in->e, CHATD_LIT("seq")), "12");
+	assert_non_null(chatd_cluster_get(&in->e, CHATD_LIT("empty")).p);
+	assert_null(chatd_cluster_get(&in->e, CHATD_LIT("none")).p);
+	same(in->e.body, "{\"x\":1}");
+	same(in->e.from, "n1");
+	same(in->epoch, "0123456789abcdef");
+	same(in->lines, "a:b\n");
+	same(in->message_id, "id-7");
+	assert_int_equal(in->number, 7);
+	free(in);
+}
+
+TEST(a_thousand_users_go_and_no_more)
+{
+	UNUSED;
+	struct chatd_str *users = calloc(1001, sizeof(*users));
+	static const char name[] = "0123456789012345678901234567890123456789012345678901234567890123";
+	for (int i = 0; i < 1001; i++) {
+		users[i] = chatd_str_of(name, 64);
+	}
+	struct chatd_cluster_event e = for_users(users, 1000);
+	struct wire_out *o = encode(&e);
+	struct wire_in *in = decode_as(o, WIRE_OK);
+	assert_int_equal(in->e.n_users, 1000);
+	same(in->e.users[999], name);
+	free(in);
+	free(o);
+	const char *why;
+	e.n_users = 1001;
+	assert_int_equal(wire_encode(&e, &sender, &o, &why), -EINVAL);
+	assert_non_null(strstr(why, "1 to 1000"));
+	free(users);
+}
+
+TEST(what_is_no_event_is_refused_with_a_reason)
+{
+	UNUSED;
+	static const char big[WIRE_BODY + 1], long_key[256];
+	const struct chatd_str ann = CHATD_LIT("ann"), odd = CHATD_LIT("a,b");
+	const struct chatd_cluster_header own = { CHATD_LIT("chatd-x"), CHATD_LIT("1") };
+	struct chatd_cluster_event good = for_users(&ann, 1), e[9];
+	for (size_t i = 0; i < 9; i++) {
+		e[i] = good;
+	}
+	e[0].to = 5;
+	e[1].kind = CHATD_LIT("Row");
+	e[2].key = chatd_str_of(long_key, 256);
+	e[3].users = &odd;
+	e[4].body = chatd_str_of(big, sizeof(big));
+	e[5].headers = &own;
+	e[5].n_headers = 1;
+	e[6].to = CHATD_CLUSTER_NODE;
+	e[6].node = CHATD_LIT("a b");
+	e[7].to = CHATD_CLUSTER_TOPIC;
+	e[8].n_headers = 33;
+	for (size_t i = 0; i < 9; i++) {
+		struct wire_out *o;
+		const char *why = NULL;
+		assert_int_equal(wire_encode(&e[i], &sender, &o, &why), -EINVAL);
+		assert_non_null(why);
+	}
+}
+
+static void set(struct wire_out *o, const char *name, amqp_field_value_t value)
+{
+	for (int i = 0; i < o->props.headers.num_entries; i++) {
+		if (o->entries[i].key.len == strlen(name) &&
+				memcmp(o->entries[i].key.bytes, name, strlen(name)) == 0) {
+			o->entries[i].value = value;
+			return;
+		}
+	}
+	fail();
+}
+
+static amqp_field_value_t text(const char *s)
+{
+	amqp_field_value_t v = { .kind = AMQP_FIELD_KIND_UTF8 };
+	v.value.bytes = amqp_cstring_bytes(s);
+	return v;
+}
+
+static amqp_field_value_t number(int32_t n)
+{
+	amqp_field_value_t v = { .kind = AMQP_FIELD_KIND_I32 };
+	v.value.i32 = n;
+	return v;
+}
+
+TEST(a_bad_envelope_is_poison)
+{
+	UNUSED;
+	const struct chatd_str ann = CHATD_LIT("ann");
+	const struct {
+		const char *name;
+		amqp_field_value_t value;
+		enum wire_verdict want;
+	} bad[] = {
+		{ "chatd-v", number(2), WIRE_UNKNOWN_VERSION },
+		{ "chatd-v", text("1"), WIRE_UNKNOWN_VERSION },
+		{ "chatd-v", number(-1), WIRE_UNKNOWN_VERSION },
+		{ "chatd-kind", text(""), WIRE_POISON },
+		{ "chatd-kind", text("Row"), WIRE_POISON },
+		{ "chatd-kind", number(1), WIRE_POISON },
+		{ "chatd-from", text("a b"), WIRE_POISON },
+		{ "chatd-from", text(""), WIRE_POISON },
+		{ "chatd-epoch", text("0123456789abcdef0"), WIRE_POISON },
+		{ "chatd-n", text("7"), WIRE_POISON },
+		{ "chatd-n", number(-7), WIRE_POISON },
+		{ "chatd-to", text("nobody"), WIRE_POISON },
+		{ "chatd-to", text("topic"), WIRE_POISON },
+		{ "chatd-users", text(""), WIRE_POISON },
+		{ "chatd-users", text("ann,"), WIRE_POISON },
+		{ "chatd-users", text(",ann"), WIRE_POISON },
+		{ "chatd-users", text("ann,b b"), WIRE_POISON },
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct chatd_cluster_event e = for_users(&ann, 1);
+		struct wire_out *o = encode(&e);
+		set(o, bad[i].name, bad[i].value);
+		assert_null(decode_as(o, bad[i].want));
+		free(o);
+	}
+	struct chatd_cluster_event e = for_users(&ann, 1);
+	struct wire_out *o = encode(&e);
+	struct wire_source from = { CHATD_LIT("chat.n1"), WIRE_BODY + 1 };
+	struct wire_in *in;
+	const char *why;
+	assert_int_equal(wire_decode(&o->props, &from, &in, &why), WIRE_POISON);
+	assert_null(in);
+	free(o);
+}
+
+TEST(a_message_without_our_version_is_foreign)
+{
+	UNUSED;
+	struct wire_source from = { CHATD_LIT("chat.room.r1"), 2 };
+	amqp_basic_properties_t props = { 0 };
+	struct wire_in *in;
+	const char *why;
+	assert_int_equal(wire_decode(&props, &from, &in, &why), WIRE_FOREIGN);
+	same(in->e.kind, "foreign");
+	same(in->e.topic, "/topic/room/r1");
+	same(chatd_cluster_get(&in->e, CHATD_LIT("routing-key")), "chat.room.r1");
+	assert_int_equal(in->e.from.n, 0);
+	free(in);
+	from.routing_key = CHATD_LIT("chat.n1");
+	assert_int_equal(wire_decode(&props, &from, &in, &why), WIRE_FOREIGN);
+	assert_null(in->e.topic.p);
+	free(in);
+}
+
+TEST(lines_carry_any_header)
+{
+	UNUSED;
+	struct wire_lines l = { 0 };
+	wire_line_add(&l, CHATD_LIT("a"), CHATD_LIT("b"));
+	wire_line_add(&l, CHATD_LIT("od:d\n"), CHATD_LIT("\\x\r\n:"));
+	wire_line_add(&l, CHATD_LIT("e"), CHATD_LIT(""));
+	struct chatd_str name, value;
+	char *at = l.p;
+	size_t left = l.n;
+	assert_int_equal(wire_line_next(&at, &left, &name, &value), 1);
+	same(name, "a");
+	same(value, "b");
+	assert_int_equal(wire_line_next(&at, &left, &name, &value), 1);
+	same(name, "od:d\n");
+	same(value, "\\x\r\n:");
+	assert_int_equal(wire_line_next(&at, &left, &name, &value), 1);
+	same(value, "");
+	assert_int_equal(wire_line_next(&at, &left, &name, &value), 0);
+	free(l.p);
+	static const char *const bad[] = { "a:b", "ab\n", ":b\n", "a:b:c\n", "a:\\", "a:\\x\n", "\n" };
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char copy[16];
+		snprintf(copy, sizeof(copy), "%s", bad[i]);
+		at = copy;
+		left = strlen(copy);
+		assert_int_equal(wire_line_next(&at, &left, &name, &value), -EINVAL);
+	}
+}
+
+TEST(keys_are_those_of_the_contract)
+{
+	UNUSED;
+	char key[WIRE_RKEY];
+	wire_node_key(CHATD_LIT("server1"), key);
+	assert_string_equal(key, "chat.server1");
+	wire_topic_key(CHATD_LIT("/topic/room/r_1-2"), key);
+	assert_string_equal(key, "chat.room.r_1-2");
+	wire_topic_key(CHATD_LIT("/topic/room/a.b"), key); /* a dot is a separator there */
+	assert_string_equal(key, "chat.topic.d4df0b94dee12b14");
+	wire_topic_key(CHATD_LIT("/topic/public"), key);
+	assert_string_equal(key, "chat.topic.9d46eec9d33bd28c");
+}
+
+/* ---- the window ------------------------------------------------------------------------- */
+
+static struct leg legs[8];
+
+static void window_with(struct window *w, int waiting, int flying)
+{
+	memset(legs, 0, sizeof(legs));
+	window_init(w);
+	for (int i = 0; i < waiting + flying; i++) {
+		window_push(w, &legs[i]);
+	}
+	for (int i = 0; i < flying; i++) {
+		assert_ptr_equal(window_send(w, 100 + i), &legs[i]);
+		assert_int_equal(legs[i].tag, i + 1);
+	}
+}
+
+TEST(confirms_settle_in_order)
+{
+	UNUSED;
+	struct window w;
+	window_with(&w, 1, 4);
+	assert_int_equal(window_oldest(&w), 100);
+	assert_true(window_answer(&w, 2, 0, 0));
+	assert_null(window_settle(&w)); /* the first one is not answered yet */
+	assert_true(window_answer(&w, 1, 0, 0));
+	assert_ptr_equal(window_settle(&w), &legs[0]);
+	assert_ptr_equal(window_settle(&w), &legs[1]);
+	assert_null(window_settle(&w));
+	assert_int_equal(window_oldest(&w), 102);
+	assert_true(window_answer(&w, 4, 1, 0));
+	assert_ptr_equal(window_settle(&w), &legs[2]);
+	assert_ptr_equal(window_settle(&w), &legs[3]);
+	assert_int_equal(window_oldest(&w), -1);
+	assert_int_equal(w.n_flying, 0);
+	assert_int_equal(w.n_waiting, 1);
+}
+
+TEST(a_confirm_of_what_was_never_sent_is_a_breach)
+{
+	UNUSED;
+	struct window w;
+	window_with(&w, 0, 2);
+	assert_false(window_answer(&w, 3, 1, 0));
+	assert_false(window_answer(&w, 0, 0, 0));
+	assert_true(window_answer(&w, 1, 0, 0));
+	assert_true(window_answer(&w, 1, 0, 1)); /* twice: the first one counts */
+	assert_int_equal(legs[0].refused, 0);
+}
+
+TEST(a_lost_channel_puts_all_back_in_order)
+{
+	UNUSED;
+	struct window w;
+	window_with(&w, 2, 3);
+	assert_true(window_answer(&w, 1, 0, 0));
+	assert_ptr_equal(window_settle(&w), &legs[0]);
+	window_reset(&w);
+	assert_int_equal(w.n_waiting, 4);
+	for (int i = 1; i < 5; i++) {
+		assert_ptr_equal(window_send(&w, 0), &legs[i]);
+		assert_int_equal(legs[i].tag, i);
+	}
+	assert_null(window_send(&w, 0));
+}
+
+TEST(returned_ones_are_found_by_their_tag)
+{
+	UNUSED;
+	struct window w;
+	window_with(&w, 0, 3);
+	assert_ptr_equal(window_find(&w, 2), &legs[1]);
+	assert_null(window_find(&w, 4));
+	assert_null(window_find(&w, 0));
+}
+
+/* ---- acknowledgements --------------------------------------------------------------------- */
+
+TEST(many_are_acknowledged_at_once_and_refused_singly)
+{
+	UNUSED;
+	struct acks a;
+	uint64_t tag;
+	int refused;
+	assert_int_equal(acks_init(&a, 4), 0);
+	for (uint64_t i = 1; i <= 4; i++) {
+		assert_true(acks_came(&a, i));
+	}
+	assert_false(acks_came(&a, 5)); /* more than was asked for */
+	acks_settle(&a, 2, 0);
+	assert_false(acks_next(&a, &tag, &refused));
+	acks_settle(&a, 1, 0);
+	acks_settle(&a, 3, 1);
+	acks_settle(&a, 4, 0);
+	assert_true(acks_next(&a, &tag, &refused));
+	assert_int_equal(tag, 2);
+	assert_false(refused);
+	assert_true(acks_next(&a, &tag, &refused));
+	assert_int_equal(tag, 3);
+	assert_true(refused);
+	assert_true(acks_next(&a, &tag, &refused));
+	assert_int_equal(tag, 4);
+	assert_false(refused);
+	assert_false(acks_next(&a, &tag, &refused));
+	assert_true(acks_came(&a, 5));
+	assert_false(acks_came(&a, 7));
+	acks_reset(&a);
+	acks_settle(&a, 5, 0); /* of the channel before */
+	assert_false(acks_next(&a, &tag, &refused));
+	assert_true(acks_came(&a, 1));
+	acks_finish(&a);
+}
+
+/* ---- topics --------------------------------------------------------------------------------- */
+
+TEST(a_topic_lingers_and_comes_back_for_nothing)
+{
+	UNUSED;
+	const struct chatd_hash_key key = { { 1, 2 } };
+	struct topics *t = topics_create(&key, 1000);
+	const struct chatd_str x = CHATD_LIT("/topic/room/x"), y = CHATD_LIT("/topic/room/y");
+	char rkey[WIRE_RKEY];
+	assert_int_equal(topics_set(t, x, 1, 0), 0);
+	assert_int_equal(topics_set(t, y, 1, 0), 0);
+	assert_true(topics_bind(t, rkey));
+	assert_string_equal(rkey, "chat.room.x");
+	assert_int_equal(topics_set(t, y, 0, 0), 0); /* before it was bound */
+	assert_false(topics_bind(t, rkey));
+	assert_false(topics_has(t, y));
+	topics_set(t, x, 0, 0);
+	assert_true(topics_has(t, x));
+	assert_false(topics_unbind(t, 999, rkey));
+	topics_set(t, x, 1, 999);
+	assert_false(topics_unbind(t, 5000, rkey));
+	assert_false(topics_bind(t, rkey));
+	topics_set(t, x, 0, 5000);
+	assert_true(topics_unbind(t, 6000, rkey));
+	assert_string_equal(rkey, "chat.room.x");
+	assert_int_equal(topics_count(t), 0);
+	topics_destroy(t);
+}
+
+TEST(a_new_connection_binds_what_is_wanted)
+{
+	UNUSED;
+	const struct chatd_hash_key key = { { 1, 2 } };
+	struct topics *t = topics_create(&key, 1000);
+	char rkey[WIRE_RKEY];
+	topics_set(t, CHATD_LIT("/topic/room/a"), 1, 0);
+	topics_set(t, CHATD_LIT("/topic/room/b"), 1, 0);
+	topics_set(t, CHATD_LIT("/topic/room/c"), 1, 0);
+	assert_true(topics_bind(t, rkey));
+	assert_true(topics_bind(t, rkey));
+	topics_set(t, CHATD_LIT("/topic/room/a"), 0, 0);
+	topics_reset(t);
+	assert_int_equal(topics_count(t), 2);
+	assert_true(topics_bind(t, rkey));
+	assert_true(topics_bind(t, rkey));
+	assert_false(topics_bind(t, rkey));
+	assert_false(topics_unbind(t, 99999, rkey));
+	topics_destroy(t);
+}
+
+/* ---- what has come before -------------------------------------------------------------------- */
+
+TEST(what_comes_again_is_known)
+{
+	UNUSED;
+	struct seen *s = seen_create();
+	const struct chatd_str a = CHATD_LIT("a"), b = CHATD_LIT("b"), e1 = CHATD_LIT("1"),
+						   e2 = CHATD_LIT("2");
+	assert_false(seen_before(s, a, e1, 5));
+	assert_true(seen_before(s, a, e1, 5));
+	assert_false(seen_before(s, a, e1, 3)); /* workers number side by side */
+	assert_true(seen_before(s, a, e1, 3));
+	assert_false(seen_before(s, b, e1, 5));
+	assert_false(seen_before(s, a, e1, 64005));
+	assert_true(seen_before(s, a, e1, 5));
+	assert_false(seen_before(s, a, e1, 200000));
+	assert_false(seen_before(s, a, e1, 5)); /* long ago: let it pass */
+	assert_false(seen_before(s, a, e1, 199999));
+	assert_false(seen_before(s, a, e2, 200000)); /* another process */
+	assert_true(seen_before(s, b, e1, 5));
+	seen_destroy(s);
+}
+
+TEST(made_up_nodes_take_no_memory_for_ever)
+{
+	UNUSED;
+	struct seen *s = seen_create();
+	char name[16];
+	for (int i = 0; i < 2000; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		assert_false(seen_before(s, chatd_str_of(name, strlen(name)), CHATD_LIT("1"), 1));
+	}
+	assert_true(seen_before(s, chatd_str_of(name, strlen(name)), CHATD_LIT("1"), 1));
+	assert_false(seen_before(s, CHATD_LIT("n0"), CHATD_LIT("1"), 1));
+	seen_destroy(s);
+}
+
+/* ---- options ------------------------------------------------------------------------------------ */
+
+TEST(addresses_are_hosts_with_ports)
+{
+	UNUSED;
+	char host[256];
+	int port;
+	assert_true(link_address("mq1:1234", 0, host, &port));
+	assert_string_equal(host, "mq1");
+	assert_int_equal(port, 1234);
+	assert_true(link_address("mq1", 1, host, &port));
+	assert_int_equal(port, 5671);
+	assert_true(link_address("[::1]:77", 0, host, &port));
+	assert_string_equal(host, "::1");
+	assert_int_equal(port, 77);
+	assert_true(link_address("[::1]", 0, host, &port));
+	assert_int_equal(port, 5672);
+	static const char *const bad[] = { "", ":1", "a:", "a:0", "a:65536", "a:x", "::1", "[::1",
+		"[::1]x", "amqp://a:1", "a b:1", "u@a:1" };
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_false(link_address(bad[i], 0, host, &port));
+	}
+}
+
+TEST(bad_options_are_named)
+{
+	UNUSED;
+	char *said = kit_complaints(&chatd_plugin_under_test, "addresses: [\"amqp://x\", \"ok:1\"]");
+	assert_non_null(strstr(said, "\"amqp://x\" is no address; write host:port"));
+	assert_null(strstr(said, "\"ok:1\" is no"));
+	free(said);
+	said = kit_complaints(&chatd_plugin_under_test, "addresses: []");
+	assert_non_null(strstr(said, "name at least one broker"));
+	free(said);
+	said = kit_complaints(&chatd_plugin_under_test, "ca_file: /x");
+	assert_non_null(strstr(said, "it is for TLS, and tls is false"));
+	free(said);
+	said = kit_complaints(&chatd_plugin_under_test, "tls: true\ncert_file: /x");
+	assert_non_null(strstr(said, "cert_file and key_file go together"));
+	free(said);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_sent_comes_out_the_same),
+		cmocka_unit_test(a_thousand_users_go_and_no_more),
+		cmocka_unit_test(what_is_no_event_is_refused_with_a_reason),
+		cmocka_unit_test(a_bad_envelope_is_poison),
+		cmocka_unit_test(a_message_without_our_version_is_foreign),
+		cmocka_unit_test(lines_carry_any_header),
+		cmocka_unit_test(keys_are_those_of_the_contract),
+		cmocka_unit_test(confirms_settle_in_order),
+		cmocka_unit_test(a_confirm_of_what_was_never_sent_is_a_breach),
+		cmocka_unit_test(a_lost_channel_puts_all_back_in_order),
+		cmocka_unit_test(returned_ones_are_found_by_their_tag),
+		cmocka_unit_test(many_are_acknowledged_at_once_and_refused_singly),
+		cmocka_unit_test(a_topic_lingers_and_comes_back_for_nothing),
+		cmocka_unit_test(a_new_connection_binds_what_is_wanted),
+		cmocka_unit_test(what_comes_again_is_known),
+		cmocka_unit_test(made_up_nodes_take_no_memory_for_ever),
+		cmocka_unit_test(addresses_are_hosts_with_ports),
+		cmocka_unit_test(bad_options_are_named),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
