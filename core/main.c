@@ -5,18 +5,18 @@
 #include "base/map.h"
 #include "conf/conf.h"
 #include "host/host.h"
+#include "host/notify.h"
+#include "host/stop.h"
 
 #include <errno.h>
 #include <ftw.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 enum action { RUN, CHECK, DESCRIBE, LIST_PLUGINS, LIST_HOOKS, SCHEMA };
@@ -139,40 +139,6 @@ static struct conf *read_config(const struct options *o, struct diag *d)
 	return conf;
 }
 
-static int wait_signal(const sigset_t *set, int64_t ms)
-{
-	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
-	int sig = ms < 0 ? sigwaitinfo(set, NULL) : sigtimedwait(set, NULL, &ts);
-	return sig < 0 ? 0 : sig;
-}
-
-static int64_t clock_ms(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-/* A second signal ends the wait: whoever sends it twice means it. */
-static void drain(struct host *h, const sigset_t *set, int64_t timeout_ms)
-{
-	int64_t end = clock_ms() + timeout_ms;
-	log_write(CHATD_LOG_INFO, "core", "draining: no new clients; %ld connections and sessions left",
-			host_busy(h));
-	host_drain(h);
-	while (host_busy(h) > 0 && clock_ms() < end) {
-		if (wait_signal(set, 20)) {
-			log_write(CHATD_LOG_WARN, "core", "second signal: stopping at once");
-			return;
-		}
-	}
-	if (host_busy(h) > 0) {
-		log_write(CHATD_LOG_WARN, "core",
-				"server.drain_timeout is over: %ld connections and sessions are cut off",
-				host_busy(h));
-	}
-}
-
 static int make_data_dir(const char *dir)
 {
 	struct stat st;
@@ -194,40 +160,41 @@ static int make_data_dir(const char *dir)
 	return 0;
 }
 
-static int serve(struct host *h, const struct options *o, const struct conf_server *server)
+static int start(struct host *h, const struct options *o, const struct conf_server *server)
 {
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	if (stop_open() < 0) {
+		return EX_OSERR;
+	}
 	if (make_data_dir(server->data_dir) < 0) {
 		return EX_CANTCREAT;
 	}
 	int rc = host_start(h);
 	if (rc < 0) {
-		host_stop(h);
 		return rc == -ENOTUNIQ ? EX_CONFIG : EX_UNAVAILABLE;
 	}
 	/* Whoever asked for the file waits for it: without it nobody would come. */
 	if (o->ready_file && host_ready_file(h, o->ready_file) < 0) {
-		host_stop(h);
 		return EX_CANTCREAT;
 	}
-	host_announce(h);
-	int sig;
-	while ((sig = wait_signal(&set, -1)) == SIGHUP || sig == 0) {
-		if (sig == SIGHUP) {
-			log_write(CHATD_LOG_WARN, "core",
-					"SIGHUP: reloading is not supported yet; restart instead");
-		}
+	return 0;
+}
+
+static int serve(struct host *h, const struct options *o, const struct conf_server *server)
+{
+	notify_open();
+	int rc = start(h, o, server);
+	if (rc == 0) {
+		host_announce(h);
+		(void)notify_send("READY=1\nSTATUS=serving");
+		stop_wait(h, server);
 	}
-	drain(h, &set, server->drain_timeout);
 	host_stop(h);
-	log_write(CHATD_LOG_INFO, "core", "stopped");
-	return host_gave_up(h) ? EX_CONFIG : 0;
+	stop_close();
+	if (rc == 0) {
+		log_write(CHATD_LOG_INFO, "core", "stopped");
+	}
+	notify_close();
+	return rc == 0 && host_gave_up(h) ? EX_CONFIG : rc;
 }
 
 /* Half of what the limit allows is no use to anyone: take the hard limit. */

@@ -52,7 +52,9 @@ struct conf_server {
 	const char *server_id; /* never NULL: derived from the host's name if not given */
 	int32_t log_level;     /* CHATD_LOG_* */
 	int32_t log_format;    /* 0 text, 1 JSON */
-	int64_t drain_timeout; /* milliseconds, as all times */
+	int64_t drain_grace;   /* milliseconds, as all times */
+	int64_t drain_spread;
+	int64_t drain_timeout;
 	int64_t offload_threads;
 	int64_t max_suspended;     /* calls per worker */
 	int64_t slow_queue;        /* bytes that may wait for one connection */

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 struct host *host_create(struct conf *conf, const char *exe_dir)
@@ -21,11 +22,17 @@ struct host *host_create(struct conf *conf, const char *exe_dir)
 	if (!h) {
 		return NULL;
 	}
+	h->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (h->wake_fd < 0) {
+		free(h);
+		return NULL;
+	}
 	h->conf = conf;
 	h->server = conf ? conf_server(conf) : NULL;
 	/* Beside the folder of the program: this is how an uninstalled build finds them. */
 	const char *up = strrchr(exe_dir, '/');
 	if (asprintf(&h->plugin_dir, "%.*s/plugins", up ? (int)(up - exe_dir) : 0, exe_dir) < 0) {
+		close(h->wake_fd);
 		free(h);
 		return NULL;
 	}
@@ -325,8 +332,50 @@ static void drain_on_worker(chatd_worker *w, void *arg)
 	}
 }
 
+void host_warn(struct host *h)
+{
+	atomic_store(&h->stopping, CHATD_WARNS);
+}
+
+void host_ask_to_stop(struct host *h)
+{
+	atomic_store(&h->asked, 1);
+	(void)eventfd_write(h->wake_fd, 1);
+}
+
+int host_wake_fd(const struct host *h)
+{
+	return h->wake_fd;
+}
+
+int host_asked_to_stop(const struct host *h)
+{
+	return atomic_load(&h->asked);
+}
+
+static void on_beat(void *arg)
+{
+	struct host *h = arg;
+	atomic_fetch_sub(&h->beats, 1);
+}
+
+int host_beat(struct host *h)
+{
+	if (atomic_load(&h->beats) > 0) {
+		return 0;
+	}
+	for (int32_t i = 0; i < loop_count(h->loop); i++) {
+		atomic_fetch_add(&h->beats, 1);
+		if (worker_post(loop_worker(h->loop, i), on_beat, h) < 0) {
+			atomic_fetch_sub(&h->beats, 1);
+		}
+	}
+	return 1;
+}
+
 void host_drain(struct host *h)
 {
+	atomic_store(&h->stopping, CHATD_DRAINS);
 	loop_run_all(h->loop, drain_on_worker, h);
 	net_accept_stop(h->net);
 }
@@ -341,6 +390,12 @@ long host_busy(const struct host *h)
 {
 	atomic_long n = 0;
 	loop_run_all(h->loop, count_streams, &n);
+	for (size_t i = 0; i < h->n; i++) {
+		const chatd_ctx *c = h->order[i];
+		if (CHATD_HAS(c->plugin, busy) && c->plugin->busy(c->self)) {
+			atomic_fetch_add(&n, 1);
+		}
+	}
 	return atomic_load(&n) + chat_session_count(h->chat);
 }
 
@@ -417,6 +472,9 @@ void host_destroy(struct host *h)
 	free(h->inst);
 	free(h->order);
 	modules_destroy(h->modules);
+	if (h->wake_fd >= 0) {
+		close(h->wake_fd);
+	}
 	free(h->plugin_dir);
 	free(h);
 }

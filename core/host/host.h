@@ -27,11 +27,20 @@ int host_gave_up(const struct host *);
 /** 0, or a negative errno after it was logged. */
 int host_ready_file(const struct host *, const char *path);
 void host_announce(const struct host *); /**< what it serves, in the log */
+/** From now on /readyz and the like tell that it is going to stop. */
+void host_warn(struct host *);
 /** Ask the plugins to finish and stop accepting; then poll host_busy(). */
 void host_drain(struct host *);
-long host_busy(const struct host *); /**< sessions and connections that are left */
-void host_stop(struct host *);       /**< end the workers; safe after a failed start */
-void host_destroy(struct host *);    /**< NULL is fine */
+/** Sessions and connections that are left, and plugins that are busy(). */
+long host_busy(const struct host *);
+/** [any] As if SIGTERM had come; see chatd_host.stop. */
+void host_ask_to_stop(struct host *);
+int host_wake_fd(const struct host *);       /**< readable when that happened */
+int host_asked_to_stop(const struct host *); /**< 1: it was */
+/** [any] 1: each worker has finished a turn since this was last called. */
+int host_beat(struct host *);
+void host_stop(struct host *);    /**< end the workers; safe after a failed start */
+void host_destroy(struct host *); /**< NULL is fine */
 
 void host_print_hooks(const struct host *, FILE *);
 int host_print_plugins(struct host *, FILE *);

@@ -66,6 +66,10 @@ struct host {
 	int failed;      /**< an instance could not start; its name was logged */
 	int stopped;
 	atomic_int gave_up; /**< a plugin cannot go on with this configuration */
+	atomic_int stopping; /**< CHATD_SERVES ... for plugins */
+	atomic_int asked;    /**< a plugin wants it to stop */
+	atomic_int beats;    /**< workers that host_beat() has not heard of yet */
+	int wake_fd;         /**< readable: look at `asked` */
 };
 
 /** The one table, with the functions that need no instance answered for @p host. */

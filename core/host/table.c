@@ -323,6 +323,21 @@ static chatd_status t_publish_user(chatd_worker *w, struct chatd_str user, chatd
 	return dest_publish_user(chat_at(w), user, m);
 }
 
+static int32_t t_stopping(void)
+{
+	return atomic_load_explicit(&the_host->stopping, memory_order_relaxed);
+}
+
+static int64_t t_drain_spread(void)
+{
+	return the_host->server->drain_spread;
+}
+
+static void t_stop(void)
+{
+	host_ask_to_stop(the_host);
+}
+
 static char *t_buf_data(chatd_buf *b)
 {
 	return buf_data(b);
@@ -342,7 +357,7 @@ static chatd_buf *t_buf_ref(chatd_buf *b)
 static void t_give_up(chatd_ctx *c)
 {
 	atomic_store(&c->host->gave_up, 1);
-	(void)kill(getpid(), SIGTERM);
+	host_ask_to_stop(c->host);
 }
 
 static const struct chatd_host the_table = {
@@ -445,6 +460,9 @@ static const struct chatd_host the_table = {
 	.dest_lost = t_dest_lost,
 	.give_up = t_give_up,
 	.msg_flags_of = msg_flags_get,
+	.stopping = t_stopping,
+	.drain_spread = t_drain_spread,
+	.stop = t_stop,
 };
 
 const struct chatd_host *table_for(struct host *h)

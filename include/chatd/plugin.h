@@ -478,6 +478,19 @@ struct chatd_host {
 	void (*give_up)(chatd_ctx *); /* 0.1 */
 	/** [any] CHATD_MSG_*, as msg_flags() set them. */
 	uint32_t (*msg_flags_of)(const chatd_msg *); /* 0.1 */
+	/** [any] CHATD_SERVES, or how far the end has come. */
+	int32_t (*stopping)(void); /* 0.1 */
+	/** [any] Over how many milliseconds drain() is to close what is open, at most. */
+	int64_t (*drain_spread)(void); /* 0.1 */
+	/** [any] As SIGTERM, and not counted as one: the server drains and exits. */
+	void (*stop)(void); /* 0.1 */
+};
+
+/** What stopping() tells. */
+enum {
+	CHATD_SERVES = 0,
+	CHATD_WARNS = 1,  /**< who asks is told that it stops; still it serves whoever comes */
+	CHATD_DRAINS = 2, /**< nobody new is let in, everybody is asked to leave; see drain() */
 };
 
 /* ---- what the plugin gives --------------------------------------------- */
@@ -504,10 +517,15 @@ struct chatd_plugin {
 	chatd_status (*worker_start)(void *self, chatd_worker *, void *wself);
 	/** [main] New values of CHATD_O_LIVE options.  NULL: such a change needs a restart. */
 	chatd_status (*reload)(void *self, const void *conf);
-	/** [worker] No new clients come; finish what is under way. */
+	/** [worker] No new clients come (CHATD_DRAINS): finish what is under way, and close what is
+	 *  open in batches over drain_spread(), see chatd-sdk/pace.h. */
 	void (*drain)(void *self, chatd_worker *, void *wself);
 	void (*worker_stop)(void *self, chatd_worker *, void *wself); /**< [worker] */
 	void (*fini)(void *self); /**< [main] also after a failed init, if *ret_self was set */
+	/** [main] Optional: while the server drains, 1 as long as something is under way that no
+	 *  session waits for and that should end before the workers do: what a broker has not
+	 *  confirmed, say.  It is asked again and again, until server.drain_timeout at most. */
+	int32_t (*busy)(void *self);
 };
 
 #ifndef CHATD_PLUGIN_SYMBOL /* a static build gives each plugin its own */

@@ -69,6 +69,9 @@ struct chatd_codec {
 	void (*gone)(void *conn, int32_t why);
 	/** [any] The largest frame that is accepted, so that layers can limit messages. */
 	size_t (*max_frame)(void *obj);
+	/** Optional: the server stops.  Nothing further is read; when what came before has been
+	 *  answered, layer->close() follows with @p code and @p why (a literal), later or in here. */
+	void (*leave)(void *conn, int32_t code, const char *why);
 };
 
 /* ---- sessions: what the core gives to codecs --------------------------- */
@@ -98,7 +101,8 @@ struct chatd_conn_ops {
 	 *  bytes that wait for the client. */
 	size_t (*send)(void *conn, chatd_buf *wrapped);
 	void (*pause)(void *conn, int32_t on);
-	/** End it: an error frame if @p why and the protocol has one, then a close with @p
+	/** End it: an error frame if @p why and the protocol has one (not for 1012: that the server
+	 *  stops is no fault of the client's), then a close with @p
 	 *  code.  The core has closed the session already; gone() must not be called. */
 	void (*close)(void *conn, int32_t code, const char *why);
 	size_t (*queued)(void *conn); /**< bytes that wait for the client (layer->queued) */

@@ -144,7 +144,7 @@ static void put_head_start(struct text *t, struct http_worker *w, int32_t status
 static bool may_keep(const chatd_req *req)
 {
 	const struct conn *c = req->conn;
-	return req->keep && req->body_whole && !c->w->draining &&
+	return req->keep && req->body_whole && host_of(req)->stopping() == CHATD_SERVES &&
 			c->requests < (uint64_t)c->w->http->conf->max_requests;
 }
 
@@ -214,8 +214,8 @@ static void finish(chatd_req *req, bool sent)
 	struct conn *c = req->conn;
 	if (!sent)
 		conn_end(c, true);
-	else
-		conn_next(c, !req->keep);
+	else /* an answer that began before the draining did has promised to keep it */
+		conn_next(c, !req->keep || c->w->draining);
 }
 
 /* A page where a client asked for a WebSocket would leave it waiting: say no. */

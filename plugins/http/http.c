@@ -128,8 +128,9 @@ static const char *store_trouble(const struct http *http)
 
 static void on_readyz(void *arg, chatd_req *req)
 {
-	const char *trouble = store_trouble(arg);
-	if (req->conn->w->draining)
+	const struct http *http = arg;
+	const char *trouble = store_trouble(http);
+	if (http->host->stopping() != CHATD_SERVES)
 		reply_json(req, 503, "{\"status\":\"DRAINING\"}");
 	else if (trouble)
 		reply_json(req, 503, trouble);
@@ -142,7 +143,7 @@ static void on_api_health(void *arg, chatd_req *req)
 	const struct http *http = arg;
 	char text[256];
 	snprintf(text, sizeof(text), "{\"status\":\"%s\",\"serverId\":\"%s\",\"timestamp\":%lld}",
-			req->conn->w->draining ? "DRAINING" : "UP", http->host->server_id(),
+			http->host->stopping() != CHATD_SERVES ? "DRAINING" : "UP", http->host->server_id(),
 			(long long)http->host->wall_ms());
 	reply_json(req, 200, text);
 }

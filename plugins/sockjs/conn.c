@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CODE_STOPPING = 1012 };
+
 void conn_init(chatd_sockjs_conn *conn, const struct conn_kind *kind, const struct endpoint *ep,
 		chatd_worker *worker)
 {
@@ -91,6 +93,20 @@ void conn_close(chatd_sockjs_conn *conn, int32_t code, const char *why)
 	if (!conn->feeding)
 		discard(conn);
 	conn->kind->close(conn, code, why);
+}
+
+void conn_leave(chatd_sockjs_conn *conn)
+{
+	static const char why[] = "service restart";
+	const struct chatd_codec *codec = conn->ep->self->codec;
+	if (conn->over)
+		return;
+	if (conn->ep->stomp && CHATD_HAS(codec, leave)) {
+		codec->leave(conn->user, CODE_STOPPING, why);
+		return;
+	}
+	conn_gone(conn, CHATD_END_DRAIN);
+	conn->kind->close(conn, CODE_STOPPING, why);
 }
 
 /** Returns how much of it was taken. */

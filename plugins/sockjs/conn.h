@@ -43,6 +43,9 @@ void conn_unref(chatd_sockjs_conn *);
 bool conn_open(chatd_sockjs_conn *);
 /** Detaches the user and tells it; @p why is a chatd_stream_end. */
 void conn_gone(chatd_sockjs_conn *, int32_t why);
+/** The server stops: the codec is asked to leave when it is ready, another user is told that it
+ *  is over. */
+void conn_leave(chatd_sockjs_conn *);
 /** The user, or a broken limit, ends the connection. */
 void conn_close(chatd_sockjs_conn *, int32_t code, const char *why);
 /** Takes over @p in: shows it to the user, now or as soon as it is not paused. */

@@ -9,6 +9,7 @@
 #ifndef SOCKJS_INTERNAL_H
 #define SOCKJS_INTERNAL_H
 
+#include <chatd-sdk/pace.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
 #include <chatd/sockjs.h>
@@ -83,9 +84,14 @@ struct transport {
 	bool cors, callback; /**< callback: names one in ?c= */
 };
 
-/** What one worker has: its HTTP sessions, by key (see session.h). */
+/** What one worker has: its HTTP sessions, by key (see session.h).  The middle is set by the
+ *  draining. */
 struct worker_state {
 	struct session *sessions;
+	chatd_worker *worker;
+	const struct sockjs *self;
+	struct chatd_timer drain_timer;
+	struct chatd_pace pace;
 	bool draining;
 };
 

@@ -25,6 +25,7 @@ struct session {
 	char *goodbye; /**< c[...], once closed */
 	bool opened;   /**< o was sent */
 	bool closed;   /**< nothing new goes in; what is queued still goes out */
+	bool leaving;  /**< it was asked to, because the server stops */
 	bool slow;     /**< the queue was full: it ends in its next turn */
 	bool beats;    /**< the user has heart-beats of its own */
 	size_t key_len;
@@ -476,24 +477,49 @@ void session_lost(struct exch *x)
 	}
 }
 
-void session_drain(const struct sockjs *self, struct worker_state *state)
+/** The next one that was not asked to leave yet; NULL: there is none. */
+static struct session *remaining(const struct worker_state *state)
 {
-	(void)self;
-	state->draining = true;
-	struct session *s, *next;
-	HASH_ITER(hh, state->sessions, s, next)
-	{
-		if (!s->closed)
-			fail(s, CHATD_END_DRAIN, 1012, "Service restart");
+	struct session *s = state->sessions;
+	while (s && (s->closed || s->leaving))
+		s = s->hh.next;
+	return s;
+}
+
+static void on_drain_tick(void *arg)
+{
+	struct worker_state *state = arg;
+	const struct chatd_host *host = state->self->host;
+	struct session *s = remaining(state);
+	for (size_t due = chatd_pace_due(&state->pace, host->now_ms(state->worker)); due && s; due--) {
+		s->leaving = true;
+		conn_leave(&s->conn);
+		s = remaining(state);
 	}
+	if (s)
+		host->timer_set(
+				state->worker, &state->drain_timer, CHATD_PACE_TICK_MS, on_drain_tick, state);
+}
+
+void session_drain(const struct sockjs *self, chatd_worker *w, struct worker_state *state)
+{
+	state->self = self;
+	state->worker = w;
+	state->draining = true;
+	chatd_pace_begin(&state->pace, HASH_COUNT(state->sessions), self->host->drain_spread(),
+			self->host->now_ms(w));
+	on_drain_tick(state);
 }
 
 void session_stop(const struct sockjs *self, struct worker_state *state)
 {
-	session_drain(self, state);
+	state->draining = true;
+	self->host->timer_clear(&state->drain_timer);
 	struct session *s, *next;
 	HASH_ITER(hh, state->sessions, s, next)
 	{
+		if (!s->closed)
+			fail(s, CHATD_END_DRAIN, 1012, "service restart");
 		flush(s);
 		reap(s);
 	}

@@ -23,7 +23,7 @@ void session_too_big(struct exch *);
 /** The client went away before it had what session_receive() gave it. */
 void session_lost(struct exch *);
 /** The server stops: every session says goodbye. */
-void session_drain(const struct sockjs *, struct worker_state *);
+void session_drain(const struct sockjs *, chatd_worker *, struct worker_state *);
 /** Frees all of them. */
 void session_stop(const struct sockjs *, struct worker_state *);
 

@@ -217,8 +217,7 @@ static chatd_status sockjs_init(
 
 static void sockjs_drain(void *arg, chatd_worker *w, void *wself)
 {
-	(void)w;
-	session_drain(arg, wself);
+	session_drain(arg, w, wself);
 }
 
 static void sockjs_worker_stop(void *arg, chatd_worker *w, void *wself)

@@ -244,15 +244,23 @@ static void on_gone(void *arg, int32_t why)
 	let_go(c);
 }
 
+static void on_drain(void *arg)
+{
+	struct wsconn *c = arg;
+	conn_leave(&c->conn);
+}
+
 static const struct chatd_ws_user framed_user = {
 	.struct_size = sizeof(framed_user),
 	.message = on_framed_message,
 	.gone = on_gone,
+	.drain = on_drain,
 };
 static const struct chatd_ws_user raw_user = {
 	.struct_size = sizeof(raw_user),
 	.message = on_raw_message,
 	.gone = on_gone,
+	.drain = on_drain,
 };
 
 static void on_beat(void *arg)

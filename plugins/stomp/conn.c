@@ -11,6 +11,7 @@ enum {
 	RECEIPTS_QUEUED = 131072, /**< octets waiting over which no more frames are read */
 	QUEUE_POLL_MS = 100,      /**< how often such a queue is looked at */
 	HEART_MARGIN_MS = 1000,   /**< on top of two intervals */
+	CODE_STOPPING = 1012,     /**< the client does right to come back */
 };
 
 static const struct chatd_host *host_of(const struct stomp_conn *c)
@@ -299,6 +300,7 @@ void conn_done(void *arg, const struct chatd_outcome *o)
 	if (op == OP_COMMIT && c->state == CONN_OPEN) {
 		commit_run(c);
 	}
+	conn_may_leave(c);
 	c->depth--;
 	if (c->state == CONN_ENDING) {
 		finish_soon(c);
@@ -553,13 +555,37 @@ static void on_gone(void *conn, int32_t why)
 	unref(c);
 }
 
+void conn_may_leave(struct stomp_conn *c)
+{
+	if ((c->pauses & PAUSE_LEAVE) && c->op == OP_NONE && !c->pipe && !c->commit) {
+		conn_end(c, c->end_code, c->end_why);
+	}
+}
+
+/* Whoever is about to log in has nothing to lose. */
+static void on_leave(void *conn, int32_t code, const char *why)
+{
+	struct stomp_conn *c = conn;
+	if (c->state >= CONN_ENDING) {
+		return;
+	}
+	if (c->state != CONN_OPEN) {
+		conn_end(c, code, why);
+		return;
+	}
+	c->end_code = code;
+	c->end_why = why;
+	set_pause(c, PAUSE_LEAVE, 1);
+	conn_may_leave(c);
+}
+
 /** The core has closed the session: it must not be told of it again. */
 static void on_core_close(void *arg, int32_t code, const char *why)
 {
 	struct stomp_conn *c = arg;
 	c->session = NULL;
 	if (c->state < CONN_ENDING) {
-		if (why && *why) {
+		if (why && *why && code != CODE_STOPPING) {
 			struct refusal r = {
 				.fault = STOMP_INTERNAL, .detail = chatd_str_of(why, strlen(why)), .code = "CLOSED"
 			};
@@ -593,6 +619,7 @@ const struct chatd_codec stomp_codec = {
 	.data = on_data,
 	.gone = on_gone,
 	.max_frame = max_frame,
+	.leave = on_leave,
 };
 
 const struct chatd_conn_ops stomp_conn_ops = {

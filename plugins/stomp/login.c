@@ -215,6 +215,10 @@ static int negotiate(struct stomp_conn *c, struct stomp_frame *f)
 void login_begin(struct stomp_conn *c, struct stomp_frame *f)
 {
 	const struct stomp *self = c->w->self;
+	if (self->h->stopping() == CHATD_DRAINS) {
+		conn_end(c, 1012, "service restart");
+		return;
+	}
 	if (negotiate(c, f) < 0) {
 		return;
 	}

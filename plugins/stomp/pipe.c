@@ -93,6 +93,7 @@ static void on_done(void *arg, const struct chatd_outcome *o)
 		slot->reply = host_of(c)->msg_ref(o->reply);
 	}
 	advance(c);
+	conn_may_leave(c);
 	conn_leave(c);
 }
 

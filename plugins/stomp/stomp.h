@@ -65,6 +65,7 @@ enum {                    /* who wants that nothing is read */
 	PAUSE_CORE = 1 << 2,  /**< chatd_conn_ops.pause */
 	PAUSE_QUEUE = 1 << 3, /**< the client does not read our receipts */
 	PAUSE_PIPE = 1 << 4,  /**< too many messages are unanswered */
+	PAUSE_LEAVE = 1 << 5, /**< the server stops: what was read is answered, no more is read */
 };
 
 struct stomp_conn {
@@ -78,7 +79,7 @@ struct stomp_conn {
 	struct tx *commit;    /**< of OP_COMMIT: what is left of it */
 	chatd_msg *op_msg;    /**< the frame of op; of OP_COMMIT: the one message at hand */
 	char *commit_receipt; /**< of OP_COMMIT; NULL: none asked */
-	const char *end_why;  /**< of CONN_ENDING; a literal */
+	const char *end_why;  /**< of CONN_ENDING, or of PAUSE_LEAVE; a literal */
 	struct chatd_timer timer;
 	int64_t timer_due; /**< 0: not set */
 	int64_t since;     /**< NEW: of the connection; OPEN: of the frame not complete, 0: none */
@@ -126,6 +127,8 @@ void conn_receipt(struct stomp_conn *, struct chatd_str receipt, chatd_msg *repl
 /** The same at once, whatever else is due: for pipe.c. */
 void conn_receipt_now(struct stomp_conn *, struct chatd_str receipt, const chatd_msg *reply);
 void conn_pause(struct stomp_conn *, uint8_t who, int on);
+/** If it was asked to leave, and everything is answered now: it ends. */
+void conn_may_leave(struct stomp_conn *);
 /** Around the handling of an answer that the core gives at top level. */
 void conn_enter(struct stomp_conn *);
 void conn_leave(struct stomp_conn *);

@@ -767,6 +767,79 @@ static void the_core_ends_a_connection(void **state)
 	expect_out("");
 	assert_int_equal(world.closed, 1012);
 	world.session_closes++;
+	world_connect();
+	world_login(V12);
+	stomp_conn_ops.close(world.conn, 1012, "service restart");
+	expect_out(""); /* no ERROR: it is no fault of the client's */
+	assert_int_equal(world.closed, 1012);
+	assert_string_equal(world.why, "service restart");
+	world.session_closes++;
+}
+
+static void leave(void)
+{
+	world.codec->leave(world.conn, 1012, "service restart");
+	world_run();
+}
+
+static void who_is_idle_leaves_at_once(void **state)
+{
+	(void)state;
+	leave(); /* before the login too */
+	assert_int_equal(world.closed, 1012);
+	world_connect();
+	world_login(V12);
+	leave();
+	expect_out("");
+	assert_int_equal(world.closed, 1012);
+	assert_string_equal(world.why, "service restart");
+	assert_int_equal(world.session_closes, 1);
+}
+
+static void who_leaves_gets_the_answers_that_are_due(void **state)
+{
+	(void)state;
+	world_login(V12);
+	world.hold = 1;
+	SEND("SEND\ndestination:/a\nreceipt:1\n\nx\0");
+	leave();
+	assert_int_equal(world.closed, 0);
+	SEND("SEND\ndestination:/b\nreceipt:2\n\nx\0"); /* is not read any more */
+	world_answer(CHATD_ACCEPT, NULL);
+	expect_out("RECEIPT\nreceipt-id:1\n\n^@\n");
+	expect_log("input /a receipt=1 #x\n");
+	assert_int_equal(world.closed, 1012);
+}
+
+static void who_leaves_gets_what_was_taken_over_too(void **state)
+{
+	(void)state;
+	world_login(V12);
+	world.go_on = 1;
+	SEND("SEND\ndestination:/a\nreceipt:1\n\nx\0SEND\ndestination:/b\nreceipt:2\n\ny\0");
+	assert_int_equal(world.n_piped, 2);
+	leave();
+	world_answer_at(1, CHATD_ACCEPT, NULL);
+	world_run();
+	assert_int_equal(world.closed, 0);
+	world_answer_at(0, CHATD_ACCEPT, NULL);
+	world_run();
+	expect_out("RECEIPT\nreceipt-id:1\n\n^@\nRECEIPT\nreceipt-id:2\n\n^@\n");
+	assert_int_equal(world.closed, 1012);
+}
+
+static void nobody_logs_in_while_the_server_drains(void **state)
+{
+	(void)state;
+	world.stopping = CHATD_WARNS;
+	world_login(V12);
+	assert_int_equal(world.closed, 0);
+	leave();
+	world_connect();
+	world.stopping = CHATD_DRAINS;
+	SEND("CONNECT\naccept-version:1.2\n\n\0");
+	expect_out("");
+	assert_int_equal(world.closed, 1012);
 }
 
 static void nothing_is_sent_after_an_error(void **state)
@@ -907,6 +980,10 @@ int main(void)
 		T(replies_go_with_the_receipt),
 		T(credentials_of_frame_and_request),
 		T(refused_login),
+		T(who_is_idle_leaves_at_once),
+		T(who_leaves_gets_the_answers_that_are_due),
+		T(who_leaves_gets_what_was_taken_over_too),
+		T(nobody_logs_in_while_the_server_drains),
 		T(too_many_logins_say_so_in_the_close_code),
 		T(strangers_are_bounded_but_for_those_of_this_machine),
 		T(late_refusal_of_a_login),

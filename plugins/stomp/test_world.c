@@ -507,6 +507,11 @@ static const struct chatd_service *service(chatd_ctx *ctx, const char *name)
 	return strcmp(name, CHATD_SESSIONS) == 0 ? &s : NULL;
 }
 
+static int32_t stopping(void)
+{
+	return world.stopping;
+}
+
 static const struct chatd_host host = {
 	.struct_size = sizeof(host),
 	.log = host_log,
@@ -533,6 +538,7 @@ static const struct chatd_host host = {
 	.buf_new = buf_new,
 	.buf_unref = buf_unref,
 	.buf_data = buf_data,
+	.stopping = stopping,
 };
 
 /* ---- the layer ----------------------------------------------------------------------------- */

@@ -41,6 +41,7 @@ struct world {
 	size_t n_piped;
 	int32_t sessions, session_closes;
 	int32_t max_subs;
+	int32_t stopping;   /**< what the host tells */
 	const char *refuse; /**< verdict REJECT with this code */
 	chatd_msg *reply;   /**< of every outcome; may be NULL */
 	char subs[8][32];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* STOMP over TCP and TLS: the thinnest layer there is, bytes as they are. */
+#include <chatd-sdk/pace.h>
 #include <chatd/plugin.h>
 #include <chatd/stream.h>
 #include <chatd/transport.h>
@@ -7,8 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DRAIN_TICK_MS 50
 
 enum { CODE_STOPPING = 1012 };
 
@@ -18,7 +17,6 @@ struct conf {
 	const char *const *proxy_from;
 	int64_t max_queue, stall;
 	int64_t handshake;
-	int64_t drain_spread;
 };
 
 struct plugin {
@@ -31,10 +29,11 @@ struct plugin {
 struct worker {
 	const struct plugin *plugin;
 	chatd_worker *worker;
-	struct link *links;
+	struct link *links;   /* those that drain() has not come to */
+	struct link *leaving; /* the others */
 	size_t n_links;
 	struct chatd_timer drain_timer;
-	size_t drain_batch;
+	struct chatd_pace pace;
 	int32_t draining;
 };
 
@@ -58,11 +57,25 @@ static const struct chatd_host *host_of(const struct link *link)
 	return link->tw->plugin->host;
 }
 
-static void link_destroy(struct link *link)
+static void list_add(struct link *link, struct link **head)
+{
+	link->next = *head;
+	link->at = head;
+	if (link->next)
+		link->next->at = &link->next;
+	*head = link;
+}
+
+static void list_remove(struct link *link)
 {
 	*link->at = link->next;
 	if (link->next)
 		link->next->at = link->at;
+}
+
+static void link_destroy(struct link *link)
+{
+	list_remove(link);
 	link->tw->n_links--;
 	host_of(link)->timer_clear(&link->timer);
 	free(link);
@@ -182,11 +195,7 @@ static void on_accepted(void *arg, chatd_worker *worker, chatd_stream *stream)
 	}
 	link->stream = stream;
 	link->tw = tw;
-	link->next = tw->links;
-	link->at = &tw->links;
-	if (link->next)
-		link->next->at = &link->next;
-	tw->links = link;
+	list_add(link, &tw->links);
 	tw->n_links++;
 	link->codec = codec->open(plugin->codec->obj, worker, &layer, link);
 	if (!link->codec) {
@@ -241,11 +250,6 @@ static const struct chatd_opt options[] = {
 			.min = 100,
 			.max = 600000,
 			.doc = "Time for the PROXY header and the TLS handshake together." },
-	{ .key = "drain_spread",
-			.type = CHATD_T_DURATION,
-			.offset = offsetof(struct conf, drain_spread),
-			.fallback = "2s",
-			.doc = "When the server stops, its connections are closed over this time." },
 	{ .key = NULL },
 };
 
@@ -307,7 +311,7 @@ static chatd_status tcp_worker_start(void *self, chatd_worker *worker, void *wse
 	return 0;
 }
 
-static void say_goodbye(struct link *link)
+static void cut_off(struct link *link)
 {
 	codec_of(link)->gone(link->codec, CHATD_END_DRAIN);
 	layer_close(link, CODE_STOPPING, NULL);
@@ -320,26 +324,40 @@ static void tcp_worker_stop(void *self, chatd_worker *worker, void *wself)
 	(void)worker;
 	plugin->host->timer_clear(&tw->drain_timer);
 	while (tw->links)
-		say_goodbye(tw->links);
+		cut_off(tw->links);
+	while (tw->leaving)
+		cut_off(tw->leaving);
 }
 
-/* In batches, so that the clients do not all come back, here or elsewhere, at once. */
+static void ask_to_leave(struct link *link)
+{
+	const struct chatd_codec *codec = codec_of(link);
+	if (!CHATD_HAS(codec, leave)) {
+		cut_off(link);
+		return;
+	}
+	list_remove(link);
+	list_add(link, &link->tw->leaving);
+	codec->leave(link->codec, CODE_STOPPING, "service restart");
+}
+
 static void on_drain_tick(void *arg)
 {
 	struct worker *tw = arg;
-	for (size_t i = 0; i < tw->drain_batch && tw->links; i++)
-		say_goodbye(tw->links);
+	const struct chatd_host *host = tw->plugin->host;
+	for (size_t due = chatd_pace_due(&tw->pace, host->now_ms(tw->worker)); due && tw->links; due--)
+		ask_to_leave(tw->links);
 	if (tw->links)
-		tw->plugin->host->timer_set(tw->worker, &tw->drain_timer, DRAIN_TICK_MS, on_drain_tick, tw);
+		host->timer_set(tw->worker, &tw->drain_timer, CHATD_PACE_TICK_MS, on_drain_tick, tw);
 }
 
 static void tcp_drain(void *self, chatd_worker *worker, void *wself)
 {
 	const struct plugin *plugin = self;
 	struct worker *tw = wself;
-	(void)worker;
 	tw->draining = 1;
-	tw->drain_batch = tw->n_links / ((size_t)(plugin->conf->drain_spread / DRAIN_TICK_MS) + 1) + 1;
+	chatd_pace_begin(
+			&tw->pace, tw->n_links, plugin->host->drain_spread(), plugin->host->now_ms(worker));
 	on_drain_tick(tw);
 }
 

@@ -245,7 +245,7 @@ void conn_drain(struct chatd_ws *ws)
 		return;
 	}
 	void *arg = ws->arg;
-	conn_close(ws, CODE_STOPPING, "the server is being restarted");
+	conn_close(ws, CODE_STOPPING, "service restart");
 	if (user)
 		user->gone(arg, CHATD_END_DRAIN);
 }

@@ -11,6 +11,7 @@
 
 #include "frame.h"
 
+#include <chatd-sdk/pace.h>
 #include <chatd/plugin.h>
 #include <chatd/stream.h>
 #include <chatd/transport.h>
@@ -22,7 +23,6 @@ struct ws_conf {
 	int64_t max_message;
 	int64_t ping, pong;
 	int64_t max_queue, stall;
-	int64_t drain_spread;
 };
 
 /** The plugin instance; read-only once it runs. */
@@ -44,7 +44,7 @@ struct ws_worker {
 	struct chatd_ws *closing; /**< the others */
 	size_t n_open;
 	struct chatd_timer drain_timer;
-	size_t drain_batch;
+	struct chatd_pace pace;
 	int32_t draining;
 	int64_t logged_at; /**< when a breach was last logged; 0: never */
 	size_t unlogged;   /**< breaches since */

@@ -13,6 +13,8 @@
 #define GREETING  "Welcome to SockJS!\n" /* what SockJS clients expect at the endpoint's path */
 #define TEXT_TYPE "text/plain; charset=UTF-8"
 
+enum { CODE_STOPPING = 1012 };
+
 /* wrap() is part of a table that is shared by all connections and is not told whose it is.
  * The pointer is written before any worker runs and is the same for every instance. */
 static const struct chatd_host *the_host;
@@ -140,10 +142,23 @@ static void on_gone(void *arg, int32_t why)
 	link_destroy(link);
 }
 
+static void on_drain(void *arg)
+{
+	struct link *link = arg;
+	const struct chatd_codec *codec = codec_of(link);
+	if (CHATD_HAS(codec, leave)) {
+		codec->leave(link->codec, CODE_STOPPING, "service restart");
+		return;
+	}
+	codec->gone(link->codec, CHATD_END_DRAIN);
+	layer_close(link, CODE_STOPPING, "service restart");
+}
+
 static const struct chatd_ws_user link_user = {
 	.struct_size = sizeof(link_user),
 	.data = on_data,
 	.gone = on_gone,
+	.drain = on_drain,
 };
 
 /* ---- requests ------------------------------------------------------------------ */

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DRAIN_TICK_MS 50
-#define PATH_LEN_MAX  200
+#define PATH_LEN_MAX 200
 
 static const struct chatd_opt options[] = {
 	{ .key = "path",
@@ -44,11 +43,6 @@ static const struct chatd_opt options[] = {
 			.offset = offsetof(struct ws_conf, stall),
 			.fallback = "10s",
 			.doc = "A client that takes nothing of what waits for this long is cut off; 0: never." },
-	{ .key = "drain_spread",
-			.type = CHATD_T_DURATION,
-			.offset = offsetof(struct ws_conf, drain_spread),
-			.fallback = "2s",
-			.doc = "When the server stops, its connections are closed over this time." },
 	{ .key = NULL },
 };
 
@@ -117,24 +111,23 @@ static void websocket_worker_stop(void *self, chatd_worker *worker, void *wself)
 	ww->ping = NULL;
 }
 
-/* In batches, so that the clients do not all come back, here or elsewhere, at once. */
 static void on_drain_tick(void *arg)
 {
 	struct ws_worker *ww = arg;
-	for (size_t i = 0; i < ww->drain_batch && ww->open; i++)
+	const struct chatd_host *host = ww->plugin->host;
+	for (size_t due = chatd_pace_due(&ww->pace, host->now_ms(ww->worker)); due && ww->open; due--)
 		conn_drain(ww->open);
 	if (ww->open)
-		ww->plugin->host->timer_set(ww->worker, &ww->drain_timer, DRAIN_TICK_MS, on_drain_tick, ww);
+		host->timer_set(ww->worker, &ww->drain_timer, CHATD_PACE_TICK_MS, on_drain_tick, ww);
 }
 
 static void websocket_drain(void *self, chatd_worker *worker, void *wself)
 {
 	const struct ws_plugin *plugin = self;
 	struct ws_worker *ww = wself;
-	(void)worker;
-	size_t ticks = (size_t)(plugin->conf->drain_spread / DRAIN_TICK_MS) + 1;
 	ww->draining = 1;
-	ww->drain_batch = ww->n_open / ticks + 1;
+	chatd_pace_begin(
+			&ww->pace, ww->n_open, plugin->host->drain_spread(), plugin->host->now_ms(worker));
 	on_drain_tick(ww);
 }
 

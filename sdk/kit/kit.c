@@ -320,6 +320,7 @@ struct kit *kit_new(const struct chatd_plugin *plugin, const char *yaml)
 static void stop_workers(struct kit *k)
 {
 	const struct chatd_plugin *p = k->plugin;
+	k->stopping = CHATD_DRAINS;
 	for (int32_t i = 0; i < k->started && p->drain; i++) {
 		k->here = &k->workers[i];
 		p->drain(k->self, k->here, k->wself[i]);

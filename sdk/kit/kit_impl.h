@@ -126,6 +126,8 @@ struct kit {
 	void **wself; /* by worker */
 	int checking, registering, inited;
 	int32_t started;
+	int32_t stopping, stops; /* what stopping() tells; how often stop() was called */
+	int64_t drain_spread;
 	int dead;                             /* it did not start, because of an injected failure */
 	const struct chatd_identity *open_as; /* of the client that kit_open_as() is opening */
 

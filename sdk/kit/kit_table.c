@@ -630,6 +630,21 @@ static chatd_status t_router(chatd_ctx *c, const struct chatd_router *r, void *s
 	return 0;
 }
 
+static int32_t t_stopping(void)
+{
+	return kit_the()->stopping;
+}
+
+static int64_t t_drain_spread(void)
+{
+	return kit_the()->drain_spread;
+}
+
+static void t_stop(void)
+{
+	kit_the()->stops++;
+}
+
 /* ---- buffers ---------------------------------------------------------------------------- */
 
 static chatd_buf *t_buf_new(size_t room, size_t n)
@@ -762,4 +777,7 @@ const struct chatd_host kit_table = {
 	.dest_lost = t_dest_lost,
 	.give_up = t_give_up,
 	.msg_flags_of = msg_flags_get,
+	.stopping = t_stopping,
+	.drain_spread = t_drain_spread,
+	.stop = t_stop,
 };

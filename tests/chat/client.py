@@ -66,7 +66,8 @@ class Server:
             os.unlink(ready)
         args = [os.path.join(BUILD, "bin", "chatd"), "-c", config, "--ready-file", ready]
         for s in ("http.listen=127.0.0.1:0", "tcp.listen=127.0.0.1:0", "tcp.enabled=true",
-                  "server.data_dir=" + self.dir, "server.workers=%s" % self.workers, "auth-anonymous.devices=0", *self.settings):
+                  "server.data_dir=" + self.dir, "server.workers=%s" % self.workers, "auth-anonymous.devices=0",
+                  "server.drain_grace=0s", *self.settings):
             args += ["--set", s]
         self.proc = subprocess.Popen([*self.prefix, *args], stdout=self.log, stderr=self.log,
                                      env=dict(os.environ, **self.env))

@@ -169,7 +169,7 @@ def _():
 
 @case("a second SIGTERM stops at once, whoever is still there")
 def _():
-    with Server("broker.yaml", "server.drain_timeout=1m", "tcp.drain_spread=30s") as s:
+    with Server("broker.yaml", "server.drain_timeout=1m", "server.drain_spread=30s") as s:
         clients = [proc.websocket(s)[0] for _ in range(20)]
         plain = [socket.create_connection(s.address("tcp"), 5) for _ in range(20)]
         s.proc.send_signal(signal.SIGTERM)

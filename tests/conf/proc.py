@@ -34,7 +34,8 @@ class Server:
         self.data = os.path.join(self.dir, "data")
         ready = os.path.join(self.dir, "ready")
         args = [CHATD, "-c", os.path.join(CONFIGS, config), "--ready-file", ready]
-        for s in ("http.listen=127.0.0.1:0", "tcp.listen=127.0.0.1:0", "server.data_dir=" + self.data, *settings):
+        for s in ("http.listen=127.0.0.1:0", "tcp.listen=127.0.0.1:0", "server.data_dir=" + self.data,
+                  "server.drain_grace=0s", *settings):
             args += ["--set", s]
         with open(os.path.join(self.dir, "log"), "wb") as log:
             self.proc = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

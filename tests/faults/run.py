@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fault cases of one group, against real servers.  Prints TAP.
 
-Usage: run.py GROUP [WORKERS [WORD]]; GROUP is kills, disks, clients or tools; WORD: only cases whose name has
+Usage: run.py GROUP [WORKERS [WORD]]; GROUP is kills, disks, clients, ends or tools; WORD: only cases whose name has
 it.  CHATD_FULL=1 in the environment: the long forms.  The server is $CHATD_BUILD/bin/chatd.
 """
 import importlib

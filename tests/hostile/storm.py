@@ -38,7 +38,8 @@ class Server:
         ready = os.path.join(self.dir, "ready")
         args = [CHATD, "-c", os.path.join(ROOT, "config", config), "--ready-file", ready]
         for s in ("http.listen=127.0.0.1:0", "tcp.listen=127.0.0.1:0", "tcp.enabled=true",
-                  "server.data_dir=" + self.dir, "server.workers=%d" % workers, "server.drain_timeout=3s"):
+                  "server.data_dir=" + self.dir, "server.workers=%d" % workers, "server.drain_grace=0s",
+                  "server.drain_timeout=3s"):
             args += ["--set", s]
         if config == "chat.yaml":
             args += ["--set", "limit-rate.enabled=false"]

@@ -44,7 +44,7 @@ class Server:
         self.dir = tempfile.mkdtemp(prefix="chatd-http-")
         ready = os.path.join(self.dir, "ready.json")
         self.log = open(os.path.join(self.dir, "log"), "w+b")
-        values = ["http.listen=127.0.0.1:0", "server.data_dir=" + self.dir, "server.workers=%d" % workers,
+        values = ["http.listen=127.0.0.1:0", "server.data_dir=" + self.dir, "server.workers=%d" % workers, "server.drain_grace=0s",
                   "http.allowed_origins=[%s]" % ORIGIN, *settings]
         command = [os.path.join(os.environ["CHATD_BUILD"], "bin", "chatd"), "-c", CONFIG, "--ready-file", ready]
         for value in values:

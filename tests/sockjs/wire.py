@@ -21,7 +21,7 @@ class Server:
         ready = os.path.join(self.dir, "ready")
         command = [os.path.join(build, "bin", "chatd"), "-c", config, "--ready-file", ready]
         defaults = {"http.listen": "127.0.0.1:0", "tcp.listen": "127.0.0.1:0",
-                    "server.data_dir": self.dir}
+                    "server.data_dir": self.dir, "server.drain_grace": "0s"}
         for key, value in {**defaults, **settings}.items():
             command += ["--set", f"{key}={value}"]
         self.log = open(os.path.join(self.dir, "log"), "w+", encoding="utf-8", errors="replace")

@@ -30,7 +30,7 @@ class Server:
         args = [os.path.join(BUILD, "bin", "chatd"), "-c", os.path.join(ROOT, "config", config),
                 "--ready-file", ready]
         for s in ("http.listen=127.0.0.1:0", "tcp.listen=127.0.0.1:0", "server.data_dir=" + self.dir,
-                  *settings):
+                  "server.drain_grace=0s", *settings):
             args += ["--set", s]
         self.log = open(os.path.join(self.dir, "log"), "w+b")
         self.proc = subprocess.Popen(args, stdout=self.log, stderr=self.log)

@@ -466,8 +466,8 @@ def pings(workers):
 
 def drain(workers):
     """SIGTERM: every connection is told 1012, not all at the same moment, and the server ends well."""
-    server = Server(workers, "broker.yaml", "websocket.drain_spread=1s")
-    many = [open_stomp(server.http, path) for path in ("/ws-chat", WS) * 30]
+    server = Server(workers, "broker.yaml", "server.drain_spread=1s")
+    many = [open_stomp(server.http, path) for path in ("/ws-chat", WS) * 60 * workers]
     codes, times = [], []
 
     def await_end(ws):

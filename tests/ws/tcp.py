@@ -129,7 +129,7 @@ def speaks_tls_only(server):
 
 
 def plain(workers):
-    return Server(workers, "broker.yaml", "tcp.drain_spread=500ms")
+    return Server(workers, "broker.yaml", "server.drain_spread=500ms")
 
 
 def behind_a_proxy(workers):

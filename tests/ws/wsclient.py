@@ -192,6 +192,7 @@ class Server:
                    "-c", os.path.join(root, "config", config),
                    "--set", "http.listen=127.0.0.1:0",
                    "--set", f"server.data_dir={self.dir.name}",
+                   "--set", "server.drain_grace=0s",
                    "--set", f"server.workers={workers}",
                    "--ready-file", ready]
         if config == "chat.yaml":

@@ -90,6 +90,7 @@ class Server {
 			"http.listen": this.http || "127.0.0.1:0",
 			"tcp.listen": this.tcp || "127.0.0.1:0",
 			"server.data_dir": this.#dir,
+			"server.drain_grace": "0s",
 			"server.workers": this.#options.workers ?? WORKERS,
 			...this.#options.set,
 		};
