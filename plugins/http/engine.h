@@ -45,7 +45,8 @@ struct http {
 	const struct chatd_host *host;
 	chatd_ctx *ctx;
 	const struct http_conf *conf;
-	const struct chatd_service *net, *sessions, *store; /**< store: NULL if there is none */
+	const struct chatd_service *net, *sessions;
+	const struct chatd_service *store, *redis; /**< NULL if there is none */
 	struct routes *routes;
 	struct http_limits limits;
 	atomic_llong *connections; /**< of all workers; those that were upgraded left */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine.h"
 
+#include <chatd/redis.h>
 #include <chatd/store.h>
 
 #include <errno.h>
@@ -126,6 +127,13 @@ static const char *store_trouble(const struct http *http)
 	}
 }
 
+/* A cache: without it the server serves on. */
+static int redis_is_down(const struct http *http)
+{
+	const struct chatd_redis *redis = http->redis ? http->redis->vt : NULL;
+	return redis && !redis->is_up(http->redis->obj);
+}
+
 static void on_readyz(void *arg, chatd_req *req)
 {
 	const struct http *http = arg;
@@ -134,6 +142,8 @@ static void on_readyz(void *arg, chatd_req *req)
 		reply_json(req, 503, "{\"status\":\"DRAINING\"}");
 	else if (trouble)
 		reply_json(req, 503, trouble);
+	else if (redis_is_down(arg))
+		reply_json(req, 200, "{\"status\":\"UP\",\"redis\":\"DOWN\"}");
 	else
 		reply_json(req, 200, "{\"status\":\"UP\"}");
 }
@@ -224,6 +234,7 @@ static chatd_status on_init(
 	http->net = h->service(ctx, CHATD_NET);
 	http->sessions = h->service(ctx, CHATD_SESSIONS);
 	http->store = h->service(ctx, CHATD_STORE);
+	http->redis = h->service(ctx, CHATD_REDIS);
 	http->routes = routes_create();
 	http->connections = calloc(1, sizeof(*http->connections));
 	if (!http->net || !http->sessions)
@@ -264,7 +275,7 @@ static void on_worker_stop(void *self, chatd_worker *worker, void *wself)
 
 static const char *const provides[] = { CHATD_HTTP, NULL };
 static const char *const needs[] = { CHATD_NET, CHATD_SESSIONS, NULL };
-static const char *const wants[] = { CHATD_STORE, NULL };
+static const char *const wants[] = { CHATD_STORE, CHATD_REDIS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
