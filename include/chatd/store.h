@@ -556,6 +556,7 @@ struct chatd_store_sweep {
 	int64_t wall;
 };
 /** A whole copy, made while the store is in use.  -EEXIST: there is such a file already.
+ *  -ENOTSUP: the database behind the provider has tools of its own for it.
  *  A store that is opened on it has a new epoch. */
 struct chatd_store_backup {
 	uint32_t struct_size;

@@ -219,11 +219,18 @@ void back_end(struct engine *e)
 	}
 }
 
-/* It ends in time: the WAL cannot be emptied behind it. */
+/* It ends in time: the WAL cannot be emptied behind it.  A connection that met an I/O error is
+ * not asked again. */
 void read_one(struct db *db, struct op *op)
 {
+	struct engine *e = op->e;
+	if (!db->h && db_open(db, e, 0) < 0) {
+		op->rc = db->err;
+		db_close(db);
+		return;
+	}
 	db_clear(db);
-	db->deadline = clock_ms() + db->e->conf.read_timeout;
+	db->deadline = clock_ms() + e->conf.read_timeout;
 	db_exec(db, "BEGIN", "");
 	if (db->err == 0) {
 		op_run(db, op);
@@ -233,4 +240,8 @@ void read_one(struct db *db, struct op *op)
 	}
 	db->deadline = 0;
 	db_rollback(db);
+	if (db->err == -EIO) {
+		e->h->log(e->ctx, CHATD_LOG_ERROR, "reading failed: %s", db->why);
+		db_close(db);
+	}
 }

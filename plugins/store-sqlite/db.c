@@ -171,6 +171,16 @@ int64_t db_exec(struct db *db, const char *sql, const char *types, ...)
 	return db->err ? 0 : sqlite3_changes64(db->h);
 }
 
+void db_push(struct db *db, const char *sql, const char *types, ...)
+{
+	va_list ap;
+	va_start(ap, types);
+	sqlite3_stmt *s = query(db, sql, types, ap);
+	va_end(ap);
+	while (db_step(db, s)) {
+	}
+}
+
 chatd_status db_script(struct db *db, const char *sql)
 {
 	if (db->err == 0 && sqlite3_exec(db->h, sql, NULL, NULL, NULL) != SQLITE_OK) {

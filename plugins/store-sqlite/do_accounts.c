@@ -204,7 +204,7 @@ void do_account_search(struct db *db, struct op *op)
 			? db_query(db,
 					  "SELECT " ACCOUNT_COLUMNS " FROM account WHERE id IN ("
 					  "SELECT id FROM (SELECT id FROM account WHERE" BEGINS("nickname") PEOPLE
-					  " ORDER BY lower(nickname) LIMIT ?2) UNION "
+					  " ORDER BY lower(nickname) LIMIT ?2) named UNION "
 					  "SELECT id FROM account WHERE" BEGINS("id") PEOPLE
 					  ")"
 					  " ORDER BY lower(nickname), id LIMIT ?2",

@@ -131,7 +131,7 @@ static int64_t count_unread(
 	int64_t from = *ret_read >= c->first ? *ret_read : c->first - 1;
 	s = db_query(db,
 			"SELECT count(*) FROM (SELECT 1 FROM msg WHERE conv=? AND seq > ? AND kind=1"
-			" AND flags & 24 = 0 AND sender <> ? LIMIT ?)",
+			" AND flags & 24 = 0 AND sender <> ? LIMIT ?) unread",
 			"iisd", c->n, from, user, UNREAD_MAX);
 	if (db_step(db, s)) {
 		n = db_i64(s, 0);

@@ -151,7 +151,7 @@ void do_room_create(struct db *db, struct op *op)
 	}
 	/* So that it has its place among conversations before anybody speaks. */
 	conv_key(&conv, &k);
-	int64_t pos = db->next_pos++;
+	int64_t pos = db_next_pos(db);
 	db_exec(db,
 			"INSERT INTO conv(key, room, first, low, top, last_pos, msg_pos, gone_pos, wall)"
 			" VALUES(?1, ?2, 1, 1, 0, ?3, ?3, 0, 0) ON CONFLICT(key) DO UPDATE SET msg_pos=?3",

@@ -7,15 +7,15 @@
 
 static void forget_extras(struct db *db, int64_t conv, int64_t pos)
 {
-	db_exec(db, "DELETE FROM reaction WHERE pos=?", "i", pos);
-	db_exec(db, "DELETE FROM mention WHERE pos=?", "i", pos);
-	db_exec(db, "DELETE FROM pin WHERE conv=? AND pos=?", "ii", conv, pos);
+	db_push(db, "DELETE FROM reaction WHERE pos=?", "i", pos);
+	db_push(db, "DELETE FROM mention WHERE pos=?", "i", pos);
+	db_push(db, "DELETE FROM pin WHERE conv=? AND pos=?", "ii", conv, pos);
 }
 
 /* Rows before @p first are not shown any more. */
 static void cut_before(struct db *db, int64_t conv, int64_t first)
 {
-	db_exec(db,
+	db_push(db,
 			"UPDATE conv SET first=?2, gone_pos=coalesce((SELECT pos FROM msg WHERE conv=?1"
 			" AND seq=?2 - 1), gone_pos) WHERE n=?1 AND first < ?2",
 			"ii", conv, first);
@@ -62,8 +62,9 @@ static void erase_rows(struct db *db, const struct list *l)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		words_remove(db, l->row[i].pos);
-		db_exec(db,
-				"UPDATE msg SET body='', text=NULL, expires=NULL, flags=(flags|?) & ~ ?"
+		db_push(db,
+				"UPDATE msg SET body='', text=NULL" SQL_NO_WORDS
+				", expires=NULL, flags=(flags|?) & ~ ?"
 				" WHERE pos=?",
 				"iii", (int64_t)CHATD_STORE_ERASED,
 				(int64_t)(CHATD_STORE_PINNED | CHATD_STORE_REACTED), l->row[i].pos);
@@ -108,7 +109,7 @@ static int64_t erase_gone(struct db *db, struct chatd_str user, int64_t pos)
 
 int64_t erase_messages(struct db *db, struct chatd_str sender)
 {
-	int64_t pos = db->next_pos - 1;
+	int64_t pos = db_last_pos(db);
 	db_exec(db,
 			"INSERT INTO gone(user, pos) VALUES(?,?) ON CONFLICT(user) DO UPDATE SET pos=excluded.pos",
 			"si", sender, pos);
@@ -177,7 +178,7 @@ static int64_t trim(struct db *db)
 /* A clientId is remembered longer than some rows. */
 static void keep_client_id(struct db *db, int64_t pos, int64_t wall)
 {
-	db_exec(db,
+	db_push(db,
 			"INSERT INTO dedupe(sender, client_id, hash, id, conv, seq, pos, wall)"
 			" SELECT sender, client_id, hash, id, conv, seq, pos, wall FROM msg"
 			" WHERE pos=? AND hash IS NOT NULL AND wall > ? ON CONFLICT(sender, client_id)"
@@ -202,11 +203,11 @@ static int64_t remove_hidden(struct db *db, int64_t wall)
 		words_remove(db, l.row[i].pos);
 		forget_extras(db, l.row[i].conv, l.row[i].pos);
 		keep_client_id(db, l.row[i].pos, wall);
-		db_exec(db, "DELETE FROM msg WHERE pos=?", "i", l.row[i].pos);
-		db_exec(db, "UPDATE conv SET low=? WHERE n=?", "ii", l.row[i].seq + 1, l.row[i].conv);
+		db_push(db, "DELETE FROM msg WHERE pos=?", "i", l.row[i].pos);
+		db_push(db, "UPDATE conv SET low=? WHERE n=?", "ii", l.row[i].seq + 1, l.row[i].conv);
 	}
 	if (l.n < SWEEP_ROWS) { /* conversations whose hidden rows were all gone before */
-		db_exec(db, "UPDATE conv" SQL_BY("conv_low") " SET low=first WHERE low < first", "");
+		db_push(db, "UPDATE conv" SQL_BY("conv_low") " SET low=first WHERE low < first", "");
 	}
 	return (int64_t)l.n;
 }

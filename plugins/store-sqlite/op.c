@@ -34,6 +34,15 @@ void *arena_alloc(struct arena *a, size_t n)
 	return memset(p, 0, n);
 }
 
+void arena_free(struct arena *a)
+{
+	for (struct chunk *c = a->chunks, *next; c; c = next) {
+		next = c->next;
+		free(c);
+	}
+	a->chunks = NULL;
+}
+
 struct chatd_str arena_copy(struct arena *a, struct chatd_str s)
 {
 	if (!s.p) {
@@ -280,10 +289,7 @@ void op_destroy(struct op *op)
 	if (!op) {
 		return;
 	}
-	for (struct chunk *c = op->arena.chunks, *next; c; c = next) {
-		next = c->next;
-		free(c);
-	}
+	arena_free(&op->arena);
 	free(op);
 }
 

@@ -25,24 +25,13 @@ void *reader_main(void *arg)
 {
 	struct engine *e = arg;
 	struct db db;
-	chatd_status rc = db_open(&db, e, 0);
 	struct op *op;
+	if (db_open(&db, e, 0) < 0) {
+		db_close(&db); /* read_one() tries again */
+	}
 	while ((op = next(e))) {
 		struct ops done = STAILQ_HEAD_INITIALIZER(done);
-		if (rc < 0) {
-			db_close(&db);
-			rc = db_open(&db, e, 0);
-		}
-		if (rc == 0) {
-			read_one(&db, op);
-			/* A connection that met an I/O error is not asked again. */
-			if (db.err == -EIO) {
-				e->h->log(e->ctx, CHATD_LOG_ERROR, "reading failed: %s", db.why);
-				rc = -EIO;
-			}
-		} else {
-			op->rc = rc;
-		}
+		read_one(&db, op);
 		STAILQ_INSERT_TAIL(&done, op, link);
 		ops_answer(e, &done);
 	}

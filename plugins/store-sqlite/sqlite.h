@@ -68,6 +68,17 @@ static inline int db_null(db_rows *s, int column)
 	return sqlite3_column_type(s, column) == SQLITE_NULL;
 }
 
+/* [writer] The place of the next row, and of the last one. */
+static inline int64_t db_next_pos(struct db *db)
+{
+	return db->next_pos++;
+}
+
+static inline int64_t db_last_pos(struct db *db)
+{
+	return db->next_pos - 1;
+}
+
 /* What PostgreSQL says in another way.  A condition on an index must be written as the index
  * says it. */
 #define SQL_ON(number)       " " number " "
@@ -80,6 +91,7 @@ static inline int db_null(db_rows *s, int column)
 #define SQL_REACTIONS                                                  \
 	"SELECT json_group_object(emoji, json(users)) FROM (SELECT emoji," \
 	" json_group_array(user) AS users FROM reaction WHERE pos=? GROUP BY emoji)"
+#define SQL_NO_WORDS "" /* the row's words go with words_remove() */
 /* A file has one node: whatever is there was written through it. */
 #define SQL_WRITTEN_BY(node) " " node " IS NOT NULL"
 

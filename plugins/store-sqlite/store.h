@@ -110,6 +110,7 @@ void ops_answer(struct engine *, struct ops *done); /* [writer, readers] takes t
 
 void *arena_alloc(struct arena *, size_t n); /* zeroed; NULL and .failed: no memory */
 struct chatd_str arena_copy(struct arena *, struct chatd_str);
+void arena_free(struct arena *);
 
 /* An array that grows inside an op's arena. */
 struct vec {
@@ -133,6 +134,8 @@ db_rows *db_query(struct db *, const char *sql, const char *types, ...);
 int db_step(struct db *, db_rows *); /* 1: a row; 0: done, or failed: see db->err */
 void db_done(db_rows *);             /* leaves the other rows; NULL is fine */
 int64_t db_exec(struct db *, const char *sql, const char *types, ...); /* rows changed */
+/* The same when nobody asks how many, nor at once whether it failed. */
+void db_push(struct db *, const char *sql, const char *types, ...);
 int64_t db_int(struct db *, const char *sql); /* the first column of the first row; 0 */
 struct chatd_str db_text(struct op *, db_rows *, int column); /* a copy */
 struct chatd_str db_peek(db_rows *, int column);              /* until the next step */
@@ -233,8 +236,8 @@ void set_epoch(struct db *, struct op *);
 #define MSG_COLUMNS                                                                  \
 	"m.pos, m.seq, m.id, m.kind, m.flags, m.sender, m.client_id, m.wall, m.expires," \
 	" m.target, m.reply_to, m.thread, m.body, c.room, c.a, c.b"
-void row_message(struct db *, struct op *, sqlite3_stmt *, struct chatd_store_message *ret);
-struct chatd_store_message *push_message(struct db *, struct op *, sqlite3_stmt *, struct vec *);
+void row_message(struct db *, struct op *, db_rows *, struct chatd_store_message *ret);
+struct chatd_store_message *push_message(struct db *, struct op *, db_rows *, struct vec *);
 void set_messages(struct op *, const struct vec *);
 /* Of msg m and conv c: a room that is public or that the user is in, not banned; a conversation of the user's
  * own.  ?1: the user, ?2: the time. */
@@ -254,11 +257,16 @@ struct new_row {
 	int64_t wall, expires;
 };
 void append_row(struct db *, struct op *, const struct new_row *);
+/* The row that comes with a change of a room. */
+void append_event(struct db *, struct op *, const struct chatd_store_append *);
+
+/* do_dedupe.c */
+int row_ok(const struct new_row *);
+/* By what a clientId is found. */
+int64_t client_number(struct db *, struct chatd_str sender, struct chatd_str client_id);
 /* 1: that clientId was there, and the op is answered. */
 int deduped(struct db *, struct op *, struct chatd_str sender, struct chatd_str client_id,
 		struct chatd_str hash, int64_t wall);
-/* The row that comes with a change of a room. */
-void append_event(struct db *, struct op *, const struct chatd_store_append *);
 
 /* do_rooms.c */
 struct room_row {

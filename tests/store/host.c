@@ -25,7 +25,7 @@ static struct {
 	size_t n;
 	atomic_llong wall;
 	char dir[4096];
-	struct host *open;
+	char node[65];
 } the = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* ---- the table ----------------------------------------------------------------- */
@@ -107,6 +107,11 @@ static chatd_status post(chatd_worker *w, void (*fn)(void *arg), void *arg)
 	return 0;
 }
 
+static const char *server_id(void)
+{
+	return the.node;
+}
+
 static void random_bytes(void *p, size_t n)
 {
 	if (getrandom(p, n, 0) != (ssize_t)n) {
@@ -126,7 +131,13 @@ static const struct chatd_host table = {
 	.wall_ms = wall_ms,
 	.post = post,
 	.random = random_bytes,
+	.server_id = server_id,
 };
+
+void host_set_node(const char *id)
+{
+	snprintf(the.node, sizeof(the.node), "%s", id);
+}
 
 const char *host_log(void)
 {
@@ -180,6 +191,15 @@ static int64_t number(const char *s)
 	abort();
 }
 
+static void set_strings(char *at, const char *value)
+{
+	static const char *lists[8][2];
+	static size_t n;
+	const char *const *list = lists[n++ % 8];
+	((const char **)(uintptr_t)list)[0] = strcmp(value, "[]") == 0 ? NULL : value;
+	memcpy(at, &list, sizeof(list));
+}
+
 static void set_opt(void *conf, const struct chatd_opt *o, const char *value)
 {
 	char *at = (char *)conf + o->offset;
@@ -188,6 +208,9 @@ static void set_opt(void *conf, const struct chatd_opt *o, const char *value)
 	switch (o->type) {
 	case CHATD_T_STRING:
 		memcpy(at, &value, sizeof(value));
+		break;
+	case CHATD_T_STRINGS: /* one, or none */
+		set_strings(at, value);
 		break;
 	case CHATD_T_CHOICE:
 		while (o->choices[small] && strcmp(o->choices[small], value) != 0) {

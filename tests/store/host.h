@@ -40,6 +40,8 @@ void host_log_clear(void);
 /* What host->wall_ms() says from now on; 0: the real time. */
 void host_set_wall(int64_t ms);
 int64_t host_wall(void);
+/* Which node the stores are of that are opened from now on. */
+void host_set_node(const char *id);
 /* Runs one posted call; 0: none came within @p ms. */
 int host_turn(struct chatd_worker *, int ms);
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "suite.h"
 
+enum { OPTIONS_MAX = 16 };
+
 static const char *so;
+static char **given; /* options for the plugin, as "key=value" */
 char dir[64];
 struct host *h;
 
@@ -17,13 +20,38 @@ void assert_str(struct chatd_str s, const char *expected)
 	assert_string_equal(text, expected);
 }
 
+/* "@" in an option is another name for each test: where several share a server. */
+static const char *const *options(void)
+{
+	static char text[OPTIONS_MAX][512];
+	static const char *set[OPTIONS_MAX + 1];
+	static int number;
+	size_t n = 0;
+	number++;
+	for (; given[n] && n < OPTIONS_MAX; n++) {
+		size_t at = strcspn(given[n], "@");
+		if (given[n][at] == '@' && given[n][at + 1] == '\0') {
+			snprintf(text[n], sizeof(text[n]), "%.*s%d_%d", (int)at, given[n], (int)getpid(),
+					number);
+		} else {
+			snprintf(text[n], sizeof(text[n]), "%s", given[n]);
+		}
+		set[n] = text[n];
+	}
+	set[n] = NULL;
+	return set;
+}
+
 int setup(void **state)
 {
 	(void)state;
 	snprintf(dir, sizeof(dir), "/tmp/chatd-store-XXXXXX");
 	assert_non_null(mkdtemp(dir));
 	host_set_wall(WALL);
-	h = host_open(so, dir, NULL);
+	h = host_open(so, dir, options());
+	if (h->rc < 0) {
+		fprintf(stderr, "%s", host_log());
+	}
 	assert_int_equal(h->rc, 0);
 	return 0;
 }
@@ -85,9 +113,10 @@ struct kept *member(int what, const char *room, const char *user, const char *ac
 int suite_args(int argc, char **argv)
 {
 	if (argc < 2) {
-		fprintf(stderr, "usage: %s PLUGIN.so\n", argv[0]);
+		fprintf(stderr, "usage: %s PLUGIN.so [OPTION=VALUE]...\n", argv[0]);
 		return 0;
 	}
 	so = argv[1];
+	given = argv + 2;
 	return 1;
 }

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One group, one transaction: on PostgreSQL.
+ *
+ * Every transaction that writes takes one lock first, of all nodes, so that rows get their
+ * places in the order of the commits, and what the engine looks at stays as it is until it has
+ * written.  Appends that follow each other go in one pipeline, each a call of a function; then
+ * the commit, in a second one, because before it is sent the transaction's number must be known:
+ * should the connection be lost while it commits, another one asks what became of it. */
+#include "../store-sqlite/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+const char back_stalled[] =
+		"a commit takes longer than commit_timeout: senders are told STORE_BUSY; "
+		"is the database overloaded, frozen or out of reach?";
+
+static void pause_ms(int64_t ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+	nanosleep(&t, NULL);
+}
+
+/* ---- a transaction ------------------------------------------------------------------ */
+
+/* Whoever waits longer than this has been told "busy" long ago. */
+static void set_deadline(struct db *db)
+{
+	db->deadline = clock_ms() + db->e->conf.commit_timeout + 1000;
+}
+
+/* Sent along with what follows. */
+static void begin(struct db *db, db_rows *xid)
+{
+	db_clear(db);
+	set_deadline(db);
+	db->xid = 0;
+	db_push(db, "BEGIN", "");
+	db_push(db, "SELECT pg_advisory_xact_lock(?1)", "i", schema_lock(db));
+	db_send(db, xid, "SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)", "");
+}
+
+static void take_xid(struct db *db, db_rows *xid)
+{
+	if (db->xid == 0 && xid->res && db->err == 0) {
+		xid->row = 0;
+		db->xid = xid->n ? db_i64(xid, 0) : 0;
+	}
+}
+
+/* After a failure that left the connection as it is. */
+static void roll_back(struct db *db)
+{
+	db_clear(db);
+	db->saved = 0;
+	if (db->c) {
+		db_exec(db, "ROLLBACK", "");
+	}
+}
+
+/* It cannot be written now, but later: another holds the lock, or the server is read-only. */
+static int is_passing(const struct db *db)
+{
+	return !db->c || db->err == -EBUSY || strcmp(db->code, "25006") == 0 ||
+			strncmp(db->code, "57P", 3) == 0 || strncmp(db->code, "08", 2) == 0;
+}
+
+static void note_read_only(struct db *db)
+{
+	if (strcmp(db->code, "25006") == 0) {
+		char why[sizeof(db->why)];
+		snprintf(why, sizeof(why), "%s", db->why);
+		db_hang_up(db);
+		db_clear(db);
+		db_note(db, -EIO, "25006", why);
+	}
+}
+
+/* ---- calls ----------------------------------------------------------------------------- */
+
+/* A call that fails leaves nothing behind (unless it says so) and the others of its group alone. */
+static void run_saved(struct db *db, struct op *op)
+{
+	db_push(db, "SAVEPOINT one", "");
+	db->saved = 1;
+	if (db->err == 0) {
+		op_run(db, op);
+	}
+	if (db->err == 0 && db->n_pending) {
+		db_wait(db);
+	}
+	chatd_status failed = db->err;
+	if (failed == -EEXIST || failed == -EINVAL || failed == -ETIMEDOUT) {
+		op->rc = op->rc < 0 ? op->rc : failed;
+		db_clear(db);
+	}
+	if (op->rc < 0 && (failed || !op->keep)) {
+		op->index_pos = 0;
+		db_push(db, "ROLLBACK TO SAVEPOINT one", "");
+	}
+	db->saved = 0;
+	db_push(db, "RELEASE SAVEPOINT one", "");
+}
+
+/* Appends from @p op on, as many as follow each other, in one pipeline; returns the one behind. */
+struct sent {
+	struct op *op;
+	db_rows rows;
+};
+
+static struct op *run_appends(struct engine *e, struct op *op, db_rows *xid)
+{
+	struct db *db = &e->db;
+	size_t n = 0;
+	struct sent *sent = calloc((size_t)e->conf.commit_rows, sizeof(*sent));
+	if (!sent) {
+		db_note(db, -ENOMEM, "", "no memory");
+		return NULL;
+	}
+	for (; op && append_is_plain(op) && db->err == 0; op = STAILQ_NEXT(op, link)) {
+		if (!is_answered(e, op)) {
+			sent[n].op = op;
+			n += (size_t)append_send(db, op, &sent[n].rows);
+		}
+	}
+	if (db->err == 0) {
+		db_wait(db);
+	}
+	take_xid(db, xid);
+	for (size_t i = 0; i < n; i++) {
+		if (db->err == 0) {
+			append_take(db, sent[i].op, &sent[i].rows);
+		}
+		db_done(&sent[i].rows);
+	}
+	free(sent);
+	return op;
+}
+
+/* Appends check everything before they write, so that they need no savepoint each; should one
+ * fail nevertheless, the group is run again with savepoints. */
+static void run_group(struct engine *e, struct ops *group, int saved, db_rows *xid)
+{
+	struct db *db = &e->db;
+	struct op *op = STAILQ_FIRST(group);
+	while (op && db->err == 0) {
+		if (!saved && append_is_plain(op)) {
+			op = run_appends(e, op, xid);
+			continue;
+		}
+		/* Who was told "busy" will send again: better not to have it twice. */
+		if (!is_answered(e, op)) {
+			run_saved(db, op);
+			take_xid(db, xid);
+		}
+		op = STAILQ_NEXT(op, link);
+	}
+	STAILQ_FOREACH (op, group, link) {
+		if (op->index_pos && db->err == 0) {
+			words_change(db, op->index_pos, op->index_old, op->index_new);
+		}
+	}
+	if (db->err == 0 && db->n_pending) {
+		db_wait(db);
+	}
+	take_xid(db, xid);
+}
+
+static void run_again(struct engine *e, struct ops *group, db_rows *xid)
+{
+	struct op *op;
+	STAILQ_FOREACH (op, group, link) {
+		op_again(op);
+	}
+	roll_back(&e->db);
+	db_done(xid);
+	begin(&e->db, xid);
+	run_group(e, group, 1, xid);
+}
+
+/* ---- in doubt ------------------------------------------------------------------------------ */
+
+enum fate { FATE_UNKNOWN, FATE_COMMITTED, FATE_ABORTED, FATE_RUNNING };
+
+static enum fate ask_fate(struct db *db, int64_t xid, const char *timeline)
+{
+	char number[24];
+	enum fate fate = FATE_UNKNOWN;
+	/* Another server's history may have given the number to something else. */
+	if (strcmp(db->timeline, timeline) != 0) {
+		return fate;
+	}
+	snprintf(number, sizeof(number), "%lld", (long long)xid);
+	db_clear(db);
+	set_deadline(db);
+	db_rows *s = db_query(db, "SELECT pg_xact_status(CAST(?1 AS xid8))", "s", str_z(number));
+	if (db_step(db, s)) {
+		struct chatd_str said = db_peek(s, 0);
+		fate = str_same(said, CHATD_LIT("committed"))  ? FATE_COMMITTED
+				: str_same(said, CHATD_LIT("aborted")) ? FATE_ABORTED
+				: said.p                               ? FATE_RUNNING
+													   : FATE_UNKNOWN;
+	} else {
+		fate = FATE_RUNNING;
+	}
+	db_done(s);
+	return fate;
+}
+
+static enum fate find_fate(struct engine *e, struct ops *group)
+{
+	struct db *db = &e->db;
+	char timeline[sizeof(db->timeline)];
+	int64_t xid = db->xid;
+	enum fate fate = FATE_RUNNING;
+	memcpy(timeline, db->timeline, sizeof(timeline));
+	atomic_store(&e->stalled, 1);
+	while (fate == FATE_RUNNING && !all_answered(e, group)) {
+		if (db_connect(db) == 0) {
+			fate = ask_fate(db, xid, timeline);
+		}
+		if (fate == FATE_RUNNING) {
+			pause_ms(20);
+		}
+	}
+	return fate;
+}
+
+/* The connection was lost when it was to be committed; 0: it was not. */
+static int resolve(struct engine *e, struct ops *group)
+{
+	struct op *op;
+	e->h->log(e->ctx, CHATD_LOG_WARN, "lost while a commit was under way (%s): finding out",
+			e->db.why);
+	enum fate fate = find_fate(e, group);
+	if (fate == FATE_COMMITTED) {
+		e->h->log(e->ctx, CHATD_LOG_INFO, "that commit has happened");
+		return 1;
+	}
+	if (fate == FATE_ABORTED) {
+		e->h->log(e->ctx, CHATD_LOG_INFO, "that commit has not happened: it is done again");
+		return 0;
+	}
+	fail_group(group, -EBUSY);
+	STAILQ_FOREACH (op, group, link) {
+		op->a.in_doubt = 1;
+	}
+	return 1;
+}
+
+/* ---- a group -------------------------------------------------------------------------------- */
+
+/* 0: nothing was written, and it may be tried again. */
+static int run(struct engine *e, struct ops *group, db_rows *xid)
+{
+	struct db *db = &e->db;
+	begin(db, xid);
+	run_group(e, group, 0, xid);
+	if (db->err && !is_passing(db)) {
+		run_again(e, group, xid);
+	}
+	if (db->err && is_passing(db)) {
+		note_read_only(db);
+		roll_back(db);
+		return 0;
+	}
+	return 1;
+}
+
+static void refuse_group(struct engine *e, struct ops *group)
+{
+	struct db *db = &e->db;
+	e->h->log(e->ctx, CHATD_LOG_ERROR, "writing failed (%s%s%s)", db->code, db->code[0] ? ": " : "",
+			db->why);
+	fail_group(group, db->err);
+	roll_back(db);
+}
+
+int commit_group(struct engine *e, struct ops *group)
+{
+	struct db *db = &e->db;
+	db_rows xid = { 0 };
+	int may_retry = !run(e, group, &xid);
+	db_done(&xid);
+	if (may_retry) {
+		return 0;
+	}
+	if (db->err == 0) {
+		set_deadline(db);
+		db_exec(db, "COMMIT", "");
+		if (db->err && !db->c) {
+			return resolve(e, group);
+		}
+	}
+	if (db->err) {
+		refuse_group(e, group);
+	} else {
+		atomic_store(&e->stalled, 0);
+	}
+	return 1;
+}
+
+int64_t back_sweep(struct engine *e)
+{
+	struct db *db = &e->db;
+	db_rows xid = { 0 };
+	begin(db, &xid);
+	int64_t n = sweep(db, e->h->wall_ms());
+	db_exec(db, "COMMIT", "");
+	db_done(&xid);
+	if (db->err) {
+		n = db->err;
+		if (!is_passing(db)) {
+			e->h->log(e->ctx, CHATD_LOG_ERROR, "the sweep failed (%s: %s)", db->code, db->why);
+		}
+		roll_back(db);
+	}
+	return n;
+}
