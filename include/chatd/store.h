@@ -439,7 +439,7 @@ struct chatd_store_cursor {
 /** The furthest cursor of each user in a conversation (or of one: .of). */
 struct chatd_store_cursor_list {
 	uint32_t struct_size;
-	int32_t kind, limit; /**< limit: 1 to 10000 */
+	int32_t kind, limit; /**< kind 0: of both kinds; limit: 1 to 10000 */
 	struct chatd_store_conv conv;
 	struct chatd_str user, of;
 };
@@ -567,6 +567,7 @@ struct chatd_store_backup {
 
 struct chatd_store_cursor_row {
 	uint32_t struct_size;
+	int32_t kind;
 	struct chatd_str user;
 	int64_t seq;
 };

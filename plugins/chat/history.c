@@ -17,6 +17,9 @@ struct ask {
 	int32_t events; /* room events are wanted, too */
 	int32_t admin, as_admin;
 	int64_t before, after, limit;
+	/* Direct conversations: how far each of the two is, me first. */
+	int32_t marked;
+	int64_t read[2], delivered[2];
 	char user[CHATD_ID_MAX + 1], room[CHATD_ID_MAX + 1], with[CHATD_ID_MAX + 1];
 	char query[QUERY_MAX + 1]; /* of THREAD and ONE: the message */
 };
@@ -84,6 +87,18 @@ static void respond(struct ask *a, struct chatd_json *j)
 
 /* ---- answers -------------------------------------------------------------------------- */
 
+/* A message has been read when its receiver has; in rooms that is no one thing. */
+static void write_message(struct chatd_json *j, const struct ask *a,
+		const struct chatd_store_message *m, struct chatd_str epoch)
+{
+	int to = chatd_str_same(m->sender, text(a->user)) && strcmp(a->user, a->with) != 0;
+	const char *status = m->kind != CHATD_STORE_MESSAGE || !a->marked ? NULL
+			: m->seq <= a->read[to]                                   ? "READ"
+			: m->seq <= a->delivered[to]                              ? "DELIVERED"
+																	  : NULL;
+	stored_write_as(j, m, epoch, status);
+}
+
 static void write_messages(
 		struct chatd_json *j, const struct ask *a, const struct chatd_store_answer *s)
 {
@@ -91,7 +106,7 @@ static void write_messages(
 	for (size_t i = 0; i < s->n_messages; i++) {
 		size_t at = a->bare ? s->n_messages - 1 - i : i;
 		chatd_json_next(j);
-		stored_write(j, &s->messages[at], s->epoch);
+		write_message(j, a, &s->messages[at], s->epoch);
 	}
 	chatd_json_lit(j, "]");
 }
@@ -170,7 +185,7 @@ static void write_conversations(
 }
 
 static void look(struct ask *a);
-static void look_thread(struct ask *a, const struct chatd_store_message *m);
+static void look_again(struct ask *a, const struct chatd_store_message *m);
 
 static void write_answer(
 		struct chatd_json *j, const struct ask *a, const struct chatd_store_answer *s)
@@ -190,7 +205,7 @@ static void write_answer(
 		chatd_json_lit(j, "}");
 		break;
 	case ONE:
-		stored_write(j, &s->messages[0], s->epoch);
+		write_message(j, a, &s->messages[0], s->epoch);
 		break;
 	default:
 		write_page(j, a, s);
@@ -217,8 +232,9 @@ static void on_read(void *arg, chatd_status rc, const struct chatd_store_answer 
 		failed(a, rc);
 		return;
 	}
-	if (a->kind == THREAD && !a->room[0] && !a->with[0]) {
-		look_thread(a, &s->messages[0]);
+	if ((a->kind == THREAD || (a->kind == ONE && !s->messages[0].conv.room.n)) && !a->room[0] &&
+			!a->with[0]) {
+		look_again(a, &s->messages[0]);
 		return;
 	}
 	chatd_json_init(&j, room, sizeof(room));
@@ -301,18 +317,51 @@ static chatd_status ask_store(struct ask *a)
 	}
 }
 
+static void on_marks(void *arg, chatd_status rc, const struct chatd_store_answer *s)
+{
+	struct ask *a = arg;
+	a->under_way = 0;
+	if (!a->req) {
+		a->self->h->mem_free(a);
+		return;
+	}
+	if (rc < 0) {
+		failed(a, rc);
+		return;
+	}
+	for (size_t i = 0; i < s->n_cursors; i++) {
+		const struct chatd_store_cursor_row *c = &s->cursors[i];
+		int whose = !chatd_str_same(c->user, text(a->user));
+		*(c->kind == CHATD_STORE_READ ? &a->read[whose] : &a->delivered[whose]) = c->seq;
+	}
+	a->marked = 1;
+	look(a);
+}
+
+/* Before the messages, so that none is said to be read because of a later mark than the page's. */
+static chatd_status ask_marks(struct ask *a)
+{
+	const struct chatd_service *s = a->self->store;
+	const struct chatd_store *store = s->vt;
+	const struct chatd_store_cursor_list r = {
+		.struct_size = sizeof(r), .limit = 4, .conv = conv_of(a), .user = text(a->user)
+	};
+	return store->cursors(s->obj, http_of(a)->req_worker(a->req), &r, on_marks, a);
+}
+
 static void look(struct ask *a)
 {
+	int direct = a->with[0] && a->kind != SEARCH;
 	a->under_way = 1;
-	chatd_status rc = ask_store(a);
+	chatd_status rc = direct && !a->marked ? ask_marks(a) : ask_store(a);
 	if (rc < 0) {
 		a->under_way = 0;
 		failed(a, rc);
 	}
 }
 
-/* Now that it is known where the thread is: a page of it. */
-static void look_thread(struct ask *a, const struct chatd_store_message *m)
+/* Now that it is known where the message is: a page of its thread, or what became of it. */
+static void look_again(struct ask *a, const struct chatd_store_message *m)
 {
 	int mine = chatd_str_same(m->conv.a, text(a->user));
 	chatd_str_copy(a->room, sizeof(a->room), m->conv.room);

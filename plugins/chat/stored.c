@@ -24,7 +24,30 @@ static void write_erased(struct chatd_json *j, const struct chatd_store_message 
 	chatd_json_flag(j, "deleted", 1);
 }
 
+/* The body says SENT, as it was then.  That it is the first such place is sure: in a text, quotes
+ * have a backslash before them. */
+static void write_body(struct chatd_json *j, const char *body, size_t n, const char *status)
+{
+	static const char sent[] = "\"status\":\"SENT\"";
+	const char *at = status ? memmem(body, n, sent, sizeof(sent) - 1) : NULL;
+	if (!at) {
+		chatd_json_raw(j, body, n);
+		return;
+	}
+	const char *rest = at + sizeof(sent) - 1;
+	chatd_json_raw(j, body, (size_t)(at - body));
+	chatd_json_lit(j, "\"status\":");
+	chatd_json_quote(j, text(status));
+	chatd_json_raw(j, rest, n - (size_t)(rest - body));
+}
+
 void stored_write(struct chatd_json *j, const struct chatd_store_message *m, struct chatd_str epoch)
+{
+	stored_write_as(j, m, epoch, NULL);
+}
+
+void stored_write_as(struct chatd_json *j, const struct chatd_store_message *m,
+		struct chatd_str epoch, const char *status)
 {
 	size_t n = m->body.n;
 	while (n && m->body.p[n - 1] != '}') {
@@ -33,7 +56,7 @@ void stored_write(struct chatd_json *j, const struct chatd_store_message *m, str
 	if (n < 2) {
 		write_erased(j, m);
 	} else {
-		chatd_json_raw(j, m->body.p, n - 1);
+		write_body(j, m->body.p, n - 1, status);
 	}
 	chatd_json_int(j, "seq", m->seq);
 	chatd_json_member(j, "epoch", epoch);

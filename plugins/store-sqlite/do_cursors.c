@@ -57,15 +57,16 @@ void do_cursors(struct db *db, struct op *op)
 		return;
 	}
 	db_rows *s = db_query(db,
-			"SELECT user, max(seq) FROM cursor WHERE conv=?1 AND kind=?2"
-			" AND (?3 IS NULL OR user=?3) GROUP BY user ORDER BY user LIMIT ?4",
+			"SELECT user, max(seq), kind FROM cursor WHERE conv=?1 AND (kind=?2 OR ?2=0)"
+			" AND (?3 IS NULL OR user=?3) GROUP BY user, kind ORDER BY user, kind LIMIT ?4",
 			"idsd", c.n, r->kind, r->of, r->limit);
 	while (db_step(db, s)) {
 		struct chatd_store_cursor_row *row = vec_push(op, &v, sizeof(*row));
 		if (row) {
-			*row = (struct chatd_store_cursor_row){
-				.struct_size = sizeof(*row), .user = db_text(op, s, 0), .seq = db_i64(s, 1)
-			};
+			*row = (struct chatd_store_cursor_row){ .struct_size = sizeof(*row),
+				.kind = (int32_t)db_i64(s, 2),
+				.user = db_text(op, s, 0),
+				.seq = db_i64(s, 1) };
 		}
 	}
 	op->a.seq = c.top;

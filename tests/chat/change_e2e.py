@@ -343,6 +343,37 @@ def delivered_is_not_read(s):
 
 
 @test
+def history_tells_what_was_delivered_and_read(s):
+    """By the receiver, whoever looks; what a text says of it changes nothing."""
+    a, b = Person(s), Person(s)
+    da, db = a.device(), b.device()
+    tricky = '"status":"SENT"'
+    m = [da.send("/app/chat.send", {"to": b.id, "content": tricky, "clientId": tricky + str(i)}) for i in range(3)]
+    db.send("/app/chat.send", {"to": a.id, "content": "back"})
+
+    def said(who, other, more=""):
+        page = who.rest("GET", "/api/chat/messages/direct?with=%s%s" % (other.id, more)).json["messages"]
+        assert all(x["content"] == tricky and x["clientId"].startswith(tricky) for x in page[:3]), page
+        return [x["status"] for x in page]
+    same(said(a, b), ["SENT"] * 4)
+    db.send("/app/chat.read", {"messageId": m[1]["message-id"], "status": "DELIVERED"})
+    same(said(a, b), ["DELIVERED", "DELIVERED", "SENT", "SENT"])
+    db.send("/app/chat.read", {"messageId": m[0]["message-id"]})
+    for who, other in ((a, b), (b, a)):
+        same(said(who, other), ["READ", "DELIVERED", "SENT", "SENT"])
+        one = who.rest("GET", "/api/chat/messages/" + m[0]["message-id"]).json
+        same([one["status"], one["content"]], ["READ", tricky])
+    da.send("/app/chat.read", {"with": b.id, "seq": 4})
+    same(said(b, a), ["READ", "DELIVERED", "SENT", "READ"])
+    bare = a.rest("GET", "/api/chat/messages/direct?user1=%s&user2=%s&limit=4" % (a.id, b.id)).json
+    same([x["status"] for x in bare], ["READ", "SENT", "DELIVERED", "READ"])
+    da.send("/app/chat.send", {"to": a.id, "content": "a note"})
+    da.send("/app/chat.read", {"with": a.id, "seq": 1})
+    same([x["status"] for x in a.rest("GET", "/api/chat/messages/direct?with=" + a.id).json["messages"]], ["READ"])
+    same(Person(s).rest("GET", "/api/chat/messages/" + m[0]["message-id"]).status, 404)
+
+
+@test
 def rooms_hear_it_from_members_alone(s):
     room = Room(s)
     da, dc, dd = room.alice.device(), room.carol.device(), room.dave.device()

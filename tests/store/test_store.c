@@ -309,6 +309,16 @@ static void cursors_move_forward_only(void **state)
 	assert_int_equal(k->a.n_cursors, 1);
 	assert_str(k->a.cursors[0].user, "ann");
 	assert_int_equal(k->a.cursors[0].seq, 5);
+	struct chatd_store_cursor had = { SZ(chatd_store_cursor), .kind = CHATD_STORE_DELIVERED,
+		.conv = conv_of("ann/bob"), .user = S("ann"), .seq = 4 };
+	assert_int_equal(ASK(h, cursor_set, had)->rc, 0);
+	assert_int_equal(ASK(h, cursors, list)->a.n_cursors, 1);
+	list.kind = 0; /* both */
+	k = ASK(h, cursors, list);
+	assert_int_equal(k->a.n_cursors, 2);
+	assert_int_equal(k->a.cursors[0].kind, CHATD_STORE_READ);
+	assert_int_equal(k->a.cursors[1].kind, CHATD_STORE_DELIVERED);
+	assert_int_equal(k->a.cursors[1].seq, 4);
 }
 
 static void conversations_show_the_newest_first(void **state)
