@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest.h"
 
+#include <chatd-sdk/name.h>
+
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -74,22 +76,11 @@ chatd_status guest_verify(const struct self *self, struct chatd_str token, struc
 
 /* ---- finding ------------------------------------------------------------------ */
 
-/* The name a guest asks for: printable, trimmed, bounded; else the user id serves. */
+/* The name a guest asks for, as names are kept; one that is too long or empty: the user id serves. */
 static void take_nickname(struct search *s, struct chatd_str want)
 {
-	while (want.n && want.p[0] == ' ') {
-		want = chatd_str_of(want.p + 1, want.n - 1);
-	}
-	while (want.n && want.p[want.n - 1] == ' ') {
-		want.n--;
-	}
-	for (size_t i = 0; i < want.n; i++) {
-		if ((unsigned char)want.p[i] < 0x20 || want.p[i] == 0x7f) {
-			return;
-		}
-	}
-	if (want.n > 0 && want.n <= NICK_MAX) {
-		memcpy(s->nick, want.p, want.n);
+	if (!want.p || chatd_name_clean(want, s->nick, sizeof(s->nick)) <= 0) {
+		s->nick[0] = '\0';
 	}
 }
 

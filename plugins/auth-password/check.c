@@ -2,7 +2,7 @@
 #include "check.h"
 
 #include <chatd-sdk/json.h>
-#include <chatd-sdk/text.h>
+#include <chatd-sdk/name.h>
 
 #include <string.h>
 
@@ -68,26 +68,14 @@ const char *check_email(struct chatd_str s, char ret[EMAIL_MAX + 1])
 
 const char *check_nickname(struct chatd_str s, char ret[NICK_MAX + 1])
 {
-	size_t at = 0;
-	while (s.n && s.p[0] == ' ') {
-		s = chatd_str_of(s.p + 1, s.n - 1);
+	int64_t n = chatd_name_clean(s, ret, NICK_MAX + 1);
+	if (n == -ENOMEM) {
+		return "the server has no memory left";
 	}
-	while (s.n && s.p[s.n - 1] == ' ') {
-		s.n--;
-	}
-	if (s.n == 0) {
-		return "a nickname must not be empty";
-	}
-	if (chatd_str_chars(s) > NICK_CHARS || s.n > NICK_MAX) {
+	if (n < 0 || chatd_str_chars(chatd_str_of(ret, (size_t)n)) > NICK_CHARS) {
 		return "a nickname has at most 32 characters";
 	}
-	while (at < s.n) {
-		if (chatd_char_invisible(chatd_char_next(s, &at))) {
-			return "a nickname must not contain control characters or invisible ones";
-		}
-	}
-	chatd_str_copy(ret, NICK_MAX + 1, s);
-	return NULL;
+	return n == 0 ? "a nickname must not be empty" : NULL;
 }
 
 void check_nickname_of(const char *email, char ret[NICK_MAX + 1])

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "name.h"
 
-#include <chatd-sdk/text.h>
+#include <chatd-sdk/name.h>
 
-const char *name_fault(struct chatd_str name)
+const char *name_take(struct chatd_str name, char ret[NAME_MAX_BYTES + 1])
 {
+	int64_t n = chatd_name_clean(name, ret, NAME_MAX_BYTES + 1);
 	size_t at = 0, seen = 0;
-	if (chatd_str_chars(name) > NAME_CHARS || name.n > NAME_MAX_BYTES) {
+	if (n == -ENOMEM) {
+		return "the server has no memory left";
+	}
+	if (n < 0 || chatd_str_chars(chatd_str_of(ret, (size_t)n)) > NAME_CHARS) {
 		return "name must have at most 100 characters";
 	}
-	while (at < name.n) {
-		uint32_t c = chatd_char_next(name, &at);
-		if (chatd_char_invisible(c)) {
-			return "name must not contain control characters or invisible ones";
-		}
-		seen += !chatd_char_space(c);
+	while (at < (size_t)n) {
+		seen += !chatd_char_space(chatd_char_next(chatd_str_of(ret, (size_t)n), &at));
 	}
 	return seen ? NULL : "name must not be empty";
 }

@@ -183,9 +183,8 @@ static const struct chatd_json_field body_fields[] = {
 
 static const char *take_name(struct op *op, struct chatd_str name)
 {
-	const char *fault = name_fault(name);
+	const char *fault = name_take(name, op->name);
 	if (!fault) {
-		chatd_str_copy(op->name, sizeof(op->name), name);
 		op->set |= CHATD_STORE_SET_NAME;
 	}
 	return fault;

@@ -78,7 +78,8 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 			return h->conf_error(ctx, "preset",
 					"\"%s\" cannot be a room's id; use 1 to 64 letters, digits, _ and -", p[i].id);
 		}
-		const char *fault = name_fault(text(p[i].name ? p[i].name : p[i].id));
+		char name[NAME_MAX_BYTES + 1];
+		const char *fault = name_take(text(p[i].name ? p[i].name : p[i].id), name);
 		if (fault) {
 			return h->conf_error(ctx, "preset", "room \"%s\": %s", p[i].id, fault);
 		}
@@ -153,7 +154,7 @@ static chatd_status make_preset(struct self *self, chatd_worker *w, struct home 
 		return -ENOMEM;
 	}
 	chatd_str_copy(op->room, sizeof(op->room), text(p->id));
-	chatd_str_copy(op->name, sizeof(op->name), text(p->name ? p->name : p->id));
+	(void)name_take(text(p->name ? p->name : p->id), op->name); /* checked */
 	op->is_public = p->is_public;
 	op->done = preset_done;
 	op->home = op_home_of(op);

@@ -25,27 +25,38 @@ static struct chatd_str text(const char *s)
 
 /* ---- names -------------------------------------------------------------------- */
 
-static void names_that_could_fool_people_are_refused(void **state)
+static void names_cannot_fool_people(void **state)
 {
-	static const char *const bad[] = { "", " ", "\xc2\xa0\xe3\x80\x80", "a\nb", "a\x7f",
-		"a\xc2\x85", "a\xe2\x80\x8b", "a\xe2\x80\xae", "\xef\xbb\xbf", "a\xe2\x81\xa6",
-		"a\xf3\xa0\x81\x81" };
-	static const char *const good[] = { "a", "Caf\xc3\xa9", " a ", "\xf0\x9f\x91\x8b", "<b>" };
-	char longest[101 * 2 + 1];
+	static const char *const empty[] = { "", " ", "\xc2\xa0\xe3\x80\x80", "\n", "\xef\xbb\xbf",
+		"\xe3\x85\xa4" };
+	static const char *const kept[][2] = { { "a", "a" }, { " a ", "a" }, { "<b>", "<b>" },
+		{ "Caf\xc3\xa9", "Caf\xc3\xa9" }, { "Cafe\xcc\x81", "Caf\xc3\xa9" },
+		{ "Cafe\xe2\x80\x8d\xcc\x81", "Caf\xc3\xa9" }, { "\xf0\x9f\x91\x8b", "\xf0\x9f\x91\x8b" },
+		{ "a\nb", "ab" }, { "a\x7f", "a" }, { "a\xc2\x85", "a" }, { "a\xe2\x80\x8b", "a" },
+		{ "a\xe2\x80\xae\x62", "ab" }, { "a\xe2\x81\xa6", "a" }, { "a\xf3\xa0\x81\x81", "a" },
+		{ "\xef\xbd\x81\xef\xbd\x84\xef\xbd\x8d\xef\xbd\x89\xef\xbd\x8e", "admin" },
+		{ "\xef\xac\x81n", "fin" }, { "a\xef\xb8\x8f", "a" } };
+	char longest[101 * 2 + 1], got[NAME_MAX_BYTES + 1];
 	(void)state;
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		if (!name_fault(text(bad[i]))) {
+	for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
+		if (!name_take(text(empty[i]), got)) {
 			fail_msg("accepted: %zu", i);
 		}
 	}
-	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		assert_null(name_fault(text(good[i])));
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+		assert_null(name_take(text(kept[i][0]), got));
+		assert_string_equal(got, kept[i][1]);
 	}
 	for (size_t i = 0; i < 101; i++) {
 		memcpy(longest + 2 * i, "\xc3\xa9", 2);
 	}
-	assert_non_null(name_fault(chatd_str_of(longest, 202)));
-	assert_null(name_fault(chatd_str_of(longest, 200)));
+	assert_non_null(name_take(chatd_str_of(longest, 202), got));
+	assert_null(name_take(chatd_str_of(longest, 200), got));
+	char much[8 * NAME_MAX_BYTES];
+	for (size_t i = 0; i + 3 <= sizeof(much); i += 3) {
+		memcpy(much + i, "\xef\xb7\xba", 3); /* eighteen letters each */
+	}
+	assert_non_null(name_take(chatd_str_of(much, sizeof(much) / 3 * 3), got));
 }
 
 static void what_a_room_is_about_may_have_lines(void **state)
@@ -616,7 +627,7 @@ static void no_memory_leaks_and_breaks_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names_that_could_fool_people_are_refused),
+		cmocka_unit_test(names_cannot_fool_people),
 		cmocka_unit_test(what_a_room_is_about_may_have_lines),
 		cmocka_unit_test(coming_and_going_is_told_to_the_room),
 		cmocka_unit_test(a_private_room_answers_like_none),

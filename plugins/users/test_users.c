@@ -469,7 +469,10 @@ static void bad_profiles_are_refused(void **state)
 		{ "{\"nickname\":7}", "must be a string" },
 		{ "{\"nickname\":\" \"}", "must not be empty" },
 		{ "{\"nickname\":\"\xe2\x80\x83\"}", "must not be empty" },
-		{ "{\"nickname\":\"a\xe2\x80\x8b\"}", "invisible" },
+		{ "{\"nickname\":\"\xe2\x80\x8b\"}", "must not be empty" },
+		{ "{\"nickname\":\"\xef\xbd\x81"
+		  "d\xe2\x80\xaemin\"}",
+				"kept for those" },
 		{ "{\"nickname\":\"123456789012345678901234567890123\"}", "32 characters" },
 		{ "{\"nickname\":\"A_d-m In\"}", "kept for those" },
 		{ "{\"avatar\":\"javascript:alert(1)\"}", "https://" },

@@ -2,6 +2,8 @@
 /* Roles, nicknames, avatars: what they may be. */
 #include "users.h"
 
+#include <chatd-sdk/name.h>
+
 enum { ROLE_CHARS = 32, ROLES_IN_ALL = 16 };
 
 /* ---- roles --------------------------------------------------------------------- */
@@ -69,17 +71,6 @@ const char *check_roles(json_t *list, char ret[ROLES_MAX + 1])
 
 /* ---- names --------------------------------------------------------------------- */
 
-static int invisible_in(struct chatd_str s)
-{
-	size_t at = 0;
-	while (at < s.n) {
-		if (chatd_char_invisible(chatd_char_next(s, &at))) {
-			return 1;
-		}
-	}
-	return 0;
-}
-
 static int blank(struct chatd_str s)
 {
 	size_t at = 0;
@@ -93,23 +84,15 @@ static int blank(struct chatd_str s)
 
 const char *check_nickname(struct chatd_str s, char ret[NICK_MAX + 1])
 {
-	while (s.n && s.p[0] == ' ') {
-		s = chatd_str_of(s.p + 1, s.n - 1);
+	int64_t n = chatd_name_clean(s, ret, NICK_MAX + 1);
+	struct chatd_str name = chatd_str_of(ret, n < 0 ? 0 : (size_t)n);
+	if (n == -ENOMEM) {
+		return "the server has no memory left";
 	}
-	while (s.n && s.p[s.n - 1] == ' ') {
-		s.n--;
-	}
-	if (blank(s)) {
-		return "a nickname must not be empty";
-	}
-	if (chatd_str_chars(s) > NICK_CHARS || s.n > NICK_MAX) {
+	if (n < 0 || chatd_str_chars(name) > NICK_CHARS) {
 		return "a nickname has at most 32 characters";
 	}
-	if (invisible_in(s)) {
-		return "a nickname must not contain control characters or invisible ones";
-	}
-	chatd_str_copy(ret, NICK_MAX + 1, s);
-	return NULL;
+	return blank(name) ? "a nickname must not be empty" : NULL;
 }
 
 /* "A_d-m in" is read as "admin". */
