@@ -267,6 +267,13 @@ static int yield(struct stomp_conn *c)
 	return 1;
 }
 
+void conn_read_on(struct stomp_conn *c)
+{
+	conn_arm(c);
+	(void)yield(c);
+	set_pause(c, PAUSE_OP, 0);
+}
+
 /* ---- the core's answers ------------------------------------------------------------ */
 
 static void answered(

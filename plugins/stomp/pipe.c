@@ -112,6 +112,9 @@ int32_t pipe_proceed(void *conn, chatd_done **ret_done, void **ret_arg)
 	c->op_msg = NULL;
 	c->op = OP_NONE;
 	append(c, slot);
+	if (!c->in_op) { /* a hook had parked it, and so the reading was stopped */
+		conn_read_on(c);
+	}
 	*ret_done = on_done;
 	*ret_arg = slot;
 	return 1;

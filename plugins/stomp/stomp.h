@@ -129,6 +129,8 @@ void conn_receipt_now(struct stomp_conn *, struct chatd_str receipt, const chatd
 void conn_pause(struct stomp_conn *, uint8_t who, int on);
 /** If it was asked to leave, and everything is answered now: it ends. */
 void conn_may_leave(struct stomp_conn *);
+/** What was under way goes on elsewhere: the next frame may come, in a later turn. */
+void conn_read_on(struct stomp_conn *);
 /** Around the handling of an answer that the core gives at top level. */
 void conn_enter(struct stomp_conn *);
 void conn_leave(struct stomp_conn *);

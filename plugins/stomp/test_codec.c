@@ -425,6 +425,22 @@ static void late_answers_wait_for_earlier_ones(void **state)
 	expect_out("RECEIPT\nreceipt-id:3\n\n^@\nRECEIPT\nreceipt-id:4\n\n^@\n");
 }
 
+static void a_message_that_was_parked_before_lets_the_next_one_in(void **state)
+{
+	(void)state;
+	world_login(V12);
+	world.hold = 1;
+	SEND("SEND\ndestination:/a\nreceipt:1\n\nx\0");
+	assert_int_equal(world.paused, 1);
+	world_proceed();
+	assert_int_equal(world.paused, 0);
+	world.hold = 0;
+	SEND("SEND\ndestination:/a\nreceipt:2\n\ny\0");
+	expect_out("");
+	world_answer_at(0, CHATD_ACCEPT, NULL);
+	expect_out("RECEIPT\nreceipt-id:1\n\n^@\nRECEIPT\nreceipt-id:2\n\n^@\n");
+}
+
 static void a_farewell_waits_for_what_was_sent_before(void **state)
 {
 	(void)state;
@@ -971,6 +987,7 @@ int main(void)
 		T(connect_without_version_is_1_0),
 		T(connect_of_stock_clients),
 		T(late_answers_wait_for_earlier_ones),
+		T(a_message_that_was_parked_before_lets_the_next_one_in),
 		T(a_farewell_waits_for_what_was_sent_before),
 		T(too_many_unanswered_messages_stop_the_reading),
 		T(a_client_that_leaves_takes_its_unanswered_messages_along),

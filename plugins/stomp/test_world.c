@@ -354,6 +354,19 @@ void world_answer(chatd_verdict verdict, const char *code)
 	world_run();
 }
 
+void world_proceed(void)
+{
+	chatd_done *done = world.held;
+	void *arg = world.held_arg;
+	assert_non_null(done);
+	world.held = NULL;
+	assert_true(stomp_conn_ops.proceed(world.conn, &done, &arg));
+	assert_int_equal(world.paused, 1); /* not in here: the handler has not finished */
+	world.piped[world.n_piped].done = done;
+	world.piped[world.n_piped++].arg = arg;
+	world_run();
+}
+
 void world_answer_at(size_t i, chatd_verdict verdict, const char *code)
 {
 	assert_true(i < world.n_piped);

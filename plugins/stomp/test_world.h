@@ -60,6 +60,8 @@ void world_run(void); /**< the posts */
 void world_advance(int64_t ms);
 /** The core's late answer. */
 void world_answer(chatd_verdict verdict, const char *code);
+/** What is held was parked, and a handler takes over its order only now. */
+void world_proceed(void);
 /** The late answer to the @p i-th message that was taken over. */
 void world_answer_at(size_t i, chatd_verdict verdict, const char *code);
 /** Log in with @p accept (accept-version and heart-beat lines) and forget the output. */
