@@ -3,9 +3,8 @@
  * @file backend.h
  * @brief Where buckets are kept: the one interface between limits and their memory.
  *
- * Today that is memory.c.  A back end that is shared by several nodes (Redis, one atomic script
- * per draw) takes its place here: keys are text of the form "what:whom", such as "auth:USER" and
- * "anon:CLIENT", and a bucket is whatever it needs to find the key again.
+ * Keys are text of the form "what:whom", such as "auth:USER" and "anon:CLIENT".  What several
+ * nodes share is drawn in Redis, see shared.c; the bucket here then mirrors what Redis said last.
  *
  * All functions are [any].
  */
@@ -26,6 +25,11 @@ struct backend {
 	/** As bucket_draw(). */
 	chatd_status (*draw)(
 			struct bucket *, const struct rate *, int64_t cost, nanos now, struct drawn *ret);
+	/** As bucket_look(), bucket_raise(). */
+	chatd_status (*look)(
+			struct bucket *, const struct rate *, int64_t cost, nanos now, struct drawn *ret);
+	void (*raise)(struct bucket *, nanos at);
+	void (*keep)(struct bucket *); /**< one more holder of what is held already */
 	/** Forget some of what is full and held by nobody; called a few times a second. */
 	void (*tidy)(void *obj, nanos now);
 	void (*destroy)(void *obj);

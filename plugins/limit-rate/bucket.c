@@ -47,3 +47,29 @@ chatd_status bucket_draw(
 		}
 	}
 }
+
+chatd_status bucket_look(const _Atomic nanos *full_at, const struct rate *r, int64_t cost,
+		nanos now, struct drawn *ret)
+{
+	_Atomic nanos copy;
+	atomic_init(&copy, atomic_load_explicit(full_at, memory_order_relaxed));
+	return bucket_draw(&copy, r, cost, now, ret);
+}
+
+void bucket_raise(_Atomic nanos *full_at, nanos at)
+{
+	nanos was = atomic_load_explicit(full_at, memory_order_relaxed);
+	while (was < at &&
+			!atomic_compare_exchange_weak_explicit(
+					full_at, &was, at, memory_order_relaxed, memory_order_relaxed)) {
+	}
+}
+
+struct rate rate_part(const struct rate *r, int64_t nodes)
+{
+	struct rate part = { r->token * nodes, r->depth };
+	if (part.depth < part.token) {
+		part.depth = part.token; /* one at a time, at least */
+	}
+	return part;
+}

@@ -41,4 +41,15 @@ struct rate rate_of(int64_t burst, int64_t per_minute);
 chatd_status bucket_draw(
 		_Atomic nanos *full_at, const struct rate *, int64_t cost, nanos now, struct drawn *ret);
 
+/** As bucket_draw(), but nothing is drawn. */
+chatd_status bucket_look(const _Atomic nanos *full_at, const struct rate *, int64_t cost, nanos now,
+		struct drawn *ret);
+
+/** It is emptier than was known: full at @p at earliest. */
+void bucket_raise(_Atomic nanos *full_at, nanos at);
+
+/** One node's part of a rate: the same depth in time, of which a token takes @p nodes times as
+ *  much.  So a bucket's word means the same for both. */
+struct rate rate_part(const struct rate *, int64_t nodes);
+
 #endif

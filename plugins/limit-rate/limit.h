@@ -12,6 +12,8 @@
 #include <chatd-sdk/paths.h>
 #include <chatd-sdk/roles.h>
 #include <chatd/limiter.h>
+#include <chatd/presence.h>
+#include <chatd/redis.h>
 
 struct cost_conf {
 	const char *prefix;
@@ -45,7 +47,10 @@ struct conf {
 	int64_t calls_per_minute, calls_burst;
 	int64_t user_calls_per_minute, user_calls_burst;
 	int64_t max_buckets;
+	int32_t shared;
 };
+
+enum { SHARED_AUTO, SHARED_NEVER };
 
 /** A limit as it was configured, compiled, and the words for who meets it. */
 struct limit {
@@ -93,6 +98,14 @@ struct self {
 	size_t n_charges;
 	struct rest_limit *rest;
 	size_t n_rest;
+	const struct chatd_service *redis, *presence; /**< .redis NULL: every node for itself */
+	uint32_t script;
+	struct away *away;
+};
+
+/** When something was granted here last that all nodes share; 0: never.  On all workers. */
+struct away {
+	_Atomic nanos at;
 };
 
 /** What limits know of a session; zeroed at first.  The reference on .who keeps its address
@@ -135,6 +148,35 @@ chatd_verdict limit_draw(
 		const struct self *, chatd_call *, const struct limit *, struct chatd_str key);
 /** 1: limits by address do not concern this peer. */
 int limit_is_exempt(const struct self *, struct chatd_str peer, struct address *ret);
+
+/** The text of a refusal, and retryAfterSeconds. */
+enum { WHY_MAX = 200 };
+void limit_why(const struct limit *, const struct drawn *, char why[WHY_MAX], char seconds[24]);
+
+/* messages.c, for shared.c: what a draw has come to, [worker] */
+void messages_drawn(const struct self *, chatd_call *, const struct limit *, chatd_status rc,
+		const struct drawn *);
+
+/* shared.c */
+struct shared_draw {
+	struct bucket *bucket; /**< its mirror here */
+	const struct rate *rate;
+	struct chatd_str key;
+	int64_t cost;
+};
+/** [main] In init(): with Redis, if it is there and wanted. */
+chatd_status shared_init(struct self *);
+/** Draws in Redis: fn(arg, rc, drawn) later, on this worker, with rc 0 or -EDQUOT; when Redis
+ *  does not answer, by this node's part.  -EAGAIN: it cannot be asked, use shared_part(). */
+typedef void shared_fn(void *arg, chatd_status rc, const struct drawn *);
+chatd_status shared_ask(
+		const struct self *, chatd_worker *, const struct shared_draw *, shared_fn *fn, void *arg);
+/** What a node may grant by itself while Redis is away. */
+struct rate shared_part(const struct self *, const struct rate *, nanos now);
+/** A SEND or SUBSCRIBE: parks the call.  Where there is nothing shared, or it cannot be asked,
+ *  draws here. */
+chatd_verdict shared_charge(
+		const struct self *, chatd_call *, const struct limit *, const struct shared_draw *);
 
 /* take.c */
 extern const struct chatd_limiter take_service;

@@ -74,6 +74,7 @@ static chatd_status init(
 	*ret_self = self;
 	self->store = memory_create(h, self->conf->max_buckets);
 	chatd_status rc = self->store ? limit_compile(self) : -ENOMEM;
+	rc = rc < 0 ? rc : shared_init(self);
 	return rc < 0 ? rc : hook_all(self, ctx);
 }
 
@@ -86,6 +87,7 @@ static void fini(void *selfp)
 }
 
 static const char *const provides[] = { CHATD_LIMITER, NULL };
+static const char *const wants[] = { CHATD_REDIS, CHATD_PRESENCE, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -93,6 +95,7 @@ CHATD_PLUGIN = {
 	.version = "0.1",
 	.summary = "how much anybody may send, subscribe, connect and call",
 	.provides = provides,
+	.wants = wants,
 	.opts = limit_opts,
 	.conf_size = sizeof(struct conf),
 	.worker_size = sizeof(struct tidy),

@@ -212,6 +212,22 @@ static chatd_status draw(
 	return bucket_draw(&b->full_at, r, cost, now, ret);
 }
 
+static chatd_status look(
+		struct bucket *b, const struct rate *r, int64_t cost, nanos now, struct drawn *ret)
+{
+	return bucket_look(&b->full_at, r, cost, now, ret);
+}
+
+static void raise_to(struct bucket *b, nanos at)
+{
+	bucket_raise(&b->full_at, at);
+}
+
+static void keep(struct bucket *b)
+{
+	atomic_fetch_add_explicit(&b->holds, 1, memory_order_relaxed);
+}
+
 static void tidy(void *obj, nanos now)
 {
 	struct memory *m = obj;
@@ -242,6 +258,9 @@ const struct backend memory_backend = {
 	.hold_one_of = hold_one_of,
 	.release = release,
 	.draw = draw,
+	.look = look,
+	.raise = raise_to,
+	.keep = keep,
 	.tidy = tidy,
 	.destroy = destroy,
 };

@@ -71,18 +71,24 @@ static const struct limit *limit_of(const struct self *self, const struct seat *
 	return seat->anonymous ? &self->anonymous : &self->authenticated;
 }
 
-static struct bucket *bucket_of(
-		const struct self *self, struct seat *seat, uint32_t lane, nanos now)
+static struct chatd_str lane_key(
+		const struct self *self, const struct seat *seat, uint32_t lane, char room[KEY_MAX])
 {
-	char what[16] = "", room[KEY_MAX];
-	if (seat->lane[lane]) {
-		return seat->lane[lane];
-	}
+	char what[16] = "";
 	if (lane != LANE_MAIN) {
 		snprintf(what, sizeof(what), "%u:", lane);
 	}
-	struct chatd_str key = limit_key_of(self, what, seat->who, room);
-	seat->lane[lane] = self->backend->hold(self->store, key, now);
+	return limit_key_of(self, what, seat->who, room);
+}
+
+static struct bucket *bucket_of(
+		const struct self *self, struct seat *seat, uint32_t lane, nanos now)
+{
+	char room[KEY_MAX];
+	if (!seat->lane[lane]) {
+		struct chatd_str key = lane_key(self, seat, lane, room);
+		seat->lane[lane] = self->backend->hold(self->store, key, now);
+	}
 	return seat->lane[lane];
 }
 
@@ -135,6 +141,18 @@ static void note_refused(const struct self *self, chatd_call *call, struct seat 
 	}
 }
 
+void messages_drawn(const struct self *self, chatd_call *call, const struct limit *l,
+		chatd_status rc, const struct drawn *drawn)
+{
+	struct seat *seat = seat_of(self, call);
+	nanos now = limit_now(self, self->h->call_worker(call));
+	if (seat && rc == -EDQUOT) {
+		note_refused(self, call, seat, now);
+	} else if (seat && rc == 0 && l->warn && drawn->used >= l->warn) {
+		note_used(self, call, seat, l, now);
+	}
+}
+
 static chatd_verdict charge(const struct self *self, chatd_call *call, uint32_t lane, int64_t cost)
 {
 	struct seat *seat = seat_of(self, call);
@@ -145,21 +163,17 @@ static chatd_verdict charge(const struct self *self, chatd_call *call, uint32_t 
 	if (!l->rate.token) {
 		return CHATD_NEXT;
 	}
-	struct drawn drawn;
+	char room[KEY_MAX];
 	nanos now = limit_now(self, self->h->call_worker(call));
-	struct bucket *b = bucket_of(self, seat, lane, now);
-	if (!b) {
+	struct shared_draw draw = { .rate = &l->rate, .cost = cost };
+	draw.bucket = bucket_of(self, seat, lane, now);
+	if (!draw.bucket) {
 		return -ENOMEM;
 	}
-	chatd_status rc = self->backend->draw(b, &l->rate, cost, now, &drawn);
-	if (rc == -EDQUOT) {
-		note_refused(self, call, seat, now);
-		return limit_refuse(self, call, l, &drawn);
+	if (self->redis) {
+		draw.key = lane_key(self, seat, lane, room);
 	}
-	if (rc == 0 && l->warn && drawn.used >= l->warn) {
-		note_used(self, call, seat, l, now);
-	}
-	return rc;
+	return shared_charge(self, call, l, &draw);
 }
 
 /* ---- hooks ------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 static const char *const bys[] = { "address", "user", NULL };
+static const char *const shareds[] = { "auto", "never", NULL };
 
 #define TEXT(struct_, field_, doc_)                                        \
 	{                                                                      \
@@ -112,6 +113,12 @@ const struct chatd_opt limit_opts[] = {
 			.doc = "Addresses and nets without limits on connections, logins and REST calls." },
 	NUMBER(conf, max_buckets, "262144", 64, 100000000,
 			"Buckets kept in memory, 48 bytes each, beyond those of open sessions."),
+	{ .key = "shared",
+			.type = CHATD_T_CHOICE,
+			.offset = offsetof(struct conf, shared),
+			.fallback = "auto",
+			.choices = shareds,
+			.doc = "auto: limits by user hold over all nodes, if the plugin redis is there." },
 	{ 0 },
 };
 
@@ -309,4 +316,5 @@ void limit_finish(struct self *self)
 	h->mem_free(self->separate);
 	h->mem_free(self->rest);
 	h->mem_free(self->net);
+	h->mem_free(self->away);
 }

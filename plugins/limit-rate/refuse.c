@@ -25,16 +25,23 @@ struct chatd_str limit_key_of(
 	return chatd_str_of(room, n < KEY_MAX ? (size_t)n : KEY_MAX - 1);
 }
 
+void limit_why(
+		const struct limit *l, const struct drawn *drawn, char why[WHY_MAX], char seconds[24])
+{
+	long long s = (long long)((drawn->wait + SECOND - 1) / SECOND);
+	snprintf(seconds, 24, "%lld", s > 0 ? s : 1);
+	snprintf(why, WHY_MAX,
+			"too many %s: %lld at once and %lld a minute are allowed; try again in %s s", l->what,
+			(long long)l->burst, (long long)l->per_minute, seconds);
+}
+
 chatd_verdict limit_refuse(
 		const struct self *self, chatd_call *call, const struct limit *l, const struct drawn *drawn)
 {
-	char text[24];
-	long long seconds = (long long)((drawn->wait + SECOND - 1) / SECOND);
-	int n = snprintf(text, sizeof(text), "%lld", seconds > 0 ? seconds : 1);
-	self->h->reply(call, "retryAfterSeconds", chatd_str_of(text, (size_t)n));
-	return self->h->reject(call, "RATE_LIMIT_EXCEEDED",
-			"too many %s: %lld at once and %lld a minute are allowed; try again in %s s", l->what,
-			(long long)l->burst, (long long)l->per_minute, text);
+	char seconds[24], why[WHY_MAX];
+	limit_why(l, drawn, why, seconds);
+	self->h->reply(call, "retryAfterSeconds", chatd_str_of(seconds, strlen(seconds)));
+	return self->h->reject(call, "RATE_LIMIT_EXCEEDED", "%s", why);
 }
 
 chatd_verdict limit_draw(

@@ -13,6 +13,7 @@ struct answer {
 	chatd_limiter_fn *fn;
 	void *arg;
 	chatd_status rc;
+	int32_t never; /* it costs more than there can be */
 	int64_t retry_ms;
 };
 
@@ -23,25 +24,45 @@ static void tell(void *arg)
 	a->h->mem_free(a);
 }
 
+/* So late that nobody waits for what never comes. */
+static int64_t retry_of(const struct answer *a, const struct drawn *drawn)
+{
+	return a->never ? INT32_MAX : (drawn->wait + 999999) / 1000000;
+}
+
+static void on_shared(void *arg, chatd_status rc, const struct drawn *drawn)
+{
+	struct answer *a = arg;
+	a->rc = rc;
+	a->retry_ms = retry_of(a, drawn);
+	tell(a);
+}
+
 static chatd_status draw(
 		const struct self *self, chatd_worker *w, const struct chatd_bucket *want, struct answer *a)
 {
-	const struct rate rate = rate_of(want->burst, want->per_minute);
+	struct rate rate = rate_of(want->burst, want->per_minute);
 	char room[TAKE_KEY_MAX + 8];
 	struct drawn drawn = { 0, 0 };
 	nanos now = limit_now(self, w);
 	int n = snprintf(room, sizeof(room), "take:%.*s", (int)want->key.n, want->key.p);
-	struct bucket *b = self->backend->hold(self->store, chatd_str_of(room, (size_t)n), now);
-	if (!b) {
+	struct shared_draw d = { .rate = &rate, .key = chatd_str_of(room, (size_t)n) };
+	d.bucket = self->backend->hold(self->store, d.key, now);
+	if (!d.bucket) {
 		return -ENOMEM;
 	}
 	int64_t never = want->burst + 1; /* any cost above this is as impossible */
-	int64_t cost = want->cost < never ? want->cost : never;
-	a->rc = self->backend->draw(b, &rate, cost, now, &drawn);
-	self->backend->release(b);
-	/* So late that nobody waits for what never comes. */
-	a->retry_ms = cost == never ? INT32_MAX : (drawn.wait + 999999) / 1000000;
-	return 0;
+	d.cost = want->cost < never ? want->cost : never;
+	a->never = d.cost == never;
+	chatd_status asked = self->redis ? shared_ask(self, w, &d, on_shared, a) : -EAGAIN;
+	if (asked < 0) {
+		struct rate part = self->redis ? shared_part(self, &rate, now) : rate;
+		a->rc = self->backend->draw(d.bucket, &part, d.cost, now, &drawn);
+		a->retry_ms = retry_of(a, &drawn);
+		asked = self->h->post(w, tell, a);
+	}
+	self->backend->release(d.bucket);
+	return asked;
 }
 
 static chatd_status take(void *obj, chatd_worker *w, const struct chatd_bucket *want,
@@ -59,7 +80,6 @@ static chatd_status take(void *obj, chatd_worker *w, const struct chatd_bucket *
 	}
 	*a = (struct answer){ .h = self->h, .fn = fn, .arg = arg };
 	chatd_status rc = draw(self, w, want, a);
-	rc = rc < 0 ? rc : self->h->post(w, tell, a);
 	if (rc < 0) {
 		self->h->mem_free(a);
 	}
