@@ -26,7 +26,7 @@ void claim_words(const struct self *self, int64_t epoch, int64_t since, const ch
 	const struct chatd_str argv[CLAIM_WORDS] = {
 		key_of(self, "active:servers", text_of(""), w->keys[0]),
 		key_of(self, "active:retired", text_of(""), w->keys[1]),
-		key_of(self, "active:swept", text_of(""), w->keys[2]),
+		key_of(self, "active:epochs", text_of(""), w->keys[2]),
 		text_of(self->node),
 		number_of(epoch, w->numbers[0]),
 		text_of(self->instance),

@@ -374,7 +374,7 @@ void lease_up(void *arg, int32_t up)
 	struct self *self = arg;
 	struct home *home = self->home;
 	home->up = up;
-	if (!up) {
+	if (!up || !home->begun) {
 		return;
 	}
 	if (home->up_at) {

@@ -258,7 +258,12 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 				redis, key_of(self, "events:presence", text_of(""), room), events_heard, self);
 	}
 	self->home->tick = rc < 0 ? NULL : self->h->watch_time(w, TICK_MS, 1, lease_tick, self);
-	return rc < 0 ? rc : self->home->tick ? 0 : -ENOMEM;
+	rc = rc < 0 || self->home->tick ? rc : -ENOMEM;
+	if (rc == 0) {
+		self->home->begun = 1;
+		lease_up(self, self->home->up);
+	}
+	return rc;
 }
 
 static void worker_stop(void *selfp, chatd_worker *w, void *wself)

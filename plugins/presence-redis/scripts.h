@@ -6,6 +6,7 @@
  * Keys, behind the prefix:
  *   connection:USER           hash: session -> "NODE EPOCH DEVICE SINCE"
  *   active:servers            hash: node -> its lease, "UNTIL EPOCH SINCE INSTANCE WHO..."
+ *   active:epochs             hash: node -> its highest epoch: what is lower is of the past
  *   active:users:NODE:EPOCH   set: users with sessions there, so that a dead node's can be found
  *   active:retired            sorted set: "NODE@EPOCH" whose records go, by when (ms)
  *   active:swept              the same when they have gone: whoever was there must be told again
@@ -30,7 +31,7 @@
 	"  redis.call('PUBLISH', channel, id)\n"                                                    \
 	"end\n"
 
-/* KEYS active:servers active:retired active:swept
+/* KEYS active:servers active:retired active:epochs
  * ARGV node epoch instance who lease_ms held_since dead_instance
  * Takes or renews the lease.  Epoch 0: a candidate, which has no epoch yet.
  * {1, since, had}: it is ours; had 1: it was, with this epoch.  {0, lease}: another instance has
@@ -39,6 +40,7 @@ static const char script_claim[] = LUA_NOW
 		"local node, mine, epoch = ARGV[1], ARGV[3], tonumber(ARGV[2])\n"
 		"local lease = redis.call('HGET', KEYS[1], node)\n"
 		"local since, had = tonumber(ARGV[6]), 0\n"
+		"local floor = tonumber(redis.call('HGET', KEYS[3], node) or 0) or 0\n"
 		"if lease then\n"
 		"  local u, e, s, i = string.match(lease, '^(%d+) (%d+) (%d+) (%S+)')\n"
 		"  u, e, s = tonumber(u) or 0, tonumber(e) or 0, tonumber(s) or now\n"
@@ -54,12 +56,16 @@ static const char script_claim[] = LUA_NOW
 		"    local gives_way = e == 0 and epoch > 0 and since > 0\n"
 		"    if u > now and i ~= ARGV[7] and not gives_way then return {0, lease} end\n"
 		"    if e > 0 then\n"
-		"      if epoch > 0 and epoch <= e then return {-1, int(e)} end\n"
 		"      local due = math.min(now + 5000, math.max(u, now))\n"
 		"      redis.call('ZADD', KEYS[2], int(due), node .. '@' .. int(e))\n"
 		"    end\n"
 		"  end\n"
 		"end\n"
+		/* A lease that has gone was swept, and its epoch is over, unless all was wiped. */
+		"if epoch > 0 and had == 0 and epoch <= floor then\n"
+		"  return {-1, int(floor)}\n"
+		"end\n"
+		"if epoch > floor then redis.call('HSET', KEYS[3], node, int(epoch)) end\n"
 		"if since == 0 then since = now end\n"
 		"redis.call('HSET', KEYS[1], node, int(now + ARGV[5]) .. ' ' .. int(epoch) .. ' ' ..\n"
 		"  int(since) .. ' ' .. mine .. ' ' .. ARGV[4])\n"
