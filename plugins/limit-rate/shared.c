@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Buckets that all nodes share: one atomic script in Redis for each draw, with Redis' clock.
  *
- * The bucket here mirrors what Redis said last.  It can only be fuller than the one in Redis, so
+ * The bucket here mirrors what Redis said last.  It is never emptier than the one in Redis, so
  * what it refuses need not be asked about: who floods one node does not flood Redis.  While Redis
  * is away each node grants its part of the rate from it, and tells Redis later how empty it is. */
 #include "limit.h"
