@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* New rows of conversations: what do_append.c of store-sqlite does, in one statement each, so
- * that those of a group are sent together.  The statement's other half is in steps.c. */
-#include "../store-sqlite/store.h"
+/* New rows of conversations: what do_append.c of store-sqlite does, a batch at a time. */
+#include "batch.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
-
-/* What the server's function says first. */
-enum { SAID_NEW, SAID_REPEATED, SAID_NO, SAID_NOT_FOUND, SAID_MISMATCH, SAID_BAD };
 
 static struct chatd_str or_empty(struct chatd_str s)
 {
@@ -28,54 +25,58 @@ static struct chatd_str clean(struct op *op, struct chatd_str text)
 	return copy;
 }
 
-/* The parameters of both functions, from p_kind on. */
-#define ROW_TYPES "iisssssssbissssssiiis"
-#define ROW_ARGUMENTS(db, op, r)                                                                  \
-	(int64_t)(r)->kind, (int64_t)(r)->flags, (r)->key->key, (r)->key->room, (r)->key->a,          \
-			(r)->key->b, (r)->id, or_empty((r)->sender), (r)->client_id,                          \
-			(r)->client_id.p ? (r)->hash : chatd_str_of(NULL, 0),                                 \
-			client_number((db), (r)->sender, (r)->client_id), or_empty((r)->body), (r)->text,     \
-			tokens_of((db), (op), (r)->text), (r)->target, (r)->reply_to, (r)->thread, (r)->wall, \
-			(r)->expires,                                                                         \
-			(r)->flags &CHATD_STORE_GUEST ? (op)->e->conf.anonymous_retention : INT64_C(0),       \
-			str_z((op)->e->back.node)
-
-static void take_row(struct db *db, struct op *op, db_rows *s, int column)
+static struct batch *get(struct db *db)
 {
-	op->a.pos = db_i64(s, column);
-	op->a.seq = db_i64(s, column + 1);
-	op->a.wall = db_i64(s, column + 2);
-	op->a.before_a = db_i64(s, column + 3);
-	op->a.before_b = db_i64(s, column + 4);
-	set_epoch(db, op);
+	db->batch = db->batch ? db->batch : calloc(1, sizeof(*db->batch));
+	if (!db->batch) {
+		db_note(db, -ENOMEM, "", "no memory");
+	}
+	return db->batch;
 }
 
-static void write_out(
-		struct db *db, const struct op *op, const struct chatd_store_out *out, size_t n)
+static void write_out(struct db *db, const struct op *op, const struct new_row *r)
 {
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; op->rc == 0 && !op->a.repeated && i < r->n_out; i++) {
 		db_push(db, "INSERT INTO outbox(pos, route, headers, body, held) VALUES(?,?,?,?,0)", "isss",
-				op->a.pos, or_empty(out[i].route), or_empty(out[i].headers), out[i].body);
+				op->a.pos, or_empty(r->out[i].route), or_empty(r->out[i].headers), r->out[i].body);
 	}
+}
+
+static int texts_ok(const struct new_row *r)
+{
+	const struct chatd_str all[] = { r->id, r->client_id, r->body, r->text, r->target, r->reply_to,
+		r->thread };
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (!text_ok(all[i])) {
+			return 0;
+		}
+	}
+	return 1;
+}
+
+/* Alone. */
+static void run_row(struct db *db, struct batch *b)
+{
+	struct op *op = b->rows[0].op;
+	struct new_row row = b->rows[0].row;
+	batch_add(db, b);
+	batch_run(db, b);
+	write_out(db, op, &row);
 }
 
 void append_row(struct db *db, struct op *op, const struct new_row *r)
 {
-	if (!row_ok(r)) {
+	struct batch *b = get(db);
+	if (!row_ok(r) || !texts_ok(r)) {
 		op->rc = -EINVAL;
 		return;
 	}
-	struct new_row row = *r;
-	row.text = clean(op, r->text);
-	db_rows *s = db_query(db, "SELECT * FROM append_row(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-			ROW_TYPES, ROW_ARGUMENTS(db, op, &row));
-	if (db_step(db, s)) {
-		take_row(db, op, s, 0);
-		op->a.id = r->id;
-		op->a.conv = (struct chatd_store_conv){ r->key->room, r->key->a, r->key->b };
+	if (!b) {
+		return;
 	}
-	db_done(s);
-	write_out(db, op, r->out, r->n_out);
+	b->rows[0] = (struct batch_row){ .row = *r, .key = *r->key, .op = op };
+	b->rows[0].row.text = clean(op, r->text);
+	run_row(db, b);
 }
 
 /* ---- an append ------------------------------------------------------------------------ */
@@ -107,69 +108,33 @@ static int append_ok(const struct chatd_store_append *r, struct new_row row)
 	row.hash = row.hash.n ? row.hash : CHATD_LIT("none");
 	return (row.kind == CHATD_STORE_MESSAGE || row.kind == CHATD_STORE_EVENT) &&
 			(!r->sender.p || id_ok(r->sender)) && (r->sender.p || (!r->client_id.p && !r->check)) &&
-			row_ok(&row);
+			row_ok(&row) && texts_ok(&row);
 }
 
-static int send_append(
-		struct db *db, struct op *op, const struct chatd_store_append *r, db_rows *to)
+static int fill(struct op *op, const struct chatd_store_append *r, struct batch_row *x)
 {
-	struct conv_key k;
-	struct new_row row = { .kind = r->kind ? r->kind : CHATD_STORE_MESSAGE,
-		.flags = r->flags & (CHATD_STORE_GUEST | CHATD_STORE_ENCRYPTED),
-		.key = &k,
-		.id = r->id,
-		.sender = r->sender,
-		.client_id = r->client_id,
-		.hash = r->hash,
-		.body = r->body,
-		.text = clean(op, r->text),
-		.reply_to = r->reply_to,
-		.thread = r->thread,
-		.wall = r->wall,
-		.expires = r->expires };
-	if (!conv_key(&r->conv, &k) || !append_ok(r, row)) {
+	*x = (struct batch_row){ .op = op,
+		.check = r->check != 0,
+		.row = { .kind = r->kind ? r->kind : CHATD_STORE_MESSAGE,
+				.flags = r->flags & (CHATD_STORE_GUEST | CHATD_STORE_ENCRYPTED),
+				.id = r->id,
+				.sender = r->sender,
+				.client_id = r->client_id,
+				.hash = r->hash,
+				.body = r->body,
+				.text = clean(op, r->text),
+				.reply_to = r->reply_to,
+				.thread = r->thread,
+				.out = r->out,
+				.n_out = r->n_out,
+				.wall = r->wall,
+				.expires = r->expires } };
+	if (!conv_key(&r->conv, &x->key) || !append_ok(r, x->row)) {
 		op->rc = -EINVAL;
 		return 0;
 	}
-	db_send(db, to, "SELECT * FROM append(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-			"iiai" ROW_TYPES, (int64_t)r->check, r->wall - op->e->conf.dedupe_window,
-			list_of(op, r), r->wall, ROW_ARGUMENTS(db, op, &row));
-	if (db->err == -EINVAL) { /* a text that cannot be sent: nothing was */
-		db_clear(db);
-		op->rc = -EINVAL;
-		return 0;
-	}
+	x->mentions = list_of(op, r);
 	return 1;
-}
-
-static void take_append(
-		struct db *db, struct op *op, const struct chatd_store_append *r, db_rows *s)
-{
-	static const chatd_status errors[] = { 0, 0, -EACCES, -ENOENT, -EEXIST, -EINVAL };
-	struct conv_key k;
-	if (!db_step(db, s)) {
-		db_done(s);
-		return;
-	}
-	int32_t said = db_i32(s, 0);
-	if (said == SAID_NEW && conv_key(&r->conv, &k)) {
-		take_row(db, op, s, 3);
-		op->a.id = r->id;
-		op->a.conv = (struct chatd_store_conv){ k.room, k.a, k.b };
-	} else if (said == SAID_REPEATED) {
-		take_row(db, op, s, 3);
-		op->a.repeated = 1;
-		op->a.id = db_text(op, s, 8);
-		op->a.conv = (struct chatd_store_conv){ db_text(op, s, 9), db_text(op, s, 10),
-			db_text(op, s, 11) };
-	} else {
-		op->a.until = db_i64(s, 2);
-		refuse(op, errors[said], db_i32(s, 1));
-	}
-	db_done(s);
-	if (said == SAID_NEW) {
-		write_out(db, op, r->out, r->n_out);
-	}
 }
 
 int append_is_plain(const struct op *op)
@@ -178,25 +143,38 @@ int append_is_plain(const struct op *op)
 	return op->call == CALL_append && r->n_out == 0;
 }
 
-int append_send(struct db *db, struct op *op, db_rows *to)
+void append_add(struct db *db, struct op *op)
 {
-	return send_append(db, op, op->req, to);
+	struct batch *b = get(db);
+	if (!b) {
+		return;
+	}
+	if (b->n == BATCH_ROWS || b->bytes > BATCH_BYTES) {
+		batch_run(db, b);
+	}
+	if (db->err || !fill(op, op->req, &b->rows[b->n])) {
+		return;
+	}
+	if (!batch_add(db, b)) {
+		struct batch_row x = b->rows[b->n];
+		batch_run(db, b);
+		b->rows[0] = x;
+		batch_add(db, b);
+	}
 }
 
-void append_take(struct db *db, struct op *op, db_rows *s)
+void append_run(struct db *db)
 {
-	take_append(db, op, op->req, s);
-	if (op->rc == 0 && op->arena.failed) {
-		op->rc = -ENOMEM;
+	if (db->batch) {
+		batch_run(db, db->batch);
 	}
 }
 
 static void append(struct db *db, struct op *op, const struct chatd_store_append *r)
 {
-	db_rows s = { 0 };
-	if (send_append(db, op, r, &s)) {
-		db_wait(db);
-		take_append(db, op, r, &s);
+	struct batch *b = get(db);
+	if (b && fill(op, r, &b->rows[0])) {
+		run_row(db, b);
 	}
 }
 

@@ -72,8 +72,9 @@ struct db {
 	int64_t xid;           /* writer: of the transaction at hand; 0: not known yet */
 	struct dial dial;
 	struct tokens *tokens;
-	struct db *replica; /* reader: asked for history; NULL: none is given */
-	const char *url;    /* which server */
+	struct batch *batch; /* writer */
+	struct db *replica;  /* reader: asked for history; NULL: none is given */
+	const char *url;     /* which server */
 	size_t n_pending, first_pending;
 	struct pending *pending; /* PENDING_MAX of them, a ring */
 	struct {
@@ -142,12 +143,12 @@ char *dialect(const char *sql);
 chatd_status schema_open(struct db *);
 int64_t schema_lock(const struct db *); /* the advisory lock of all that write */
 
+int text_ok(struct chatd_str); /* may PostgreSQL be given it? */
+
 /* append.c */
-/* An append whose request is good is sent; 0: it is answered.  @p to: its result, for
- * append_take(). */
-int append_send(struct db *, struct op *, db_rows *to);
-void append_take(struct db *, struct op *, db_rows *);
-int append_is_plain(const struct op *); /* may it be sent along with others? */
+int append_is_plain(const struct op *); /* may it be written along with others? */
+void append_add(struct db *, struct op *);
+void append_run(struct db *); /* writes those that were added, and answers them */
 
 /* tokens.c: texts taken apart as store-sqlite's search index does. */
 struct chatd_str tokens_of(struct db *, struct op *, struct chatd_str text); /* a tsvector */

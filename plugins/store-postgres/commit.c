@@ -3,14 +3,13 @@
  *
  * Every transaction that writes takes one lock first, of all nodes, so that rows get their
  * places in the order of the commits, and what the engine looks at stays as it is until it has
- * written.  Appends that follow each other go in one pipeline, each a call of a function; then
- * the commit, in a second one, because before it is sent the transaction's number must be known:
+ * written.  Appends that follow each other go in one statement, sent along with the beginning;
+ * then the commit, because before it is sent the transaction's number must be known:
  * should the connection be lost while it commits, another one asks what became of it. */
 #include "../store-sqlite/store.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -105,38 +104,17 @@ static void run_saved(struct db *db, struct op *op)
 	db_push(db, "RELEASE SAVEPOINT one", "");
 }
 
-/* Appends from @p op on, as many as follow each other, in one pipeline; returns the one behind. */
-struct sent {
-	struct op *op;
-	db_rows rows;
-};
-
+/* Appends from @p op on, as many as follow each other; returns the one behind. */
 static struct op *run_appends(struct engine *e, struct op *op, db_rows *xid)
 {
 	struct db *db = &e->db;
-	size_t n = 0;
-	struct sent *sent = calloc((size_t)e->conf.commit_rows, sizeof(*sent));
-	if (!sent) {
-		db_note(db, -ENOMEM, "", "no memory");
-		return NULL;
-	}
 	for (; op && append_is_plain(op) && db->err == 0; op = STAILQ_NEXT(op, link)) {
 		if (!is_answered(e, op)) {
-			sent[n].op = op;
-			n += (size_t)append_send(db, op, &sent[n].rows);
+			append_add(db, op);
 		}
 	}
-	if (db->err == 0) {
-		db_wait(db);
-	}
+	append_run(db);
 	take_xid(db, xid);
-	for (size_t i = 0; i < n; i++) {
-		if (db->err == 0) {
-			append_take(db, sent[i].op, &sent[i].rows);
-		}
-		db_done(&sent[i].rows);
-	}
-	free(sent);
 	return op;
 }
 

@@ -163,6 +163,14 @@ static chatd_status settle(struct db *db)
 			" set_config('jit', 'off', false)",
 			"ssss", str_z(conf->back.schema), str_z(conf->back.synchronous_commit), str_z(patience),
 			str_z(statement));
+	if (db->writer) { /* few rows of large tables, always by an index */
+		db_exec(db,
+				"SELECT set_config('plan_cache_mode', 'force_generic_plan', false),"
+				" set_config('enable_seqscan', 'off', false),"
+				" set_config('enable_hashjoin', 'off', false),"
+				" set_config('enable_mergejoin', 'off', false)",
+				"");
+	}
 	return db->err;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Statements: prepared once, sent in a pipeline, their rows fetched whole. */
-#include "../store-sqlite/store.h"
+#include "batch.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ARGS_MAX = 40, OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_TEXTS = 1009 };
+enum { ARGS_MAX = 40, OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25 };
 
 int64_t clock_ms(void)
 {
@@ -199,7 +199,7 @@ struct args {
 
 /* PostgreSQL takes no text with a zero byte, or that is not UTF-8; better to refuse it than to
  * have it fail all that is sent along. */
-static int text_ok(struct chatd_str s)
+int text_ok(struct chatd_str s)
 {
 	const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
 	while (p < end) {
@@ -229,20 +229,39 @@ static void put_text(struct args *a, struct chatd_str s, Oid type)
 	a->types[a->n] = type;
 	a->values[a->n] = s.p;
 	a->lengths[a->n] = (int)s.n;
-	a->formats[a->n] = type != OID_TEXTS;
+	a->formats[a->n] = 1;
+}
+
+/* Capital letters: arrays, as they go over the wire. */
+static Oid oid_of(char type)
+{
+	switch (type) {
+	case 's':
+		return OID_TEXT;
+	case 'b':
+		return OID_BYTEA;
+	case 'S':
+		return 1009;
+	case 'B':
+		return 1001;
+	case 'I':
+		return 1016;
+	default:
+		return OID_INT8;
+	}
 }
 
 static int put_args(struct db *db, struct args *a, const char *types, va_list ap)
 {
 	for (a->n = 0; types[a->n]; a->n++) {
 		char type = types[a->n];
-		if (type == 's' || type == 'b' || type == 'a') {
+		if (oid_of(type) != OID_INT8) {
 			struct chatd_str s = va_arg(ap, struct chatd_str);
 			if (type == 's' && !text_ok(s)) {
 				db_note(db, -EINVAL, "22021", "a text has a zero byte or is not UTF-8");
 				return 0;
 			}
-			put_text(a, s, type == 's' ? OID_TEXT : type == 'b' ? OID_BYTEA : OID_TEXTS);
+			put_text(a, s, oid_of(type));
 			continue;
 		}
 		int64_t v = type == 'i' ? va_arg(ap, int64_t) : va_arg(ap, int);
@@ -479,6 +498,8 @@ void db_close(struct db *db)
 		db_done(&db->cache[i].rows);
 	}
 	tokens_close(db);
+	batch_free(db->batch);
+	db->batch = NULL;
 	free(db->pending);
 	db->pending = NULL;
 	if (db->replica) {
