@@ -426,9 +426,14 @@ static void hold_rows(struct chatd_store_answer *to)
 		o[i].body = hold_str(o[i].body);
 		hold_message(&o[i].message);
 	}
+	struct chatd_store_changed_conv *g = hold_array(to->changed, to->n_changed, sizeof(*g));
+	for (size_t i = 0; i < to->n_changed; i++) {
+		hold_conv(&g[i].conv);
+	}
 	to->messages = m;
 	to->conversations = c;
 	to->outbox = o;
+	to->changed = g;
 }
 
 void keep(void *arg, chatd_status rc, const struct chatd_store_answer *a)

@@ -1,0 +1,420 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""store-postgres on a real server: the suites of every store, and what only a server can do: be shared by nodes, be
+terminated, restarted, frozen, made read-only, restored from a dump.  Speaks TAP.
+
+usage: postgres.py [--build DIR] [WORD]        WORD: only tests whose name has it
+CHATD_FULL=1: longer."""
+import argparse
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+from backends.base import Missing, IN_CI, wait_until  # noqa: E402
+from backends.postgres import Postgres  # noqa: E402
+
+FULL = os.environ.get("CHATD_FULL") == "1"
+TESTS = []
+BUILD = "build"
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+def same(a, b, what=""):
+    assert a == b, "%s: %r is not %r" % (what, a, b)
+
+
+def built(*path):
+    return os.path.join(BUILD, *path)
+
+
+class Node:
+    """store_node, with what it says read as it comes."""
+
+    def __init__(self, url, schema, *what, **options):
+        options = {"url": url, "schema": schema, "read_timeout": "10s", **options}
+        self.errors = open(os.path.join("/tmp", "chatd-node-%d-%d.log" % (os.getpid(), random.getrandbits(40))), "w+b")
+        os.unlink(self.errors.name)
+        self.child = subprocess.Popen(
+            [built("tests", "store", "store_node"), built("plugins", "store-postgres.so"), *map(str, what),
+             *("%s=%s" % o for o in options.items())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, bufsize=1)
+        self.lines, self.states, self.acks = [], [], {}
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.child.stdout:
+            word = line.split()
+            if word and word[0] == "ack" and line.endswith("\n"):
+                self.acks[int(word[1])] = tuple(map(int, word[2:]))
+            elif word and word[0] == "state" and len(word) == 2:
+                self.states.append(int(word[1]))
+            self.lines.append(line.rstrip("\n"))
+
+    def wait_acks(self, n, seconds=60):
+        def more():
+            assert self.child.poll() is None or len(self.acks) >= n, self.log()
+            return len(self.acks) >= n
+        wait_until(more, seconds, "%d acknowledgements, there are %d" % (n, len(self.acks)))
+
+    def stop(self, seconds=60):
+        try:
+            self.child.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            raise
+        self.reader.join(10)
+        same(self.child.returncode, 0, self.log())
+        return self
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+        self.reader.join(10)
+        return self
+
+    def log(self):
+        self.errors.seek(0)
+        return "\n".join(self.lines[-20:]) + self.errors.read().decode(errors="replace")[-3000:]
+
+
+# ---- what must hold whatever happened ---------------------------------------------------
+
+def rows_of(pg, schema):
+    text = pg.sql("SELECT m.sender, m.client_id, m.seq, m.pos, c.key, coalesce(c.a, ''), coalesce(c.b, ''), m.node"
+                  " FROM %s.msg m JOIN %s.conv c ON c.n=m.conv ORDER BY m.pos" % (schema, schema))
+    rows = []
+    for line in text.splitlines():
+        sender, client_id, seq, pos, key, a, b, node = line.split("|")
+        rows.append((sender, int(client_id), int(seq), int(pos), key, a, b, node))
+    return rows
+
+
+def check_rows(rows, nodes):
+    """Nothing acknowledged is lost, nothing is there twice, numbers have no hole, places grow with them."""
+    there, tops, inbox = {}, {}, {}
+    for sender, number, seq, pos, key, a, b, node in rows:
+        assert (sender, number) not in there, "twice: %s %d" % (sender, number)
+        before = (inbox.get(a, 0), inbox.get(b, 0)) if a else (0, 0)
+        there[sender, number] = (seq, pos, *before)
+        same(seq, tops.get(key, 0) + 1, "the number after %d of %s" % (tops.get(key, 0), key))
+        tops[key] = seq
+        same(node, sender, "the node that wrote it")
+        if a:
+            inbox[a] = inbox[b] = pos
+    for name, acks in nodes.items():
+        for number, (seq, pos, before_a, before_b, repeated, _) in acks.items():
+            assert (name, number) in there, "lost: %s %d" % (name, number)
+            same((seq, pos), there[name, number][:2], "what was said of %s %d" % (name, number))
+            if not repeated:
+                same((before_a, before_b), there[name, number][2:], "the rows before %s %d" % (name, number))
+    return len(rows)
+
+
+def check(pg, schema, nodes):
+    return check_rows(rows_of(pg, schema), {name: node.acks for name, node in nodes.items()})
+
+
+# ---- the suites of every store -------------------------------------------------------------
+
+def run_suite(pg, name, **more):
+    done = subprocess.run([built("tests", "store", name), built("plugins", "store-postgres.so"), "url=" + pg.url,
+                           "schema=t@", "read_timeout=10s", "commit_timeout=30s"], capture_output=True, text=True,
+                          env={**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP", **more}, check=False)
+    cases = re.findall(r"^(?:not )?ok \d+", done.stdout, re.M)
+    bad = [c for c in cases if c.startswith("not")]
+    assert done.returncode == 0 and cases and not bad, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+@test
+def the_suite_of_conversations(pg):
+    run_suite(pg, "test_store")
+
+
+@test
+def the_suite_of_accounts(pg):
+    run_suite(pg, "test_accounts")
+
+
+@test
+def the_suite_of_rooms_and_people(pg):
+    run_suite(pg, "test_people")
+
+
+@test
+def the_suite_of_the_sequencer(pg):
+    run_suite(pg, "test_sequencer", CHATD_ROUNDS="60" if FULL else "6")
+
+
+# ---- nodes ------------------------------------------------------------------------------------
+
+@test
+def two_nodes_share_conversations_and_a_third_sees_them_in_order(pg):
+    nodes = {name: Node(pg.url, "shared", "append", name, 1, 32) for name in ("one", "two")}
+    watch = Node(pg.url, "shared", "watch", "three")
+    for node in nodes.values():
+        node.wait_acks(20000 if FULL else 1500)
+    for node in nodes.values():
+        node.stop()
+    watch.stop()
+    check(pg, "shared", nodes)
+    seen = [line.split()[1:3] for line in watch.lines if line.startswith("row ")]
+    rows = rows_of(pg, "shared")
+    same(len(seen), len(rows), "rows that the watcher saw")
+    same({int(pos) for pos, _ in seen}, {r[3] for r in rows})
+
+
+@test
+def what_was_acknowledged_survives_kill_9_of_a_node(pg):
+    acks, first = {}, 1
+    for _ in range(20):
+        node = Node(pg.url, "kills", "append", "one", first, 64)
+        node.wait_acks(1)
+        time.sleep(random.random() * 0.15)
+        node.kill()
+        acks.update(node.acks)
+        first = max(acks) + 1000
+    check_rows([r[:5] + r[5:] for r in rows_of(pg, "kills")], {"one": acks})
+    assert len(acks) >= 20
+
+
+def under_load(pg, schema, harm, times, commit_timeout="5s"):
+    nodes = {name: Node(pg.url, schema, "append", name, 1, 32, commit_timeout=commit_timeout) for name in ("one", "two")}
+    for i in range(times):
+        n = {name: len(node.acks) for name, node in nodes.items()}
+        for name, node in nodes.items():
+            node.wait_acks(n[name] + 100)
+        time.sleep(random.random() * 0.1)
+        harm()
+    for name, node in nodes.items():
+        node.wait_acks(len(node.acks) + 100)
+        node.stop()
+    return check(pg, schema, nodes), nodes
+
+
+@test
+def terminated_backends_lose_and_double_nothing(pg):
+    assert under_load(pg, "ended", pg.terminate, 40 if FULL else 10)[0] > 1000
+
+
+@test
+def an_immediate_restart_loses_and_doubles_nothing(pg):
+    _, nodes = under_load(pg, "restarted", pg.restart, 10 if FULL else 2)
+    assert any(3 in node.states for node in nodes.values()), "nobody noticed"
+    for node in nodes.values():
+        same(node.states[-1], 0, "the state at the end")
+
+
+@test
+def a_killed_postmaster_loses_and_doubles_nothing(pg):
+    def harm():
+        pg.kill()
+        pg.start()
+    under_load(pg, "killed", harm, 10 if FULL else 2)
+
+
+@test
+def a_commit_whose_answer_was_lost_is_looked_up(pg):
+    """The connection goes when COMMIT has been sent: a trigger at the commit ends its own backend, or waits for it."""
+    node = Node(pg.url, "doubt", "append", "one", 1, 8)
+    node.wait_acks(50)
+    pg.sql("CREATE FUNCTION doubt.fall() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+           " IF random() < 0.2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NULL; END $$;"
+           "CREATE CONSTRAINT TRIGGER fall AFTER INSERT ON doubt.msg DEFERRABLE INITIALLY DEFERRED"
+           " FOR EACH ROW EXECUTE FUNCTION doubt.fall()")
+    wait_until(lambda: "that commit has not happened" in node.log() or node.child.poll() is not None, 30, "a lost commit")
+    pg.sql("DROP TRIGGER fall ON doubt.msg")
+    node.wait_acks(len(node.acks) + 50)
+    node.stop()
+    assert "that commit has not happened: it is done again" in node.log(), node.log()
+    check(pg, "doubt", {"one": node})
+
+
+@test
+def a_frozen_server_hangs_nobody(pg):
+    node = Node(pg.url, "frozen", "append", "one", 1, 16, commit_timeout="1s", read_timeout="1s")
+    node.wait_acks(50)
+    pg.freeze()
+    try:
+        wait_until(lambda: 3 in node.states, 20, "the state says that it stalls")
+        began = time.monotonic()
+        idle = Node(pg.url, "frozen", "ask", "two", start_timeout="2s", commit_timeout="1s")
+        idle.child.wait(60)
+        assert time.monotonic() - began < 50
+        idle.reader.join(10)
+        assert idle.lines[0].startswith("open -"), idle.lines
+    finally:
+        pg.thaw()
+    node.wait_acks(len(node.acks) + 50)
+    node.stop()
+    check(pg, "frozen", {"one": node})
+    # one that is told to end while it is frozen ends
+    node = Node(pg.url, "frozen", "append", "two", 1, 16, commit_timeout="1s", read_timeout="1s")
+    node.wait_acks(10)
+    pg.freeze()
+    try:
+        node.child.stdin.close()
+        node.child.send_signal(signal.SIGTERM)
+        node.child.wait(60)
+    finally:
+        pg.thaw()
+
+
+@test
+def a_read_only_server_is_down_until_it_writes_again(pg):
+    node = Node(pg.url, "readonly", "append", "one", 1, 16, commit_timeout="1s")
+    node.wait_acks(50)
+    pg.sql("ALTER SYSTEM SET default_transaction_read_only=on")
+    pg.sql("SELECT pg_reload_conf()")
+    wait_until(lambda: 3 in node.states, 30, "the state says that it stalls")
+    n = len(node.acks)
+    time.sleep(0.5)
+    same(len(node.acks), n, "acknowledgements while it is read-only")
+    pg.run(pg.program("psql"), "-Xqd", pg.socket_url, "-c", "SET default_transaction_read_only=off",
+           "-c", "ALTER SYSTEM RESET default_transaction_read_only", "-c", "SELECT pg_reload_conf()")
+    node.wait_acks(n + 50)
+    node.stop()
+    check(pg, "readonly", {"one": node})
+
+
+# ---- the schema ---------------------------------------------------------------------------------
+
+def ask(pg, schema, url=None, **options):
+    node = Node(url or pg.url, schema, "ask", "one", **options)
+    node.child.wait(90)
+    node.reader.join(10)
+    found = {"open": int(node.lines[0].split()[1]), "log": "\n".join(node.lines[1:])}
+    top = [line.split() for line in node.lines if line.startswith("top ")]
+    return {**found, "seq": int(top[0][1]), "epoch": top[0][2]} if top else found
+
+
+@test
+def many_nodes_start_at_once_on_an_empty_database(pg):
+    nodes = [Node(pg.url, "many", "ask", "n%d" % i) for i in range(8)]
+    for node in nodes:
+        node.child.wait(90)
+        node.reader.join(10)
+        same(node.lines[0], "open 0", node.log())
+    same(len({node.lines[-1] for node in nodes}), 1, "epochs")
+
+
+@test
+def a_node_killed_while_it_makes_the_schema_needs_no_help(pg):
+    halves = 0
+    for i in range(40 if FULL else 12):
+        node = Node(pg.url, "half%d" % i, "ask", "one")
+        time.sleep(0.005 * i + random.random() * 0.01)
+        node.kill()
+        halves += not node.lines
+        same(ask(pg, "half%d" % i)["open"], 0)
+    print("# %d were killed before they had opened it" % halves)
+
+
+@test
+def a_newer_schema_is_refused(pg):
+    same(ask(pg, "newer")["open"], 0)
+    pg.sql("UPDATE newer.meta SET value='99' WHERE key='schema'")
+    began = time.monotonic()
+    found = ask(pg, "newer")
+    assert found["open"] < 0 and time.monotonic() - began < 30
+    assert "its schema is number 99, this program knows up to" in found["log"], found
+    assert "run the newer program" in found["log"]
+
+
+@test
+def a_restored_dump_has_a_new_epoch_and_its_rows(pg):
+    node = Node(pg.url, "dumped", "append", "one", 1, 16)
+    node.wait_acks(300)
+    node.stop()
+    before = ask(pg, "dumped")
+    same(ask(pg, "dumped")["epoch"], before["epoch"], "the epoch after a restart")
+    dump = os.path.join(pg.folder, "dump.sql")
+    pg.run(pg.program("pg_dump"), "-n", "dumped", "-f", dump, pg.url)
+    pg.sql("CREATE DATABASE copy")
+    pg.run(pg.program("psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-f", dump, pg.url.replace("/chatd", "/copy"))
+    url = pg.url.rpartition("/")[0] + "/copy"
+    after = ask(pg, "dumped", url)
+    same(after["seq"], before["seq"])
+    assert after["epoch"] != before["epoch"], "the epoch of the restored dump is the old one"
+    same(ask(pg, "dumped", url)["epoch"], after["epoch"], "the new epoch stays")
+    node = Node(url, "dumped", "append", "two", 1, 16)
+    node.wait_acks(100)
+    node.stop()
+    text = pg.sql("SELECT count(*) FROM dumped.msg WHERE node='two' AND pos <="
+                  " (SELECT max(pos) FROM dumped.msg WHERE node='one')", "copy")
+    same(text, "0", "rows of the copy before those of the dump")
+
+
+@test
+def who_may_not_come_in_is_told_at_once(pg):
+    began = time.monotonic()
+    found = ask(pg, "x", pg.url.replace("chatd@", "nobody:hush@"))
+    assert found["open"] < 0 and "nobody" in found["log"] and "hush" not in found["log"], found
+    found = ask(pg, "x", pg.url.rpartition("/")[0] + "/nowhere")
+    assert found["open"] < 0 and 'database "nowhere" does not exist' in found["log"], found
+    found = ask(pg, "x", "postgresql://u:hush@[::1")
+    assert found["open"] < 0 and "no connection string" in found["log"] and "hush" not in found["log"], found
+    found = ask(pg, "No")
+    assert found["open"] < 0 and "a-z, 0-9 and _" in found["log"], found
+    assert time.monotonic() - began < 30
+
+
+@test
+def a_server_that_is_not_there_is_waited_for(pg):
+    pg.stop()
+    found = ask(pg, "later", start_timeout="1s")
+    assert found["open"] < 0 and "is it running" in found["log"], found
+    node = Node(pg.url, "later", "ask", "one", start_timeout="60s")
+    time.sleep(1)
+    pg.start()
+    node.child.wait(90)
+    node.reader.join(10)
+    same(node.lines[0], "open 0", node.log())
+
+
+def main():
+    global BUILD
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", default=os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build")))
+    parser.add_argument("word", nargs="?", default="")
+    args = parser.parse_args()
+    BUILD = os.path.abspath(args.build)
+    try:
+        pg = Postgres().start()
+    except Missing as e:
+        print("1..1\n%sok 1 - a PostgreSQL # %s%s" % ("not " if IN_CI else "", "" if IN_CI else "skip ", e))
+        return 1 if IN_CI else 0
+    chosen = [fn for fn in TESTS if args.word in fn.__name__]
+    failed = 0
+    print("1..%d" % len(chosen))
+    for i, fn in enumerate(chosen, 1):
+        began = time.monotonic()
+        try:
+            fn(pg)
+            print("ok %d - %s (%.1f s)" % (i, fn.__name__.replace("_", " "), time.monotonic() - began), flush=True)
+        except Exception:  # pylint: disable=broad-except
+            failed += 1
+            print("not ok %d - %s\n# %s" % (i, fn.__name__, traceback.format_exc().replace("\n", "\n# ")), flush=True)
+    pg.close()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
