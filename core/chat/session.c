@@ -403,6 +403,18 @@ chatd_status session_send(chatd_session *s, chatd_msg *msg)
 	return rc;
 }
 
+void session_facts(chatd_session *s, struct chatd_session_facts *ret)
+{
+	const char *layer = s->layer->name;
+	struct chatd_session_facts f = { .struct_size = ret->struct_size,
+		.subscriptions = s->n_subs,
+		.id = chatd_str_of(s->id, SESSION_ID_LEN),
+		.transport = chatd_str_of(layer, strlen(layer)),
+		.queued = s->ops->queued(s->conn),
+		.unacked = s->n_pending };
+	memcpy(ret, &f, ret->struct_size < sizeof(f) ? ret->struct_size : sizeof(f));
+}
+
 int32_t session_hears(chatd_session *s, struct chatd_str dest)
 {
 	for (struct sub *sub = s->subs; sub; sub = sub->next) {

@@ -69,5 +69,6 @@ chatd_status session_send(chatd_session *, chatd_msg *);
 int32_t session_hears(chatd_session *, struct chatd_str dest);
 void session_go_on(chatd_call *);
 void session_close(chatd_session *, int32_t code, const char *why);
+void session_facts(chatd_session *, struct chatd_session_facts *ret);
 
 #endif

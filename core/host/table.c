@@ -462,6 +462,7 @@ static const struct chatd_host the_table = {
 	.msg_flags_of = msg_flags_get,
 	.stopping = t_stopping,
 	.drain_spread = t_drain_spread,
+	.session_facts = session_facts,
 	.stop = t_stop,
 };
 

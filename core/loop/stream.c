@@ -358,6 +358,22 @@ static int32_t is_tls(const chatd_stream *stream)
 	return ((const struct stream *)stream)->listener->tls != NULL;
 }
 
+static chatd_status peer_cred(const chatd_stream *stream, uint32_t *ret_uid, int32_t *ret_pid)
+{
+	const struct stream *s = (const struct stream *)stream;
+	struct ucred cred;
+	socklen_t n = sizeof(cred);
+	if (!s->listener->is_unix) {
+		return -ENOTSUP;
+	}
+	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0) {
+		return -errno;
+	}
+	*ret_uid = cred.uid;
+	*ret_pid = cred.pid;
+	return 0;
+}
+
 const struct chatd_stream_ops stream_ops = {
 	.struct_size = sizeof(stream_ops),
 	.attach = attach,
@@ -369,4 +385,5 @@ const struct chatd_stream_ops stream_ops = {
 	.limits = limits,
 	.peer = peer,
 	.is_tls = is_tls,
+	.peer_cred = peer_cred,
 };

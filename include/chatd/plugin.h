@@ -263,6 +263,16 @@ struct chatd_each {
 	int64_t linger_ms;
 };
 
+/** See session_facts().  Borrowed until the callback at hand returns. */
+struct chatd_session_facts {
+	uint32_t struct_size; /**< set it: so much is filled */
+	uint32_t subscriptions;
+	struct chatd_str id;        /**< the `session` header of CONNECTED */
+	struct chatd_str transport; /**< the layer's name: "tcp", "websocket", "sockjs-http" */
+	uint64_t queued;            /**< bytes that wait for the client */
+	uint32_t unacked;           /**< deliveries that wait for its ACK */
+};
+
 /** What carries messages to other nodes, see router().  All [worker]: the home worker of the
  *  destination, in the order in which the messages take their places there. */
 struct chatd_router {
@@ -482,6 +492,8 @@ struct chatd_host {
 	int32_t (*stopping)(void); /* 0.1 */
 	/** [any] Over how many milliseconds drain() is to close what is open, at most. */
 	int64_t (*drain_spread)(void); /* 0.1 */
+	/** [worker] What an operator wants to know of a session. */
+	void (*session_facts)(chatd_session *, struct chatd_session_facts *ret); /* 0.1 */
 	/** [any] As SIGTERM, and not counted as one: the server drains and exits. */
 	void (*stop)(void); /* 0.1 */
 };

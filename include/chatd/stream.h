@@ -72,6 +72,9 @@ struct chatd_stream_ops {
 	 *  After a PROXY protocol header from a trusted peer: the address named there. */
 	struct chatd_str (*peer)(const chatd_stream *);
 	int32_t (*is_tls)(const chatd_stream *);
+	/** Optional.  Of a unix socket's peer, as the kernel knows it: user and process at the time
+	 *  of connect(2).  -ENOTSUP: it came by TCP. */
+	chatd_status (*peer_cred)(const chatd_stream *, uint32_t *ret_uid, int32_t *ret_pid);
 };
 
 struct chatd_stream { /**< the beginning of every implementation's own struct */

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers as people want to read them. */
+#include "ctl/ctl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { COLUMNS = 10, WIDTH_MAX = 40 };
+
+/* Names may hold what a terminal would obey. */
+static int put(const char *s, int width)
+{
+	int n = 0;
+	for (; *s && (!width || n < width); s++) {
+		unsigned char c = (unsigned char)*s;
+		fputc(c < 0x20 || c == 0x7f ? '?' : c, stdout);
+		n += (c & 0xc0) != 0x80;
+	}
+	return n;
+}
+
+static const char *text_of(const json_t *v, char room[32])
+{
+	if (json_is_string(v)) {
+		return json_string_value(v);
+	}
+	if (json_is_integer(v)) {
+		snprintf(room, 32, "%lld", (long long)json_integer_value(v));
+		return room;
+	}
+	return json_is_true(v) ? "yes" : json_is_false(v) ? "no" : "-";
+}
+
+struct column {
+	const char *member, *title;
+};
+
+static int width_of(const json_t *rows, const struct column *c)
+{
+	size_t i;
+	const json_t *row;
+	char room[32];
+	int width = (int)strlen(c->title);
+	json_array_foreach (rows, i, row) {
+		int n = (int)strlen(text_of(json_object_get(row, c->member), room));
+		width = n > width ? n : width;
+	}
+	return width > WIDTH_MAX ? WIDTH_MAX : width;
+}
+
+static void pad(int n)
+{
+	while (n-- > 0) {
+		fputc(' ', stdout);
+	}
+}
+
+static void table(const json_t *rows, const struct column *c)
+{
+	int width[COLUMNS], n = 0;
+	for (; c[n].member; n++) {
+		width[n] = width_of(rows, &c[n]);
+		pad(width[n] - put(c[n].title, 0) + 2);
+	}
+	fputc('\n', stdout);
+	size_t i;
+	const json_t *row;
+	char room[32];
+	json_array_foreach (rows, i, row) {
+		for (int k = 0; k < n; k++) {
+			int shown = put(text_of(json_object_get(row, c[k].member), room), width[k]);
+			pad(k + 1 < n ? width[k] - shown + 2 : 0);
+		}
+		fputc('\n', stdout);
+	}
+}
+
+static void members(json_t *answer)
+{
+	const char *key;
+	json_t *v;
+	char room[32];
+	json_object_foreach (answer, key, v) {
+		if (strcmp(key, "ok") != 0) {
+			printf("%-16s ", key);
+			put(text_of(v, room), 0);
+			fputc('\n', stdout);
+		}
+	}
+}
+
+void ctl_show(const char *command, json_t *answer)
+{
+	static const struct column nodes[] = { { "node", "NODE" }, { "state", "STATE" },
+		{ "store", "STORE" }, { "broker", "BROKER" }, { "sessions", "SESSIONS" },
+		{ "connections", "CONNECTIONS" }, { "uptimeSeconds", "UPTIME" },
+		{ "residentBytes", "RESIDENT" }, { NULL, NULL } };
+	static const struct column sessions[] = { { "session", "SESSION" }, { "user", "USER" },
+		{ "name", "NAME" }, { "transport", "TRANSPORT" }, { "peer", "PEER" }, { "since", "SINCE" },
+		{ "subscriptions", "SUBS" }, { "queuedBytes", "QUEUED" }, { NULL, NULL } };
+	if (strcmp(command, "nodes") == 0) {
+		table(json_object_get(answer, "nodes"), nodes);
+	} else if (strcmp(command, "sessions") == 0) {
+		const json_t *rows = json_object_get(answer, "sessions");
+		table(rows, sessions);
+		printf("%zu of %lld\n", json_array_size(rows),
+				(long long)json_integer_value(json_object_get(answer, "total")));
+	} else {
+		members(answer);
+	}
+}
