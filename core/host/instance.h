@@ -65,7 +65,7 @@ struct host {
 	int registering; /**< init() runs: hooks and services may be registered */
 	int failed;      /**< an instance could not start; its name was logged */
 	int stopped;
-	atomic_int gave_up; /**< a plugin cannot go on with this configuration */
+	atomic_int gave_up;  /**< a plugin cannot go on with this configuration */
 	atomic_int stopping; /**< CHATD_SERVES ... for plugins */
 	atomic_int asked;    /**< a plugin wants it to stop */
 	atomic_int beats;    /**< workers that host_beat() has not heard of yet */

@@ -13,11 +13,9 @@
 #include "loop/worker.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Functions such as server_id() are given no instance, and there is one host a process. */
 static struct host *the_host;
@@ -353,7 +351,6 @@ static chatd_buf *t_buf_ref(chatd_buf *b)
 	return buf_ref(b);
 }
 
-/* Main waits for signals: this is one of them. */
 static void t_give_up(chatd_ctx *c)
 {
 	atomic_store(&c->host->gave_up, 1);
