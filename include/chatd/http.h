@@ -89,6 +89,20 @@ struct chatd_req_user {
 typedef void chatd_http_identified(
 		void *arg, chatd_status rc, const chatd_ident *ident, const char *code, const char *why);
 
+enum {                    /* of a back end */
+	CHATD_READY_NO = 1,   /**< without it this server can do nothing: /readyz answers 503 */
+	CHATD_READY_DOWN = 2, /**< it is away, and the server works on without it */
+	CHATD_READY_UP = 3,
+};
+
+/** What /readyz tells of a back end, beside the store: {"status":"UP","broker":"DOWN"}. */
+struct chatd_ready {
+	uint32_t struct_size;
+	const char *name;            /**< a literal: "broker" */
+	int32_t (*state)(void *arg); /**< [any] CHATD_READY_* */
+	void *arg;
+};
+
 struct chatd_http {
 	uint32_t struct_size;
 	/** [main] In init().  -EEXIST: another plugin has that method and path. */
@@ -145,6 +159,8 @@ struct chatd_http {
 	/** The @p i-th (0: first) header of this name, in any case; .p NULL: no more.  For
 	 *  headers that must not, or may, be repeated. */
 	struct chatd_str (*req_header_at)(chatd_req *, const char *name, size_t i);
+	/** [main] In init().  -ENOSPC: there are 16 already. */
+	chatd_status (*ready)(void *obj, const struct chatd_ready *);
 };
 
 #ifdef __cplusplus

@@ -47,6 +47,9 @@ struct http {
 	const struct http_conf *conf;
 	const struct chatd_service *net, *sessions;
 	const struct chatd_service *store, *redis; /**< NULL if there is none */
+	const struct chatd_service *net, *sessions, *store; /**< store: NULL if there is none */
+	struct chatd_ready back_ends[16];
+	size_t n_back_ends;
 	struct routes *routes;
 	struct http_limits limits;
 	atomic_llong *connections; /**< of all workers; those that were upgraded left */

@@ -132,6 +132,21 @@ static int redis_is_down(const struct http *http)
 {
 	const struct chatd_redis *redis = http->redis ? http->redis->vt : NULL;
 	return redis && !redis->is_up(http->redis->obj);
+/* The back ends that are away, as members: ,"broker":"DOWN".  1: it can do without them. */
+static int list_back_ends(const struct http *http, char *text, size_t size)
+{
+	int ready = 1;
+	size_t n = 0;
+	text[0] = '\0';
+	for (size_t i = 0; i < http->n_back_ends && n < size; i++) {
+		const struct chatd_ready *b = &http->back_ends[i];
+		int32_t state = b->state(b->arg);
+		ready &= state != CHATD_READY_NO;
+		if (state != CHATD_READY_UP) {
+			n += (size_t)snprintf(text + n, size - n, ",\"%s\":\"DOWN\"", b->name);
+		}
+	}
+	return ready;
 }
 
 static void on_readyz(void *arg, chatd_req *req)
@@ -139,13 +154,17 @@ static void on_readyz(void *arg, chatd_req *req)
 	const struct http *http = arg;
 	const char *trouble = store_trouble(http);
 	if (http->host->stopping() != CHATD_SERVES)
+	char members[1024], text[1100];
+	int ready = list_back_ends(http, members, sizeof(members));
+	snprintf(text, sizeof(text), "{\"status\":\"%s\"%s}", ready ? "UP" : "DOWN", members);
+	if (req->conn->w->draining)
 		reply_json(req, 503, "{\"status\":\"DRAINING\"}");
 	else if (trouble)
 		reply_json(req, 503, trouble);
 	else if (redis_is_down(arg))
 		reply_json(req, 200, "{\"status\":\"UP\",\"redis\":\"DOWN\"}");
 	else
-		reply_json(req, 200, "{\"status\":\"UP\"}");
+		reply_json(req, ready ? 200 : 503, text);
 }
 
 static void on_api_health(void *arg, chatd_req *req)

@@ -149,6 +149,15 @@ static struct chatd_str req_param(chatd_req *req, const char *name)
 	return chatd_str_of(NULL, 0);
 }
 
+static chatd_status on_ready(void *obj, const struct chatd_ready *what)
+{
+	struct http *http = obj;
+	if (http->n_back_ends == sizeof(http->back_ends) / sizeof(http->back_ends[0]))
+		return -ENOSPC;
+	http->back_ends[http->n_back_ends++] = *what;
+	return 0;
+}
+
 static struct chatd_str req_header_at(chatd_req *req, const char *name, size_t i)
 {
 	struct chatd_str key, value, none = { NULL, 0 };
@@ -202,4 +211,5 @@ const struct chatd_http request_service = {
 	.abort = answer_abort,
 	.upgrade = answer_upgrade,
 	.req_header_at = req_header_at,
+	.ready = on_ready,
 };

@@ -512,7 +512,7 @@ chatd_status consumer_try(struct consumer *c, char why[256])
 			return 0; /* it may come yet */
 		}
 		if (clock_ms() >= until) {
-			return -EADDRINUSE;
+			return -ENOTUNIQ;
 		}
 		nanosleep(&second, NULL);
 	}

@@ -186,7 +186,7 @@ void publisher_destroy(struct publisher *); /* [main] ends the thread; NULL is f
 /* ---- consumer.c -------------------------------------------------------------------------- */
 
 struct consumer *consumer_create(struct rabbit *);
-/* [main] Before any thread: -EADDRINUSE: another process consumes this node's queue. */
+/* [main] Before any thread: -ENOTUNIQ: another process consumes this node's queue. */
 chatd_status consumer_try(struct consumer *, char why[256]);
 int consumer_start(struct consumer *);
 void consumer_interest(struct consumer *, struct chatd_str dest, int on); /* [worker] */

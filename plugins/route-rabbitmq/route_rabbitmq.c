@@ -2,6 +2,7 @@
 /* Options and life of the plugin. */
 #include "link.h"
 
+#include <chatd/http.h>
 #include <chatd/stats.h>
 #include <chatd/store.h>
 #include <errno.h>
@@ -230,6 +231,21 @@ static chatd_status receive(void *obj, const struct chatd_cluster_receiver *what
 	return 0;
 }
 
+static int32_t readiness(void *arg)
+{
+	return rabbit_is_up(arg) ? CHATD_READY_UP : CHATD_READY_DOWN;
+}
+
+static chatd_status tell_readyz(struct rabbit *r)
+{
+	const struct chatd_service *s = r->h->service(r->ctx, CHATD_HTTP);
+	const struct chatd_http *http = s ? s->vt : NULL;
+	const struct chatd_ready broker = {
+		.struct_size = sizeof(broker), .name = "broker", .state = readiness, .arg = r
+	};
+	return http && CHATD_HAS(http, ready) ? http->ready(s->obj, &broker) : 0;
+}
+
 static int32_t is_up(void *obj)
 {
 	return rabbit_is_up(obj);
@@ -264,11 +280,12 @@ static chatd_status start(struct rabbit *r)
 		return -ENOMEM;
 	}
 	chatd_status rc = consumer_try(r->consumer, why);
-	return rc == 0 ? 0
-				   : r->h->fail(r->ctx, rc,
-							 "node id \"%.*s\" is in use: another process consumes chat.queue.%.*s "
-							 "(%s); give each node a server.server_id of its own, or end the other one",
-							 (int)r->node.n, r->node.p, (int)r->node.n, r->node.p, why);
+	return rc == 0
+			? 0
+			: r->h->fail(r->ctx, rc,
+					  "node id \"%.*s\" is in use: another process consumes chat.queue.%.*s "
+					  "(%s); give each node a server.server_id of its own, or end the other one",
+					  (int)r->node.n, r->node.p, (int)r->node.n, r->node.p, why);
 }
 
 /* Nodes that share topics and users but not what is stored would each tell another story. */
@@ -277,13 +294,13 @@ static chatd_status check_store(struct rabbit *r)
 	const struct chatd_service *s = r->h->service(r->ctx, CHATD_STORE);
 	const struct chatd_store *store = s ? s->vt : NULL;
 	if (store && !(CHATD_HAS(store, is_shared) && store->is_shared(s->obj))) {
-		return r->h->fail(r->ctx, -EINVAL,
+		return r->h->fail(r->ctx, -ENOTUNIQ,
 				"config: route-rabbitmq requires store-postgres (sqlite files cannot be shared between "
 				"nodes); use it in place of the other store, or leave out route-rabbitmq on a single "
 				"node");
 	}
 	if (!wire_is_node(r->node)) {
-		return r->h->fail(r->ctx, -EINVAL,
+		return r->h->fail(r->ctx, -ENOTUNIQ,
 				"server.server_id \"%.*s\" cannot name a queue; use letters, digits, -, _ and ., at most 64",
 				(int)r->node.n, r->node.p);
 	}
@@ -311,6 +328,7 @@ static chatd_status init(
 	r->presence = h->service(ctx, CHATD_PRESENCE);
 	chatd_status rc = check_store(r);
 	rc = rc < 0 ? rc : define_numbers(self);
+	rc = rc < 0 ? rc : tell_readyz(r);
 	rc = rc < 0 ? rc : route_init(r);
 	rc = rc < 0 ? rc : h->provide(ctx, CHATD_CLUSTER, &r->vt, r);
 	return rc < 0 ? rc : start(r);
@@ -369,7 +387,7 @@ static void fini(void *selfp)
 }
 
 static const char *const provides[] = { CHATD_CLUSTER, NULL };
-static const char *const wants[] = { CHATD_STORE, CHATD_PRESENCE, CHATD_STATS, NULL };
+static const char *const wants[] = { CHATD_STORE, CHATD_PRESENCE, CHATD_STATS, CHATD_HTTP, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A RabbitMQ node of a test's own, light and without plugins, with an epmd of its own."""
 import os
+import re
 import signal
 import subprocess
 
 from .base import Process, accepts, free_port, program
-
-ENV = """
-NODENAME={node}
-NODE_IP_ADDRESS=127.0.0.1
-"""
-
 
 class Rabbit(Process):
     """user guest, password guest, vhost /.  tls: (ca, cert, key) files for a second port, .tls_port.
@@ -98,7 +93,7 @@ class Rabbit(Process):
         """What `code`, which ends in a full stop, evaluates to."""
         env = {**os.environ, "HOME": self.folder, **self.environment()}
         out = subprocess.run([self.call_program, "-c", self.cookie, "-address", "localhost:%d" % self.dist_port,
-                              "-timeout", "60", "-e"], input=code, capture_output=True, text=True, env=env, check=False)
+                              "-timeout", "60", "-e"], input=code + "\n", capture_output=True, text=True, env=env, check=False)
         if check and not out.stdout.startswith("{ok, "):
             raise RuntimeError("%s: %s%s" % (code, out.stdout, out.stderr))
         return out.stdout[5:-1]
@@ -110,12 +105,51 @@ class Rabbit(Process):
         self.erlang("rabbit:start().")
 
     def connections(self):
-        """(pid, name that the client gave) of each."""
-        text = self.erlang("[io_lib:format(\"~s ~s~n\", [rabbit_misc:pid_to_string(proplists:get_value(pid, C)), "
-                           "case lists:keyfind(<<\"connection_name\">>, 1, proplists:get_value(client_properties, C)) "
-                           "of {_, _, N} -> N; _ -> <<\"-\">> end]) "
-                           "|| C <- rabbit_networking:connection_info_all([pid, client_properties])] == [] andalso [].")
-        return text
+        """The names that clients gave their connections."""
+        text = self.erlang("[begin [{_, P}] = rabbit_networking:connection_info(C, [client_properties]), "
+                           "case lists:keyfind(<<\"connection_name\">>, 1, P) of {_, _, N} -> N; _ -> <<\"-\">> end end "
+                           "|| C <- rabbit_networking:connections()].")
+        return re.findall(r'<<"([^"]*)">>', text)
+
+    def close_connections(self, name="", why="a test ends it"):
+        """Those whose names contain this."""
+        self.erlang("[rabbit_networking:close_connection(C, \"%s\") || C <- rabbit_networking:connections(), begin "
+                    "[{_, P}] = rabbit_networking:connection_info(C, [client_properties]), case lists:keyfind("
+                    "<<\"connection_name\">>, 1, P) of {_, _, N} -> binary:match(<<N/binary, \"%s\">>, <<\"%s\">>) "
+                    "/= nomatch; _ -> false end end]." % (why, name, name))
+
+    def bindings(self, queue):
+        """The keys that a queue is bound with to chat.exchange."""
+        text = self.erlang("[element(3, B) || B <- rabbit_binding:list_for_source_and_destination({resource, <<\"/\">>, "
+                           "exchange, <<\"chat.exchange\">>}, {resource, <<\"/\">>, queue, <<\"%s\">>})]." % queue)
+        return sorted(re.findall(r'<<"([^"]*)">>', text))
+
+    def publish(self, key, body, headers=None):
+        """As any program may."""
+        def value(v):
+            if isinstance(v, bool):
+                return "bool, %s" % str(v).lower()
+            if isinstance(v, int):
+                return "signedint, %d" % v
+            data = v if isinstance(v, bytes) else v.encode()
+            return "longstr, <<%s>>" % ",".join(map(str, data))
+        table = ", ".join("{<<\"%s\">>, %s}" % (k, value(v)) for k, v in (headers or {}).items())
+        content = "binary:copy(<<%d>>, %d)" % (body[0], len(body)) if len(body) > 1000 else \
+            "<<%s>>" % ",".join(map(str, body))
+        self.erlang("rabbit_basic:publish({resource, <<\"/\">>, exchange, <<\"chat.exchange\">>}, <<\"%s\">>, {'P_basic', "
+                    "undefined, undefined, [%s], 2, undefined, undefined, undefined, undefined, undefined, undefined, undefined, "
+                    "undefined, undefined, undefined}, %s)." % (key, table, content))
+
+    def queue(self, name):
+        """{messages_ready, messages_unacknowledged, consumers}; None: there is no such queue."""
+        text = self.erlang("case rabbit_amqqueue:lookup({resource, <<\"/\">>, queue, <<\"%s\">>}) of {ok, Q} -> "
+                           "rabbit_amqqueue:info(Q, [messages_ready, messages_unacknowledged, consumers]); _ -> none end."
+                           % name)
+        return {k: int(v) for k, v in re.findall(r"\{(\w+),\s*(\d+)\}", text)} or None
+
+    def alarm(self, on):
+        """Short of memory: publishers are blocked."""
+        self.erlang("vm_memory_monitor:set_vm_memory_high_watermark({absolute, \"%s\"})." % ("1kB" if on else "1GB"))
 
     def _end(self, number):
         super()._end(number)
