@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine.h"
 
-#include <chatd/redis.h>
 #include <chatd/store.h>
 
 #include <errno.h>
@@ -127,11 +126,6 @@ static const char *store_trouble(const struct http *http)
 	}
 }
 
-/* A cache: without it the server serves on. */
-static int redis_is_down(const struct http *http)
-{
-	const struct chatd_redis *redis = http->redis ? http->redis->vt : NULL;
-	return redis && !redis->is_up(http->redis->obj);
 /* The back ends that are away, as members: ,"broker":"DOWN".  1: it can do without them. */
 static int list_back_ends(const struct http *http, char *text, size_t size)
 {
@@ -153,16 +147,13 @@ static void on_readyz(void *arg, chatd_req *req)
 {
 	const struct http *http = arg;
 	const char *trouble = store_trouble(http);
-	if (http->host->stopping() != CHATD_SERVES)
 	char members[1024], text[1100];
 	int ready = list_back_ends(http, members, sizeof(members));
 	snprintf(text, sizeof(text), "{\"status\":\"%s\"%s}", ready ? "UP" : "DOWN", members);
-	if (req->conn->w->draining)
+	if (http->host->stopping() != CHATD_SERVES)
 		reply_json(req, 503, "{\"status\":\"DRAINING\"}");
 	else if (trouble)
 		reply_json(req, 503, trouble);
-	else if (redis_is_down(arg))
-		reply_json(req, 200, "{\"status\":\"UP\",\"redis\":\"DOWN\"}");
 	else
 		reply_json(req, ready ? 200 : 503, text);
 }
@@ -253,7 +244,6 @@ static chatd_status on_init(
 	http->net = h->service(ctx, CHATD_NET);
 	http->sessions = h->service(ctx, CHATD_SESSIONS);
 	http->store = h->service(ctx, CHATD_STORE);
-	http->redis = h->service(ctx, CHATD_REDIS);
 	http->routes = routes_create();
 	http->connections = calloc(1, sizeof(*http->connections));
 	if (!http->net || !http->sessions)
@@ -294,7 +284,7 @@ static void on_worker_stop(void *self, chatd_worker *worker, void *wself)
 
 static const char *const provides[] = { CHATD_HTTP, NULL };
 static const char *const needs[] = { CHATD_NET, CHATD_SESSIONS, NULL };
-static const char *const wants[] = { CHATD_STORE, CHATD_REDIS, NULL };
+static const char *const wants[] = { CHATD_STORE, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

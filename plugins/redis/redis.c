@@ -2,6 +2,7 @@
 /* Options and life; the service itself. */
 #include "engine.h"
 
+#include <chatd/http.h>
 #include <chatd/stats.h>
 
 #include <errno.h>
@@ -256,6 +257,21 @@ static chatd_status define_numbers(struct self *self)
 	return rc;
 }
 
+static int32_t readiness(void *obj)
+{
+	return is_up(obj) ? CHATD_READY_UP : CHATD_READY_DOWN;
+}
+
+static chatd_status tell_readyz(struct self *self)
+{
+	const struct chatd_service *s = self->h->service(self->ctx, CHATD_HTTP);
+	const struct chatd_http *http = s ? s->vt : NULL;
+	const struct chatd_ready redis = {
+		.struct_size = sizeof(redis), .name = "redis", .state = readiness, .arg = self
+	};
+	return http && CHATD_HAS(http, ready) ? http->ready(s->obj, &redis) : 0;
+}
+
 /* ---- life ---------------------------------------------------------------------------------- */
 
 static chatd_status parse_all(const struct chatd_host *h, const char *const *list, int port,
@@ -346,6 +362,7 @@ static chatd_status init(
 			: parse_all(h, self->conf->sentinels, SENTINEL_PORT, &e->sentinels, &e->n_sentinels);
 	rc = rc < 0 ? rc : tls_init(self);
 	rc = rc < 0 ? rc : define_numbers(self);
+	rc = rc < 0 ? rc : tell_readyz(self);
 	if (rc == 0) {
 		warn_of_plain_password(self);
 		rc = h->provide(ctx, CHATD_REDIS, &vt, self);
@@ -377,7 +394,7 @@ static void fini(void *selfp)
 }
 
 static const char *const provides[] = { CHATD_REDIS, NULL };
-static const char *const wants[] = { CHATD_STATS, NULL };
+static const char *const wants[] = { CHATD_STATS, CHATD_HTTP, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
