@@ -114,8 +114,8 @@ static struct attempt try_claim(struct self *self, const char *dead)
 }
 
 /* Redis may have been wiped, with the holder of our node id alive: it listens, and takes its
- * lease back when it hears of us. */
-static int is_objected_to(struct self *self)
+ * lease back when it hears of us.  That lease is then what the claim has come to. */
+static int is_objected_to(struct self *self, struct attempt *claimed)
 {
 	char key[KEY_MAX], servers[KEY_MAX];
 	const struct chatd_str say[] = { CHATD_LIT("PUBLISH"),
@@ -132,6 +132,7 @@ static int is_objected_to(struct self *self)
 		struct attempt seen = ask(self, &get);
 		if (seen.rc == 0 && lease_parse(text_of(seen.text), &l) &&
 				strcmp(l.instance, self->instance) != 0) {
+			*claimed = seen;
 			return 1;
 		}
 	}
@@ -149,7 +150,7 @@ chatd_status begin(struct self *self)
 		if (a.rc < 0) {
 			return 0; /* without Redis: registered when it comes */
 		}
-		if (a.ours && !is_objected_to(self)) {
+		if (a.ours && !is_objected_to(self, &a)) {
 			return 0;
 		}
 		dead = "";
