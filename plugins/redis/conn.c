@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hiredis knows the protocol only; connecting, TLS and time are libevent's. */
 #include "conn.h"
+#include "op.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -371,7 +372,7 @@ struct conn *conn_open(struct engine *e, int32_t kind, const struct address *add
 	c->user = user;
 	c->arg = arg;
 	c->timeout = evtimer_new(e->base, on_timeout, c);
-	c->reader = redisReaderCreate();
+	c->reader = op_reader();
 	c->bev = bev_new(c);
 	if (!c->timeout || !c->reader || !c->bev || evtimer_add(c->timeout, &limit) != 0) {
 		conn_free(c);

@@ -42,6 +42,29 @@ struct op *op_create(const struct chatd_redis_command *c, const char *sha)
 	return op;
 }
 
+/* hiredis' own, but for arrays: it would make room for as many items as it is told of. */
+static redisReplyObjectFunctions functions;
+static void *(*make_array)(const redisReadTask *, int);
+
+static void *bounded_array(const redisReadTask *task, int items)
+{
+	return items <= REPLY_ITEMS_MAX ? make_array(task, items) : NULL;
+}
+
+redisReader *op_reader(void)
+{
+	redisReader *reader = redisReaderCreate();
+	if (reader && !make_array) {
+		make_array = reader->fn->createArray;
+		functions = *reader->fn;
+		functions.createArray = bounded_array;
+	}
+	if (reader) {
+		reader->fn = &functions;
+	}
+	return reader;
+}
+
 static void reply_clear(struct chatd_redis_reply *r)
 {
 	for (size_t i = 0; i < r->n; i++) {
@@ -83,9 +106,6 @@ static chatd_status convert(const redisReply *raw, struct chatd_redis_reply *r)
 	case REDIS_REPLY_ARRAY:
 		break;
 	default:
-		return -EPROTO;
-	}
-	if (raw->elements > REPLY_ITEMS_MAX) {
 		return -EPROTO;
 	}
 	struct chatd_redis_reply *items = calloc(raw->elements + 1, sizeof(*items));

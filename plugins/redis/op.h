@@ -37,4 +37,8 @@ void op_destroy(struct op *); /**< NULL is fine */
 /** Takes @p raw, also on failure: .reply and .rc say what came.  -ENOMEM, -EPROTO likewise. */
 void op_answer(struct op *, redisReply *raw);
 
+/** [one thread] Reads replies of at most REPLY_ITEMS_MAX items; others are errors.  NULL: no
+ *  memory. */
+redisReader *op_reader(void);
+
 #endif
