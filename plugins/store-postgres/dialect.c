@@ -32,7 +32,7 @@ static const char *replacement(const char *word, size_t n)
 }
 
 /* "?" is the one after the highest so far, as SQLite counts. */
-static size_t put_parameter(char *to, const char **sql, int *highest)
+static size_t put_parameter(char to[16], const char **sql, int *highest)
 {
 	int number = (int)strtol(*sql + 1, NULL, 10);
 	(*sql)++;
@@ -41,7 +41,7 @@ static size_t put_parameter(char *to, const char **sql, int *highest)
 	}
 	number = number ? number : *highest + 1;
 	*highest = number > *highest ? number : *highest;
-	return (size_t)sprintf(to, "$%d", number);
+	return (size_t)snprintf(to, 16, "$%d", number);
 }
 
 static size_t put_word(char *to, const char **sql)
@@ -60,7 +60,7 @@ static size_t put_word(char *to, const char **sql)
 char *dialect(const char *sql)
 {
 	/* The longest of both: "user" grows by two, "lower" by six, "?" by three at most. */
-	char *copy = malloc(4 * strlen(sql) + 16);
+	char *copy = malloc(4 * strlen(sql) + 32);
 	size_t n = 0;
 	int highest = 0;
 	char quote = 0;

@@ -131,7 +131,8 @@ static int on_word(void *arg, int flags, const char *word, int n, int start, int
 	}
 	int place = ++to->words;
 	put_word(to, word, n);
-	to->n += (size_t)sprintf(to->p + to->n, ":%d ", place < PLACE_MAX ? place : PLACE_MAX);
+	to->n += (size_t)snprintf(
+			to->p + to->n, to->cap - to->n, ":%d ", place < PLACE_MAX ? place : PLACE_MAX);
 	return SQLITE_OK;
 }
 
@@ -162,7 +163,7 @@ static int on_part(void *arg, int flags, const char *word, int n, int start, int
 	if (n > LEXEME_MAX || !room(to, n)) {
 		return n > LEXEME_MAX ? SQLITE_OK : SQLITE_NOMEM;
 	}
-	to->n += (size_t)sprintf(to->p + to->n, "%s", to->between);
+	to->n += (size_t)snprintf(to->p + to->n, to->cap - to->n, "%s", to->between);
 	put_word(to, word, n);
 	to->between = " <-> "; /* what was written together stands together */
 	to->words++;
@@ -192,7 +193,7 @@ struct chatd_str tokens_query(struct db *db, struct op *op, struct chatd_str q)
 		}
 	}
 	if (to.words && to.prefix && room(&to, 2)) {
-		to.n += (size_t)sprintf(to.p + to.n, ":*");
+		to.n += (size_t)snprintf(to.p + to.n, to.cap - to.n, ":*");
 	}
 	struct chatd_str query =
 			to.words ? arena_copy(&op->arena, chatd_str_of(to.p, to.n)) : chatd_str_of(NULL, 0);

@@ -66,6 +66,20 @@ class Postgres(base.Process):
         self.child.wait(30)
         self.start()
 
+    def signal(self, number):
+        """To its helpers too, each of which has a process group of its own."""
+        if number not in (base.signal.SIGSTOP, base.signal.SIGCONT):
+            super().signal(number)
+            return
+        pids = [self.child.pid]
+        with open("/proc/%d/task/%d/children" % (self.child.pid, self.child.pid)) as f:
+            pids += map(int, f.read().split())
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
     def _end(self, number):
         """SIGTERM waits for those who are connected; SIGINT does not."""
         super()._end(base.signal.SIGINT if number == base.signal.SIGTERM else number)

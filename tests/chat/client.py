@@ -39,7 +39,8 @@ def put(text, block):
 class Server:
     """memory=True: nothing lasts; "store": likewise, with the accounts in the store.  begin() again
     after kill(): the same server, with what it stored.  edit: what becomes of the configuration's text.
-    There are no limits unless limits=True: most suites do more than anybody may."""
+    There are no limits unless limits=True: most suites do more than anybody may.  $CHATD_POSTGRES, the URL of a
+    PostgreSQL: it stores there, each server in a schema of its own."""
 
     prefix, env = (), {}  # what chatd is started with, and in
 
@@ -52,6 +53,9 @@ class Server:
         text = put(text, "".join("  %s: { enabled: false }\n" % n for n in off))
         if memory:
             text = put(text, "  store-memory: {}\n" + ("  accounts-memory: {}\n" if memory is True else ""))
+        if not memory and os.environ.get("CHATD_POSTGRES"):
+            text = put(text, "  store-sqlite: { enabled: false }\n  store-postgres: { url: \"%s\", schema: %s, start_timeout: 10s }\n"
+                       % (os.environ["CHATD_POSTGRES"], os.path.basename(self.dir).replace("-", "_").lower()))
         if not limits:
             text = put(text, "  limit-rate: { enabled: false }\n")
         config = os.path.join(self.dir, "chat.yaml")
