@@ -201,7 +201,7 @@ struct args {
  * have it fail all that is sent along. */
 int text_ok(struct chatd_str s)
 {
-	const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
+	const unsigned char *p = (const unsigned char *)s.p, *end = p ? p + s.n : p;
 	while (p < end) {
 		if (*p && *p < 0x80) {
 			p++;

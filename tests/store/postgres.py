@@ -169,6 +169,11 @@ def the_suite_of_rooms_and_people(pg):
 
 
 @test
+def the_suite_of_nodes(pg):
+    run_suite(pg, "test_nodes")
+
+
+@test
 def the_suite_of_the_sequencer(pg):
     run_suite(pg, "test_sequencer", CHATD_ROUNDS="60" if FULL else "6")
 
