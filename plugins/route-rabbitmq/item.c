@@ -29,6 +29,23 @@ static chatd_status too_much(struct rabbit *r)
 	return -EAGAIN;
 }
 
+/* Clients may have a part in it, so it is not said for each. */
+static chatd_status bad_event(
+		struct rabbit *r, const struct chatd_cluster_event *e, const char *why)
+{
+	uint64_t more;
+	count(r, COUNT_INVALID);
+	pthread_mutex_lock(&r->lock);
+	int due = nag_due(&r->invalid, &more);
+	pthread_mutex_unlock(&r->lock);
+	if (due) {
+		r->h->log(r->ctx, CHATD_LOG_WARN,
+				"an event \"%.*s\" cannot be sent to other nodes: %s (%llu more in the last minute)",
+				(int)(e->kind.n < 64 ? e->kind.n : 64), e->kind.p, why, (unsigned long long)more);
+	}
+	return -EINVAL;
+}
+
 chatd_status item_create(struct rabbit *r, const struct chatd_cluster_event *e,
 		const struct wire_sender *s, struct item **ret)
 {
@@ -44,9 +61,7 @@ chatd_status item_create(struct rabbit *r, const struct chatd_cluster_event *e,
 	chatd_status rc = wire_encode(e, s, &i->wire, &why);
 	if (rc < 0) {
 		free(i);
-		return rc == -ENOMEM ? rc
-							 : r->h->fail(r->ctx, -EINVAL, "an event \"%.*s\" cannot be sent: %s",
-									   (int)(e->kind.n < 64 ? e->kind.n : 64), e->kind.p, why);
+		return rc == -ENOMEM ? rc : bad_event(r, e, why);
 	}
 	i->r = r;
 	i->to = e->to;

@@ -46,9 +46,11 @@ struct conf {
 	X(UNKNOWN, "chatd_cluster_rejected_total", "reason=\"kind\"",                               \
 			"Messages refused: unreadable, foreign, or of a kind nobody receives.")             \
 	X(FULL, "chatd_cluster_dropped_total", "reason=\"full\"",                                   \
-			"Events that did not go out: too much waited, or the broker was away.")             \
+			"Events that did not go out: too many wait, the broker is away, or they are none.") \
 	X(AWAY, "chatd_cluster_dropped_total", "reason=\"away\"",                                   \
-			"Events that did not go out: too much waited, or the broker was away.")             \
+			"Events that did not go out: too many wait, the broker is away, or they are none.") \
+	X(INVALID, "chatd_cluster_dropped_total", "reason=\"invalid\"",                             \
+			"Events that did not go out: too many wait, the broker is away, or they are none.") \
 	X(RECONNECTS, "chatd_cluster_reconnects_total", NULL, "Connections to the broker made anew.")
 
 enum {
@@ -122,9 +124,9 @@ struct rabbit {
 	atomic_int_fast64_t counts[COUNTS];
 	atomic_int publishing, consuming;
 	pthread_mutex_t lock;
-	int32_t told_up;    /* with the lock */
-	char password[256]; /* with the lock: reload() may change it */
-	struct nag full;    /* with the lock */
+	int32_t told_up;          /* with the lock */
+	char password[256];       /* with the lock: reload() may change it */
+	struct nag full, invalid; /* with the lock */
 	struct publisher *publisher;
 	struct consumer *consumer;
 };

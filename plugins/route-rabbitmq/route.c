@@ -91,12 +91,7 @@ static const struct wire_in *in_of(const struct chatd_cluster_event *e)
 
 static int is_text(struct chatd_str s)
 {
-	for (size_t at = 0; at < s.n;) {
-		if (s.p[at] == '\0' || chatd_char_next(s, &at) == UINT32_MAX) {
-			return 0;
-		}
-	}
-	return 1;
+	return chatd_text_ok(s) && !(s.n && memchr(s.p, '\0', s.n));
 }
 
 static chatd_msg *new_msg(struct rabbit *r, const struct wire_in *in)

@@ -107,22 +107,22 @@ class Rabbit(Process):
     def connections(self):
         """The names that clients gave their connections."""
         text = self.erlang("[begin [{_, P}] = rabbit_networking:connection_info(C, [client_properties]), "
-                           "case lists:keyfind(<<\"connection_name\">>, 1, P) of {_, _, N} -> N; _ -> <<\"-\">> end end "
+                           "case lists:keyfind(<<\"connection_name\">>, 1, P) of {_, _, N} -> binary_to_list(N); _ -> [] end end "
                            "|| C <- rabbit_networking:connections()].")
-        return re.findall(r'<<"([^"]*)">>', text)
+        return re.findall(r'"([^"]*)"', text)
 
-    def close_connections(self, name="", why="a test ends it"):
+    def close_connections(self, name="chatd ", why="a test ends it"):
         """Those whose names contain this."""
         self.erlang("[rabbit_networking:close_connection(C, \"%s\") || C <- rabbit_networking:connections(), begin "
                     "[{_, P}] = rabbit_networking:connection_info(C, [client_properties]), case lists:keyfind("
-                    "<<\"connection_name\">>, 1, P) of {_, _, N} -> binary:match(<<N/binary, \"%s\">>, <<\"%s\">>) "
-                    "/= nomatch; _ -> false end end]." % (why, name, name))
+                    "<<\"connection_name\">>, 1, P) of {_, _, N} -> binary:match(N, <<\"%s\">>) /= nomatch; _ -> false end "
+                    "end]." % (why, name))
 
     def bindings(self, queue):
         """The keys that a queue is bound with to chat.exchange."""
-        text = self.erlang("[element(3, B) || B <- rabbit_binding:list_for_source_and_destination({resource, <<\"/\">>, "
+        text = self.erlang("[binary_to_list(element(3, B)) || B <- rabbit_binding:list_for_source_and_destination({resource, <<\"/\">>, "
                            "exchange, <<\"chat.exchange\">>}, {resource, <<\"/\">>, queue, <<\"%s\">>})]." % queue)
-        return sorted(re.findall(r'<<"([^"]*)">>', text))
+        return sorted(re.findall(r'"([^"]*)"', text))
 
     def publish(self, key, body, headers=None):
         """As any program may."""

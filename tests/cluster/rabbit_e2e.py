@@ -231,6 +231,7 @@ def events_reach_whom_they_are_for(w):
     for c in (x, y):
         c.subscribe("/topic/probe")
     x.subscribe("/user/queue/done")
+    x.subscribe("/user/queue/errors")
 
     def came():
         return json.loads(y.on("/topic/probe").body)
@@ -488,7 +489,7 @@ def f17_poison_is_refused_and_nothing_else(w):
     now = w.b.numbers()
     grown = {k: now["chatd_cluster_rejected_totalreason=" + k] - before["chatd_cluster_rejected_totalreason=" + k]
              for k in ("poison", "foreign")}
-    same(grown, {"poison": 9 + 4, "foreign": 4})
+    same(grown, {"poison": 10 + 4, "foreign": 3})
     wait_until(lambda: (lambda q: q["messages_ready"] + q["messages_unacknowledged"] == 0)(w.rabbit.queue("chat.queue.n2")),
                5, "nothing comes round again")
     assert w.b.text().count("is refused:") <= 2, "said too often"

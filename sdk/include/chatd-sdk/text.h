@@ -3,7 +3,8 @@
  * @file chatd-sdk/text.h
  * @brief Names that people choose: what one can see of them.
  *
- * Header only and no part of the contract.  Text is known to be UTF-8.  [any]
+ * Header only and no part of the contract.  Text is known to be UTF-8, but for what checks
+ * whether it is.  [any]
  */
 #ifndef CHATD_SDK_TEXT_H
 #define CHATD_SDK_TEXT_H
@@ -33,6 +34,32 @@ static inline uint32_t chatd_char_next(struct chatd_str s, size_t *at)
 		v = v << 6 | ((unsigned char)s.p[(*at)++] & 0x3f);
 	}
 	return v;
+}
+
+/** 1: this is UTF-8 (RFC 3629: no surrogates, nothing longer than it need be). */
+static inline int chatd_text_ok(struct chatd_str s)
+{
+	for (size_t i = 0; i < s.n;) {
+		unsigned char c = (unsigned char)s.p[i++];
+		unsigned more = c < 0x80 ? 0
+				: c < 0xc2       ? 4
+				: c < 0xe0       ? 1
+				: c < 0xf0       ? 2
+				: c < 0xf5       ? 3
+								 : 4;
+		unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+		unsigned char high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+		if (more == 4 || s.n - i < more) {
+			return 0;
+		}
+		for (unsigned k = 0; k < more; k++, low = 0x80, high = 0xbf) {
+			unsigned char next = (unsigned char)s.p[i++];
+			if (next < low || next > high) {
+				return 0;
+			}
+		}
+	}
+	return 1;
 }
 
 #endif
