@@ -549,7 +549,8 @@ def f18_broken_frames_end_a_connection_and_nothing_else(w):
     p("pass")
     n.wait_up(1, 30)
     y.put("/topic/f18", "well")
-    wait_until(lambda: x.on("/topic/f18", 10).body == b"well", 20, "it works again")
+    while x.on("/topic/f18", 20).body != b"well":  # what was corrupted in its text alone is before it
+        pass
     close(x, y)
     w.drop(n)
     p.close()
