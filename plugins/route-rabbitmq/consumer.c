@@ -37,7 +37,7 @@ struct consumer {
 	int wake;
 	atomic_int stop, refresh;
 	pthread_mutex_t lock;
-	STAILQ_HEAD(, wish) wishes; /* with the lock */
+	STAILQ_HEAD(wishes, wish) wishes; /* with the lock */
 	struct topics *topics;
 	struct seen *seen;
 	struct inbound inbound;
@@ -100,7 +100,7 @@ void consumer_hurry(struct consumer *c)
 
 static void take_wishes(struct consumer *c)
 {
-	STAILQ_HEAD(, wish) all = STAILQ_HEAD_INITIALIZER(all);
+	struct wishes all = STAILQ_HEAD_INITIALIZER(all);
 	struct wish *w;
 	pthread_mutex_lock(&c->lock);
 	STAILQ_CONCAT(&all, &c->wishes);

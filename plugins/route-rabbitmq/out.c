@@ -23,7 +23,7 @@ struct turn {
 
 struct lane {
 	UT_hash_handle hh;
-	STAILQ_HEAD(, turn) turns;
+	STAILQ_HEAD(turns, turn) turns;
 	size_t n;
 	char key[];
 };

@@ -95,11 +95,11 @@ struct parcel {
 struct home {
 	struct rabbit *r;
 	chatd_worker *w;
-	TAILQ_HEAD(, item) open;
+	TAILQ_HEAD(open_items, item) open;
 	struct lane *lanes;
 	int32_t stopped;
 	pthread_mutex_t lock;
-	STAILQ_HEAD(, item) finished; /* with the lock */
+	STAILQ_HEAD(finished_items, item) finished; /* with the lock */
 	int32_t posted;
 };
 

@@ -17,23 +17,25 @@ static void all_lines(const struct rabbit *r, chatd_msg *m, struct wire_lines *l
 	}
 }
 
-static void carry(struct rabbit *r, chatd_worker *w, chatd_msg *m, struct chatd_cluster_event *e)
+static void carry(
+		struct rabbit *r, chatd_worker *w, chatd_msg *m, const struct chatd_cluster_event *to)
 {
+	struct chatd_cluster_event e = *to;
 	struct home *o = &r->homes[r->h->worker_index(w)];
 	struct wire_lines lines = { 0 };
 	struct chatd_cluster_header trace = { CHATD_LIT("traceparent"),
 		r->h->msg_get(m, "traceparent") };
 	struct item *i;
-	e->struct_size = sizeof(*e);
-	e->flags = r->h->msg_flags_of(m) & CHATD_MSG_EPHEMERAL ? CHATD_CLUSTER_EPHEMERAL : 0;
-	e->topic = r->h->msg_dest(m);
-	e->body = r->h->msg_body(m);
-	e->headers = &trace;
-	e->n_headers = trace.value.p && trace.value.n <= 256;
+	e.struct_size = sizeof(e);
+	e.flags = r->h->msg_flags_of(m) & CHATD_MSG_EPHEMERAL ? CHATD_CLUSTER_EPHEMERAL : 0;
+	e.topic = r->h->msg_dest(m);
+	e.body = r->h->msg_body(m);
+	e.headers = &trace;
+	e.n_headers = trace.value.p && trace.value.n <= 256;
 	if (o->stopped) {
 		return;
 	}
-	if (e->flags & CHATD_CLUSTER_EPHEMERAL && !rabbit_is_up(r)) {
+	if (e.flags & CHATD_CLUSTER_EPHEMERAL && !rabbit_is_up(r)) {
 		count(r, COUNT_AWAY);
 		return;
 	}
@@ -44,10 +46,10 @@ static void carry(struct rabbit *r, chatd_worker *w, chatd_msg *m, struct chatd_
 		.message_id = r->h->msg_id(m),
 		.content_type = r->h->msg_get(m, "content-type"),
 		.lines = chatd_str_of(lines.p, lines.n) };
-	chatd_status rc = lines.failed ? -ENOMEM : item_create(r, e, &s, &i);
+	chatd_status rc = lines.failed ? -ENOMEM : item_create(r, &e, &s, &i);
 	free(lines.p);
 	if (rc == 0) {
-		out_submit(o, i, e);
+		out_submit(o, i, &e);
 	}
 }
 
