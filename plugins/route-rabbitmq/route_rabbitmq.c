@@ -354,6 +354,14 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 	home_stop(&r->homes[r->h->worker_index(w)]);
 }
 
+/* What others have not got yet goes out before the server ends; with a broker that is away there
+ * is nothing to wait for: they find it in the store. */
+static int32_t busy(void *selfp)
+{
+	struct rabbit *r = &((struct self *)selfp)->rabbit;
+	return atomic_load(&r->held) > 0 && atomic_load(&r->publishing);
+}
+
 static chatd_status reload(void *selfp, const void *confp)
 {
 	struct rabbit *r = &((struct self *)selfp)->rabbit;
@@ -404,4 +412,5 @@ CHATD_PLUGIN = {
 	.reload = reload,
 	.worker_stop = worker_stop,
 	.fini = fini,
+	.busy = busy,
 };
