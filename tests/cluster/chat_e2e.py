@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""People on three nodes: what each of them sees must not depend on where they are.  Speaks TAP.
+
+usage: chat_e2e.py [WORKERS]"""
+import os
+import sys
+import threading
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "chat"), os.path.join(HERE, "..")]
+from backends.base import IN_CI, Missing  # noqa: E402
+from backends.cluster import Cluster  # noqa: E402
+from client import Device, Person, rest  # noqa: E402
+
+TESTS = []
+LOBBY = "/topic/room/lobby"
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+def at(c, name, node):
+    return Person(c.nodes[node], name)
+
+
+def room(c, owner, *members, public=True):
+    """A new room, and its topic."""
+    a = owner.rest("POST", "/api/chat/rooms", {"name": "Room", "public": public})
+    assert a.status == 201, (a.status, a.body)
+    name = a.json["id"]
+    for m in members:
+        if not public:
+            a = owner.rest("POST", "/api/chat/rooms/%s/members" % name, {"userId": m.id})
+            assert a.status in (200, 201, 204), (a.status, a.body)
+        else:
+            a = m.rest("POST", "/api/chat/rooms/%s/join" % name)
+            assert a.status in (200, 204), (a.status, a.body)
+    return name, "/topic/room/" + name
+
+
+def rows(device, topic, n, seconds=15):
+    """The next n frames of a topic."""
+    got = []
+    while len(got) < n:
+        f = device.on(topic, seconds)
+        assert f is not None, "only %d of %d came: %r" % (len(got), n, [x.headers.get("seq") for x in got])
+        got.append(f)
+    return got
+
+
+def closed(device, seconds=10):
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            device.wait(lambda f: False, 0.5)
+    except OSError:
+        return True
+    return False
+
+
+@test
+def a_room_is_one_room_on_all_nodes(c):
+    people = [at(c, n, i) for i, n in enumerate(("alice", "bob", "carol"))]
+    name, topic = room(c, people[0], *people[1:])
+    devices = [p.device() for p in people]
+    tops = [int(d.resume(topic, {"since": "0"})["seq"]) for d in devices]
+    each = 40
+
+    def talk(i):
+        for k in range(each):
+            r = devices[i].send("/app/chat.send", {"roomId": name, "content": "%d-%d" % (i, k)})
+            assert "seq" in r, r
+    talkers = [threading.Thread(target=talk, args=(i,)) for i in range(3)]
+    for t in talkers:
+        t.start()
+    for t in talkers:
+        t.join()
+    seen = []
+    for d, top in zip(devices, tops):
+        frames = rows(d, topic, top + 3 * each)
+        assert [int(f.headers["seq"]) for f in frames] == list(range(1, top + 3 * each + 1)), \
+            [f.headers["seq"] for f in frames]
+        seen.append([(f.headers["message-id"], f.body) for f in frames])
+    assert seen[0] == seen[1] == seen[2], "they do not see the same"
+    for d in devices:
+        assert d.quiet(topic) is True
+        d.close()
+
+
+@test
+def direct_messages_reach_every_device_once_and_in_order(c):
+    alice = [at(c, "alice", 0).device(), at(c, "alice", 2).device()]
+    bob, carol = at(c, "bob", 1).device(), at(c, "carol", 2).device()
+    for k in range(30):
+        assert "seq" in bob.send("/app/chat.send", {"to": "alice", "content": "b%d" % k})
+        assert "seq" in carol.send("/app/chat.send", {"to": "alice", "content": "c%d" % k})
+    for d in alice:
+        frames = rows(d, "/user/queue/messages", 60)
+        cursors = [int(f.headers["cursor"].split("-")[0]) for f in frames]
+        assert cursors == sorted(set(cursors)), "cursors out of order: %r" % cursors
+        assert [f.json["content"] for f in frames if f.json["sender"] == "bob"] == ["b%d" % k for k in range(30)]
+        assert [f.json["content"] for f in frames if f.json["sender"] == "carol"] == ["c%d" % k for k in range(30)]
+        assert d.quiet("/user/queue/messages") is True
+    assert len(rows(bob, "/user/queue/messages", 30)) == 30  # the echo
+    for d in (*alice, bob, carol):
+        d.close()
+
+
+@test
+def a_resume_goes_on_at_another_node(c):
+    alice, bob = at(c, "alice", 0), at(c, "bob", 1)
+    name, topic = room(c, alice, bob)
+    a, b = alice.device(), bob.device()
+    a.subscribe(topic)
+    for k in range(5):
+        b.send("/app/chat.send", {"roomId": name, "content": "r%d" % k})
+        b.send("/app/chat.send", {"to": "alice", "content": "d%d" % k})
+    last = rows(a, topic, 5)[2]
+    mine = rows(a, "/user/queue/messages", 5)[2]
+    a.close()
+    b.send("/app/chat.send", {"roomId": name, "content": "r5"})
+    a = Device.bare(at(c, "alice", 2))
+    r = a.resume(topic, {"since": last.headers["seq"], "epoch": last.headers["epoch"]})
+    assert r["recovered"] == "true", r
+    assert [f.json["content"] for f in rows(a, topic, 3)] == ["r3", "r4", "r5"]
+    r = a.resume("/user/queue/messages", {"since": mine.headers["cursor"]})
+    assert r["recovered"] == "true", r
+    assert [f.json["content"] for f in rows(a, "/user/queue/messages", 2)] == ["d3", "d4"]
+    b.send("/app/chat.send", {"roomId": name, "content": "live"})
+    assert a.on(topic).json["content"] == "live"
+    a.close()
+    b.close()
+
+
+@test
+def who_is_shown_out_hears_nothing_more_on_any_node(c):
+    alice, bob, carol = at(c, "alice", 0), at(c, "bob", 1), at(c, "carol", 2)
+    name, topic = room(c, alice, bob, carol, public=False)
+    b, d = bob.device(), carol.device()
+    b.subscribe(topic)
+    d.subscribe(topic)
+    for k in range(3):
+        b.send("/app/chat.send", {"roomId": name, "content": "before%d" % k})
+    assert d.on(topic, 10, content="before2")
+    assert alice.rest("DELETE", "/api/chat/rooms/%s/members/carol" % name).status == 204
+    for k in range(20):
+        assert "seq" in b.send("/app/chat.send", {"roomId": name, "content": "after%d" % k})
+    assert b.on(topic, 10, content="after19")
+    f = d.on(topic, 2)
+    while f is not None:
+        assert not f.json.get("content", "").startswith("after"), "leaked: %r" % f
+        f = d.on(topic, 1)
+    assert d.send("/app/chat.send", {"roomId": name, "content": "x"})["code"] == "NOT_MEMBER"
+    assert "code" in d.resume(topic, {})
+    b.close()
+    d.close()
+
+
+@test
+def members_elsewhere_are_told_of_rooms_that_they_do_not_listen_to(c):
+    alice, bob = at(c, "alice", 0), at(c, "bob", 1)
+    name, _ = room(c, alice, bob)
+    b = bob.device()
+    b.subscribe("/user/queue/rooms")
+    a = alice.device()
+    a.send("/app/chat.send", {"roomId": name, "content": "psst"})
+    f = b.on("/user/queue/rooms", 10, code="UNREAD", roomId=name)
+    assert f and f.json["unread"] == 1 and f.json["preview"]["content"] == "psst", f
+    a.close()
+    b.close()
+
+
+@test
+def typing_and_read_marks_reach_other_nodes(c):
+    a, b = at(c, "alice", 0).device(), at(c, "bob", 1).device()
+    a.send("/app/chat.send", {"to": "bob", "content": "look"})
+    m = b.messages(10, content="look")
+    assert m
+    b.send("/app/chat.typing", {"to": "alice"})
+    assert a.on("/user/queue/typing", 10, sender="bob")
+    b.send("/app/chat.read", {"messageId": m.json["id"]})
+    assert a.on("/user/queue/read", 10)
+    a.close()
+    b.close()
+
+
+@test
+def a_trace_goes_from_node_to_node(c):
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    a, b = at(c, "alice", 0).device(), at(c, "bob", 1).device()
+    a.send("/app/chat.send", {"to": "bob", "content": "traced"}, {"traceparent": trace})
+    assert b.messages(10, content="traced").headers["traceparent"] == trace
+    a.close()
+    b.close()
+
+
+@test
+def what_is_sent_again_at_another_node_is_the_same_message(c):
+    b = at(c, "bob", 1).device()
+    body = {"to": "bob", "content": "once", "clientId": "again-1"}
+    first = at(c, "alice", 0).device()
+    one = first.send("/app/chat.send", body)
+    first.close()
+    second = at(c, "alice", 2).device()
+    two = second.send("/app/chat.send", body)
+    assert (one["message-id"], one["seq"]) == (two["message-id"], two["seq"]), (one, two)
+    assert second.send("/app/chat.send", {**body, "content": "else"})["code"] == "DUPLICATE_ID_MISMATCH"
+    assert b.messages(10, content="once")
+    assert b.quiet("/user/queue/messages") is True
+    second.close()
+    b.close()
+
+
+@test
+def edits_and_reactions_come_in_order_everywhere(c):
+    alice, bob = at(c, "alice", 0), at(c, "bob", 1)
+    name, topic = room(c, alice, bob)
+    a, b = alice.device(), bob.device()
+    b.subscribe(topic)
+    m = a.send("/app/chat.send", {"roomId": name, "content": "teh"})["message-id"]
+    a.send("/app/chat.edit", {"messageId": m, "content": "the"})
+    b2 = at(c, "bob", 2).device()
+    b2.send("/app/chat.react", {"messageId": m, "reaction": "+1"})
+    frames = rows(b, topic, 3)
+    assert [f.json["type"] for f in frames] == ["CHAT", "EDIT", "REACTION"], frames
+    seqs = [int(f.headers["seq"]) for f in frames]
+    assert seqs == list(range(seqs[0], seqs[0] + 3)), seqs
+    for d in (a, b, b2):
+        d.close()
+
+
+@test
+def who_is_online_is_known_everywhere(c):
+    d = at(c, "dave", 1).device()
+    until = time.monotonic() + 10
+    answer = None
+    while time.monotonic() < until:
+        answer = at(c, "alice", 2).rest("GET", "/api/chat/users/dave/status").json
+        if answer.get("online"):
+            break
+        time.sleep(0.1)
+    assert answer["online"] is True, answer
+    d.close()
+
+
+@test
+def a_guest_has_one_device_on_all_nodes(c):
+    guest = Person(c.nodes[0])
+    first = guest.device()
+    guest.server = c.nodes[1]
+    second = guest.device()
+    assert closed(first), "the first device is still open"
+    second.sync()
+    second.close()
+
+
+@test
+def a_logout_ends_the_sessions_on_all_nodes(c):
+    who = {"email": "eve@example.org", "password": "a long password"}
+    r = rest(c.nodes[0], None, "POST", "/api/auth/register", {**who, "nickname": "Eve"})
+    assert r.status == 201, (r.status, r.body)
+    eve = Person.__new__(Person)
+    eve.guest = False
+    r = rest(c.nodes[1], None, "POST", "/api/auth/authenticate", who)
+    assert r.status == 200, (r.status, r.body)
+    eve.server, eve.id, eve.token = c.nodes[2], "", r.json["accessToken"]
+    eve.login = {"Authorization": "Bearer " + eve.token}
+    d = Device.bare(eve)
+    assert d.connected is not None
+    assert rest(c.nodes[0], eve, "POST", "/api/auth/logout", {}).status in (200, 204)
+    assert closed(d), "the session on another node is still open"
+    assert rest(c.nodes[1], eve, "GET", "/api/auth/sessions").status == 401
+
+
+def main():
+    workers = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    try:
+        cluster = Cluster(3, "server.drain_spread=1s", "auth-anonymous.devices=1", workers=workers).start()
+    except Missing as why:
+        if IN_CI:
+            raise
+        print("1..0 # skip %s" % why)
+        return 0
+    failed, wrong = 0, []
+    print("1..%d" % (len(TESTS) + 1))
+    try:
+        for i, t in enumerate(TESTS, 1):
+            try:
+                t(cluster)
+                print("ok %d - %s" % (i, t.__name__.replace("_", " ")), flush=True)
+            except Exception:
+                failed += 1
+                print("not ok %d - %s" % (i, t.__name__.replace("_", " ")))
+                print("".join("# %s\n" % x for x in traceback.format_exc().splitlines()), flush=True)
+        wrong = [(code, log[-3000:]) for code, log in cluster.stop() if code != 0 or "Sanitizer" in log]
+        print("%sok %d - the nodes end cleanly" % ("not " if wrong else "", len(TESTS) + 1))
+        for code, log in wrong:
+            print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
+    finally:
+        cluster.close()
+    return 1 if failed or wrong else 0
+
+
+sys.exit(main())
