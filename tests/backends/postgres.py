@@ -83,3 +83,25 @@ class Postgres(base.Process):
     def _end(self, number):
         """SIGTERM waits for those who are connected; SIGINT does not."""
         super()._end(base.signal.SIGINT if number == base.signal.SIGTERM else number)
+
+    def promote(self):
+        self.sql("SELECT pg_promote(true, 60)", "postgres")
+
+
+class Standby(Postgres):
+    """A streaming standby of a server that runs."""
+
+    def __init__(self, primary, name="standby", **settings):
+        super().__init__(**settings)
+        self.primary, self.name = primary, name
+
+    def make(self):
+        self.run(self.program("pg_basebackup"), "-D", self.data, "-R", "-c", "fast", "-d",
+                 "%s?application_name=%s" % (self.primary.url, self.name))
+        lines = {"port": self.port, "unix_socket_directories": "'%s'" % self.folder, **self.settings}
+        with open(os.path.join(self.data, "postgresql.auto.conf"), "a") as f:
+            f.writelines("%s = %s\n" % line for line in lines.items())
+        self.made = True
+
+    def has_database(self):
+        return True

@@ -7,7 +7,8 @@
  *   store_node PLUGIN.so watch NODE [OPTION=VALUE]...
  *     asks what has changed, and says "row POS SEQ CONV" of each row that it sees.
  *   store_node PLUGIN.so ask NODE [OPTION=VALUE]...
- *     opens the store and says "open RC", the log, and of the room c0 "top SEQ EPOCH". */
+ *     opens the store and says "open RC", the log, and of the room c0 "top SEQ EPOCH" and, of its
+ *     newest message in the history, "page SEQ". */
 #include "host.h"
 
 #include <errno.h>
@@ -197,6 +198,11 @@ static void ask(struct host *h)
 			.conv = { .room = CHATD_LIT("c0") } };
 		struct kept *k = ASK(h, top, r);
 		printf("top %lld %.*s\n", (long long)k->a.seq, (int)k->a.epoch.n, k->a.epoch.p);
+		struct chatd_store_page page = {
+			.struct_size = sizeof(page), .conv = r.conv, .limit = 1, .after = -1
+		};
+		k = ASK(h, page, page);
+		printf("page %lld\n", k->a.n_messages ? (long long)k->a.messages[0].seq : (long long)k->rc);
 	}
 }
 
