@@ -149,7 +149,7 @@ static void run_group(struct engine *e, struct ops *group, int saved, db_rows *x
 
 static void run_again(struct engine *e, struct ops *group, db_rows *xid)
 {
-	struct op *op;
+	struct op *op = NULL;
 	STAILQ_FOREACH (op, group, link) {
 		op_again(op);
 	}

@@ -81,7 +81,7 @@ static int run_group(struct engine *e, struct ops *group, int saved)
 
 static void run_again(struct engine *e, struct ops *group, int64_t next_pos)
 {
-	struct op *op;
+	struct op *op = NULL;
 	STAILQ_FOREACH (op, group, link) {
 		op_again(op);
 	}

@@ -91,7 +91,7 @@ void op_again(struct op *op)
 
 void fail_group(struct ops *group, chatd_status rc)
 {
-	struct op *op;
+	struct op *op = NULL;
 	STAILQ_FOREACH (op, group, link) {
 		op_again(op);
 		op->rc = rc;

@@ -117,7 +117,8 @@ static void append_all(struct node *node, int number, int want)
 	while (!input_ended()) {
 		while (node->in_flight < want) {
 			struct shot *s = calloc(1, sizeof(*s));
-			*s = (struct shot){ .node = node, .number = number++ };
+			*s = (struct shot){ .node = node, .number = number };
+			number++;
 			shoot(s);
 		}
 		host_turn(&node->h->workers[0], 50);
