@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { POLL_MS = 200, OBJECT_MS = 1000, OBJECT_POLL_MS = 20 };
+enum { POLL_MS = 200, OBJECT_MS = 1000, OBJECT_POLL_MS = 20, SAY_TURNS = 5 };
 
 struct chatd_redis_command command_of(
 		uint32_t script, size_t n_keys, const struct chatd_str *argv, size_t n)
@@ -124,10 +124,14 @@ static int is_objected_to(struct self *self, struct attempt *claimed)
 		key_of(self, "active:servers", text_of(""), servers), text_of(self->node) };
 	const struct chatd_redis_command publish = command_of(0, 0, say, 3),
 									 get = command_of(0, 0, look, 3);
-	struct attempt a = ask(self, &publish);
 	int64_t end = clock_ms() + OBJECT_MS;
-	while (a.rc == 0 && a.integer > 0 && clock_ms() < end) {
+	for (int turn = 0; clock_ms() < end; turn++) {
 		struct lease l;
+		/* Again and again: Redis may be wiped once more, and the objection with it. */
+		struct attempt said = turn % SAY_TURNS == 0 ? ask(self, &publish) : (struct attempt){ 0 };
+		if (said.rc < 0 || (turn == 0 && said.integer == 0)) {
+			return 0; /* nobody listens */
+		}
 		rest(OBJECT_POLL_MS);
 		struct attempt seen = ask(self, &get);
 		if (seen.rc == 0 && lease_parse(text_of(seen.text), &l) &&

@@ -223,11 +223,8 @@ static int64_t integer_at(const struct chatd_redis_reply *r, size_t i)
 	return item->type == CHATD_REDIS_INTEGER ? item->integer : 0;
 }
 
-static void on_claimed(void *arg, chatd_status rc, const struct chatd_redis_reply *r)
+static void take_claim(struct self *self, chatd_status rc, const struct chatd_redis_reply *r)
 {
-	struct self *self = arg;
-	struct home *home = self->home;
-	home->claiming = 0;
 	if (rc == -EPROTO) {
 		self->h->log(self->ctx, CHATD_LOG_ERROR, "Redis cannot keep the lease of this node: %.*s",
 				(int)r->text.n, r->text.p);
@@ -247,13 +244,26 @@ static void on_claimed(void *arg, chatd_status rc, const struct chatd_redis_repl
 	}
 }
 
+static void on_claimed(void *arg, chatd_status rc, const struct chatd_redis_reply *r)
+{
+	struct self *self = arg;
+	self->home->claiming = 0;
+	take_claim(self, rc, r);
+	/* What was asked for while this one was on its way must be newer than it. */
+	if (rc == 0 && self->home->claim_again) {
+		lease_claim(self);
+	}
+}
+
 void lease_claim(struct self *self)
 {
 	struct home *home = self->home;
 	look_at_clock(self);
 	if (home->claiming || !home->up) {
+		home->claim_again = home->claiming;
 		return;
 	}
+	home->claim_again = 0;
 	if (home->need_epoch && home->epoch > 0) {
 		ask_epoch(self);
 		return;

@@ -85,7 +85,7 @@ struct home {
 	size_t flying;
 	enum lease_state state;
 	int32_t begun; /**< the node id is free: what comes now counts */
-	int32_t stopped, up, claiming, sweeping, asking_epoch, need_epoch, checking;
+	int32_t stopped, up, claiming, claim_again, sweeping, asking_epoch, need_epoch, checking;
 	int64_t epoch, since;
 	int64_t doubt;      /**< an epoch whose records others may have swept; 0: none */
 	int64_t held_at;    /**< when the claim that succeeded last was sent */
