@@ -10,7 +10,7 @@
  * | chatd-from, chatd-epoch, chatd-n | the node, its process, the event's number in there |
  * | chatd-headers | of a STOMP message: lines of name:value, escaped as in STOMP 1.2 |
  * | any other | the event's headers |
- * | delivery_mode | 1: ephemeral |
+ * | delivery_mode | 1: ephemeral; then it expires after 5 s |
  */
 #ifndef ROUTE_RABBITMQ_WIRE_H
 #define ROUTE_RABBITMQ_WIRE_H

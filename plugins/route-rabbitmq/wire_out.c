@@ -243,6 +243,11 @@ static void set_properties(
 	p->_flags = AMQP_BASIC_HEADERS_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_APP_ID_FLAG |
 			AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_CORRELATION_ID_FLAG;
 	p->delivery_mode = e->flags & CHATD_CLUSTER_EPHEMERAL ? 1 : 2;
+	if (e->flags & CHATD_CLUSTER_EPHEMERAL) {
+		/* A node that is away has no use for it when it comes back. */
+		p->_flags |= AMQP_BASIC_EXPIRATION_FLAG;
+		p->expiration = wire_bytes(CHATD_LIT("5000"));
+	}
 	p->app_id = wire_bytes(CHATD_LIT("chatd"));
 	/* Short strings there. */
 	if (s->content_type.p && s->content_type.n < 256) {

@@ -65,7 +65,9 @@ class World:
         code, log = node.stop()
         same(code, 0, "exit code of " + node.name + log[-2000:])
         assert "Sanitizer" not in log, log[-6000:]
-        assert "held worker" not in log, log[-6000:]
+        # The watchdog's clock also runs while the machine has no time for us; a broker holds for seconds.
+        held = [int(ms) for ms in re.findall(r"held (?:worker \d+ )?for (\d+) ms", log)]
+        assert max(held, default=0) < 1000, log[-6000:]
         return log
 
     def meet(self, dest, names=("ann", "bob")):
@@ -417,10 +419,11 @@ def f20_a_deleted_exchange_is_made_anew(w):
 @test
 def f20_bindings_lost_without_a_word_are_noticed(w):
     x, y = w.meet("/topic/f20b")
+    said = len(w.b.text())
     for key in ("chat.n2", "chat.topic." + key_of("/topic/f20b")[11:]):
         w.rabbit.erlang("rabbit_binding:remove({binding, {resource, <<\"/\">>, exchange, <<\"chat.exchange\">>}, <<\"%s\">>, "
                         "{resource, <<\"/\">>, queue, <<\"chat.queue.n2\">>}, []}, <<\"test\">>)." % key)
-    assert "chat.n2" not in w.rabbit.bindings("chat.queue.n2")
+    wait_until(lambda: "the bindings of chat.queue.n2 are gone" in w.b.text()[said:], 5, "it is noticed")
     wait_until(lambda: {"chat.n2", key_of("/topic/f20b")} <= set(w.rabbit.bindings("chat.queue.n2")), 5, "they are back")
     close(x, y)
 
