@@ -45,6 +45,7 @@ struct consumer {
 	uint32_t generation;
 	size_t binds; /* asked for and not answered */
 	char queue[WIRE_RKEY], own_key[WIRE_RKEY], last_unbound[WIRE_RKEY];
+	int64_t unbound_at;
 	struct nag poison;
 	/* The delivery that is coming in, frame by frame. */
 	uint64_t tag, left, got;
@@ -236,11 +237,16 @@ static int unbind_stray(struct consumer *c, struct chatd_str topic)
 {
 	char rkey[WIRE_RKEY];
 	wire_topic_key(topic, rkey);
-	if (topics_has(c->topics, topic) || strcmp(c->rkey, rkey) != 0 ||
-			strcmp(c->last_unbound, rkey) == 0) {
+	if (topics_has(c->topics, topic) || strcmp(c->rkey, rkey) != 0) {
+		return 0;
+	}
+	/* Many may be on their way by it. */
+	int64_t now = clock_ms();
+	if (strcmp(c->last_unbound, rkey) == 0 && now - c->unbound_at < STEP_MS) {
 		return 0;
 	}
 	memcpy(c->last_unbound, rkey, sizeof(rkey));
+	c->unbound_at = now;
 	return unbind(c, rkey);
 }
 
@@ -339,8 +345,9 @@ static int complete(struct consumer *c)
 	d->generation = c->generation;
 	d->to = rabbit_receiver(c->r, in->e.kind);
 	count(c->r, COUNT_RECEIVED);
-	inbound_add(&c->inbound, d);
-	return 0;
+	return inbound_add(&c->inbound, d) == 0
+			? 0
+			: link_failed(&c->link, "delivery", AMQP_STATUS_NO_MEMORY);
 }
 
 static int on_body(struct consumer *c, amqp_bytes_t piece)

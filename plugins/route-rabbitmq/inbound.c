@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PILE = 32 }; /* run in one go: the worker has others to serve */
+
 struct pile {
 	struct inbound *in;
 	int32_t worker;
@@ -137,11 +139,11 @@ static chatd_status hand_over(struct inbound *in, struct pile *p)
 	return rc == -ESHUTDOWN ? 0 : rc;
 }
 
-void inbound_add(struct inbound *in, struct delivery *d)
+chatd_status inbound_add(struct inbound *in, struct delivery *d)
 {
 	struct pile *p = &in->piles[worker_of(in, d)];
 	STAILQ_INSERT_TAIL(&p->all, d, link);
-	p->n++;
+	return ++p->n < PILE ? 0 : hand_over(in, p);
 }
 
 chatd_status inbound_flush(struct inbound *in)

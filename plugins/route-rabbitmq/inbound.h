@@ -29,8 +29,8 @@ struct inbound {
 
 int inbound_init(struct inbound *, struct rabbit *); /* 0; -ENOMEM */
 void inbound_finish(struct inbound *);
-/* Takes it; it goes to its worker with inbound_flush(). */
-void inbound_add(struct inbound *, struct delivery *);
+/* Takes it; it goes to its worker at the latest with inbound_flush().  -ENOMEM: it is lost. */
+chatd_status inbound_add(struct inbound *, struct delivery *);
 /* -ENOMEM: some are lost. */
 chatd_status inbound_flush(struct inbound *);
 /* What the workers are done with. */

@@ -79,11 +79,16 @@ static void address(struct legs *parcels, struct item *i, const struct chatd_clu
 
 /* ---- order --------------------------------------------------------------------------------- */
 
+static unsigned hash_of(const struct home *o, struct chatd_str key)
+{
+	return (unsigned)chatd_hash(&o->r->hash, key.p, key.n);
+}
+
 static struct lane *lane_find(struct home *o, struct chatd_str key)
 {
 	struct lane *l = NULL;
 	if (key.p) {
-		HASH_FIND(hh, o->lanes, key.p, key.n, l);
+		HASH_FIND_BYHASHVALUE(hh, o->lanes, key.p, key.n, hash_of(o, key), l);
 	}
 	return l;
 }
@@ -102,7 +107,7 @@ static struct lane *lane_obtain(struct home *o, struct chatd_str key)
 	STAILQ_INIT(&l->turns);
 	memcpy(l->key, key.p, key.n);
 	l->n = key.n;
-	HASH_ADD_KEYPTR(hh, o->lanes, l->key, l->n, l);
+	HASH_ADD_KEYPTR_BYHASHVALUE(hh, o->lanes, l->key, l->n, hash_of(o, key), l);
 	if (!l->hh.tbl) {
 		free(l);
 		return NULL;

@@ -12,6 +12,7 @@
 #include "window.h"
 #include "wire.h"
 
+#include <chatd-sdk/hash.h>
 #include <chatd/cluster.h>
 #include <chatd/presence.h>
 #include <pthread.h>
@@ -119,6 +120,7 @@ struct rabbit {
 	int32_t n_homes;
 	struct chatd_str node;
 	char epoch[17];
+	struct chatd_hash_key hash;
 	atomic_uint_fast64_t numbers;
 	atomic_int_fast64_t held; /* bytes of what waits */
 	atomic_int_fast64_t counts[COUNTS];

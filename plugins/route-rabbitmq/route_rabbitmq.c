@@ -265,6 +265,7 @@ static chatd_status start(struct rabbit *r)
 	char random[8], why[256];
 	r->h->random(random, sizeof(random));
 	wire_sha(chatd_str_of(random, sizeof(random)), r->epoch);
+	r->h->random(&r->hash, sizeof(r->hash));
 	r->n_homes = r->h->worker_count();
 	r->homes = r->h->mem_alloc((size_t)r->n_homes * sizeof(*r->homes));
 	if (!r->homes) {

@@ -7,10 +7,10 @@
 
 int wire_line_next(char **at, size_t *left, struct chatd_str *ret_name, struct chatd_str *ret_value)
 {
-	char *in = *at, *end = *at + *left, *out = *at, *colon = NULL;
-	if (in == end) {
+	if (*left == 0) {
 		return 0;
 	}
+	char *in = *at, *end = *at + *left, *out = *at, *colon = NULL;
 	for (; in < end && *in != '\n'; in++) {
 		if (*in == ':') {
 			if (colon) {

@@ -60,7 +60,7 @@ static void on_event(void *arg, chatd_worker *w, const struct chatd_cluster_even
 
 static void on_slow(void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
 {
-	struct timespec t = { .tv_nsec = 50000000 };
+	struct timespec t = { .tv_nsec = 20000000 };
 	nanosleep(&t, NULL);
 	on_event(arg, w, e);
 }
