@@ -114,7 +114,10 @@ static int32_t worker_of(struct inbound *in, const struct delivery *d)
 	const struct chatd_host *h = in->r->h;
 	const struct chatd_cluster_event *e = &d->in->e;
 	if (CHATD_HAS(d->to, home)) {
-		return h->worker_index(d->to->home(d->to->arg, e));
+		pthread_mutex_lock(&in->r->lock);
+		int32_t at = in->r->closed ? 0 : h->worker_index(d->to->home(d->to->arg, e));
+		pthread_mutex_unlock(&in->r->lock);
+		return at;
 	}
 	uint64_t n = e->key.p ? chatd_hash(&plain, e->key.p, e->key.n) : ++in->turn;
 	return (int32_t)(n % (uint64_t)in->r->n_homes);

@@ -129,6 +129,7 @@ struct rabbit {
 	int32_t told_up;          /* with the lock */
 	char password[256];       /* with the lock: reload() may change it */
 	struct nag full, invalid; /* with the lock */
+	int32_t closed;           /* with the lock: workers stop, and soon receivers are no more */
 	struct publisher *publisher;
 	struct consumer *consumer;
 };

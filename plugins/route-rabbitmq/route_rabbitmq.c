@@ -352,6 +352,9 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 {
 	(void)wself;
 	struct rabbit *r = &((struct self *)selfp)->rabbit;
+	pthread_mutex_lock(&r->lock);
+	r->closed = 1;
+	pthread_mutex_unlock(&r->lock);
 	home_stop(&r->homes[r->h->worker_index(w)]);
 }
 
