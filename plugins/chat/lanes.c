@@ -8,7 +8,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-enum { HOLD_MS = 150, FILL_MAX = 10000, RETRY_MS = 200, RETRIES = 100 };
+enum { HOLD_MS = 150, BOUND_MS = 250, FILL_MAX = 10000, RETRY_MS = 200, RETRIES = 100 };
 
 struct path {
 	struct later later; /* first; its timer is set while something is missing */
@@ -16,6 +16,7 @@ struct path {
 	struct lane lane;
 	int64_t asked; /* .want when the store was asked */
 	int32_t timing;
+	int32_t fresh; /* its timer is set to look into the store once, whatever comes */
 	int32_t users; /* sessions that hear it, of a user's direct messages */
 	char key[CHATD_ID_MAX + 2];
 };
@@ -173,7 +174,7 @@ static void fill(void *arg);
 static void settle(struct path *p)
 {
 	const struct chatd_host *h = p->later.self->h;
-	if (p->later.asking) {
+	if (p->later.asking || p->fresh) {
 		return;
 	}
 	if (!lane_behind(&p->lane)) {
@@ -267,7 +268,7 @@ static void fill(void *arg)
 	const struct chatd_store_inbox inbox = {
 		.struct_size = sizeof(inbox), .max = FILL_MAX, .user = id_of(p), .since = p->lane.last
 	};
-	p->timing = 0;
+	p->timing = p->fresh = 0;
 	p->asked = p->lane.want;
 	p->later.asking = 1;
 	chatd_status rc = is_room(p)
@@ -364,10 +365,17 @@ chatd_status lanes_begin(struct self *self, chatd_worker *w, const struct lane_n
 void lanes_open(struct self *self, chatd_worker *w, const struct lane_name *n, int64_t last)
 {
 	struct path *p = find(self->h->worker_self(self->ctx, w), n);
-	if (p) {
-		lane_open(&p->lane, last);
-		drain(p);
+	if (!p) {
+		return;
 	}
+	/* The broker binds a room's topic a moment after its first subscriber has come: what was said
+	 * in between came to no node's notice. */
+	if (p->lane.last == LANE_UNKNOWN && is_room(p) && !p->later.asking) {
+		p->fresh = p->timing = 1;
+		self->h->timer_set(w, &p->later.timer, BOUND_MS, fill, p);
+	}
+	lane_open(&p->lane, last);
+	drain(p);
 }
 
 chatd_status lanes_user(struct self *self, chatd_worker *w, struct chatd_str user, int32_t more)
