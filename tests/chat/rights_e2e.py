@@ -321,7 +321,7 @@ def accounts():
 def main():
     workers = sys.argv[1] if len(sys.argv) > 1 else "1"
     tests = [t for t in TESTS if not sys.argv[2:] or t.__name__ in sys.argv[2:]]
-    server = Server(workers, accounts=accounts())
+    server = Server(workers, "rooms.max_refused=0", accounts=accounts())
     server.table = read_table()
     server.cast = Cast(server)
     return tap(tests, server, server.cast.close)
