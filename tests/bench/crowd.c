@@ -5,7 +5,6 @@
  */
 #include "load.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,24 +66,6 @@ static void finish(struct crowd *w)
 	swarm_finish(&w->s);
 }
 
-static void rest(struct crowd *w, double seconds)
-{
-	uint64_t end = wire_now() + (uint64_t)(seconds * 1e9);
-
-	for (uint64_t now = wire_now(); now < end; now = wire_now())
-		swarm_turn(&w->s, end - now);
-}
-
-/* Until somebody writes a line or closes our stdin. */
-static void hold(struct crowd *w)
-{
-	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
-
-	fprintf(stderr, "bench-load: %u connections are open; a line on stdin ends this\n", w->s.ready);
-	while (poll(&in, 1, 0) == 0)
-		swarm_turn(&w->s, 200000000);
-}
-
 void crowd_idle(const struct load_opts *o, struct load_result *r)
 {
 	struct crowd w = { .o = o, .r = r };
@@ -98,26 +79,26 @@ void crowd_idle(const struct load_opts *o, struct load_result *r)
 		finish(&w);
 		return;
 	}
-	rest(&w, o->settle);
+	swarm_rest(&w.s, o->settle);
 	r->before = stats_memory(o->pid);
 	uint64_t began = wire_now();
 	if (!swarm_fill(&w.s, warm, o->connections, &w.role))
 		r->why = "not all connections were made";
-	rest(&w, o->settle);
+	swarm_rest(&w.s, o->settle);
 	r->after = stats_memory(o->pid);
 	r->server_cpu = stats_cpu(o->pid);
 	began = wire_now();
 	if (!r->why && o->seconds > 0)
-		rest(&w, o->seconds);
+		swarm_rest(&w.s, o->seconds);
 	else if (!r->why)
-		hold(&w);
+		swarm_hold(&w.s);
 	r->server_cpu = stats_cpu(o->pid) - r->server_cpu;
 	r->seconds = (double)(wire_now() - began) / 1e9;
 	if (!r->why && w.s.ready != o->connections + warm)
 		r->why = "the server closed idle connections";
 	for (uint32_t i = 0; i < w.s.cap; i++)
 		swarm_drop(&w.s, &w.s.conn[i]);
-	rest(&w, o->settle);
+	swarm_rest(&w.s, o->settle);
 	r->end = stats_memory(o->pid);
 	finish(&w);
 }
@@ -155,12 +136,16 @@ void crowd_churn(const struct load_opts *o, struct load_result *r)
 	r->before = stats_memory(o->pid);
 	r->load_cpu = stats_cpu(getpid());
 	r->server_cpu = stats_cpu(o->pid);
+	for (uint32_t i = 0; i < o->groups; i++)
+		stats_group_begin(&o->group[i]);
 	if (!r->why && !churn(&w, o->seconds))
 		r->why = "connections got stuck or were refused";
 	r->server_cpu = stats_cpu(o->pid) - r->server_cpu;
+	for (uint32_t i = 0; i < o->groups; i++)
+		stats_group_end(&o->group[i]);
 	r->load_cpu = stats_cpu(getpid()) - r->load_cpu;
 	r->seconds = (double)(wire_now() - began) / 1e9;
-	rest(&w, o->settle);
+	swarm_rest(&w.s, o->settle);
 	r->after = stats_memory(o->pid);
 	r->completed = w.left - left;
 	finish(&w);

@@ -15,7 +15,8 @@
 #include <sys/resource.h>
 
 static const char usage_text[] =
-		"usage: bench-load MODE HOST:PORT [options]\n"
+		"usage: bench-load MODE HOST:PORT[,HOST:PORT...] [options]\n"
+		"connection i dials address i modulo their number\n"
 		"modes\n"
 		"  fanout   one topic, many subscribers\n"
 		"  direct   pairs of users\n"
@@ -31,6 +32,11 @@ static const char usage_text[] =
 		"      --topic NAME      what to subscribe to (/topic/bench)\n"
 		"      --room ID         fanout: publish through /app/chat.send to this room\n"
 		"      --chat            direct: through /app/chat.send and /user/queue/messages\n"
+		"      --one-way         direct: one of each pair only listens\n"
+		"      --messages N      direct: so many in all, each sender's last with a receipt (no limit)\n"
+		"      --go-on           count what is lost and send on\n"
+		"      --rest T          seconds before the first message (0)\n"
+		"      --hold            begin when a line comes on stdin, all being connected\n"
 		"      --publishers N    fanout: 1 to 16 (1)\n"
 		"      --body BYTES      of each SEND (150)\n"
 		"      --window N        messages in flight at most (32; paced 1000)\n"
@@ -40,13 +46,24 @@ static const char usage_text[] =
 		"      --total N         churn: connections at most (200000)\n"
 		"      --sources N       dial from N addresses of 127.0.0.x (churn 16, else 1)\n"
 		"      --login L, --passcode P\n"
+		"      --numbered        a number is added to the login, another for each connection\n"
+		"      --cpu NAME=PID,…  other processes whose CPU is read too; up to 8 times\n"
 		"      --pid PID         of the server, to report its CPU and memory\n";
+
+enum { GROUPS_MAX = 8 };
 
 enum opt_id {
 	O_PATH = 256,
 	O_TOPIC,
 	O_ROOM,
 	O_CHAT,
+	O_ONE_WAY,
+	O_MESSAGES,
+	O_GO_ON,
+	O_REST,
+	O_HOLD,
+	O_NUMBERED,
+	O_CPU,
 	O_PUBLISHERS,
 	O_BODY,
 	O_WINDOW,
@@ -64,6 +81,10 @@ static const struct option long_options[] = { { "connections", required_argument
 	{ "seconds", required_argument, NULL, 's' }, { "rate", required_argument, NULL, 'r' },
 	{ "path", required_argument, NULL, O_PATH }, { "topic", required_argument, NULL, O_TOPIC },
 	{ "room", required_argument, NULL, O_ROOM }, { "chat", no_argument, NULL, O_CHAT },
+	{ "one-way", no_argument, NULL, O_ONE_WAY }, { "go-on", no_argument, NULL, O_GO_ON },
+	{ "messages", required_argument, NULL, O_MESSAGES },
+	{ "rest", required_argument, NULL, O_REST }, { "hold", no_argument, NULL, O_HOLD },
+	{ "numbered", no_argument, NULL, O_NUMBERED }, { "cpu", required_argument, NULL, O_CPU },
 	{ "publishers", required_argument, NULL, O_PUBLISHERS },
 	{ "body", required_argument, NULL, O_BODY }, { "window", required_argument, NULL, O_WINDOW },
 	{ "burst", required_argument, NULL, O_BURST }, { "warm", required_argument, NULL, O_WARM },
@@ -94,7 +115,39 @@ static uint32_t count(const char *text, uint32_t least, uint32_t most)
 	return (uint32_t)number(text, least, most);
 }
 
-static void take(struct load_opts *o, int opt, const char *arg)
+/* What only matters with several nodes. */
+static void take_cluster(struct load_opts *o, int opt, char *arg)
+{
+	switch (opt) {
+	case O_ONE_WAY:
+		o->one_way = true;
+		break;
+	case O_MESSAGES:
+		o->messages = count(arg, 1, 100000000);
+		break;
+	case O_GO_ON:
+		o->go_on = true;
+		break;
+	case O_HOLD:
+		o->hold = true;
+		break;
+	case O_REST:
+		o->rest = number(arg, 0, 60);
+		break;
+	case O_NUMBERED:
+		o->to.numbered = true;
+		break;
+	case O_CPU:
+		if (o->groups == GROUPS_MAX || !stats_group_parse(&o->group[o->groups++], arg))
+			wrong("not NAME=PID,PID (at most 64 of them), or more than 8 such groups:", arg);
+		break;
+	default:
+		fputs(usage_text, stderr);
+		exit(64);
+	}
+}
+
+static void take(struct load_opts *o, int opt, char *arg)
 {
 	switch (opt) {
 	case 'n':
@@ -152,12 +205,11 @@ static void take(struct load_opts *o, int opt, const char *arg)
 		o->pid = (pid_t)count(arg, 1, 0x7fffffff);
 		break;
 	default:
-		fputs(usage_text, stderr);
-		exit(64);
+		take_cluster(o, opt, arg);
 	}
 }
 
-static void print(const char *mode, const struct load_result *r)
+static void print(const char *mode, const struct load_opts *o, const struct load_result *r)
 {
 	const struct stats_hist *h = &r->latency;
 
@@ -168,7 +220,12 @@ static void print(const char *mode, const struct load_result *r)
 	printf(",\"lost\":%" PRIu64 ",\"disorder\":%" PRIu64 ",\"errors\":%" PRIu64
 		   ",\"disconnects\":%" PRIu64 ",\"held_back\":%" PRIu64,
 			r->lost, r->disorder, r->errors, r->disconnects, r->held_back);
-	printf(",\"bytes_in\":%" PRIu64 ",\"reads\":%" PRIu64, r->bytes_in, r->reads);
+	printf(",\"doubled\":%" PRIu64 ",\"publish_seconds\":%.3f,\"cpu_us\":{", r->doubled,
+			r->publish_seconds);
+	for (uint32_t i = 0; i < o->groups; i++)
+		printf("%s\"%s\":%.1f", i ? "," : "", o->group[i].name,
+				(double)stats_group_cpu(&o->group[i]) / 1000);
+	printf("},\"bytes_in\":%" PRIu64 ",\"reads\":%" PRIu64, r->bytes_in, r->reads);
 	printf(",\"p50_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f", stats_quantile(h, 0.5),
 			stats_quantile(h, 0.99), stats_quantile(h, 1));
 	printf(",\"server_cpu_us\":%.1f,\"load_cpu_us\":%.1f", (double)r->server_cpu / 1000,
@@ -196,13 +253,18 @@ static void allow_descriptors(uint32_t want)
 
 static void split_target(struct load_opts *o, char *text)
 {
-	char *colon = strrchr(text, ':');
+	char *rest = NULL;
 
-	if (!colon)
+	for (char *one = strtok_r(text, ",", &rest); one; one = strtok_r(NULL, ",", &rest)) {
+		char *colon = strrchr(one, ':');
+		if (!colon || o->to.nodes == SWARM_NODES)
+			wrong("not HOST:PORT, or more than 8 of them:", one);
+		*colon = '\0';
+		o->to.node[o->to.nodes++] =
+				(struct swarm_node){ one, (uint16_t)count(colon + 1, 1, 65535) };
+	}
+	if (o->to.nodes == 0)
 		wrong("not HOST:PORT:", text);
-	*colon = '\0';
-	o->to.host = text;
-	o->to.port = (uint16_t)count(colon + 1, 1, 65535);
 }
 
 int main(int argc, char **argv)
@@ -214,7 +276,9 @@ int main(int argc, char **argv)
 	} modes[] = { { "fanout", traffic_fanout, 1 }, { "direct", traffic_direct, 1 },
 		{ "durable", durable_send, 1 }, { "resume", durable_resume, 1 }, { "idle", crowd_idle, 1 },
 		{ "churn", crowd_churn, 16 } };
-	struct load_opts o = { .to = { .path = "/ws-chat" },
+	static struct stats_group groups[GROUPS_MAX];
+	struct load_opts o = { .group = groups,
+		.to = { .path = "/ws-chat" },
 		.connections = 1000,
 		.publishers = 1,
 		.body = 150,
@@ -250,7 +314,7 @@ int main(int argc, char **argv)
 	modes[m].run(&o, r);
 	if (!r->why && (r->errors || r->disconnects))
 		r->why = "the server refused something or closed a connection";
-	print(modes[m].name, r);
+	print(modes[m].name, &o, r);
 	int rc = r->why ? 3 : 0;
 	free(r);
 	return rc;

@@ -11,6 +11,8 @@
 
 struct load_opts {
 	struct swarm_target to;
+	struct stats_group *group; /* whose CPU is read, beside that of `pid` */
+	uint32_t groups;
 	pid_t pid;            /* of the server, 0 when its CPU and memory are not wanted */
 	uint32_t connections; /* subscribers, idle ones, churning at once, or users of `direct` */
 	uint32_t publishers;
@@ -23,13 +25,18 @@ struct load_opts {
 	const char *topic; /* where to subscribe */
 	const char *room;  /* the chat plugin's room; NULL = plain SEND to the topic */
 	bool chat;         /* direct: through /app/chat.send */
+	bool one_way;      /* direct: every other one only listens, and nobody hears an echo */
+	bool go_on;        /* after a loss: count, and send on */
+	uint32_t messages; /* direct: so many, and then no more; 0 = until the time is over */
+	bool hold;         /* direct, fanout: begin when a line comes on stdin */
+	double rest;       /* seconds between the last SUBSCRIBE and the first message */
 };
 
 struct load_result {
-	const char *why; /* the run is invalid: this is the reason */
-	double seconds;
+	const char *why;                 /* the run is invalid: this is the reason */
+	double seconds, publish_seconds; /* until the last delivery; until the last receipt */
 	uint64_t sent, deliveries, completed;
-	uint64_t lost, disorder, errors, disconnects;
+	uint64_t lost, disorder, doubled, errors, disconnects;
 	uint64_t held_back; /* paced messages that the window delayed: the server is too slow */
 	uint64_t bytes_in, reads;
 	uint64_t server_cpu, load_cpu; /* ns */

@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 /* 64 buckets for each power of two; values below 64 have one each. */
@@ -55,6 +57,51 @@ uint64_t stats_cpu(pid_t pid)
 	if (pid <= 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) != 0)
 		return 0;
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+bool stats_group_parse(struct stats_group *g, char *text)
+{
+	char *at = strchr(text, '=');
+
+	if (!at || at == text)
+		return false;
+	*at++ = '\0';
+	*g = (struct stats_group){ .name = text };
+	while (g->n < STATS_PIDS) {
+		char *end;
+		long pid = strtol(at, &end, 10);
+		if (end == at || pid <= 0 || (*end != ',' && *end != '\0'))
+			return false;
+		g->pid[g->n++] = (pid_t)pid;
+		if (*end == '\0')
+			return true;
+		at = end + 1;
+	}
+	return false;
+}
+
+void stats_group_begin(struct stats_group *g)
+{
+	for (uint32_t i = 0; i < g->n; i++)
+		g->cpu[i] = stats_cpu(g->pid[i]);
+}
+
+void stats_group_end(struct stats_group *g)
+{
+	for (uint32_t i = 0; i < g->n; i++) {
+		uint64_t now = stats_cpu(g->pid[i]);
+		/* One that has ended meanwhile is not known any more. */
+		g->cpu[i] = now > g->cpu[i] ? now - g->cpu[i] : 0;
+	}
+}
+
+uint64_t stats_group_cpu(const struct stats_group *g)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < g->n; i++)
+		sum += g->cpu[i];
+	return sum;
 }
 
 struct stats_memory stats_memory(pid_t pid)

@@ -7,10 +7,12 @@
 #ifndef CHATD_BENCH_STATS_H
 #define CHATD_BENCH_STATS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #define STATS_BUCKETS 3840
+#define STATS_PIDS    64
 
 struct stats_hist {
 	uint64_t count;
@@ -28,6 +30,20 @@ double stats_quantile(const struct stats_hist *h, double q);
 
 /* CPU time of all threads of a process, those that have ended too, in ns; 0 when unknown. */
 uint64_t stats_cpu(pid_t pid);
+
+/* Processes whose CPU time is one figure: the nodes of a cluster, or a back end and its helpers. */
+struct stats_group {
+	char *name;
+	pid_t pid[STATS_PIDS];
+	uint32_t n;
+	uint64_t cpu[STATS_PIDS]; /* ns since begin, after end */
+};
+
+/* "NAME=PID,PID,...". False: it is not. */
+bool stats_group_parse(struct stats_group *g, char *text);
+void stats_group_begin(struct stats_group *g);
+void stats_group_end(struct stats_group *g);
+uint64_t stats_group_cpu(const struct stats_group *g);
 
 struct stats_memory stats_memory(pid_t pid);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,9 +116,15 @@ static void advance(struct swarm *s, struct swarm_conn *c, enum swarm_state to)
 	c->state = (uint8_t)to;
 }
 
+static const struct swarm_node *node_of(const struct swarm *s, const struct swarm_conn *c)
+{
+	return &s->to.node[c->index % s->to.nodes];
+}
+
 void swarm_open(struct swarm *s, struct swarm_conn *c, const struct swarm_role *role)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(s->to.port) };
+	const struct swarm_node *node = node_of(s, c);
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(node->port) };
 	struct sockaddr_in from = { .sin_family = AF_INET };
 	static const int one = 1;
 
@@ -132,11 +139,12 @@ void swarm_open(struct swarm *s, struct swarm_conn *c, const struct swarm_role *
 		if (bind(c->fd, (struct sockaddr *)&from, sizeof from) < 0)
 			die("bind");
 	}
-	if (inet_pton(AF_INET, s->to.host, &to.sin_addr) != 1) {
-		fprintf(stderr, "bench-load: \"%s\" is not an IPv4 address\n", s->to.host);
+	if (inet_pton(AF_INET, node->host, &to.sin_addr) != 1) {
+		fprintf(stderr, "bench-load: \"%s\" is not an IPv4 address\n", node->host);
 		exit(64);
 	}
-	c->role = role;
+	if (role)
+		c->role = role;
 	c->state = SWARM_DIALING;
 	s->opened++;
 	s->pending++;
@@ -193,13 +201,16 @@ void swarm_frame(struct swarm *s, struct swarm_conn *c, const char *text)
 
 static void say_connect(struct swarm *s, struct swarm_conn *c)
 {
-	char text[TEXT_MAX];
+	char text[TEXT_MAX], number[16] = "";
 	const struct swarm_target *t = &s->to;
 
+	/* Whoever connects again is somebody else, too. */
+	if (t->numbered)
+		snprintf(number, sizeof number, "%u", s->logins++);
 	snprintf(text, sizeof text,
-			"CONNECT\naccept-version:1.2\nhost:%s\nheart-beat:0,0\n%s%s%s%s%s%s\n", t->host,
-			t->login ? "login:" : "", t->login ? t->login : "", t->login ? "\n" : "",
-			t->passcode ? "passcode:" : "", t->passcode ? t->passcode : "",
+			"CONNECT\naccept-version:1.2\nhost:%s\nheart-beat:0,0\n%s%s%s%s%s%s%s\n",
+			node_of(s, c)->host, t->login ? "login:" : "", t->login ? t->login : "", number,
+			t->login ? "\n" : "", t->passcode ? "passcode:" : "", t->passcode ? t->passcode : "",
 			t->passcode ? "\n" : "");
 	advance(s, c, SWARM_LOGIN);
 	swarm_frame(s, c, text);
@@ -392,12 +403,13 @@ static void on_readable(struct swarm *s, struct swarm_conn *c)
 
 static void say_upgrade(struct swarm *s, struct swarm_conn *c)
 {
+	const struct swarm_node *node = node_of(s, c);
 	char text[TEXT_MAX];
 	int n = snprintf(text, sizeof text,
 			"GET %s HTTP/1.1\r\nHost: %s:%u\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 			"Sec-WebSocket-Key: " WIRE_KEY "\r\nSec-WebSocket-Version: 13\r\n"
 			"Sec-WebSocket-Protocol: v12.stomp\r\n\r\n",
-			s->to.path, s->to.host, s->to.port);
+			s->to.path, node->host, node->port);
 
 	watch(s, c, EPOLL_CTL_MOD, EPOLLIN);
 	advance(s, c, SWARM_UPGRADING);
@@ -449,6 +461,23 @@ void swarm_turn(struct swarm *s, uint64_t wait_ns)
 		if (ev[i].events & ~(uint32_t)EPOLLOUT && life == c->life && c->state > SWARM_DIALING)
 			on_readable(s, c);
 	}
+}
+
+void swarm_rest(struct swarm *s, double seconds)
+{
+	uint64_t end = wire_now() + (uint64_t)(seconds * 1e9);
+
+	for (uint64_t now = wire_now(); now < end; now = wire_now())
+		swarm_turn(s, end - now);
+}
+
+void swarm_hold(struct swarm *s)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+
+	fprintf(stderr, "bench-load: %u connections are open; waiting for a line on stdin\n", s->ready);
+	while (poll(&in, 1, 0) == 0)
+		swarm_turn(s, 20000000);
 }
 
 bool swarm_fill(struct swarm *s, uint32_t first, uint32_t count, const struct swarm_role *role)

@@ -13,7 +13,7 @@
 
 #include "wire.h"
 
-enum { SWARM_SLOTS = 16 };
+enum { SWARM_SLOTS = 16, SWARM_NODES = 8 };
 
 enum swarm_state {
 	SWARM_FREE,
@@ -44,12 +44,20 @@ struct swarm_conn {
 	char *in, *out;
 	char *user;                 /* the `user-name` of CONNECTED, or NULL */
 	uint32_t next[SWARM_SLOTS]; /* the number of the next message, per sender; the mode's */
+	uint64_t seen[SWARM_SLOTS]; /* which of the 64 before it have come, the last in bit 0 */
 	const struct swarm_role *role;
 };
 
-struct swarm_target {
-	const char *host, *path, *login, *passcode;
+struct swarm_node {
+	const char *host;
 	uint16_t port;
+};
+
+struct swarm_target {
+	struct swarm_node node[SWARM_NODES]; /* the connection with index i dials node i % nodes */
+	uint32_t nodes;
+	const char *path, *login, *passcode;
+	bool numbered;    /* each connection has a login of its own: `login` and a number */
 	unsigned sources; /* how many addresses of 127.0.0.x to dial from; 1 lets the kernel choose */
 };
 
@@ -72,7 +80,7 @@ struct swarm {
 	struct swarm_target to;
 	struct swarm_hooks hooks;
 	int ep;
-	uint32_t dials, complaints;
+	uint32_t dials, logins, complaints;
 	char *buf;
 };
 
@@ -86,8 +94,14 @@ void swarm_open(struct swarm *s, struct swarm_conn *c, const struct swarm_role *
 /* Handles what has come, waiting at most that long. */
 void swarm_turn(struct swarm *s, uint64_t wait_ns);
 
+/* Handles what comes for so long. */
+void swarm_rest(struct swarm *s, double seconds);
+
+/* Until somebody writes a line to our stdin or closes it. */
+void swarm_hold(struct swarm *s);
+
 /* Opens `count` connections from the array's `first`, a few at a time, until all are ready.
- * False when nothing moved for ten seconds. */
+ * `role` NULL: each has its own already. False when nothing moved for ten seconds. */
 bool swarm_fill(struct swarm *s, uint32_t first, uint32_t count, const struct swarm_role *role);
 
 void swarm_write(struct swarm *s, struct swarm_conn *c, const char *p, size_t n);
