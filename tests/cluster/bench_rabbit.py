@@ -3,7 +3,7 @@
 """Publishes a second through one node's connection, beside a bare loop around the AMQP library: the same broker,
 window, size and headers, in turn, the best of some rounds.
 
-usage: bench_rabbit.py [COUNT] [SIZE] [ROUNDS]     needs ninja -C build tests/cluster/bench-amqp"""
+usage: bench_rabbit.py [COUNT] [SIZE] [ROUNDS]"""
 import os
 import subprocess
 import sys
@@ -43,8 +43,8 @@ def bare(rabbit, count, size):
     return float(out.stdout)
 
 
-def main():
-    count, size, rounds = (int(a) for a in (sys.argv[1:] + ["20000", "500", "3"][len(sys.argv) - 1:]))
+def compare(count, size, rounds):
+    """The rates of each round, the ratio of the best, and whether the node ended cleanly."""
     with Rabbit() as rabbit:
         node = Plain("n1", [rabbit.port], 1, more={"queue_max": "1 GiB"})
         node.wait_up()
@@ -57,10 +57,17 @@ def main():
             theirs.append(bare(rabbit, count, size))
             ours.append(chatd(node, rabbit, count, size))
         code, log = node.stop()
-        print("%d messages of %d bytes, window 1000: bare loop %.0f/s, chatd %.0f/s, ratio %.2f (best of %d)" %
-              (count, size, max(theirs), max(ours), max(ours) / max(theirs), rounds))
-        print("all: bare %s, chatd %s" % ([round(t) for t in theirs], [round(o) for o in ours]))
-        return 0 if code == 0 and "Sanitizer" not in log else 1
+        return {"bare": theirs, "chatd": ours, "ratio": max(ours) / max(theirs),
+                "clean": code == 0 and "Sanitizer" not in log}
+
+
+def main():
+    count, size, rounds = (int(a) for a in (sys.argv[1:] + ["20000", "500", "3"][len(sys.argv) - 1:]))
+    r = compare(count, size, rounds)
+    print("%d messages of %d bytes, window 1000: bare loop %.0f/s, chatd %.0f/s, ratio %.2f (best of %d)" %
+          (count, size, max(r["bare"]), max(r["chatd"]), r["ratio"], rounds))
+    print("all: bare %s, chatd %s" % ([round(t) for t in r["bare"]], [round(o) for o in r["chatd"]]))
+    return 0 if r["clean"] else 1
 
 
 if __name__ == "__main__":
