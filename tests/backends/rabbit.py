@@ -13,6 +13,7 @@ class Rabbit(Process):
     ctl() is rabbitmqctl, which takes seconds to start; erlang() evaluates Erlang in the node at once."""
     user = "rabbitmq"
     seconds = 120
+    schedulers = 1   # of Erlang: how many cores it may use at once
 
     def __init__(self, tls=None):
         self.server = program("rabbitmq-server", "/usr/lib/rabbitmq/bin")
@@ -59,8 +60,8 @@ class Rabbit(Process):
             "RABBITMQ_ADVANCED_CONFIG_FILE": f + "/advanced.config", "RABBITMQ_MNESIA_BASE": f + "/mnesia",
             "RABBITMQ_LOG_BASE": f + "/logs", "RABBITMQ_LOGS": "-", "RABBITMQ_ENABLED_PLUGINS_FILE": f + "/plugins",
             "RABBITMQ_PID_FILE": f + "/pid", "RABBITMQ_GENERATED_CONFIG_DIR": f + "/generated",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none +A 4 "
-                                                   "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S {0}:{0} +sbwt none +sbwtdcpu none +sbwtdio none +A 4 "
+                                                   "-kernel inet_dist_use_interface {{127,0,0,1}}".format(self.schedulers),
             "ERL_EPMD_PORT": str(self.epmd_port), "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_CRASH_DUMP_SECONDS": "0",
             "LANG": "C.UTF-8",
         }

@@ -17,6 +17,7 @@ import hashlib  # noqa: E402
 
 DEST = "/topic/bench"
 KEY = "chat.topic." + hashlib.sha256(DEST.encode()).hexdigest()[:16]
+KEYS = (KEY, "chat.bench.2", "chat.bench.3")
 
 
 def chatd(node, rabbit, count, size):
@@ -37,10 +38,23 @@ def chatd(node, rabbit, count, size):
     return count / (time.monotonic() - start)
 
 
+def loop(rabbit, count, size, window, key=KEY):
+    return subprocess.Popen([os.path.join(BUILD, "tests", "cluster", "bench-amqp"), str(rabbit.port), str(count), str(size),
+                             str(window), key], stdout=subprocess.PIPE, text=True)
+
+
 def bare(rabbit, count, size):
-    out = subprocess.run([os.path.join(BUILD, "tests", "cluster", "bench-amqp"), str(rabbit.port), str(count), str(size), "1000",
-                          KEY], capture_output=True, text=True, check=True)
-    return float(out.stdout)
+    return float(loop(rabbit, count, size, 1000).communicate()[0])
+
+
+def three(rabbit, count, size, window):
+    """Three connections at once, each to a queue of its own; the sum."""
+    loops = [loop(rabbit, count // 3, size, window, key) for key in KEYS]
+    start = time.monotonic()
+    for one in loops:
+        if one.wait() != 0:
+            raise RuntimeError("bench-amqp failed")
+    return count // 3 * 3 / (time.monotonic() - start)
 
 
 def compare(count, size, rounds):
@@ -49,15 +63,18 @@ def compare(count, size, rounds):
         node = Plain("n1", [rabbit.port], 1, more={"queue_max": "1 GiB"})
         node.wait_up()
         # A queue that nobody consumes takes what is published: as another node's would.
-        rabbit.erlang("rabbit_amqqueue:declare({resource, <<\"/\">>, queue, <<\"sink\">>}, false, false, [{<<\"x-max-length\">>, "
-                      "long, 1000}], none, <<\"test\">>), rabbit_binding:add({binding, {resource, <<\"/\">>, exchange, "
-                      "<<\"chat.exchange\">>}, <<\"%s\">>, {resource, <<\"/\">>, queue, <<\"sink\">>}, []}, <<\"test\">>)." % KEY)
+        for key in KEYS:
+            rabbit.erlang("rabbit_amqqueue:declare({{resource, <<\"/\">>, queue, <<\"sink {0}\">>}}, false, false, "
+                          "[{{<<\"x-max-length\">>, long, 1000}}], none, <<\"test\">>), rabbit_binding:add({{binding, "
+                          "{{resource, <<\"/\">>, exchange, <<\"chat.exchange\">>}}, <<\"{0}\">>, {{resource, <<\"/\">>, "
+                          "queue, <<\"sink {0}\">>}}, []}}, <<\"test\">>).".format(key))
         ours, theirs = [], []
         for _ in range(rounds):
             theirs.append(bare(rabbit, count, size))
             ours.append(chatd(node, rabbit, count, size))
+        both = [three(rabbit, count, size, window) for window in (1000, 0)]
         code, log = node.stop()
-        return {"bare": theirs, "chatd": ours, "ratio": max(ours) / max(theirs),
+        return {"bare": theirs, "chatd": ours, "ratio": max(ours) / max(theirs), "three": both[0], "unconfirmed": both[1],
                 "clean": code == 0 and "Sanitizer" not in log}
 
 
