@@ -95,6 +95,10 @@ class Cluster:
             text = put(text, "  limit-rate: { enabled: false }\n")
         return self.edit(put(text, self.accounts) if self.accounts else text)
 
+    def settings_of(self, i):
+        """More settings of that node alone."""
+        return ()
+
     # what a test does
     def start(self):
         try:
@@ -111,7 +115,7 @@ class Cluster:
         self.nodes = [None] * self.n
 
         def one(i):
-            self.nodes[i] = Node(self, i + 1, *self.settings)
+            self.nodes[i] = Node(self, i + 1, *self.settings, *self.settings_of(i))
         one(0)  # makes the tables
         at_once([lambda i=i: one(i) for i in range(1, self.n)])
         self.nginx = Nginx(["%s:%d" % n.address("http") for n in self.nodes])

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges the event logs of a run (events.py) against what is stored.
 
-Usage: checker.py --db chatd.db [--rest HOST:PORT --token PATTERN] LOG...
+Usage: checker.py --db STORE [--only PREFIX] [--rest HOST:PORT --token PATTERN] LOG...
 
-The history is read from the SQLite file (read-only) and, with --rest, through the API; both must
-be the same.  Prints each set and the figures; exit code 1 if a set that must be empty is not.
+The history is read from STORE, a SQLite file (read-only) or the postgresql:// address of a database,
+and, with --rest, through the API; both must be the same.  --only: of rooms whose names, and direct
+messages between users whose ids, begin so; what else is stored is of other runs.  Prints each set and the figures; exit code 1 if a set that must be empty is not.
 
   lost         acknowledged, and not stored, or stored in another place
   undelivered  stored, the chain was resumed to its end, and did not get it
@@ -15,7 +16,7 @@ be the same.  Prints each set and the figures; exit code 1 if a set that must be
   unexpected   got or stored, and never sent, or with another body or id
   leaked       got by somebody who was no member at that seq, nor became one before subscribing
   holes        a seq between 1 and the top is missing in the store
-  differing    the API's history is not the file's
+  differing    the API's history is not the store's
   unanswered   a SEND got no answer although its connection lived until the end
   recovered    not acknowledged, and stored all the same: allowed, counted
 """
@@ -24,6 +25,7 @@ import collections
 import http.client
 import json
 import sqlite3
+import subprocess
 import sys
 
 import events
@@ -100,6 +102,33 @@ def read_file(path):
     return Store(rows, public, members)
 
 
+def query(url, sql):
+    """The rows, as psql reads them: each query makes one array of JSON of a row."""
+    done = subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", url, "-c", sql], capture_output=True, text=True,
+                          timeout=60, check=False)
+    if done.returncode:
+        raise OSError("psql: " + done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def read_postgres(url, only):
+    convs = {n: "room:" + room if room else events.direct(a, b) for n, room, a, b in query(
+        url, "SELECT json_build_array(c.n, c.room, c.a, c.b) FROM chatd.conv c LEFT JOIN chatd.room r ON r.id=c.room"
+        " WHERE starts_with(r.name, '%s') OR (starts_with(c.a, '%s') AND starts_with(c.b, '%s'))" % (only, only, only))}
+    rows = []
+    for pos, conv, seq, mid, body in query(url, "SELECT json_build_array(pos, conv, seq, id, body) FROM chatd.msg"
+                                           " ORDER BY pos"):
+        if conv in convs:
+            m = json.loads(body)
+            m.update(seq=seq, id=mid)
+            rows.append(row_of(convs[conv], m, pos))
+    public = ["room:" + r for r, flags in query(url, "SELECT json_build_array(id, flags) FROM chatd.room")
+              if flags & ROOM_PUBLIC]
+    members = [("room:" + r, u) for r, u in query(
+        url, "SELECT json_build_array(room, \"user\") FROM chatd.member WHERE role > 0")]
+    return Store(rows, public, members)
+
+
 class Rest:
     def __init__(self, address, pattern):
         host, _, port = address.rpartition(":")
@@ -128,7 +157,7 @@ class Rest:
 
 
 def compare(store, rest):
-    """What the API and the file do not agree upon."""
+    """What the API and the store do not agree upon."""
     for conv in sorted(store.top):
         reader = conv.split(":")[1]
         if conv.startswith("room:"):
@@ -139,7 +168,7 @@ def compare(store, rest):
         theirs = {r.seq: r.id for r in rest.history(reader, conv)}
         mine = {s: r.id for (c, s), r in store.rows.items() if c == conv}
         for seq in sorted(set(mine) ^ set(theirs) | {s for s in mine if theirs.get(s, mine[s]) != mine[s]}):
-            yield "%s %d: file %s, API %s" % (conv, seq, mine.get(seq), theirs.get(seq))
+            yield "%s %d: store %s, API %s" % (conv, seq, mine.get(seq), theirs.get(seq))
 
 
 class Message:
@@ -164,6 +193,8 @@ class Checker:
         self.order = collections.defaultdict(list)  # (conn, conv) -> numbers, as they were sent
         self.acked_on, self.closed = collections.defaultdict(dict), set()
         self.latency, self.recvs, self.marks, self.ends = [], [], [], []
+        self.acks, self.acked_at = [], {}  # their times, and of each row
+        self.live, self.heard = {}, []     # (conn, chan) -> since when; what came to whom
         self.counts = collections.Counter()
 
     def bad(self, name, text, *args):
@@ -207,6 +238,8 @@ class Checker:
             self.bad("unexpected", "%s got a RECEIPT for %s, which it did not send on %s", client, n, conn)
             return
         self.latency.append(took)
+        self.acks.append(t)
+        self.acked_at.setdefault((m.conv, int(seq)), t)
         m.acks.append((mid, int(seq)))
         self.acked_on[conn][client, n] = int(seq)
 
@@ -222,6 +255,7 @@ class Checker:
     def on_sub(self, t, client, conn, chan, since, recovered, top):
         chain = self.chains[client, chan]
         chain.sub = Sub(since, recovered, int(top) if top.isdigit() else None)
+        self.live[conn, chan] = t
         self._late(chain)
         if chain.floor is None:
             chain.floor = int(since) if since.isdigit() else 0
@@ -235,6 +269,7 @@ class Checker:
     def on_recv(self, t, client, conn, chan, conv, seq, pos, mid, sender, n, digest):
         chain, seq = self.chains[client, chan], int(seq)
         self.recvs.append(t)
+        self.heard.append((t, conn, chan, conv, seq))
         where = "%s, %s of %s on %s" % (client, seq, conv, conn)
         if seq in chain.seen.setdefault(conv, set()):
             self.bad("duplicated", "%s came again", where)
@@ -321,6 +356,15 @@ class Checker:
 
     # ---- figures ----
 
+    def _late_by(self):
+        """How long after their acks rows came to those who were subscribed by then; sorted."""
+        took = []
+        for t, conn, chan, conv, seq in self.heard:
+            acked, since = self.acked_at.get((conv, seq)), self.live.get((conn, chan))
+            if acked is not None and since is not None and since <= acked:
+                took.append(max(0, t - acked))
+        return sorted(took)
+
     def figures(self):
         lat = sorted(self.latency) or [0]
         self.recvs.sort()
@@ -331,6 +375,10 @@ class Checker:
         yield "deliveries %d, longest gap %.1f ms; %d rows stored; %d connections, %d refusals, %d gaps" % (
             len(self.recvs), max(gaps) * ms, len(self.store.rows), self.counts["open"], self.counts["reject"],
             self.counts["gap"])
+        yield "longest time without an ack %.1f ms" % (max([b - a for a, b in zip(self.acks, self.acks[1:])] or [0]) * ms)
+        late = self._late_by() or [0]
+        yield "live deliveries %d, after the ack: p50 %.1f ms, p99 %.1f ms, max %.1f ms" % (
+            len(late), late[len(late) // 2] * ms, late[len(late) * 99 // 100] * ms, late[-1] * ms)
         for what, at, name in (("detect", "fault", "ends"), ("heal", "heal", "recvs")):
             times = []
             for t, kind, _ in self.marks:
@@ -359,11 +407,12 @@ def report(checker, out=sys.stdout):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--db", required=True)
+    parser.add_argument("--only", default="")
     parser.add_argument("--rest")
     parser.add_argument("--token", default="token-of-%s-long-enough")
     parser.add_argument("log", nargs="+")
     args = parser.parse_args()
-    checker = Checker(read_file(args.db))
+    checker = Checker(read_postgres(args.db, args.only) if "://" in args.db else read_file(args.db))
     if args.rest:
         for line in compare(checker.store, Rest(args.rest, args.token)):
             checker.bad("differing", "%s", line)

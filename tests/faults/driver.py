@@ -10,11 +10,15 @@ Usage: driver.py CONFIG.json, and commands as lines on standard input:
     finish          wait for every answer, resume every other client, say what all have, and end
 
 Answers on standard output: "ready" once all are subscribed, "done" after finish.  The file names the
-server's --ready-file (read again at each reconnection: a restarted server has another port) or
-an address, the log, and the clients: {"client","login","rooms","spy"}.  A spy is a member of none
-of its rooms, and asks to listen to them again and again.
+server's --ready-file (read again at each reconnection: a restarted server has another port), or
+those of several nodes, any of which is taken at each reconnection; the log, and the clients:
+{"client","login","rooms","spy","ws"}.  A spy is a member of none of its rooms, and asks to listen to them
+again and again.  ws: by WebSocket, through the balancer at the address "ws".
+"patience": for so many seconds a connection waits for CONNECTED; "settle": so long one that lives may
+wait for what was published at the end.
 """
 import asyncio
+import base64
 import json
 import os
 import random
@@ -63,7 +67,10 @@ class Wire(asyncio.Protocol):
     def frame(self, command, headers, body=b""):
         head = command + "\n" + "".join("%s:%s\n" % (k, v.replace(":", "\\c") if command != "CONNECT" else v)
                                         for k, v in headers.items())
-        self.transport.write(head.encode() + b"\n" + body + b"\0")
+        self.write(head.encode() + b"\n" + body + b"\0")
+
+    def write(self, data):
+        self.transport.write(data)
 
     def data_received(self, data):
         *raws, self.rest = (self.rest + data).split(b"\0")
@@ -74,11 +81,77 @@ class Wire(asyncio.Protocol):
         self.client.on_lost(self, "error" if exc else "eof")
 
 
+class WebWire(Wire):
+    """The same by WebSocket."""
+
+    def __init__(self, client, name):
+        super().__init__(client, name)
+        self.raw, self.open = b"", False
+
+    def connection_made(self, transport):
+        self.transport = transport
+        transport.write(b"GET /ws-chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: v12.stomp\r\n"
+                        b"Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\r\n\r\n")
+
+    def piece(self, op, data):
+        """Masked, with zeros."""
+        n = len(data)
+        size = bytes([0x80 | n]) if n < 126 else b"\xfe" + n.to_bytes(2, "big") if n < 65536 else \
+            b"\xff" + n.to_bytes(8, "big")
+        self.transport.write(bytes([0x80 | op]) + size + bytes(4) + data)
+
+    def write(self, data):
+        self.piece(1, data)
+
+    def data_received(self, data):
+        self.raw += data
+        if not self.open:
+            head, found, rest = self.raw.partition(b"\r\n\r\n")
+            if not found:
+                return
+            if b" 101 " not in head.split(b"\r\n")[0]:
+                self.transport.abort()
+                return
+            self.raw, self.open = rest, True
+            super().connection_made(self.transport)
+        while True:
+            op, payload = self.cut()
+            if op is None:
+                return
+            if op == 9:
+                self.piece(10, payload)
+            elif op == 8:
+                self.client.why = payload[2:].decode(errors="replace").replace("\t", " ") or self.client.why
+                self.transport.close()
+            elif op in (0, 1, 2):
+                super().data_received(payload)
+
+    def cut(self):
+        if len(self.raw) < 2:
+            return None, b""
+        n, at = self.raw[1] & 127, 2
+        if n > 125:
+            at = 4 if n == 126 else 10
+            n = int.from_bytes(self.raw[2:at], "big")
+        if len(self.raw) < at + n:
+            return None, b""
+        op, payload = self.raw[0] & 15, self.raw[at:at + n]
+        self.raw = self.raw[at + n:]
+        return op, payload
+
+    def connection_lost(self, exc):
+        if self.open:
+            super().connection_lost(exc)
+        else:
+            self.client.on_lost(self, "refused")
+
+
 class Client:
     def __init__(self, crowd, conf):
         self.crowd, self.log, self.name = crowd, crowd.log, conf["client"]
         self.login, self.user = conf["login"], events.user_of(conf["client"])
-        self.spy = conf.get("spy", False)
+        self.spy, self.ws = conf.get("spy", False), conf.get("ws", False)
         self.rooms = [TOPIC + r for r in conf["rooms"]]
         self.chans = {d: Channel(d) for d in ([] if self.spy else [INBOX]) + self.rooms}
         self.wire, self.count, self.n, self.pending, self.why, self.over = None, 0, 0, {}, "", False
@@ -91,13 +164,21 @@ class Client:
             self.count += 1
             name = "%s#%d" % (self.name, self.count)
             try:
-                host, port = self.crowd.address()
-                await asyncio.wait_for(asyncio.get_running_loop().create_connection(
-                    lambda: Wire(self, name), host, port), 5)
-                await self.gone
+                host, port = self.crowd.address(self.ws)
+                kind = WebWire if self.ws else Wire
+                transport, wire = await asyncio.wait_for(asyncio.get_running_loop().create_connection(
+                    lambda: kind(self, name), host, port), 5)
+                await self.until_gone(transport, wire)
             except (OSError, asyncio.TimeoutError, ValueError):
                 pass
             await asyncio.sleep(random.uniform(0.02, 0.1))
+
+    async def until_gone(self, transport, wire):
+        patience = self.crowd.conf.get("patience")
+        if patience and not (await asyncio.wait((self.gone,), timeout=patience))[0] and self.wire is not wire:
+            self.why = "no CONNECTED"
+            transport.abort()
+        await self.gone
 
     def on_lost(self, wire, why):
         self.log("close", self.name, wire.name, self.why or why)
@@ -259,10 +340,11 @@ class Crowd:
         self.talkers = [c for c in self.clients if not c.spy]
         self.users = sorted({c.user for c in self.talkers})
 
-    def address(self):
-        if "address" in self.conf:
-            return self.conf["address"]
-        with open(self.conf["ready"]) as f:
+    def address(self, ws=False):
+        if ws:
+            return self.conf["ws"]
+        ready = self.conf["ready"]
+        with open(random.choice(ready) if isinstance(ready, list) else ready) as f:
             host, _, port = json.load(f)["tcp"][0].rpartition(":")
         return host, int(port)
 
@@ -311,7 +393,7 @@ class Crowd:
     async def finish(self):
         self.rate = 0
         ok = await self.until(Client.settled, 40, "answers")
-        await asyncio.sleep(0.7)  # what was published is on its way to whoever stays connected
+        await asyncio.sleep(self.conf.get("settle", 0.7))  # it is on its way to whoever stays connected
         for c in self.clients[::2]:
             c.drop()
         await asyncio.sleep(0.2)

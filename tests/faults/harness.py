@@ -151,21 +151,27 @@ class Crowd(Helper):
 
     def __init__(self, node, users=USERS, rooms=10, seed=1, **more):
         self.node = node
-        self.log = os.path.join(node.dir, "events.log")
-        self.mark = Marks(os.path.join(node.dir, "marks.log"))
         self.rooms = self.make_rooms(node, users, rooms)
-        clients = [{"client": name_of(i), "login": name_of(i), "rooms": [r for r, m in self.rooms if i in m]}
+        self.begin(node.dir, name_of, users, dict({"ready": node.ready_file, "seed": seed}, **more))
+
+    def begin(self, folder, name, users, conf):
+        """The rooms are there; name: of the user with that number."""
+        self.log = os.path.join(folder, "events.log")
+        self.mark = Marks(os.path.join(folder, "marks.log"))
+        clients = [{"client": name(i), "login": name(i), "rooms": [r for r, m in self.rooms if i in m]}
                    for i in range(users)]
         for i, (room, members) in enumerate(self.rooms):
             if i % 3 == 0:  # those are private
                 stranger = next(j for j in range(users) if j not in members)
-                clients.append({"client": name_of(stranger) + ".spy", "login": name_of(stranger), "rooms": [room],
+                clients.append({"client": name(stranger) + ".spy", "login": name(stranger), "rooms": [room],
                                 "spy": True})
-        conf = dict({"ready": node.ready_file, "log": self.log, "seed": seed, "clients": clients}, **more)
-        path = os.path.join(node.dir, "driver.json")
+        for c in clients[:conf.get("ws_clients", 0)]:
+            c["ws"] = True
+        conf = dict(conf, log=self.log, clients=clients)
+        path = os.path.join(folder, "driver.json")
         with open(path, "w") as f:
             json.dump(conf, f)
-        super().__init__(os.path.join(HERE, "driver.py"), path)
+        Helper.__init__(self, os.path.join(HERE, "driver.py"), path)
         assert self.line() == "ready", "the clients did not come in"
 
     @staticmethod
@@ -183,8 +189,15 @@ class Crowd(Helper):
             made.append((r.json["id"], members))
         return made
 
+    def stored(self):
+        """Where the checker finds what is stored."""
+        return "--db", self.node.db, "--rest", "%s:%d" % self.node.address("http")
+
     def load(self, rate):
         self.tell("load %g" % rate)
+
+    def cut(self, n):
+        self.tell("cut %d" % n)
 
     def finish(self):
         """What the checker says; the server lives."""
@@ -193,10 +206,8 @@ class Crowd(Helper):
         while not said or said[-1] not in ("done", "failed", ""):
             said.append(self.line(100))
         self.close()
-        host, port = self.node.address("http")
-        out = subprocess.run([sys.executable, os.path.join(HERE, "checker.py"), "--db", self.node.db, "--rest",
-                              "%s:%d" % (host, port), "--token", TOKEN, self.log, self.mark.path],
-                             capture_output=True, text=True, timeout=120)
+        out = subprocess.run([sys.executable, os.path.join(HERE, "checker.py"), *self.stored(), "--token", TOKEN, self.log,
+                              self.mark.path], capture_output=True, text=True, timeout=120, check=False)
         text = "\n".join(said[:-1] + [out.stdout + out.stderr])
         print("# " + text.strip().replace("\n", "\n# "))
         assert out.returncode == 0, "the checker found something"

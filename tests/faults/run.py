@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fault cases of one group, against real servers.  Prints TAP.
 
-Usage: run.py GROUP [WORKERS [WORD]]; GROUP is kills, disks, clients, ends or tools; WORD: only cases whose name has
+Usage: run.py GROUP [WORKERS [WORD]]; GROUP is kills, disks, clients, ends or cluster; WORD: only cases whose name has
 it.  CHATD_FULL=1 in the environment: the long forms.  The server is $CHATD_BUILD/bin/chatd.
 """
 import importlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -75,7 +76,21 @@ def run_one(fn, workers):
 def main():
     group, workers = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "4"
     word = sys.argv[3] if len(sys.argv) > 3 else ""
-    tests = [fn for fn in importlib.import_module(group).TESTS if word in fn.__name__]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
+    module = importlib.import_module(group)
+    tests = [fn for fn in module.TESTS if word in fn.__name__]
+    begin = getattr(module, "begin", lambda workers, tests: None)  # what all cases share
+    try:
+        why = begin(workers, tests)
+        if why:
+            print("1..0 # skip " + why)
+            return 0
+        return run_all(tests, workers)
+    finally:
+        getattr(module, "end", lambda: None)()
+
+
+def run_all(tests, workers):
     print("1..%d" % len(tests))
     failed = 0
     for i, fn in enumerate(tests, 1):
