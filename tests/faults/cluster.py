@@ -2,14 +2,16 @@
 """Three nodes, PostgreSQL, RabbitMQ, Redis and nginx: each of them is killed, frozen, cut off or emptied under load.
 
 All cases share one cluster, which is healed after each; each has users and rooms of its own."""
+import json
 import os
+import random
 import re
 import shutil
 import signal
 import time
 
-from nodes import Wide, Wounded
-from harness import wait_for
+from nodes import Wide, Wounded, ready
+from harness import Person, wait_for
 
 from backends.base import IN_CI, Missing  # found by way of nodes
 
@@ -124,7 +126,7 @@ def f04_two_of_three_nodes_are_killed(t, c, crowd):
 @case
 def f10_the_broker_is_away(t, c, crowd):
     """RECEIPTs go on, and what other nodes wrote is read from the store within 3 s."""
-    for end_it, start in ((c.rabbit.stop_app, c.rabbit.start_app), (c.rabbit.kill, c.rabbit.start))[0 if t.full else 1:]:
+    for end_it, start in ((c.rabbit.stop_app, c.rabbit.start_app), (c.rabbit.kill, c.rabbit.start))[:2 if t.full else 1]:
         crowd.mark("fault", "broker")
         end_it()
         time.sleep(60 if t.full else 4)
@@ -142,24 +144,257 @@ QUEUE = '{ok, Q} = rabbit_amqqueue:lookup({resource, <<"/">>, queue, <<"chat.que
 
 
 @case
-def f21_a_nodes_queue_is_purged_and_deleted(t, c, crowd):
-    """What was in it is found in the store.  The node is frozen until there is something in it."""
-    purged = 0
-    for _ in range(10 if t.full else 1):
-        crowd.load(300)
-        os.kill(c.nodes[1].proc.pid, signal.SIGSTOP)
-        try:
-            wait_for(lambda: c.rabbit.queue("chat.queue.node2").get("messages_ready", 0) > 50, 15, "a backlog")
-            purged += int(re.search(r"[0-9]+", c.rabbit.erlang((QUEUE + "rabbit_amqqueue:purge(Q).") % "node2")).group(0))
-        finally:
-            os.kill(c.nodes[1].proc.pid, signal.SIGCONT)
-        crowd.load(RATE)
-        time.sleep(1)
-    print("# %d events were purged" % purged)
+def f21_a_nodes_queue_is_deleted_and_purged(t, c, crowd):
+    """What was in it is found in the store, also if nothing follows that would show the hole."""
     for node in ("node1", "node2", "node3"):
         crowd.mark("fault", "delete")
         c.rabbit.erlang((QUEUE + 'rabbit_amqqueue:delete(Q, false, false, <<"test">>).') % node)
-        time.sleep(1)
-        wait_for(lambda node=node: (c.rabbit.queue("chat.queue." + node) or {}).get("consumers") == 1, 5, "a queue again")
+        wait_for(lambda node=node: (c.rabbit.queue("chat.queue." + node) or {}).get("consumers") == 1, 6, "a queue again")
         crowd.mark("heal", "consumed")
-    assert purged > 50, "nothing was lost"
+    purged = 0
+    for _ in range(10 if t.full else 1):
+        c.proxies["rabbit"]("stall down")  # until there is something in the queue
+        crowd.load(300)
+        wait_for(lambda: c.rabbit.queue("chat.queue.node3").get("messages_ready", 0) > 20, 10, "a backlog")
+        crowd.load(0)
+        time.sleep(0.5)
+        n = re.search(r"[0-9]+", c.rabbit.erlang((QUEUE + "rabbit_amqqueue:purge(Q).") % "node3"))
+        c.proxies["rabbit"]("pass")
+        purged += int(n.group(0))
+        time.sleep(3)
+    print("# %d events were purged" % purged)
+    assert purged > 20, "nothing was lost"
+
+
+@case
+def f20_the_exchange_is_deleted(t, c, crowd):
+    for _ in range(10 if t.full else 1):
+        crowd.mark("fault", "delete")
+        c.rabbit.erlang('rabbit_exchange:delete({resource, <<"/">>, exchange, <<"chat.exchange">>}, false, <<"test">>).')
+        time.sleep(2)
+        crowd.mark("heal", "2 s later")
+    return lambda text: at_most(6, "messages come by way of the store", latest(text))
+
+
+@case
+def f12_f14_connections_to_the_broker_are_closed(t, c, crowd):
+    """Those that consume, with deliveries that were not acknowledged, and then all; two for each node at the end."""
+    for i in range(20 if t.full else 6):
+        crowd.mark("fault", "close")
+        c.rabbit.close_connections("consume" if i % 2 == 0 else "chatd ")
+        time.sleep(2 if t.full else 0.6)
+    wait_for(lambda: sorted(c.rabbit.connections()) == sorted(
+        "chatd node%d %s" % (i, role) for i in (1, 2, 3) for role in ("consume", "publish")), 8, "two for each node")
+    crowd.mark("heal", "connected")
+    return lambda text: at_most(6, "messages come by way of the store", latest(text))
+
+
+@case
+def f15_the_broker_is_silent_for_a_node(t, c, crowd):
+    """No FIN: confirms and deliveries are swallowed until the heart-beat, of 2 s here, finds out."""
+    proxy, log = c.proxies["rabbit"], len(c.nodes[2].text())
+    for _ in range(5 if t.full else 1):
+        crowd.mark("fault", "blackhole")
+        proxy("blackhole down")
+        wait_for(lambda: "no connection to publish" in c.nodes[2].text()[log:] or
+                 "heartbeat" in c.nodes[2].text()[log:], 8, "it is noticed")
+        time.sleep(1)
+        proxy("rst")
+        proxy("pass")
+        crowd.mark("heal", "pass")
+        time.sleep(2)
+
+    def judge(text):
+        at_most(1, "RECEIPTs go on", longest_silence(text))
+        at_most(6, "messages come by way of the store", latest(text))
+    return judge
+
+
+@case
+def f19_a_node_publishes_late(t, c, crowd):
+    """What others wrote after it waits a moment, then the store is asked."""
+    c.proxies["rabbit"]("delay 3000 up")
+    time.sleep(60 if t.full else 5)
+    return lambda text: at_most(5, "messages come by way of the store", latest(text))
+
+
+@case
+def f22_a_nodes_queue_overflows_while_it_is_frozen(t, c, crowd):
+    """Its head is dropped: what is missing is read from the store."""
+    c.rabbit.erlang('rabbit_policy:set(<<"/">>, <<"short">>, <<"^chat.queue.node2$">>, '
+                    '[{<<"max-length">>, 20}], 0, <<"queues">>, <<"test">>).')
+    crowd.load(300)
+    os.kill(c.nodes[1].proc.pid, signal.SIGSTOP)
+    time.sleep(10 if t.full else 4)
+    os.kill(c.nodes[1].proc.pid, signal.SIGCONT)
+    crowd.load(RATE)
+    time.sleep(2)
+    c.rabbit.erlang('rabbit_policy:delete(<<"/">>, <<"short">>, <<"test">>).')
+
+
+@case
+def f24_redis_is_away(t, c, crowd):
+    """Messages and logins go on; who is online on other nodes is unknown, and is said to be."""
+    watcher, user = crowd.person(0, node=2), "/api/chat/users/%s/status" % crowd.person(1).id
+    assert watcher.rest("GET", user).json["online"] is True
+    for kill in (True, False):
+        crowd.mark("fault", "redis")
+        if kill:
+            c.redis.kill()
+        else:
+            c.redis.freeze()
+        answers = []
+
+        def unknown():
+            answers.append([crowd.person(0, node=n).rest("GET", user).json for n in range(3)])
+            return any(a["online"] is None and a["stale"] is True for a in answers[-1])
+        wait_for(unknown, 8, "presence is unknown")
+        # Each node knows of those who are connected to it.
+        assert all(a["online"] in (None, True) for a in answers[-1]), answers[-1]
+        crowd.cut(10)
+        time.sleep(60 if t.full else 2)
+        if kill:
+            c.redis.start()
+        else:
+            c.redis.thaw()
+        crowd.mark("heal", "redis")
+    begin = time.monotonic()
+    wait_for(lambda: all(crowd.person(0, node=n).rest("GET", user).json["online"] is True for n in range(3)), 14,
+             "presence is back")
+    print("# presence was back %.1f s after Redis" % (time.monotonic() - begin))
+    return lambda text: at_most(1, "RECEIPTs go on", longest_silence(text))
+
+
+@case
+def f26_redis_is_emptied(t, c, crowd):
+    user = "/api/chat/users/%s/status" % crowd.person(1).id
+    for _ in range(6 if t.full else 1):
+        crowd.mark("fault", "FLUSHALL")
+        c.redis.cli("FLUSHALL")
+        begin = time.monotonic()
+        wait_for(lambda: c.redis.cli("HLEN", "active:servers") == "3", 10, "the nodes are there again")
+        wait_for(lambda: all(crowd.person(0, node=n).rest("GET", user).json["online"] is True for n in range(3)), 14,
+                 "presence is back")
+        print("# presence was back after %.1f s" % (time.monotonic() - begin))
+    return lambda text: at_most(1, "RECEIPTs go on", longest_silence(text))
+
+
+@case
+def f05_broker_redis_and_a_node_at_once(t, c, crowd):
+    for turn in range(10 if t.full else 1):
+        node = c.nodes[turn % 3]
+        crowd.mark("fault", "kill three")
+        for end_it in (node.proc.kill, c.rabbit.kill, c.redis.kill):
+            end_it()
+        node.proc.wait()
+        time.sleep(1)
+        again = [node.begin, c.rabbit.start, c.redis.start]
+        random.shuffle(again)
+        for start in again:
+            start()
+        crowd.mark("heal", "started")
+        time.sleep(1)
+    return lambda text: at_most(4, "the other nodes go on", longest_silence(text))
+
+
+@case
+def f67_postgresql_ends_connections_and_starts_again(t, c, crowd):
+    """Commits that were in doubt are found, and acknowledged once."""
+    for _ in range(20 if t.full else 3):
+        crowd.mark("fault", "terminate")
+        c.postgres.terminate()
+        time.sleep(0.7)
+    for mode in ("immediate", "fast") * (5 if t.full else 1):
+        crowd.mark("fault", "restart " + mode)
+        c.postgres.restart(mode)
+        crowd.mark("heal", "restarted")
+        time.sleep(1.5)
+    crowd.mark("fault", "kill")
+    c.postgres.kill()
+    c.postgres.start()
+    crowd.mark("heal", "started")
+    time.sleep(2)
+    return lambda text: at_most(20, "acknowledged again", longest_silence(text))
+
+
+@case
+def f66_a_node_is_cut_off_from_all_but_its_clients(t, c, crowd):
+    """It acknowledges nothing, says why, and goes on when it can."""
+    node = c.nodes[2]
+    mine = Person(node, crowd.person(0).id).device()
+    for p in c.proxies.values():
+        p("stall")
+    crowd.mark("fault", "cut off")
+    begin = time.monotonic()
+    mine.write("SEND", {"destination": "/app/chat.send", "receipt": "cut"},
+               json.dumps({"roomId": crowd.rooms[0][0], "content": "cut off"}).encode())
+    f = mine.wait(lambda f: "cut" in (f.headers.get("receipt-id"), f.body and f.json.get("receiptId")), 12)
+    assert f and f.command == "MESSAGE" and f.json["code"] in ("STORE_BUSY", "UNAVAILABLE"), f
+    print("# %s after %.1f s" % (f.json["code"], time.monotonic() - begin))
+    assert ready(node)[0] == 503, ready(node)
+    time.sleep(30 if t.full else 1)
+    for p in c.proxies.values():
+        p("pass")
+    crowd.mark("heal", "connected")
+    time.sleep(2)
+    mine.close()
+    return lambda text: at_most(2, "the other nodes go on", longest_silence(text))
+
+
+@case
+def f36_a_node_is_frozen_and_thaws(t, c, crowd):
+    """Nothing twice, nothing too late; in the long form others have taken it for dead meanwhile."""
+    crowd.mark("fault", "SIGSTOP")
+    os.kill(c.nodes[0].proc.pid, signal.SIGSTOP)
+    try:
+        if t.full:
+            wait_for(lambda: "node1" not in c.redis.hash("active:servers"), 20, "its lease is over")
+        time.sleep(20 if t.full else 4)
+    finally:
+        os.kill(c.nodes[0].proc.pid, signal.SIGCONT)
+    crowd.mark("heal", "SIGCONT")
+    time.sleep(2)
+
+
+@case
+def f44_clients_resume_on_any_node(t, c, crowd):
+    """All of them go and come again and again; what one said is said again with its clientId."""
+    for _ in range(100 if t.full else 8):
+        crowd.cut(20)
+        time.sleep(0.4)
+
+    def judge(text):
+        assert " 0 gaps" in text, "not everything was replayed"
+    return judge
+
+
+@case
+def f55_each_node_is_stopped_and_started(t, c, crowd):
+    for _ in range(10 if t.full else 1):
+        for n in c.nodes:
+            crowd.mark("fault", "SIGTERM")
+            assert n.term() == 0, n.text()[-3000:]
+            n.begin()
+            crowd.mark("heal", "started")
+            time.sleep(0.5)
+    return lambda text: at_most(3, "the other nodes go on", longest_silence(text))
+
+
+@case
+def f02_the_same_clientid_on_every_node(t, c, crowd):
+    """One row and one answer, whichever node is asked, also at once; and one delivery."""
+    to = crowd.person(1, node=1)
+    listener = to.device()
+    devices = [crowd.person(0, node=n).device() for n in range(3)]
+    for i in range(100 if t.full else 20):
+        body = json.dumps({"to": to.id, "content": "once %d" % i, "clientId": "everywhere-%d" % i}).encode()
+        for d in devices:
+            d.write("SEND", {"destination": "/app/chat.send", "receipt": "o%d" % i}, body)
+        places = {(f.headers["message-id"], f.headers["seq"])
+                  for f in [d.wait(lambda f: f.headers.get("receipt-id") == "o%d" % i, 10) for d in devices]}
+        assert len(places) == 1, places
+        f = listener.messages(content="once %d" % i)
+        assert f and (f.headers["message-id"], f.headers["seq"]) in places, f
+    assert not [f for f in listener.frames if f.command == "MESSAGE" and b'"once ' in f.body], "it came twice"
+    for d in (*devices, listener):
+        d.close()

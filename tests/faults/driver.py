@@ -367,9 +367,9 @@ class Crowd:
                 self.say_one()
 
     async def flush(self):
-        while True:
-            await asyncio.sleep(0.2)
+        while not self.log.file.closed:
             self.log.flush()
+            await asyncio.sleep(0.2)
 
     async def flap(self):
         """Those named "flap" go and come again, every so many seconds."""

@@ -15,7 +15,7 @@ from harness import BUILD, HERE, TOKEN, Crowd, Person, Proxy, wait_for
 sys.path.insert(0, os.path.dirname(HERE))
 from backends.cluster import Cluster, at_once  # noqa: E402
 
-USERS, ROOMS = 40, 6
+USERS, ROOMS = 30, 6
 CTL = os.path.join(BUILD, "bin", "chatctl")
 SETTLE = 3.5  # sync_interval, and what a loaded machine adds
 NODES = 3
@@ -47,7 +47,7 @@ class Wounded(Cluster):
             self.proxies[name] = Proxy("127.0.0.1:%d" % getattr(self, name).port)
         at = {name: p.port for name, p in self.proxies.items()}
         return ("store-postgres.url=postgresql://chatd@127.0.0.1:%d/chatd" % at["postgres"],
-                "route-rabbitmq.addresses=127.0.0.1:%d" % at["rabbit"], "redis.addresses=127.0.0.1:%d" % at["redis"])
+                "route-rabbitmq.addresses=127.0.0.1:%d" % at["rabbit"], "route-rabbitmq.prefetch=10", "redis.addresses=127.0.0.1:%d" % at["redis"])
 
     def close(self):
         super().close()
