@@ -32,6 +32,11 @@ def test(fn):
     return fn
 
 
+def long(fn):
+    """With servers of its own, some 20 s each: in the long form alone."""
+    return test(fn) if FULL else fn
+
+
 def same(a, b, what=""):
     assert a == b, "%s: %r is not %r" % (what, a, b)
 
@@ -346,7 +351,7 @@ def add_rows(pg, schema, name, first, n):
     node.stop()
 
 
-@test
+@long
 def history_is_read_from_a_replica_that_is_not_behind(_):
     with Postgres(fsync="off") as pg, Standby(pg, fsync="off") as standby:
         add_rows(pg, "r", "one", 1, 100)
@@ -365,7 +370,7 @@ def history_is_read_from_a_replica_that_is_not_behind(_):
         same(ask(pg, "r", replicas=standby.url)["page"], new["seq"], "with a replica that is down")
 
 
-@test
+@long
 def a_standby_that_takes_over_has_what_was_acknowledged(_):
     with Postgres() as pg, Standby(pg) as standby:
         pg.sql("ALTER SYSTEM SET synchronous_standby_names='standby'")
@@ -406,7 +411,7 @@ def many_nodes_start_at_once_on_an_empty_database(pg):
     same(len({line for node in nodes for line in node.lines if line.startswith("top ")}), 1, "epochs")
 
 
-@test
+@long
 def a_node_killed_while_it_makes_the_schema_needs_no_help(pg):
     halves = 0
     for i in range(40 if FULL else 12):
