@@ -23,6 +23,11 @@ def test(fn):
 @test
 def f01_killed_at_random_instants(t):
     node = t.node()
+    # A start on a file that nobody harmed, on this machine as busy as it is.
+    node.kill()
+    begin = time.monotonic()
+    node.begin()
+    usual = time.monotonic() - begin
     crowd = Crowd(node)
     crowd.load(200)
     slowest = 0
@@ -36,8 +41,8 @@ def f01_killed_at_random_instants(t):
         crowd.mark("heal", "started")
     time.sleep(0.5)
     text = crowd.finish()
-    print("# longest restart %.2f s" % slowest)
-    assert slowest <= (2 if not t.sanitized else 20), "a restart took %.1f s" % slowest
+    print("# longest restart %.2f s, usual start %.2f s" % (slowest, usual))
+    assert slowest <= max(2 if not t.sanitized else 20, 10 * usual), "a restart took %.1f s" % slowest
     assert int(re.search(r"acks (\d+)", text).group(1)) > 200, "too few messages to mean anything"
     assert integrity(node.db) == "ok"
 
