@@ -60,7 +60,7 @@ static void count(struct copy *c, struct copy_sum *sum, const char *line, size_t
 
 static char *reserve(struct copy_line *l, size_t n)
 {
-	if (l->n + n > l->cap) {
+	if (l->n + n >= l->cap) {
 		size_t cap = 2 * (l->n + n) + 4096;
 		char *p = realloc(l->p, cap);
 		if (!p) {
