@@ -66,6 +66,8 @@ def run_one(fn, workers):
     for step in (lambda: fn(case), case.close):
         try:
             step()
+        except KeyboardInterrupt:
+            raise
         except BaseException:
             wrong = (wrong or "") + traceback.format_exc()
     for node in case.nodes:
@@ -76,7 +78,7 @@ def run_one(fn, workers):
 def main():
     group, workers = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "4"
     word = sys.argv[3] if len(sys.argv) > 3 else ""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended
     module = importlib.import_module(group)
     tests = [fn for fn in module.TESTS if word in fn.__name__]
     begin = getattr(module, "begin", lambda workers, tests: None)  # what all cases share
