@@ -248,6 +248,9 @@ static void on_written(void *arg, chatd_status rc, const struct chatd_store_answ
 	if (rc == 0 && s->from == FROM_MARK) {
 		s->from = a->pos;
 		s->mark = s->saved = a->pos;
+		if (a->pos == 0) {
+			return; /* a node that never had others: what it wrote so far is history */
+		}
 	}
 	rc = rc < 0 ? rc : resend_rows(self, a);
 	if (rc < 0) {
