@@ -4,8 +4,8 @@
  * Every transaction that writes takes one lock first, of all nodes, so that rows get their
  * places in the order of the commits, and what the engine looks at stays as it is until it has
  * written.  Appends that follow each other go in one statement, sent along with the beginning;
- * then the commit, because before it is sent the transaction's number must be known:
- * should the connection be lost while it commits, another one asks what became of it. */
+ * then the commit.  Should the connection be lost while it commits, another one looks for the mark
+ * that the transaction would have left. */
 #include "../store-sqlite/store.h"
 
 #include <errno.h>
@@ -31,6 +31,18 @@ static void set_deadline(struct db *db)
 	db->deadline = clock_ms() + db->e->conf.commit_timeout + 1000;
 }
 
+/* Of no other transaction, of whatever process. */
+static void new_mark(struct db *db)
+{
+	const struct chatd_host *h = db->e->h;
+	while (!db->mark_begin) {
+		h->random(&db->mark_begin, sizeof(db->mark_begin));
+		snprintf(db->mark_key, sizeof(db->mark_key), "commit of %s", h->server_id());
+	}
+	snprintf(db->mark, sizeof(db->mark), "%016llx-%llu", (unsigned long long)db->mark_begin,
+			(unsigned long long)++db->mark_n);
+}
+
 /* Sent along with what follows. */
 static void begin(struct db *db, db_rows *xid)
 {
@@ -39,6 +51,10 @@ static void begin(struct db *db, db_rows *xid)
 	db->xid = 0;
 	db_push(db, "BEGIN", "");
 	db_push(db, "SELECT pg_advisory_xact_lock(?1)", "i", schema_lock(db));
+	new_mark(db);
+	db_push(db,
+			"INSERT INTO meta VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value=excluded.value",
+			"ss", str_z(db->mark_key), str_z(db->mark));
 	db_send(db, xid, "SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)", "");
 }
 
@@ -163,28 +179,25 @@ static void run_again(struct engine *e, struct ops *group, db_rows *xid)
 
 enum fate { FATE_UNKNOWN, FATE_COMMITTED, FATE_ABORTED, FATE_RUNNING };
 
-static enum fate ask_fate(struct db *db, int64_t xid, const char *timeline)
+/* Whoever has the lock knows that the transaction, should it have lived on, has ended. */
+static enum fate ask_fate(struct db *db, const char *timeline)
 {
-	char number[24];
-	enum fate fate = FATE_UNKNOWN;
-	/* Another server's history may have given the number to something else. */
+	enum fate fate = FATE_RUNNING;
+	/* Another server may lack what had happened there. */
 	if (strcmp(db->timeline, timeline) != 0) {
-		return fate;
+		return FATE_UNKNOWN;
 	}
-	snprintf(number, sizeof(number), "%lld", (long long)xid);
 	db_clear(db);
 	set_deadline(db);
-	db_rows *s = db_query(db, "SELECT pg_xact_status(CAST(?1 AS xid8))", "s", str_z(number));
-	if (db_step(db, s)) {
-		struct chatd_str said = db_peek(s, 0);
-		fate = str_same(said, CHATD_LIT("committed"))  ? FATE_COMMITTED
-				: str_same(said, CHATD_LIT("aborted")) ? FATE_ABORTED
-				: said.p                               ? FATE_RUNNING
-													   : FATE_UNKNOWN;
-	} else {
-		fate = FATE_RUNNING;
+	db_push(db, "BEGIN", "");
+	db_push(db, "SELECT pg_advisory_xact_lock(?1)", "i", schema_lock(db));
+	db_rows *s = db_query(db, "SELECT value FROM meta WHERE key=?1", "s", str_z(db->mark_key));
+	int there = db_step(db, s) && str_same(db_peek(s, 0), str_z(db->mark));
+	if (db->err == 0) {
+		fate = there ? FATE_COMMITTED : FATE_ABORTED;
 	}
 	db_done(s);
+	roll_back(db);
 	return fate;
 }
 
@@ -192,13 +205,12 @@ static enum fate find_fate(struct engine *e, struct ops *group)
 {
 	struct db *db = &e->db;
 	char timeline[sizeof(db->timeline)];
-	int64_t xid = db->xid;
 	enum fate fate = FATE_RUNNING;
 	memcpy(timeline, db->timeline, sizeof(timeline));
 	atomic_store(&e->stalled, 1);
 	while (fate == FATE_RUNNING && !all_answered(e, group)) {
 		if (db_connect(db) == 0) {
-			fate = ask_fate(db, xid, timeline);
+			fate = ask_fate(db, timeline);
 		}
 		if (fate == FATE_RUNNING) {
 			pause_ms(20);
