@@ -340,7 +340,8 @@ def f66_a_node_is_cut_off_from_all_but_its_clients(t, c, crowd):
     f = mine.wait(lambda f: "cut" in (f.headers.get("receipt-id"), f.body and f.json.get("receiptId")), 12)
     assert f and f.command == "MESSAGE" and f.json["code"] in ("STORE_BUSY", "UNAVAILABLE"), f
     print("# %s after %.1f s" % (f.json["code"], time.monotonic() - begin))
-    assert ready(node)[0] == 503, ready(node)
+    # It knows once a commit has not come back within commit_timeout.
+    wait_for(lambda: ready(node)[0] == 503, 10, "not ready without its store")
     time.sleep(30 if t.full else 1)
     for p in c.proxies.values():
         p("pass")
