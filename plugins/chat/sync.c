@@ -254,10 +254,7 @@ static void on_written(void *arg, chatd_status rc, const struct chatd_store_answ
 	}
 	rc = rc < 0 ? rc : resend_rows(self, a);
 	if (rc < 0) {
-		dropped(s, s->from + 1); /* the next tick goes on */
-		if (s->from == FROM_MARK) {
-			atomic_store(&s->again, FROM_MARK);
-		}
+		dropped(s, s->from + 1); /* the next tick goes on, from the mark if that was not read */
 	} else if (a->n_messages == WRITTEN_MAX) {
 		resend(self);
 	}

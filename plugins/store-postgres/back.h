@@ -69,7 +69,6 @@ struct db {
 	int32_t newer;         /* the schema is of a newer program */
 	int32_t strange;       /* there is something that nobody can work with */
 	char timeline[9];      /* writer: of the server's history */
-	int64_t xid;           /* writer: of the transaction at hand; 0: not known yet */
 	/* writer: what the transaction at hand leaves in meta, so that one can tell whether it has
 	 * happened.  Its number does not tell: after a crash the server gives out again those that
 	 * had not reached its log. */

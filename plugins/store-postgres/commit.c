@@ -44,26 +44,16 @@ static void new_mark(struct db *db)
 }
 
 /* Sent along with what follows. */
-static void begin(struct db *db, db_rows *xid)
+static void begin(struct db *db)
 {
 	db_clear(db);
 	set_deadline(db);
-	db->xid = 0;
 	db_push(db, "BEGIN", "");
 	db_push(db, "SELECT pg_advisory_xact_lock(?1)", "i", schema_lock(db));
 	new_mark(db);
 	db_push(db,
 			"INSERT INTO meta VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value=excluded.value",
 			"ss", str_z(db->mark_key), str_z(db->mark));
-	db_send(db, xid, "SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)", "");
-}
-
-static void take_xid(struct db *db, db_rows *xid)
-{
-	if (db->xid == 0 && xid->res && db->err == 0) {
-		xid->row = 0;
-		db->xid = xid->n ? db_i64(xid, 0) : 0;
-	}
 }
 
 /* After a failure that left the connection as it is. */
@@ -121,7 +111,7 @@ static void run_saved(struct db *db, struct op *op)
 }
 
 /* Appends from @p op on, as many as follow each other; returns the one behind. */
-static struct op *run_appends(struct engine *e, struct op *op, db_rows *xid)
+static struct op *run_appends(struct engine *e, struct op *op)
 {
 	struct db *db = &e->db;
 	for (; op && append_is_plain(op) && db->err == 0; op = STAILQ_NEXT(op, link)) {
@@ -130,25 +120,23 @@ static struct op *run_appends(struct engine *e, struct op *op, db_rows *xid)
 		}
 	}
 	append_run(db);
-	take_xid(db, xid);
 	return op;
 }
 
 /* Appends check everything before they write, so that they need no savepoint each; should one
  * fail nevertheless, the group is run again with savepoints. */
-static void run_group(struct engine *e, struct ops *group, int saved, db_rows *xid)
+static void run_group(struct engine *e, struct ops *group, int saved)
 {
 	struct db *db = &e->db;
 	struct op *op = STAILQ_FIRST(group);
 	while (op && db->err == 0) {
 		if (!saved && append_is_plain(op)) {
-			op = run_appends(e, op, xid);
+			op = run_appends(e, op);
 			continue;
 		}
 		/* Who was told "busy" will send again: better not to have it twice. */
 		if (!is_answered(e, op)) {
 			run_saved(db, op);
-			take_xid(db, xid);
 		}
 		op = STAILQ_NEXT(op, link);
 	}
@@ -160,19 +148,17 @@ static void run_group(struct engine *e, struct ops *group, int saved, db_rows *x
 	if (db->err == 0 && db->n_pending) {
 		db_wait(db);
 	}
-	take_xid(db, xid);
 }
 
-static void run_again(struct engine *e, struct ops *group, db_rows *xid)
+static void run_again(struct engine *e, struct ops *group)
 {
 	struct op *op = NULL;
 	STAILQ_FOREACH (op, group, link) {
 		op_again(op);
 	}
 	roll_back(&e->db);
-	db_done(xid);
-	begin(&e->db, xid);
-	run_group(e, group, 1, xid);
+	begin(&e->db);
+	run_group(e, group, 1);
 }
 
 /* ---- in doubt ------------------------------------------------------------------------------ */
@@ -244,13 +230,13 @@ static int resolve(struct engine *e, struct ops *group)
 /* ---- a group -------------------------------------------------------------------------------- */
 
 /* 0: nothing was written, and it may be tried again. */
-static int run(struct engine *e, struct ops *group, db_rows *xid)
+static int run(struct engine *e, struct ops *group)
 {
 	struct db *db = &e->db;
-	begin(db, xid);
-	run_group(e, group, 0, xid);
+	begin(db);
+	run_group(e, group, 0);
 	if (db->err && !is_passing(db)) {
-		run_again(e, group, xid);
+		run_again(e, group);
 	}
 	if (db->err && is_passing(db)) {
 		note_read_only(db);
@@ -272,10 +258,7 @@ static void refuse_group(struct engine *e, struct ops *group)
 int commit_group(struct engine *e, struct ops *group)
 {
 	struct db *db = &e->db;
-	db_rows xid = { 0 };
-	int may_retry = !run(e, group, &xid);
-	db_done(&xid);
-	if (may_retry) {
+	if (!run(e, group)) {
 		return 0;
 	}
 	if (db->err == 0) {
@@ -296,11 +279,9 @@ int commit_group(struct engine *e, struct ops *group)
 int64_t back_sweep(struct engine *e)
 {
 	struct db *db = &e->db;
-	db_rows xid = { 0 };
-	begin(db, &xid);
+	begin(db);
 	int64_t n = sweep(db, e->h->wall_ms());
 	db_exec(db, "COMMIT", "");
-	db_done(&xid);
 	if (db->err) {
 		n = db->err;
 		if (!is_passing(db)) {
