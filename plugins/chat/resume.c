@@ -128,12 +128,16 @@ static void reply_cursor(struct resume *r, const struct chatd_store_answer *a)
 	reply(r, "cursor", text(cursor));
 }
 
+/* Where it begins is said as well: who is cut off before the first message comes back to there. */
 static void begin_now(struct resume *r, const struct chatd_store_answer *a)
 {
 	const struct chatd_host *h = r->self->h;
+	reply(r, "epoch", a->epoch);
 	if (r->want.room[0]) {
+		reply_int(r, "seq", a->seq);
 		(void)h->hold_release(r->w, r->hold, (uint64_t)a->seq);
 	} else {
+		reply_cursor(r, a);
 		(void)h->hold_release_by(r->w, r->hold, "cursor", (uint64_t)a->pos);
 	}
 }
@@ -547,13 +551,14 @@ static chatd_verdict on_subscribe(chatd_call *call, void *selfp, void *wself)
 	if (!r) {
 		return -ENOMEM;
 	}
-	if (!since.p) {
+	if (!since.p || chatd_str_same(since, CHATD_LIT("now"))) {
 		r->want.since = SINCE_NOW;
 		r->want.epoch[0] = '\0';
 	} else if (!take_since(r, since)) {
 		on_drop(r);
 		return h->reject(call, "VALIDATION",
-				"since must be the seq of a room's message, or the cursor of a direct one; 0: all of them");
+				"since must be the seq of a room's message, or the cursor of a direct one; 0: all of them; "
+				"now: none");
 	}
 	if (h->hold(call, on_live, on_drop, r) < 0) {
 		on_drop(r);

@@ -209,6 +209,29 @@ def direct_messages_are_resumed_by_cursor(s):
 
 
 @test
+def since_now_says_where_it_begins(s):
+    a, b = Person(s, "alice"), Person(s, "bob")
+    d = a.device()
+    room = make_room(a)
+    topic = "/topic/room/" + room
+    r = d.send("/app/chat.send", {"roomId": room, "content": "before"})
+    d.send("/app/chat.send", {"to": "bob", "content": "before"})
+    c, e = a.device(), Device.bare(b)
+    answer, inbox = c.resume(topic, {"since": "now"}), e.resume(INBOX, {"since": "now"})
+    same([answer.get("recovered"), answer["seq"], answer["epoch"]], [None, r["seq"], r["epoch"]])
+    same([c.quiet(topic), e.quiet(INBOX)], [True, True])
+    c.close()
+    e.close()
+    d.send("/app/chat.send", {"roomId": room, "content": "meanwhile"})
+    d.send("/app/chat.send", {"to": "bob", "content": "meanwhile"})
+    c, e = a.device(), Device.bare(b)
+    same(c.resume(topic, {"since": answer["seq"], "epoch": answer["epoch"]})["recovered"], "true")
+    same(e.resume(INBOX, {"since": inbox["cursor"]})["recovered"], "true")
+    same([c.on(topic).json["content"], e.on(INBOX).json["content"]], ["meanwhile", "meanwhile"])
+    same([c.quiet(topic), e.quiet(INBOX)], [True, True])
+
+
+@test
 def history_is_paged(s):
     a, b = Person(s, "alice"), Person(s, "bob")
     d = a.device()
