@@ -520,6 +520,23 @@ describe("what the page remembers and manages", () => {
 			await phone.close();
 		}
 	});
+
+	test("the client library is served beside the page, and works without a build step", limit, async () => {
+		const said = await bob.page.evaluate(async () => {
+			const { ChatClient } = await import("/client/index.js");
+			const chat = new ChatClient({ login: { guest: "Library" }, storage: null });
+			const heard = [];
+			chat.on("message", (m) => heard.push(m.content));
+			await chat.connect();
+			await chat.room("lobby").join();
+			const { seq } = await chat.room("lobby").send("said by the library");
+			const { messages } = await chat.room("lobby").history({ limit: 1 });
+			await chat.disconnect();
+			return { seq, heard, last: messages[0].content };
+		});
+		assert.deepEqual([said.heard, said.last], [["said by the library"], "said by the library"]);
+		assert.ok(said.seq > 0);
+	});
 });
 
 /* Kept where CHATD_SHOTS says. */

@@ -9,6 +9,7 @@ import { hasChatd, needs, REPO, startChatd } from "../lib/harness.mjs";
 import { fetchAll } from "../lib/http.mjs";
 
 const WWW = path.join(REPO, "plugins/web/www");
+const CLIENT = path.join(REPO, "sdk/client-js");
 const skip = needs(hasChatd);
 const limit = { timeout: 30000 };
 const served = { ...limit, skip };
@@ -21,6 +22,8 @@ async function files(folder) {
 	}
 	return found;
 }
+
+const scriptsOf = async (folder) => (await readdir(folder)).filter((name) => name.endsWith(".js"));
 
 describe("the page's files", () => {
 	test("vendored scripts are byte for byte those of the pinned npm packages, as VENDOR.md says", limit, async () => {
@@ -42,8 +45,9 @@ describe("the page's files", () => {
 	test("nothing that a strict policy refuses, and nothing from elsewhere", limit, async () => {
 		const html = await readFile(path.join(WWW, "index.html"), "utf8");
 		assert.doesNotMatch(html, /\sstyle=|\son[a-z]+=|<style|<script(?![^>]*\ssrc=)|javascript:|https?:\/\//i);
-		for (const file of (await files("js")).concat(await files("css"))) {
-			const text = await readFile(path.join(WWW, file), "utf8");
+		const library = (await scriptsOf(CLIENT)).map((name) => path.join(CLIENT, name));
+		for (const file of (await files("js")).concat(await files("css")).map((name) => path.join(WWW, name)).concat(library)) {
+			const text = await readFile(file, "utf8");
 			assert.doesNotMatch(text, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|@import|url\(/, file);
 		}
 	});
@@ -56,7 +60,9 @@ describe("the page as served", () => {
 
 	test("every file, with its type, policy and ETag; 304 when it is known", served, async () => {
 		const types = { html: "text/html", js: "text/javascript", css: "text/css", svg: "image/svg+xml" };
-		for (const file of ["", ...(await files("."))]) {
+		const library = (await scriptsOf(CLIENT)).map((name) => `client/${name}`);
+		assert.ok(library.includes("client/index.js"));
+		for (const file of ["", ...library, ...(await files("."))]) {
 			const extension = file === "" ? "html" : file.split(".").pop();
 			if (!types[extension]) {
 				continue;
@@ -80,7 +86,7 @@ describe("the page as served", () => {
 	});
 
 	test("paths that lead out of the folder, or nowhere, are 404 or 400", served, async () => {
-		for (const evil of ["/../meson.build", "/%2e%2e/meson.build", "/js/..%2f..%2fmeson.build", "/js/%00main.js", "/no-such-file", "/js/", "/.hidden"]) {
+		for (const evil of ["/../meson.build", "/%2e%2e/meson.build", "/js/..%2f..%2fmeson.build", "/js/%00main.js", "/no-such-file", "/client/README.md", "/client/package.json", "/js/", "/.hidden"]) {
 			const answer = await raw(server.http, evil);
 			assert.match(answer, /^HTTP\/1\.1 (400|403|404) /, evil);
 			assert.doesNotMatch(answer, /shared_module|project\(/, evil);

@@ -2,40 +2,12 @@
 /* The REST calls. One identity per page: a guest, made or found by the device token; or an account, by the tokens of
  * its login. When a call answers 401 the token is renewed, once. */
 
-import { ApiError } from "./errors.js";
+import { request } from "../client/rest.js";
+import { Tokens } from "../client/tokens.js";
 import { deviceToken, displayName, login } from "./storage.js";
-import { Tokens } from "./tokens.js";
 
-const TIMEOUT_MS = 15000;
 const EXPORT_TIMEOUT_MS = 300000;
 const CONVERSATIONS_AT_MOST = 1000;
-
-async function request(method, path, { headers = {}, body, timeoutMs = TIMEOUT_MS } = {}) {
-	let response;
-	try {
-		response = await fetch(path, {
-			method,
-			headers: body === undefined ? headers : { ...headers, "Content-Type": "application/json" },
-			body: body === undefined ? undefined : JSON.stringify(body),
-			credentials: "omit", /* the device token is in storage; a cookie would survive "forget me" */
-			cache: "no-store",
-			signal: typeof AbortSignal.timeout === "function" ? AbortSignal.timeout(timeoutMs) : undefined,
-		});
-	} catch {
-		throw new ApiError(0, "UNREACHABLE", "The server cannot be reached.");
-	}
-	const answer = await response.json().catch(() => null);
-	if (!response.ok) {
-		const seconds = Number(answer?.retryAfterSeconds ?? response.headers.get("Retry-After")) || undefined;
-		throw new ApiError(
-			response.status,
-			answer?.code ?? "HTTP_" + response.status,
-			answer?.detail ?? answer?.message ?? answer?.title ?? `The server answered ${response.status}.`,
-			{ retryAfterSeconds: seconds, errors: Array.isArray(answer?.errors) ? answer.errors : [] },
-		);
-	}
-	return answer ?? {};
-}
 
 const room = (id, rest = "") => `/api/chat/rooms/${encodeURIComponent(id)}${rest}`;
 const where = (conversation) =>
@@ -47,7 +19,7 @@ export class Api {
 
 	/* `events`: what Tokens tells of. */
 	constructor(events) {
-		this.tokens = new Tokens((refreshToken) => request("POST", "/api/auth/refresh", { body: { refreshToken } }), events);
+		this.tokens = new Tokens((refreshToken) => request("POST", "/api/auth/refresh", { body: { refreshToken } }), login, events);
 	}
 
 	get isGuest() {

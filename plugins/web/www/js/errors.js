@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the server's refusals mean to a person. */
 
-/* An answer to a REST call that is not a success. `status` 0: the server was not reached. `errors`: what is wrong with
- * which field, [{field, code, message}]. */
-export class ApiError extends Error {
-	constructor(status, code, message, { retryAfterSeconds, errors = [] } = {}) {
-		super(message);
-		Object.assign(this, { status, code, retryAfterSeconds, errors });
-	}
-}
+export { ApiError } from "../client/rest.js";
 
 const TEXTS = {
 	RATE_LIMIT_EXCEEDED: "You are sending too fast.",

@@ -1,32 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The way of one's own messages: kept in this browser until the server has them, sent again after each reconnect with
- * the same clientId, so that none is lost and none is said twice. */
+/* One's own messages: kept in this browser until the server has them, so that they outlast a reload. */
 
-import { newId, Refusal } from "./connection.js";
+import { newId } from "../client/connection.js";
+import { SendQueue } from "../client/send-queue.js";
 import { explain } from "./errors.js";
 import { outbox as kept, login } from "./storage.js";
 
-const SENDS_AT_MOST = 3;
 const KEPT_MS = 7 * 24 * 3600 * 1000;
-const PAUSE_S = 5;
-const HELD_MARGIN_MS = 50;
 
 const ownerNow = () => login.get()?.userId ?? "";
 
 export class Outbox {
 	#state;
-	#connection;
 	#toast;
-	#ready = false;
-	/* clientIds on their way over the present connection */
-	#underway = new Set();
-	#timer = 0;
-	#flushing = false;
+	#queue;
 
 	constructor({ state, connection, toast }) {
 		this.#state = state;
-		this.#connection = connection;
 		this.#toast = toast;
+		this.#queue = new SendQueue({
+			ask: (body) => connection.ask("/app/chat.send", body),
+			tell: {
+				sent: (clientId, receipt) => this.#onSent(clientId, receipt),
+				failed: (clientId, error) => this.#onFailed(clientId, error),
+				held: (seconds) => this.#onHeld(seconds),
+			},
+		});
 	}
 
 	/* Shows what an earlier visit of this page left unsent. */
@@ -49,39 +48,21 @@ export class Outbox {
 
 	/* Everything is subscribed: what waits goes out, in the order in which it was written. */
 	open() {
-		this.#ready = true;
 		for (const [conversation, entry] of this.#state.localOnes()) {
-			if (entry.status === "pending") {
+			if (entry.status === "pending" && !this.#queue.has(entry.clientId)) {
 				this.#post(conversation, entry);
 			}
 		}
+		this.#queue.open();
 	}
 
 	close() {
-		this.#ready = false;
-		this.#underway.clear();
+		this.#queue.close();
 	}
 
-	/* Whoever is slowed down sends one after the other, in the order in which they were written. */
-	#hold(seconds) {
-		this.#state.hold(seconds);
-		clearTimeout(this.#timer);
-		this.#timer = setTimeout(() => this.#flush(), this.#state.held * 1000 + HELD_MARGIN_MS);
-	}
-
-	async #flush() {
-		if (this.#flushing) {
-			return;
-		}
-		this.#flushing = true;
-		while (this.#ready && this.#state.held === 0) {
-			const next = this.#state.localOnes().find(([, entry]) => entry.status === "pending" && !this.#underway.has(entry.clientId));
-			if (!next) {
-				break;
-			}
-			await this.#send(...next);
-		}
-		this.#flushing = false;
+	/* Somebody else is here now. */
+	clear() {
+		this.#queue.clear();
 	}
 
 	say(conversation, content, replyTo) {
@@ -91,12 +72,12 @@ export class Outbox {
 	}
 
 	retry(conversation, entry) {
-		entry.sends = 0;
 		this.#set(conversation, entry, "pending");
 		this.#post(conversation, entry);
 	}
 
 	discard(conversation, entry) {
+		this.#queue.drop(entry.clientId);
 		kept.drop(entry.clientId);
 		this.#state.remove(conversation, entry);
 	}
@@ -104,17 +85,21 @@ export class Outbox {
 	/* It came back from the server, by whatever way. */
 	arrived(clientId) {
 		if (clientId) {
+			this.#queue.drop(clientId);
 			kept.drop(clientId);
 		}
 	}
 
 	/* Another tab is done with it. */
 	forgetFailed(clientId) {
-		for (const [conversation, entry] of this.#state.localOnes()) {
-			if (entry.clientId === clientId && entry.status === "failed") {
-				this.#state.remove(conversation, entry);
-			}
+		const [conversation, entry] = this.#find(clientId);
+		if (entry?.status === "failed") {
+			this.#state.remove(conversation, entry);
 		}
+	}
+
+	#find(clientId) {
+		return this.#state.localOnes().find(([, entry]) => entry.clientId === clientId) ?? [];
 	}
 
 	#set(conversation, entry, status, error) {
@@ -126,46 +111,37 @@ export class Outbox {
 		return false;
 	}
 
-	#post(conversation, entry) {
-		if (this.#ready && !this.#flushing && this.#state.held === 0 && !this.#underway.has(entry.clientId)) {
-			this.#send(conversation, entry);
-		}
-	}
-
-	async #send(conversation, entry) {
-		this.#underway.add(entry.clientId);
+	#post(conversation, { clientId, content, replyTo }) {
 		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
-		const reply = entry.replyTo ? { replyTo: entry.replyTo } : {};
-		const body = { type: "CHAT", ...target, content: entry.content, clientId: entry.clientId, ...reply };
-		entry.sends = (entry.sends ?? 0) + 1;
-		try {
-			const receipt = await this.#connection.ask("/app/chat.send", body);
-			kept.drop(entry.clientId);
+		this.#queue.add({ type: "CHAT", ...target, content, clientId, ...(replyTo ? { replyTo } : {}) });
+	}
+
+	#onSent(clientId, receipt) {
+		kept.drop(clientId);
+		const [conversation, entry] = this.#find(clientId);
+		if (entry) {
 			this.#state.sent(conversation, entry, { id: receipt["message-id"], seq: Number(receipt.seq) || 0 });
-		} catch (error) {
-			this.#onNotSent(conversation, entry, error);
-		} finally {
-			this.#underway.delete(entry.clientId);
 		}
 	}
 
-	#onNotSent(conversation, entry, error) {
-		if (!(error instanceof Refusal)) {
-			throw error;
-		}
-		if (error.code === "DISCONNECTED" && entry.sends < SENDS_AT_MOST) {
-			return; /* a message that breaks every connection must not be sent for ever */
-		}
-		if (error.code === "RATE_LIMIT_EXCEEDED") {
-			entry.sends = 0;
-			this.#hold(error.retryAfterSeconds ?? PAUSE_S);
-			this.#set(conversation, entry, "pending");
+	#onFailed(clientId, error) {
+		const [conversation, entry] = this.#find(clientId);
+		if (!entry) {
 			return;
 		}
 		const nobody = error.code === "NOT_FOUND" && conversation.kind === "user";
 		const text = nobody ? "The server knows nobody with this id." : explain(error);
 		if (this.#set(conversation, entry, "failed", text) && this.#state.active !== conversation.key) {
 			this.#toast(`Not sent to ${this.#state.titleOf(conversation)}. ${text}`, { kind: "error" });
+		}
+	}
+
+	#onHeld(seconds) {
+		this.#state.hold(seconds);
+		for (const [conversation, entry] of this.#state.localOnes()) {
+			if (entry.status === "pending") {
+				this.#set(conversation, entry, "pending"); /* says how long it waits */
+			}
 		}
 	}
 }

@@ -2,7 +2,7 @@
 /* Which rooms there are, which of them this person is in, and what happens to that: joining and leaving, invitations,
  * being shown out. The calls that manage a room are here too, since they end in the same list. */
 
-import { newId, Refusal } from "./connection.js";
+import { newId, Refusal } from "../client/connection.js";
 import { ApiError, explain } from "./errors.js";
 import { untilText } from "./format.js";
 import { roomKey } from "./state.js";

@@ -2,7 +2,7 @@
 /* What a person does and what the server tells, between the connection, the REST calls and the state. */
 
 import { Account } from "./account.js";
-import { Connection, newId, Refusal } from "./connection.js";
+import { Connection, newId, Refusal } from "../client/connection.js";
 import { ApiError, explain } from "./errors.js";
 import { History } from "./history.js";
 import { Outbox } from "./outbox.js";
@@ -134,6 +134,7 @@ export class Session {
 		this.#cursor = "";
 		this.#heardDirect = false;
 		this.#thrownOut = false;
+		this.outbox.clear();
 		this.#state.forgetConversations();
 		this.#state.me = null;
 	}

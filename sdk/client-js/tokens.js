@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tokens of a login: kept in this browser for all its tabs, renewed in time, by one tab at a time. Where there are
+/* The tokens of a login: kept where all tabs of a browser see them, renewed in time, by one tab at a time. Where there are
  * no locks (http from another machine) two tabs may renew at once; the server gives both the same successor then. */
 
-import { ApiError } from "./errors.js";
-import { login } from "./storage.js";
+import { ApiError } from "./rest.js";
 
 const MARGIN_MS = 120000;
 const AGAIN_MS = 5000;
@@ -16,21 +15,25 @@ const loggedOut = () => new ApiError(401, "LOGGED_OUT", "You are logged out.");
 
 export class Tokens {
 	#exchange;
+	#login;
 	#events;
 	#timer = 0;
 	#underway = null;
 	#acceptedAt = -NEW_MS;
 
-	/* `exchange(refreshToken)` asks the server. `events`: renewed(accessToken), ended(error) when it refused. */
-	constructor(exchange, events) {
+	/* `exchange(refreshToken)` asks the server. `login`: where the login is kept, get() and set(value); what is set and
+	 * got again is {userId, nickname, accessToken, refreshToken, session, renewAt, expiresAt}. `events`:
+	 * renewed(accessToken), ended(error) when it refused. */
+	constructor(exchange, login, events) {
 		this.#exchange = exchange;
+		this.#login = login;
 		this.#events = events;
 	}
 
 	/* The answer to a login or a refresh. */
 	accept(answer) {
 		const lasts = answer.expiresIn * 1000;
-		login.set({
+		this.#login.set({
 			userId: answer.userId,
 			nickname: answer.nickname || answer.userId,
 			accessToken: answer.accessToken,
@@ -51,7 +54,7 @@ export class Tokens {
 	/* Renews by itself from now on, also what another tab has put in place. */
 	watch() {
 		clearTimeout(this.#timer);
-		const now = login.get();
+		const now = this.#login.get();
 		if (now) {
 			const wait = Math.max(0, now.renewAt - Date.now());
 			this.#timer = setTimeout(() => this.#onTime(), Math.min(wait, TIMER_MAX_MS));
@@ -64,7 +67,7 @@ export class Tokens {
 
 	/* A token that is good, as far as is known. `refused`: one that the server does not take any more. */
 	async access(refused) {
-		const now = login.get();
+		const now = this.#login.get();
 		if (now && now.accessToken !== refused && now.expiresAt > Date.now()) {
 			return now.accessToken;
 		}
@@ -72,16 +75,16 @@ export class Tokens {
 	}
 
 	/* Another token in the place of `old`, by whatever tab. */
-	renew(old = login.get()?.accessToken) {
+	renew(old = this.#login.get()?.accessToken) {
 		const work = () => this.#renew(old);
-		this.#underway ??= (navigator.locks ? navigator.locks.request("chatd.login", work) : work()).finally(() => {
+		this.#underway ??= (globalThis.navigator?.locks ? navigator.locks.request("chatd.login", work) : work()).finally(() => {
 			this.#underway = null;
 		});
 		return this.#underway;
 	}
 
 	async #renew(old) {
-		const before = login.get();
+		const before = this.#login.get();
 		if (!before) {
 			throw loggedOut();
 		}
@@ -93,7 +96,7 @@ export class Tokens {
 		try {
 			answer = await this.#exchange(before.refreshToken);
 		} catch (error) {
-			const now = login.get();
+			const now = this.#login.get();
 			if (now && now.refreshToken !== before.refreshToken) {
 				return now.accessToken; /* another tab was faster */
 			}
@@ -103,7 +106,7 @@ export class Tokens {
 			}
 			throw error;
 		}
-		if (!login.get()) {
+		if (!this.#login.get()) {
 			throw loggedOut(); /* meanwhile */
 		}
 		this.accept({ ...before, ...answer });
@@ -112,7 +115,7 @@ export class Tokens {
 	}
 
 	async #onTime() {
-		const now = login.get();
+		const now = this.#login.get();
 		if (!now) {
 			return;
 		}
@@ -123,7 +126,7 @@ export class Tokens {
 		try {
 			await this.renew(now.accessToken);
 		} catch (error) {
-			if (login.get() && !isRefusal(error)) {
+			if (this.#login.get() && !isRefusal(error)) {
 				this.#timer = setTimeout(() => this.#onTime(), AGAIN_MS); /* not reached, or busy */
 			}
 		}

@@ -16,6 +16,8 @@ const MAX_DELAY_MS = 30000;
 const FALLBACK_DELAY_MS = 250;
 const CONNECT_TIMEOUT_MS = 12000;
 const PATIENCE_MS = 20000;
+/* WebSocket.OPEN, of whatever WebSocket */
+const OPEN = 1;
 
 /* Why something asked of the server came to nothing; `code` as in the server's own refusals, or DISCONNECTED, TIMEOUT. */
 export class Refusal extends Error {
@@ -30,6 +32,7 @@ export class Connection {
 	#handlers;
 	#endpoint;
 	#forced;
+	#parts;
 	#client = null;
 	#good = null;
 	#failures = 0;
@@ -39,11 +42,18 @@ export class Connection {
 	#stopped = true;
 	#asked = new Map();
 
-	/* `forced`: "websocket", "sockjs" or a SockJS transport's name pins the transport; null lets it choose. */
-	constructor(endpoint, forced, handlers) {
+	/* `endpoint`: the address of /ws-chat. `forced`: "websocket", "sockjs" or a SockJS transport's name pins the
+	 * transport; null lets it choose. `parts`: what it is made of, {Client, SockJS, WebSocket}; those that a page has as
+	 * globals (StompJs.Client, SockJS, WebSocket) need not be given, and without SockJS there is no falling back to it. */
+	constructor(endpoint, forced, handlers, parts = {}) {
+		const { Client = globalThis.StompJs?.Client, SockJS = globalThis.SockJS, WebSocket = globalThis.WebSocket } = parts;
+		if (!Client) {
+			throw new TypeError("@stomp/stompjs is missing: load it before, or give its Client");
+		}
 		this.#endpoint = endpoint;
 		this.#forced = forced;
 		this.#handlers = handlers;
+		this.#parts = { Client, SockJS, WebSocket };
 	}
 
 	get online() {
@@ -74,7 +84,7 @@ export class Connection {
 		this.#forgetAsked();
 		this.#handlers.state({ state: "stopped" });
 		/* A farewell into a socket that the server is closing would only be complained about. */
-		await client?.deactivate({ force: client.webSocket?.readyState !== WebSocket.OPEN });
+		await client?.deactivate({ force: client.webSocket?.readyState !== OPEN });
 	}
 
 	/* Skips the waiting time, if it is waiting. */
@@ -167,8 +177,8 @@ export class Connection {
 	}
 
 	#transport() {
-		if (this.#forced) {
-			return this.#forced;
+		if (this.#forced || !this.#parts.SockJS) {
+			return this.#forced ?? "websocket";
 		}
 		if (this.#good) {
 			/* Every third attempt tries the other way: the person may have moved to another network. */
@@ -201,8 +211,8 @@ export class Connection {
 	#open(attempt, transport, connectHeaders) {
 		const current = () => attempt === this.#attempt;
 		let wasUp = false;
-		const client = new window.StompJs.Client({
-			webSocketFactory: () => openSocket(this.#endpoint, transport),
+		const client = new this.#parts.Client({
+			webSocketFactory: () => this.#openSocket(transport),
 			connectHeaders,
 			connectionTimeout: CONNECT_TIMEOUT_MS,
 			reconnectDelay: 0,
@@ -249,7 +259,7 @@ export class Connection {
 			this.#stopped = true;
 			return;
 		}
-		const fallback = socketOpened && !wasUp && !this.#good && !this.#forced && this.#failures === 0;
+		const fallback = this.#parts.SockJS && socketOpened && !wasUp && !this.#good && !this.#forced && this.#failures === 0;
 		const doubled = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(this.#failures, 10));
 		/* Spread, so that a restarted server does not meet all its clients in one moment. */
 		const delay = fallback ? FALLBACK_DELAY_MS : Math.max(advice.waitMs ?? 0, doubled) * (0.7 + 0.6 * Math.random());
@@ -259,22 +269,28 @@ export class Connection {
 		this.#handlers.state({ state: "waiting", retryAt: Date.now() + delay });
 		this.#timer = setTimeout(() => this.#connect(), delay);
 	}
+
+	#openSocket(transport) {
+		const { SockJS, WebSocket } = this.#parts;
+		if (transport !== "websocket") {
+			const only = transport === "sockjs" ? ["xhr-streaming", "xhr-polling"] : [transport];
+			return new SockJS(this.#endpoint, null, { transports: only });
+		}
+		const url = new URL(this.#endpoint, globalThis.location?.href);
+		url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+		return new WebSocket(url, ["v12.stomp", "v11.stomp", "v10.stomp"]);
+	}
 }
 
 const disconnected = () => new Refusal({ code: "DISCONNECTED", message: "The connection is gone." });
 
-function openSocket(endpoint, transport) {
-	if (transport !== "websocket") {
-		const only = transport === "sockjs" ? ["xhr-streaming", "xhr-polling"] : [transport];
-		return new window.SockJS(endpoint, null, { transports: only });
-	}
-	const url = new URL(endpoint, location.href);
-	url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-	return new WebSocket(url, ["v12.stomp", "v11.stomp", "v10.stomp"]);
-}
-
-/* Unique enough for a client id; crypto.randomUUID exists only on https and localhost. */
+/* Unique enough for a client id; crypto.randomUUID exists only on https and localhost, and Node 18 has no crypto here. */
 export function newId() {
-	const bytes = crypto.getRandomValues(new Uint8Array(12));
+	const bytes = new Uint8Array(12);
+	if (globalThis.crypto?.getRandomValues) {
+		crypto.getRandomValues(bytes);
+	} else {
+		bytes.forEach((_, i) => (bytes[i] = Math.random() * 256));
+	}
 	return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
 }

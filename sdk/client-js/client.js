@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A chat server as an application wants it: log in once, send and be sure, hear everything once and in order. */
+
+import { Connection, newId, Refusal } from "./connection.js";
+import { Conversation } from "./conversation.js";
+import { Emitter } from "./emitter.js";
+import { identity, isPassing, pauseOf, Storage } from "./identity.js";
+import { request } from "./rest.js";
+import { SendQueue } from "./send-queue.js";
+
+const QUEUES = ["messages", "errors", "typing", "read", "presence", "rooms"];
+const PASSING = ["RATE_LIMIT_EXCEEDED", "STORE_BUSY", "UNAVAILABLE", "TIMEOUT"];
+const LOGGED_OUT = 4401;
+/* Banned, and taken over by another device: coming back would only be refused again. */
+const FINAL = [4403, 4409];
+const SLOW_DOWN = 4429;
+const SLOW_DOWN_MS = 20000;
+
+export class ChatClient extends Emitter {
+	#url;
+	#identity;
+	#connection;
+	#queue;
+	#conversations = new Map();
+	#subscriptions = new Map();
+	#waiting = new Map();
+	#watched = new Set();
+	#cursor = "";
+	#heard = false;
+	#token = "";
+	#refused = undefined;
+	#up = false;
+	#life = 0;
+	#starting = null;
+
+	/* url: where the server is (default: where the page is from). login: {guest: name}, {email, password}, or
+	 * {token: async (refused) => "…"}. storage: like localStorage, or null for none. transport: "websocket", "sockjs" or
+	 * a SockJS transport pins it. Client, SockJS, WebSocket: of @stomp/stompjs, sockjs-client and ws, where they are no
+	 * globals. */
+	constructor({ url = globalThis.location?.origin, login, storage = localStorageIfAny(), transport = null, ...parts }) {
+		super();
+		this.#url = url.replace(/\/+$/, "");
+		const kept = new Storage(storage);
+		this.#identity = identity(this.#url, login, kept, {
+			renewed: (token) => this.#renewed(token),
+			ended: (error) => this.#ended(error.code ?? "LOGGED_OUT", error.message),
+		});
+		this.#connection = new Connection(`${this.#url}/ws-chat`, transport, this.#handlers(), parts);
+		this.#queue = new SendQueue({
+			ask: (body) => this.#connection.ask("/app/chat.send", body),
+			tell: {
+				sent: (clientId, receipt) => this.#settle(clientId, ({ resolve }) => resolve({ id: receipt["message-id"], seq: Number(receipt.seq) || 0, clientId })),
+				failed: (clientId, error) => this.#settle(clientId, ({ reject }) => reject(error)),
+				held: (seconds, error) => this.emit("held", { seconds, code: error.code }),
+			},
+			patient: PASSING,
+		});
+	}
+
+	/* connecting | online | waiting | stopped */
+	state = "stopped";
+	/* The user id, once connected. */
+	me = null;
+
+	/* Resolves once it is online for the first time; rejects when it never will be. Afterwards it comes back by itself. */
+	connect() {
+		this.#starting ??= deferred();
+		this.#connection.start();
+		return this.#starting.promise;
+	}
+
+	async disconnect() {
+		this.#identity.stop();
+		await this.#connection.stop();
+		this.#failAll(new Refusal({ code: "DISCONNECTED", message: "The client was ended." }));
+	}
+
+	/* Does not wait until the next try is due. */
+	retryNow() {
+		this.#connection.retryNow();
+	}
+
+	room(id) {
+		return this.#conversation("room", id);
+	}
+
+	direct(userId) {
+		return this.#conversation("user", userId);
+	}
+
+	/* ---- asking ---- */
+
+	/* Resolves to the RECEIPT's headers, rejects with a Refusal. Not repeated after a cut; messages are. */
+	ask(destination, body) {
+		return this.#connection.ask(destination, body);
+	}
+
+	/* A REST call as whoever is logged in. */
+	async rest(method, path, body) {
+		const call = (token) =>
+			request(method, this.#url + path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, body });
+		const token = await this.#identity.token();
+		try {
+			return await call(token);
+		} catch (error) {
+			if (error.status !== 401) {
+				throw error;
+			}
+			return call(await this.#identity.token(token));
+		}
+	}
+
+	async conversations() {
+		return (await this.rest("GET", "/api/chat/conversations?limit=200")).conversations ?? [];
+	}
+
+	async rooms() {
+		return (await this.rest("GET", "/api/chat/rooms")).rooms ?? [];
+	}
+
+	async createRoom(name, more = {}) {
+		return this.room((await this.rest("POST", "/api/chat/rooms", { name, ...more })).id);
+	}
+
+	/* ---- presence ---- */
+
+	/* From now on `presence` events tell of these people, beginning with how they are now. */
+	watch(...userIds) {
+		userIds.forEach((id) => this.#watched.add(id));
+		return this.#up ? this.ask("/app/presence.watch", { users: userIds }) : Promise.resolve();
+	}
+
+	unwatch(...userIds) {
+		userIds.forEach((id) => this.#watched.delete(id));
+		return this.#up ? this.ask("/app/presence.unwatch", { users: userIds }) : Promise.resolve();
+	}
+
+	/* How this device is: online, away, busy. */
+	setPresence(status, text) {
+		return this.ask("/app/presence.set", text === undefined ? { status } : { status, text });
+	}
+
+	/* ---- the life of a connection ---- */
+
+	#handlers() {
+		return {
+			prepare: () => this.#prepare(),
+			up: (headers, transport) => this.#onUp(headers, transport),
+			down: () => this.#onDown(),
+			refused: (message, code) => this.#onRefused(message, code),
+			closed: (why) => this.#onClosed(why),
+			state: (now) => now.state !== "online" && this.#stateIs(now.state, now),
+		};
+	}
+
+	#stateIs(state, more = {}) {
+		this.state = state;
+		this.emit("state", { ...more, state });
+	}
+
+	async #prepare() {
+		try {
+			const headers = await this.#identity.headers(this.#refused);
+			this.#token = headers.Authorization?.replace("Bearer ", "") ?? "";
+			return headers;
+		} catch (error) {
+			if (isPassing(error)) {
+				await new Promise((done) => setTimeout(done, pauseOf(error)));
+			} else {
+				this.#ended(error.code ?? "LOGGED_OUT", error.message);
+			}
+			throw error;
+		}
+	}
+
+	async #onUp(headers, transport) {
+		const life = ++this.#life;
+		this.me = headers["user-name"];
+		const own = QUEUES.map((name) => this.#subscribeOwn(name));
+		for (const conversation of this.#conversations.values()) {
+			if (conversation.following) {
+				own.push(this.#subscribe(conversation));
+			}
+		}
+		await Promise.allSettled(own);
+		if (life !== this.#life) {
+			return;
+		}
+		this.#refused = undefined;
+		this.#up = true;
+		if (this.#watched.size > 0) {
+			this.ask("/app/presence.watch", { users: [...this.#watched] }).catch((error) => this.emit("error", error));
+		}
+		this.#queue.open();
+		this.#stateIs("online", { transport, userId: this.me });
+		this.#starting?.resolve();
+	}
+
+	#onDown() {
+		this.#life++;
+		this.#up = false;
+		this.#queue.close();
+		this.#subscriptions.clear();
+	}
+
+	#onRefused(message, code) {
+		if (["TOKEN_EXPIRED", "INVALID_TOKEN", "UNAUTHORIZED"].includes(code)) {
+			this.#onClosed({ code: LOGGED_OUT, reason: message });
+		} else if (code === "BANNED") {
+			this.#ended(code, message);
+		} else {
+			this.emit("error", new Refusal({ code, message }));
+		}
+	}
+
+	#onClosed({ code, reason }) {
+		if (FINAL.includes(code) || (code === LOGGED_OUT && this.#refused !== undefined)) {
+			this.#ended(`CLOSED_${code}`, reason);
+			return { stop: true };
+		}
+		if (code === LOGGED_OUT) {
+			this.#refused = this.#token; /* once more, with another token */
+		}
+		return code === SLOW_DOWN ? { waitMs: SLOW_DOWN_MS } : null;
+	}
+
+	/* It does not come back by itself. */
+	#ended(code, message) {
+		const error = new Refusal({ code, message: message || "The server has ended it." });
+		this.#connection.stop();
+		this.#failAll(error);
+		this.emit("ended", error);
+	}
+
+	#failAll(error) {
+		this.#queue.clear();
+		for (const { reject } of this.#waiting.values()) {
+			reject(error);
+		}
+		this.#waiting.clear();
+		this.#starting?.reject(error);
+		this.#starting = null;
+	}
+
+	async #renewed(token) {
+		if (this.#connection.online && token !== this.#token) {
+			this.#token = token;
+			await this.#connection.ask("/app/auth.refresh", { token }).catch((error) => this.emit("error", error));
+		}
+	}
+
+	/* ---- conversations ---- */
+
+	#conversation(kind, id) {
+		const key = `${kind}:${id}`;
+		if (!this.#conversations.has(key)) {
+			this.#conversations.set(key, new Conversation(this.#core(), kind, id));
+			this.#conversations.get(key).on("message", (message) => this.emit("message", message));
+		}
+		return this.#conversations.get(key);
+	}
+
+	#core() {
+		return {
+			ask: (destination, body) => this.ask(destination, body),
+			send: (destination, body) => this.#connection.send(destination, body),
+			rest: (method, path, body) => this.rest(method, path, body),
+			post: (body) => this.#post({ clientId: newId(), ...body }),
+			follow: (conversation) => (this.#up ? this.#subscribe(conversation) : Promise.resolve()),
+			unfollow: (conversation) => {
+				this.#subscriptions.get(conversation)?.stop();
+				this.#subscriptions.delete(conversation);
+			},
+		};
+	}
+
+	#post(body) {
+		const waiting = deferred();
+		this.#waiting.set(body.clientId, waiting);
+		this.#queue.add(body);
+		return waiting.promise;
+	}
+
+	#settle(clientId, how) {
+		const waiting = this.#waiting.get(clientId);
+		this.#waiting.delete(clientId);
+		if (waiting) {
+			how(waiting);
+		}
+	}
+
+	/* A room that one may no longer hear is not asked for again. */
+	async #subscribe(conversation) {
+		if (conversation.kind !== "room" || this.#subscriptions.has(conversation)) {
+			return;
+		}
+		const headers = conversation.resume();
+		const made = this.#connection.subscribe(`/topic/room/${conversation.id}`, (body, more) => conversation.arrived(body, more), { headers });
+		this.#subscriptions.set(conversation, made);
+		try {
+			conversation.resumed(await made.done, headers);
+		} catch (error) {
+			this.#subscriptions.delete(conversation);
+			if (error.code !== "DISCONNECTED" && error.code !== "TIMEOUT") {
+				conversation.following = false;
+				conversation.emit("ended", error);
+			}
+			throw error;
+		}
+	}
+
+	/* A server need not have every feature: what it refuses here is not missed. */
+	async #subscribeOwn(name) {
+		const take = {
+			errors: (body) => this.#onSoftError(body),
+			presence: (body) => this.emit("presence", body),
+			rooms: (body) => this.emit("notice", body),
+		};
+		const direct = (body, headers) => this.#onDirect(body, headers);
+		const headers = name === "messages" ? { since: this.#cursor || "now" } : {};
+		const receipt = await this.#connection.subscribe(`/user/queue/${name}`, take[name] ?? direct, { headers }).done;
+		if (name === "messages") {
+			const whole = this.#cursor && receipt.recovered !== "false";
+			if (this.#heard && !whole) {
+				this.#lostDirect();
+			}
+			this.#heard = true;
+			this.#cursor ||= receipt.cursor ?? "";
+		}
+	}
+
+	/* Without a store, or when it is another one. */
+	#lostDirect() {
+		this.#cursor = "";
+		for (const conversation of this.#conversations.values()) {
+			if (conversation.kind === "user") {
+				conversation.lost();
+			}
+		}
+	}
+
+	#onDirect(body, headers) {
+		this.#cursor = headers.cursor ?? this.#cursor;
+		const sender = body.senderId ?? body.sender;
+		const peer = sender === this.me ? (body.receiverId ?? body.receiver) : sender;
+		if (body.roomId) {
+			this.room(body.roomId).arrived(body, headers);
+		} else if (peer) {
+			this.direct(peer).arrived(body, headers);
+		}
+	}
+
+	#onSoftError(body) {
+		if (!this.#connection.refused(body.receiptId, body)) {
+			this.emit("error", new Refusal(body));
+		}
+	}
+}
+
+function deferred() {
+	const made = {};
+	made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
+	made.promise.catch(() => {}); /* nobody need wait for it */
+	return made;
+}
+
+function localStorageIfAny() {
+	try {
+		return globalThis.localStorage ?? null;
+	} catch {
+		return null;
+	}
+}
