@@ -2,6 +2,8 @@
 /* GET /api/chat/users/{id}/status: is somebody online? */
 #include "chat.h"
 
+#include <chatd-sdk/presence.h>
+
 struct ask {
 	struct self *self;
 	chatd_req *req;    /* NULL: the client has gone */
@@ -30,46 +32,68 @@ static void problem(struct ask *a, int32_t status, const char *code, const char 
 	a->self->h->mem_free(a);
 }
 
-/* @p online < 0: it is not known now, which is no failure of the call. */
-static void answer(struct ask *a, int32_t online)
+/* That it is not known now is no failure of the call. */
+static void answer(struct ask *a, const struct chatd_presence_state *s)
 {
 	const struct chatd_http *http = a->self->http->vt;
-	char room[256];
+	char room[1024];
 	struct chatd_json j;
 	chatd_json_init(&j, room, sizeof(room));
 	chatd_json_lit(&j, "{");
-	chatd_json_member(&j, "userId", text(a->user));
-	if (online < 0) {
-		chatd_json_key(&j, "online");
-		chatd_json_lit(&j, "null");
-		chatd_json_flag(&j, "stale", 1);
+	/* Of whom nothing is known, or who is no user, no more is said. */
+	if (s->status == CHATD_PRESENCE_OFFLINE && s->since == 0) {
+		chatd_json_member(&j, "userId", text(a->user));
+		chatd_json_flag(&j, "online", 0);
 	} else {
-		chatd_json_flag(&j, "online", online);
+		chatd_presence_write(&j, text(a->user), s);
 	}
 	chatd_json_lit(&j, "}");
-	(void)http->header(a->req, "Cache-Control", CHATD_LIT("no-store"));
-	http->respond(a->req, 200, "application/json", chatd_json_str(&j));
+	if (j.failed) {
+		problem(a, 503, "UNAVAILABLE", "the server has no memory left");
+	} else {
+		(void)http->header(a->req, "Cache-Control", CHATD_LIT("no-store"));
+		http->respond(a->req, 200, "application/json", chatd_json_str(&j));
+		a->self->h->mem_free(a);
+	}
 	chatd_json_free(&j);
-	a->self->h->mem_free(a);
 }
 
-static void presence_done(void *arg, chatd_status rc, const int32_t *online, size_t n)
+static void states_done(
+		void *arg, chatd_status rc, const struct chatd_presence_state *states, size_t n)
 {
+	static const struct chatd_presence_state unknown = { .struct_size = sizeof(unknown) };
 	struct ask *a = arg;
 	a->under_way = 0;
 	if (!a->req) {
 		a->self->h->mem_free(a);
 	} else {
-		answer(a, rc < 0 || n != 1 ? -1 : online[0]);
+		answer(a, rc < 0 || n != 1 ? &unknown : states);
 	}
+}
+
+static void online_done(void *arg, chatd_status rc, const int32_t *online, size_t n)
+{
+	struct chatd_presence_state s = { .struct_size = sizeof(s),
+		.status = rc < 0 || n != 1 ? CHATD_PRESENCE_UNKNOWN
+				: online[0]        ? CHATD_PRESENCE_ONLINE
+								   : CHATD_PRESENCE_OFFLINE };
+	states_done(arg, 0, &s, 1);
+}
+
+static chatd_status look(struct ask *a, struct chatd_str user)
+{
+	const struct chatd_presence *presence = a->self->presence->vt;
+	const struct chatd_http *http = a->self->http->vt;
+	void *obj = a->self->presence->obj;
+	chatd_worker *w = http->req_worker(a->req);
+	return CHATD_HAS(presence, look) ? presence->look(obj, w, &user, 1, states_done, a)
+									 : presence->get(obj, w, &user, 1, online_done, a);
 }
 
 static void on_identified(
 		void *arg, chatd_status rc, const chatd_ident *who, const char *code, const char *why)
 {
 	struct ask *a = arg;
-	const struct chatd_presence *presence = a->self->presence->vt;
-	const struct chatd_http *http = a->self->http->vt;
 	struct chatd_str user = text(a->user);
 	(void)who;
 	if (rc < 0) {
@@ -78,10 +102,9 @@ static void on_identified(
 		problem(a, 404, "NOT_FOUND", "there is no such user");
 	} else {
 		a->under_way = 1;
-		if (presence->get(a->self->presence->obj, http->req_worker(a->req), &user, 1, presence_done,
-					a) < 0) {
+		if (look(a, user) < 0) {
 			a->under_way = 0;
-			answer(a, -1);
+			online_done(a, -EAGAIN, NULL, 0);
 		}
 	}
 }

@@ -15,18 +15,30 @@ struct question {
 	struct self *self;
 	chatd_worker *from;
 	chatd_presence_fn *fn;
+	chatd_presence_states_fn *states_fn; /* the one or the other */
 	void *arg;
 	chatd_status rc;
+	struct chatd_presence_state *states; /* and their texts, made at the home */
 	size_t n, asked;
 	int32_t *online; /* behind users[]; -1: not known yet */
 	struct chatd_str users[];
 };
 
+static void question_free(struct question *q)
+{
+	q->self->h->mem_free(q->states);
+	q->self->h->mem_free(q);
+}
+
 static void on_answer(void *arg)
 {
 	struct question *q = arg;
-	q->fn(q->arg, q->rc, q->rc < 0 ? NULL : q->online, q->n);
-	q->self->h->mem_free(q);
+	if (q->states_fn) {
+		q->states_fn(q->arg, q->rc, q->rc < 0 ? NULL : q->states, q->rc < 0 ? 0 : q->n);
+	} else {
+		q->fn(q->arg, q->rc, q->rc < 0 ? NULL : q->online, q->n);
+	}
+	question_free(q);
 }
 
 /* A worker that has ended needs no answer. */
@@ -34,7 +46,7 @@ static void answer(struct question *q, chatd_status rc)
 {
 	q->rc = rc;
 	if (q->self->h->post(q->from, on_answer, q) < 0) {
-		q->self->h->mem_free(q);
+		question_free(q);
 	}
 }
 
@@ -54,7 +66,7 @@ static void on_get(void *arg, chatd_status rc, const struct chatd_redis_reply *r
 	answer(q, 0);
 }
 
-static int is_unknown(const struct self *self, chatd_worker *w)
+int is_unknown(const struct self *self, chatd_worker *w)
 {
 	return atomic_load(&self->unknown) || self->h->now_ms(w) < atomic_load(&self->settled_at);
 }
@@ -96,10 +108,88 @@ static void on_question(void *arg)
 	}
 }
 
-static chatd_status get(void *obj, chatd_worker *w, const struct chatd_str *users, size_t n,
-		chatd_presence_fn *fn, void *arg)
+/* ---- what they are ----------------------------------------------------------------------------- */
+
+/* Where Redis does not say, or not yet, what is known here is better than nothing. */
+static void state_of(struct question *q, size_t i, const struct chatd_redis_reply *r,
+		struct chatd_presence_state *ret)
 {
-	struct self *self = obj;
+	const struct user *u = user_find(q->self, q->users[i]);
+	*ret = (struct chatd_presence_state){ .struct_size = sizeof(*ret) };
+	if (r) {
+		state_take(&r->items[i], ret);
+	}
+	if (ret->status <= CHATD_PRESENCE_OFFLINE && u && u->places) {
+		user_state(u, ret);
+	}
+	if (!q->self->conf->last_seen && ret->status == CHATD_PRESENCE_OFFLINE) {
+		ret->since = ret->last_seen = 0;
+	}
+}
+
+/* @p r NULL: Redis cannot be asked. */
+static void answer_states(struct question *q, const struct chatd_redis_reply *r)
+{
+	size_t text = 0;
+	struct chatd_presence_state s;
+	for (size_t i = 0; i < q->n; i++) {
+		state_of(q, i, r, &s);
+		text += s.text.n;
+	}
+	q->states = q->self->h->mem_alloc((q->n + 1) * sizeof(*q->states) + text);
+	if (!q->states) {
+		answer(q, -ENOMEM);
+		return;
+	}
+	char *at = (char *)(q->states + q->n);
+	for (size_t i = 0; i < q->n; i++) {
+		state_of(q, i, r, &q->states[i]);
+		struct chatd_str said = q->states[i].text;
+		if (said.n) {
+			memcpy(at, said.p, said.n);
+			q->states[i].text = chatd_str_of(at, said.n);
+			at += said.n;
+		}
+	}
+	answer(q, 0);
+}
+
+static void on_look(void *arg, chatd_status rc, const struct chatd_redis_reply *r)
+{
+	struct question *q = arg;
+	answer_states(q, rc == 0 && r->type == CHATD_REDIS_ARRAY && r->n == q->n ? r : NULL);
+}
+
+static chatd_status look_redis(struct self *self, struct question *q)
+{
+	struct chatd_str *argv = self->h->mem_alloc((2 * q->n + 1) * (sizeof(*argv) + KEY_MAX));
+	if (!argv) {
+		return -ENOMEM;
+	}
+	char(*keys)[KEY_MAX] = (char(*)[KEY_MAX])(void *)(argv + 2 * q->n);
+	for (size_t i = 0; i < q->n; i++) {
+		argv[2 * i] = key_of(self, "connection:", q->users[i], keys[2 * i]);
+		argv[2 * i + 1] = key_of(self, "presence:", q->users[i], keys[2 * i + 1]);
+	}
+	const struct chatd_redis_command c = command_of(self->look, 2 * q->n, argv, 2 * q->n);
+	chatd_status rc = self->redis->call(self->redis_service->obj, home_of(self), &c, on_look, q);
+	self->h->mem_free(argv);
+	return rc;
+}
+
+static void on_states_question(void *arg)
+{
+	struct question *q = arg;
+	if (is_unknown(q->self, home_of(q->self)) || look_redis(q->self, q) < 0) {
+		answer_states(q, NULL);
+	}
+}
+
+/* ---- questions --------------------------------------------------------------------------------- */
+
+static struct question *question_create(
+		struct self *self, chatd_worker *w, const struct chatd_str *users, size_t n)
+{
 	size_t text = 0;
 	for (size_t i = 0; i < n; i++) {
 		text += users[i].n;
@@ -107,12 +197,10 @@ static chatd_status get(void *obj, chatd_worker *w, const struct chatd_str *user
 	struct question *q =
 			self->h->mem_alloc(sizeof(*q) + n * (sizeof(q->users[0]) + sizeof(int32_t)) + text);
 	if (!q) {
-		return -ENOMEM;
+		return NULL;
 	}
 	q->self = self;
 	q->from = w;
-	q->fn = fn;
-	q->arg = arg;
 	q->n = n;
 	q->online = (int32_t *)(void *)(q->users + n);
 	char *at = (char *)(q->online + n);
@@ -123,12 +211,100 @@ static chatd_status get(void *obj, chatd_worker *w, const struct chatd_str *user
 		q->users[i] = chatd_str_of(at, users[i].n);
 		at += users[i].n;
 	}
-	chatd_status rc = self->h->post(home_of(self), on_question, q);
+	return q;
+}
+
+static chatd_status put(struct question *q, void (*fn)(void *arg))
+{
+	chatd_status rc = q->self->h->post(home_of(q->self), fn, q);
 	if (rc < 0) {
-		self->h->mem_free(q);
+		question_free(q);
 	}
 	return rc;
 }
+
+static chatd_status get(void *obj, chatd_worker *w, const struct chatd_str *users, size_t n,
+		chatd_presence_fn *fn, void *arg)
+{
+	struct question *q = question_create(obj, w, users, n);
+	if (!q) {
+		return -ENOMEM;
+	}
+	q->fn = fn;
+	q->arg = arg;
+	return put(q, on_question);
+}
+
+static chatd_status look(void *obj, chatd_worker *w, const struct chatd_str *users, size_t n,
+		chatd_presence_states_fn *fn, void *arg)
+{
+	if (n == 0 || n > USERS_MAX) {
+		return -EINVAL;
+	}
+	struct question *q = question_create(obj, w, users, n);
+	if (!q) {
+		return -ENOMEM;
+	}
+	q->states_fn = fn;
+	q->arg = arg;
+	return put(q, on_states_question);
+}
+
+/* ---- words --------------------------------------------------------------------------------------- */
+
+static void on_said(void *arg)
+{
+	struct saying *s = arg;
+	s->fn(s->arg, s->rc);
+	s->self->h->mem_free(s);
+}
+
+void saying_answer(struct saying *s, chatd_status rc)
+{
+	s->rc = rc;
+	if (s->self->h->post(s->from, on_said, s) < 0) {
+		s->self->h->mem_free(s);
+	}
+}
+
+static void on_saying(void *arg)
+{
+	struct saying *s = arg;
+	user_says(s->self, s);
+}
+
+static chatd_status set(void *obj, chatd_worker *w, const struct chatd_presence_word *word,
+		chatd_presence_set_fn *fn, void *arg)
+{
+	struct self *self = obj;
+	if (word->status < CHATD_PRESENCE_ONLINE || word->status > CHATD_PRESENCE_BUSY ||
+			word->text.n > CHATD_PRESENCE_TEXT_MAX || !word->user.n) {
+		return -EINVAL;
+	}
+	struct saying *s = self->h->mem_alloc(sizeof(*s) + word->user.n + word->text.n);
+	if (!s) {
+		return -ENOMEM;
+	}
+	*s = (struct saying){ .self = self, .from = w, .fn = fn, .arg = arg, .word = *word };
+	memcpy(s->texts, word->user.p, word->user.n);
+	s->word.user.p = s->texts;
+	if (word->text.n) {
+		memcpy(s->texts + word->user.n, word->text.p, word->text.n);
+		s->word.text.p = s->texts + word->user.n;
+	}
+	/* At the home at once: the session's end does not wait for a post either. */
+	if (w == home_of(self)) {
+		user_says(self, s);
+		return 0;
+	}
+	chatd_status rc = self->h->post(home_of(self), on_saying, s);
+	if (rc < 0) {
+		self->h->mem_free(s);
+	}
+	return rc;
+}
+
+/* ---- those who listen ---------------------------------------------------------------------------- */
 
 static chatd_status watch(void *obj, chatd_presence_event *fn, void *arg)
 {
@@ -137,6 +313,16 @@ static chatd_status watch(void *obj, chatd_presence_event *fn, void *arg)
 		return -ENOSPC;
 	}
 	self->watchers[self->n_watchers++] = (struct watcher){ fn, arg };
+	return 0;
+}
+
+static chatd_status follow(void *obj, const struct chatd_presence_follower *f)
+{
+	struct self *self = obj;
+	if (self->n_followers == MAX_WATCHERS) {
+		return -ENOSPC;
+	}
+	self->followers[self->n_followers++] = *f;
 	return 0;
 }
 
@@ -307,4 +493,7 @@ const struct chatd_presence presence_vt = {
 	.watch = watch,
 	.nodes = nodes,
 	.live = live,
+	.look = look,
+	.set = set,
+	.follow = follow,
 };

@@ -45,16 +45,82 @@ static void tell(struct self *self, struct chatd_str user, int32_t online)
 	}
 }
 
-/* An entry is [id, [u, USER, o, 0 or 1]]. */
+static void tell_state(
+		struct self *self, struct chatd_str user, const struct chatd_presence_state *s)
+{
+	for (size_t i = 0; i < self->n_followers; i++) {
+		const struct chatd_presence_follower *f = &self->followers[i];
+		f->changed(f->arg, home_of(self), user, s);
+	}
+}
+
+/* The fields of an entry; what is not there is .p NULL. */
+struct event {
+	struct chatd_str user, online, status, text;
+};
+
+static struct event event_take(const struct chatd_redis_reply *f)
+{
+	struct event e = { .user = { NULL, 0 } };
+	const struct {
+		char name;
+		struct chatd_str *to;
+	} fields[] = { { 'u', &e.user }, { 'o', &e.online }, { 's', &e.status }, { 't', &e.text } };
+	for (size_t i = 0; i + 1 < f->n; i += 2) {
+		for (size_t k = 0; k < sizeof(fields) / sizeof(fields[0]); k++) {
+			if (f->items[i].text.n == 1 && f->items[i].text.p[0] == fields[k].name) {
+				*fields[k].to = f->items[i + 1].text;
+			}
+		}
+	}
+	return e;
+}
+
+static void hear(struct self *self, struct chatd_str id, const struct event *e)
+{
+	int32_t online = !e->online.n ? -1 : e->online.n == 1 && e->online.p[0] == '1';
+	struct chatd_presence_state s = { .struct_size = sizeof(s),
+		.status = online == 0 ? CHATD_PRESENCE_OFFLINE : status_take(e->status),
+		.since = event_time(id),
+		.version = event_version(id) };
+	if (online == 0) {
+		s.last_seen = self->conf->last_seen ? s.since : 0;
+	} else {
+		s.text = text_take(e->text);
+	}
+	if (online >= 0) {
+		tell(self, e->user, online);
+	}
+	if (online >= 0 || e->status.n) {
+		tell_state(self, e->user, &s);
+	}
+}
+
+/* An entry is [id, [field, value, ...]]: u, the user; o, 1 if it came, 0 if it went; s and t, its
+ * status and text, if they are not what they are of anybody who comes. */
 static void take(struct self *self, const struct chatd_redis_reply *entry)
 {
 	const struct chatd_redis_reply *f = entry->n == 2 ? &entry->items[1] : NULL;
 	if (!f || !id_ok(entry->items[0].text)) {
 		return;
 	}
+	struct event e = event_take(f);
 	keep_id(self->home, entry->items[0].text);
-	if (f->n == 4 && user_ok(f->items[1].text) && f->items[3].text.n == 1) {
-		tell(self, f->items[1].text, f->items[3].text.p[0] == '1');
+	if (user_ok(e.user)) {
+		hear(self, entry->items[0].text, &e);
+	}
+}
+
+void events_known(struct self *self)
+{
+	struct home *home = self->home;
+	int32_t deaf = !home->up || is_unknown(self, home_of(self));
+	if (deaf == home->deaf) {
+		return;
+	}
+	home->deaf = deaf;
+	for (size_t i = 0; i < self->n_followers; i++) {
+		self->followers[i].known(self->followers[i].arg, home_of(self), !deaf);
 	}
 }
 
@@ -109,7 +175,7 @@ void events_read(struct self *self)
 {
 	struct home *home = self->home;
 	char log[KEY_MAX], number[24];
-	if (self->n_watchers == 0) {
+	if (self->n_watchers + self->n_followers == 0) {
 		return;
 	}
 	if (home->reading) {

@@ -385,6 +385,7 @@ void lease_up(void *arg, int32_t up)
 	struct home *home = self->home;
 	home->up = up;
 	if (!up || !home->begun) {
+		events_known(self);
 		return;
 	}
 	if (home->up_at) {
@@ -397,6 +398,7 @@ void lease_up(void *arg, int32_t up)
 		users_again(self, 0, 0);
 	}
 	lease_claim(self);
+	events_known(self);
 }
 
 void lease_tick(void *arg)
@@ -405,6 +407,7 @@ void lease_tick(void *arg)
 	struct home *home = self->home;
 	int64_t now = now_of(self);
 	look_at_clock(self);
+	events_known(self);
 	if (!home->up) {
 		return;
 	}

@@ -37,6 +37,7 @@ enum {
 
 struct conf {
 	int64_t linger, lease;
+	int32_t last_seen;
 };
 
 /** One session of a user here. */
@@ -44,13 +45,30 @@ struct place {
 	struct place *next;
 	chatd_sid sid;
 	int64_t since;
-	int32_t gone; /**< it has ended and lingers, as the last one */
+	int32_t gone;   /**< it has ended and lingers, as the last one */
+	int32_t status; /**< what it says; CHATD_PRESENCE_ONLINE and no text: nothing */
+	int64_t at;     /**< when it said so */
+	char *text;     /**< n bytes; NULL: none */
+	size_t n;
 	char device[DEVICE_MAX + 1];
 };
 
+/** A word on its way from a session to the home, and the answer back. */
+struct saying {
+	struct self *self;
+	chatd_worker *from;
+	chatd_presence_set_fn *fn;
+	void *arg;
+	chatd_status rc;
+	struct chatd_presence_word word; /**< its texts are behind */
+	char texts[];
+};
+
+/** Who goes on when the user's state is written: a login, or a word. */
 struct waiting {
 	struct waiting *next;
 	chatd_token token;
+	struct saying *saying;
 };
 
 struct user {
@@ -58,7 +76,7 @@ struct user {
 	struct self *self;
 	struct user *prev, *next; /**< of the queue of those whose state is to be written */
 	struct place *places;
-	struct waiting *waiting; /**< logins that go on when it is written */
+	struct waiting *waiting;
 	struct chatd_timer linger;
 	uint8_t queued, flying;
 	uint8_t flew_empty; /**< what is on its way says that nobody is here */
@@ -94,6 +112,7 @@ struct home {
 	char foreign[WHO_MAX + 80];
 	char last[ID_MAX]; /**< the event that was read last; "": none yet */
 	int32_t reading, again;
+	int32_t deaf; /**< followers were told that changes elsewhere are not heard of */
 	chatd_watch *tick;
 };
 
@@ -104,12 +123,13 @@ struct self {
 	const struct chatd_service *redis_service, *store, *stats;
 	const struct chatd_redis *redis;
 	struct watcher watchers[MAX_WATCHERS]; /**< filled in init() of others, then read-only */
-	size_t n_watchers;
+	struct chatd_presence_follower followers[MAX_WATCHERS]; /**< likewise */
+	size_t n_watchers, n_followers;
 	struct chatd_hash_key key;
 	struct home *home;
 	char prefix[PREFIX_MAX + 1], node[NODE_MAX + 1], who[WHO_MAX];
 	char instance[INSTANCE_HEX + 1];
-	uint32_t claim, was_swept, sync, sweep, get, nodes; /**< scripts */
+	uint32_t claim, was_swept, sync, sweep, get, look, nodes; /**< scripts */
 	uint32_t count_fenced, count_events;
 	_Atomic int32_t unknown;    /**< 1: fenced; what others have is not known */
 	_Atomic int64_t settled_at; /**< before that Redis may not know everybody yet */
@@ -135,6 +155,10 @@ void count(const struct self *, uint32_t id, int64_t n); /**< [home] */
 struct user *user_find(const struct self *, struct chatd_str id);
 void user_came(struct self *, struct chatd_str id, const struct place *, chatd_token);
 void user_went(struct self *, struct chatd_str id, chatd_sid);
+/** The session says something; the saying is answered when it is written, or cannot be now. */
+void user_says(struct self *, struct saying *);
+/** By what is known here alone; the text is borrowed until the user's next change. */
+void user_state(const struct user *, struct chatd_presence_state *ret);
 void users_pump(struct self *); /**< writes what is to be written */
 /** All are to be written again.  @p lost: Redis may have forgotten them; @p swept: others were
  *  told that they have gone. */
@@ -180,9 +204,23 @@ int lease_is_dead(const struct lease *);
 
 /* ---- asks.c */
 extern const struct chatd_presence presence_vt;
+/** [worker] What others have in Redis is not known now. */
+int is_unknown(const struct self *, chatd_worker *);
+void saying_answer(struct saying *, chatd_status rc); /**< [home] */
+
+/* ---- state.c: pure; what Redis holds was written by another program */
+/** [online, status, text, since, lastSeen, event] */
+void state_take(const struct chatd_redis_reply *, struct chatd_presence_state *ret);
+/** Of an entry's name, "MS-SEQ"; 0: it is none. */
+int64_t event_version(struct chatd_str id);
+int64_t event_time(struct chatd_str id);
+int32_t status_take(struct chatd_str); /**< CHATD_PRESENCE_ONLINE, whatever else it may be */
+/** .p NULL: it cannot be shown. */
+struct chatd_str text_take(struct chatd_str);
 
 /* ---- events.c: all [home] */
 void events_heard(void *self, chatd_worker *, struct chatd_str payload);
 void events_read(struct self *);
+void events_known(struct self *); /**< tells followers if that has changed */
 
 #endif

@@ -27,6 +27,11 @@ static const struct chatd_opt opts[] = {
 			.min = 3000,
 			.max = 120000,
 			.doc = "So long a node that is silent counts as alive; renewed at a third of it." },
+	{ .key = "last_seen",
+			.type = CHATD_T_BOOL,
+			.offset = offsetof(struct conf, last_seen),
+			.fallback = "true",
+			.doc = "Tell when somebody who is offline was online last." },
 	{ 0 },
 };
 
@@ -113,6 +118,7 @@ static struct visit *visit_create(struct self *self, chatd_call *call, int32_t c
 		v->comes = comes;
 		v->place.sid = h->session_sid(h->call_session(call));
 		v->place.since = h->wall_ms();
+		v->place.status = CHATD_PRESENCE_ONLINE;
 		set_device(&v->place, h->ident_login(who));
 		v->n = id.n;
 		memcpy(v->id, id.p, id.n);
@@ -174,6 +180,7 @@ static chatd_status add_scripts(struct self *self)
 		{ script_sweep, &self->sweep },
 		{ script_get, &self->get },
 		{ script_nodes, &self->nodes },
+		{ script_look, &self->look },
 	};
 	chatd_status rc = 0;
 	for (size_t i = 0; rc == 0 && i < sizeof(all) / sizeof(all[0]); i++) {
@@ -253,7 +260,7 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	rc = rc < 0 ? rc
 				: self->redis->subscribe(redis, key_of(self, "node:", text_of(self->node), room),
 						  lease_heard, self);
-	if (rc == 0 && self->n_watchers) {
+	if (rc == 0 && self->n_watchers + self->n_followers) {
 		rc = self->redis->subscribe(
 				redis, key_of(self, "events:presence", text_of(""), room), events_heard, self);
 	}

@@ -18,7 +18,7 @@
 
 extern const struct chatd_plugin chatd_plugin_under_test;
 
-enum { CLAIM = 1, WAS_SWEPT, SYNC, SWEEP, GET, NODES, CALLS = 64 };
+enum { CLAIM = 1, WAS_SWEPT, SYNC, SWEEP, GET, NODES, LOOK, CALLS = 64, WORDS = 14 };
 
 struct call {
 	uint32_t script;
@@ -26,7 +26,7 @@ struct call {
 	chatd_redis_fn *fn;
 	void *arg;
 	size_t n;
-	char argv[12][120];
+	char argv[WORDS][120];
 };
 
 static struct fake {
@@ -75,7 +75,7 @@ static chatd_status f_call(void *obj, chatd_worker *w, const struct chatd_redis_
 	struct call *call = &fake.calls[fake.n++];
 	*call = (struct call){ .script = c->script, .fn = fn, .arg = arg, .n = c->n };
 	call->worker = w == kit_worker(fake.k, 0) ? 0 : 1;
-	for (size_t i = 0; i < c->n && i < 12; i++) {
+	for (size_t i = 0; i < c->n && i < WORDS; i++) {
 		snprintf(call->argv[i], sizeof(call->argv[i]), "%.*s", (int)c->argv[i].n, c->argv[i].p);
 	}
 	return 0;
@@ -500,12 +500,278 @@ TEST(leases_are_read_like_any_input)
 	assert_false(lease_is_dead(&l));
 }
 
+/* ---- what they say ------------------------------------------------------------------------------ */
+
+static struct followed {
+	char text[512];
+	int64_t version;
+} followed;
+
+static const char *const names[] = { "unknown", "offline", "online", "away", "busy" };
+
+static void on_change(
+		void *arg, chatd_worker *w, struct chatd_str user, const struct chatd_presence_state *s)
+{
+	size_t n = strlen(followed.text);
+	(void)arg;
+	(void)w;
+	followed.version = s->version;
+	snprintf(followed.text + n, sizeof(followed.text) - n, "%.*s:%s@%lld/%lld%s%.*s; ", (int)user.n,
+			user.p, names[s->status], (long long)s->since, (long long)s->last_seen,
+			s->text.n ? " " : "", (int)s->text.n, s->text.n ? s->text.p : "");
+}
+
+static void on_known(void *arg, chatd_worker *w, int32_t known)
+{
+	size_t n = strlen(followed.text);
+	(void)arg;
+	(void)w;
+	snprintf(followed.text + n, sizeof(followed.text) - n, "known=%d; ", known);
+}
+
+static const struct chatd_presence *service(void **ret_obj)
+{
+	struct chatd_service s = kit_provided(fake.k, CHATD_PRESENCE);
+	*ret_obj = s.obj;
+	return s.vt;
+}
+
+static void follow(void)
+{
+	void *obj;
+	const struct chatd_presence *p = service(&obj);
+	const struct chatd_presence_follower f = {
+		.struct_size = sizeof(f), .changed = on_change, .known = on_known
+	};
+	followed = (struct followed){ "" };
+	assert_int_equal(p->follow(obj, &f), 0);
+}
+
+struct word {
+	struct kit_client *c;
+	int32_t worker, answers;
+	chatd_status rc;
+	const char *text;
+};
+
+static void on_said(void *arg, chatd_status rc)
+{
+	struct word *w = arg;
+	w->rc = rc;
+	w->answers++;
+}
+
+static void say_on(void *arg)
+{
+	struct word *w = arg;
+	void *obj;
+	const struct chatd_presence *p = service(&obj);
+	const struct chatd_presence_word word = { .struct_size = sizeof(word),
+		.status = CHATD_PRESENCE_BUSY,
+		.session = kit_host(fake.k)->session_sid(kit_session(w->c)),
+		.user = chatd_str_of("ann", 3),
+		.text = chatd_str_of(w->text, w->text ? strlen(w->text) : 0) };
+	if (p->set(obj, kit_worker(fake.k, w->worker), &word, on_said, w) < 0) {
+		w->answers++;
+	}
+}
+
+static struct {
+	char text[128];
+	int32_t answers;
+} looked;
+
+static void on_states(void *arg, chatd_status rc, const struct chatd_presence_state *s, size_t n)
+{
+	(void)arg;
+	looked.answers++;
+	snprintf(looked.text, sizeof(looked.text), "%s %.*s", rc || n != 1 ? "?" : names[s->status],
+			rc || n != 1 ? 0 : (int)s->text.n, rc || n != 1 || !s->text.n ? "" : s->text.p);
+}
+
+static void ask_states(void *arg)
+{
+	void *obj;
+	const struct chatd_presence *p = service(&obj);
+	struct chatd_str user = chatd_str_of(arg, strlen(arg));
+	looked.text[0] = '\0';
+	(void)p->look(obj, kit_worker(fake.k, 1), &user, 1, on_states, NULL);
+}
+
+static void look(const char *user)
+{
+	kit_on(fake.k, 1, ask_states, (char *)(uintptr_t)user);
+}
+
+TEST(a_word_is_stated_with_its_session)
+{
+	UNUSED;
+	struct kit *k = start_registered();
+	struct word a = { .c = kit_open_on(k, 1, "ann", 0), .worker = 1, .text = "at lunch" };
+	answer_int(SYNC, 1);
+	kit_on(k, 1, say_on, &a);
+	assert_int_equal(a.answers, 0);
+	assert_non_null(strstr(first(SYNC)->argv[12], " busy "));
+	assert_non_null(strstr(first(SYNC)->argv[12], " at lunch"));
+	answer_int(SYNC, 1);
+	assert_int_equal(a.answers, 1);
+	assert_int_equal(a.rc, 0);
+	/* Without Redis it holds here. */
+	link_is(0);
+	struct word b = { .c = kit_open_on(k, 0, "ann", 0), .worker = 0 };
+	kit_on(k, 0, say_on, &b);
+	assert_int_equal(b.answers, 1);
+	assert_int_equal(b.rc, -EAGAIN);
+	look("ann");
+	assert_string_equal(looked.text, "busy ");
+	look("bob");
+	assert_string_equal(looked.text, "unknown ");
+	finish(k);
+}
+
+static struct chatd_redis_reply text_reply(const char *s)
+{
+	struct chatd_redis_reply r = { .type = s ? CHATD_REDIS_TEXT : CHATD_REDIS_NIL };
+	r.text = chatd_str_of(s, s ? strlen(s) : 0);
+	return r;
+}
+
+/* What look() makes of a record: "STATUS since lastSeen version text". */
+static void expect_state(const char *const record[5], int64_t online, const char *want)
+{
+	struct chatd_redis_reply items[6] = { { .type = CHATD_REDIS_INTEGER, .integer = online } };
+	struct chatd_presence_state s;
+	char got[200];
+	for (int i = 0; i < 5; i++) {
+		items[i + 1] = text_reply(record[i]);
+	}
+	const struct chatd_redis_reply r = { .type = CHATD_REDIS_ARRAY, .items = items, .n = 6 };
+	state_take(&r, &s);
+	snprintf(got, sizeof(got), "%s %lld %lld %lld %.*s", names[s.status], (long long)s.since,
+			(long long)s.last_seen, (long long)s.version, (int)s.text.n, s.text.n ? s.text.p : "");
+	assert_string_equal(got, want);
+}
+
+TEST(records_are_read_like_any_input)
+{
+	UNUSED;
+	static const char *const good[5] = { "busy", "at lunch", "1700", "1600", "2-3" };
+	static const char *const none[5] = { NULL, NULL, NULL, NULL, NULL };
+	static const char *const bad[5] = { "root", "a\nb", "-5", "99999999999999999999", "x-1" };
+	static const char *const worse[5] = { "offline", "\xff\xfe", "12a", "", "99999999999999999-1" };
+	static const char *const turned[5] = { "away", "\xe2\x80\xaetxt.exe", "1700", "", "-" };
+	expect_state(good, 1, "busy 1700 0 2097155 at lunch");
+	expect_state(good, 0, "offline 1600 1600 2097155 ");
+	expect_state(none, 1, "online 0 0 0 ");
+	expect_state(none, 0, "offline 0 0 0 ");
+	expect_state(bad, 1, "online 0 0 0 ");
+	expect_state(worse, 1, "online 0 0 0 ");
+	expect_state(worse, 0, "offline 0 0 0 ");
+	expect_state(turned, 1, "away 1700 0 0 ");
+	struct chatd_presence_state s;
+	const struct chatd_redis_reply odd = { .type = CHATD_REDIS_INTEGER, .integer = 1 };
+	state_take(&odd, &s);
+	assert_int_equal(s.status, CHATD_PRESENCE_UNKNOWN);
+	char huge[CHATD_PRESENCE_TEXT_MAX + 1];
+	memset(huge, 'x', sizeof(huge));
+	assert_null(text_take(chatd_str_of(huge, sizeof(huge))).p);
+	assert_non_null(text_take(chatd_str_of(huge, sizeof(huge) - 1)).p);
+}
+
+/* What others have is known. */
+static void settle_down(struct kit *k)
+{
+	kit_advance(k, 6000);
+	while (waiting(CLAIM)) {
+		answer_claim(1, 1000, 1);
+	}
+	kit_advance(k, 1000);
+}
+
+/* One entry: pairs of field and value, then NULL. */
+static void log_says(const char *id, const char *const *words)
+{
+	struct chatd_redis_reply fields[10], entry[2], log[2];
+	size_t n = 0;
+	for (; words[n]; n++) {
+		fields[n] = text_reply(words[n]);
+	}
+	entry[0] = text_reply(id);
+	entry[1] = (struct chatd_redis_reply){ .type = CHATD_REDIS_ARRAY, .items = fields, .n = n };
+	const struct chatd_redis_reply one = { .type = CHATD_REDIS_ARRAY, .items = entry, .n = 2 };
+	log[0] = text_reply("t:events:presence");
+	log[1] = (struct chatd_redis_reply){ .type = CHATD_REDIS_ARRAY, .items = &one, .n = 1 };
+	const struct chatd_redis_reply outer = { .type = CHATD_REDIS_ARRAY, .items = log, .n = 2 };
+	const struct chatd_redis_reply all = { .type = CHATD_REDIS_ARRAY, .items = &outer, .n = 1 };
+	kit_advance(fake.k, 6000); /* it is read even if nothing calls for it */
+	while (waiting(CLAIM)) {
+		answer_claim(1, 1000, 1);
+	}
+	assert_string_equal(first(0)->argv[0], "XREAD");
+	answer(0, 0, &all);
+}
+
+TEST(the_log_is_told_to_those_who_follow)
+{
+	UNUSED;
+	struct kit *k = start_registered();
+	const struct chatd_redis_reply none = { .type = CHATD_REDIS_ARRAY };
+	settle_down(k);
+	follow();
+	kit_advance(k, 6000);
+	assert_string_equal(first(0)->argv[0], "XREVRANGE");
+	answer(0, 0, &none);
+	log_says("1000-0", (const char *const[]){ "u", "ann", "o", "1", NULL });
+	log_says("1001-0", (const char *const[]){ "u", "ann", "s", "busy", "t", "at lunch", NULL });
+	log_says("1002-0", (const char *const[]){ "u", "ann", "o", "1", "s", "away", "t", "", NULL });
+	log_says("1003-0", (const char *const[]){ "u", "ann", "o", "0", NULL });
+	log_says("1004-0", (const char *const[]){ "u", "a b", "o", "0", NULL });
+	log_says("1005-0", (const char *const[]){ "u", "ann", "z", "0", NULL });
+	log_says("1006-7", (const char *const[]){ "u", "ann", "s", "king", "t", "a\nb", NULL });
+	assert_string_equal(followed.text,
+			"ann:online@1000/0; ann:busy@1001/0 at lunch; ann:away@1002/0; ann:offline@1003/1003; "
+			"ann:online@1006/0; ");
+	assert_int_equal(followed.version, (INT64_C(1006) << 20) + 7);
+	finish(k);
+}
+
+TEST(who_follows_hears_when_it_is_not_known)
+{
+	UNUSED;
+	struct kit *k = start_registered();
+	settle_down(k);
+	follow();
+	link_is(0);
+	link_is(0);
+	assert_string_equal(followed.text, "known=0; ");
+	link_is(1);
+	while (waiting(CLAIM)) {
+		answer_claim(1, 1000, 1);
+	}
+	kit_advance(k, 3000);
+	assert_string_equal(followed.text, "known=0; "); /* others write again what they have */
+	kit_advance(k, 3000);
+	assert_string_equal(followed.text, "known=0; known=1; ");
+	finish(k);
+}
+
 static void come_ask_go(void)
 {
 	struct kit *k = start_registered();
 	struct kit_client *c = kit_open_on(k, 1, "ann", 0);
 	if (waiting(SYNC)) {
 		answer_int(SYNC, 1);
+	}
+	struct word a = { .c = c, .worker = 1, .text = "at lunch" };
+	if (!kit_failing(k) && kit_is_open(c)) {
+		kit_on(k, 1, say_on, &a);
+		look("ann");
+	}
+	if (waiting(SYNC)) {
+		answer_int(SYNC, 1);
+	}
+	if (waiting(LOOK)) {
+		answer(LOOK, -ETIMEDOUT, NULL);
 	}
 	if (!kit_failing(k)) { /* else it may not have started */
 		nodes_of("a");
@@ -539,6 +805,10 @@ int main(void)
 		cmocka_unit_test(answers_come_in_the_order_of_the_questions),
 		cmocka_unit_test(nil_means_that_redis_was_wiped),
 		cmocka_unit_test(leases_are_read_like_any_input),
+		cmocka_unit_test(a_word_is_stated_with_its_session),
+		cmocka_unit_test(records_are_read_like_any_input),
+		cmocka_unit_test(the_log_is_told_to_those_who_follow),
+		cmocka_unit_test(who_follows_hears_when_it_is_not_known),
 		cmocka_unit_test(no_memory_hurts_nobody),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,25 +23,34 @@ struct user *user_find(const struct self *self, struct chatd_str id)
 	return u;
 }
 
-static void resume_all(struct user *u)
+static void resume_all(struct user *u, chatd_status rc)
 {
 	while (u->waiting) {
 		struct waiting *w = u->waiting;
 		u->waiting = w->next;
-		(void)u->self->h->resume(w->token, CHATD_NEXT, NULL, NULL);
+		if (w->saying) {
+			saying_answer(w->saying, rc);
+		} else {
+			(void)u->self->h->resume(w->token, CHATD_NEXT, NULL, NULL);
+		}
 		free(w);
 	}
+}
+
+static void place_free(struct user *u, struct place *p)
+{
+	LL_DELETE(u->places, p);
+	free(p->text);
+	free(p);
 }
 
 static void user_free(struct user *u)
 {
 	struct home *home = u->self->home;
-	resume_all(u);
+	resume_all(u, -EAGAIN);
 	u->self->h->timer_clear(&u->linger);
 	while (u->places) {
-		struct place *next = u->places->next;
-		free(u->places);
-		u->places = next;
+		place_free(u, u->places);
 	}
 	if (u->queued) {
 		DL_DELETE(home->queue, u);
@@ -58,7 +67,7 @@ void users_stop(struct self *self)
 	{
 		if (u->flying) {
 			self->h->timer_clear(&u->linger);
-			resume_all(u);
+			resume_all(u, -EAGAIN);
 		} else {
 			user_free(u);
 		}
@@ -107,7 +116,7 @@ static void flew(void *arg, chatd_status rc, const struct chatd_redis_reply *r)
 	}
 	/* Those that came in meanwhile wait for the next one, unless Redis is in trouble. */
 	if (!u->queued || !written) {
-		resume_all(u);
+		resume_all(u, written ? 0 : -EAGAIN);
 	}
 	if (!u->places && !u->queued && !u->told) {
 		user_free(u);
@@ -122,30 +131,63 @@ static void flew(void *arg, chatd_status rc, const struct chatd_redis_reply *r)
 
 struct sync {
 	char keys[SYNC_KEYS][KEY_MAX], epoch[24];
-	struct chatd_str argv[SYNC_WORDS + 2 * USER_SESSIONS_MAX];
-	char text[USER_SESSIONS_MAX][FIELD_MAX + VALUE_MAX];
+	struct chatd_str *argv; /* behind, as is the text */
 	size_t n;
+	char *at, *end;
 };
 
-static void add_place(const struct self *self, struct sync *s, const struct place *p, size_t i)
+static struct sync *sync_create(const struct user *u)
 {
-	char *field = s->text[i], *value = s->text[i] + FIELD_MAX;
-	int n = snprintf(field, FIELD_MAX, "%.8s.%llx", self->instance, (unsigned long long)p->sid);
-	s->argv[s->n++] = chatd_str_of(field, (size_t)n);
-	n = snprintf(value, VALUE_MAX, "%s %s %s %lld", self->node, s->epoch, p->device,
+	size_t n = 0, text = 0;
+	for (const struct place *p = u->places; p && n < USER_SESSIONS_MAX; p = p->next) {
+		text += FIELD_MAX + VALUE_MAX + p->n;
+		n++;
+	}
+	size_t words = SYNC_WORDS + 2 * n;
+	struct sync *s = malloc(sizeof(*s) + words * sizeof(s->argv[0]) + text);
+	if (s) {
+		s->argv = (struct chatd_str *)(void *)(s + 1);
+		s->at = (char *)(s->argv + words);
+		s->end = s->at + text;
+		s->n = 0;
+	}
+	return s;
+}
+
+static const char *word_of(int32_t status)
+{
+	return status == CHATD_PRESENCE_BUSY    ? "busy"
+			: status == CHATD_PRESENCE_AWAY ? "away"
+											: "online";
+}
+
+static void add_place(const struct self *self, struct sync *s, const struct place *p)
+{
+	int n = snprintf(s->at, FIELD_MAX, "%.8s.%llx", self->instance, (unsigned long long)p->sid);
+	s->argv[s->n++] = chatd_str_of(s->at, (size_t)n);
+	s->at += n;
+	char *value = s->at;
+	s->at += snprintf(s->at, VALUE_MAX, "%s %s %s %lld", self->node, s->epoch, p->device,
 			(long long)p->since);
-	s->argv[s->n++] = chatd_str_of(value, (size_t)n);
+	if (p->status != CHATD_PRESENCE_ONLINE || p->n) {
+		s->at += snprintf(
+				s->at, (size_t)(s->end - s->at), " %s %lld ", word_of(p->status), (long long)p->at);
+	}
+	if (p->n) {
+		memcpy(s->at, p->text, p->n);
+		s->at += p->n;
+	}
+	s->argv[s->n++] = chatd_str_of(value, (size_t)(s->at - value));
 }
 
 static chatd_status fly(struct self *self, struct user *u)
 {
-	struct sync *s = malloc(sizeof(*s));
+	struct sync *s = sync_create(u);
 	char index[NODE_MAX + 32];
 	struct chatd_str id = chatd_str_of(u->id, u->n);
 	if (!s) {
 		return -ENOMEM;
 	}
-	s->n = 0;
 	struct chatd_str epoch = number_of(self->home->epoch, s->epoch);
 	snprintf(index, sizeof(index), "%s:%s", self->node, s->epoch);
 	const struct chatd_str head[SYNC_WORDS] = {
@@ -161,7 +203,8 @@ static chatd_status fly(struct self *self, struct user *u)
 	s->n = SYNC_WORDS;
 	size_t i = 0;
 	for (const struct place *p = u->places; p && i < USER_SESSIONS_MAX; p = p->next) {
-		add_place(self, s, p, i++);
+		add_place(self, s, p);
+		i++;
 	}
 	const struct chatd_redis_command c = command_of(self->sync, SYNC_KEYS, s->argv, s->n);
 	chatd_status rc = self->redis->call(self->redis_service->obj, home_of(self), &c, flew, u);
@@ -201,7 +244,7 @@ static void write_soon(struct self *self, struct user *u)
 	enqueue(u);
 	users_pump(self);
 	if (u->queued && !u->flying) {
-		resume_all(u);
+		resume_all(u, -EAGAIN);
 	}
 }
 
@@ -249,9 +292,25 @@ static void drop_gone(struct user *u)
 	LL_FOREACH_SAFE(u->places, p, next)
 	{
 		if (p->gone) {
-			LL_DELETE(u->places, p);
-			free(p);
+			place_free(u, p);
 		}
+	}
+}
+
+static int says_something(const struct place *p)
+{
+	return p->status != CHATD_PRESENCE_ONLINE || p->n > 0;
+}
+
+/* What the last device said lingers, as it does when its user comes back to another node. */
+static void come_back(struct user *u)
+{
+	struct place *p = u->places;
+	if (p && p->gone && !says_something(p)) {
+		place_free(u, p);
+	}
+	if (!u->places) {
+		u->self->h->timer_clear(&u->linger);
 	}
 }
 
@@ -271,8 +330,7 @@ void user_came(struct self *self, struct chatd_str id, const struct place *p, ch
 		return;
 	}
 	*mine = *p;
-	drop_gone(u);
-	h->timer_clear(&u->linger);
+	come_back(u);
 	LL_PREPEND(u->places, mine);
 	if (w) {
 		*w = (struct waiting){ .next = u->waiting, .token = token };
@@ -288,23 +346,100 @@ static void on_lingered(void *arg)
 	write_soon(u->self, u);
 }
 
+static size_t count_here(const struct user *u)
+{
+	size_t n = 0;
+	for (const struct place *p = u->places; p; p = p->next) {
+		n += !p->gone;
+	}
+	return n;
+}
+
+static struct place *place_find(const struct user *u, chatd_sid sid)
+{
+	struct place *p = u ? u->places : NULL;
+	while (p && (p->sid != sid || p->gone)) {
+		p = p->next;
+	}
+	return p;
+}
+
 void user_went(struct self *self, struct chatd_str id, chatd_sid sid)
 {
 	struct user *u = self->home->stopped ? NULL : user_find(self, id);
-	struct place *p;
-	if (!u) {
+	struct place *p = place_find(u, sid);
+	if (!p) {
 		return;
 	}
-	LL_SEARCH_SCALAR(u->places, p, sid, sid);
-	if (!p || p->gone) {
-		return;
-	}
-	if (u->places == p && !p->next) {
+	if (count_here(u) == 1) {
+		int others = p != u->places || p->next;
+		drop_gone(u);
 		p->gone = 1;
 		self->h->timer_set(home_of(self), &u->linger, self->conf->linger, on_lingered, u);
+		if (others) {
+			write_soon(self, u);
+		}
 		return;
 	}
-	LL_DELETE(u->places, p);
-	free(p);
+	place_free(u, p);
+	write_soon(self, u);
+}
+
+/* ---- what they say ------------------------------------------------------------------------------ */
+
+static int rank(const struct place *p)
+{
+	return p->status == CHATD_PRESENCE_BUSY ? 3 : p->status == CHATD_PRESENCE_ONLINE ? 2 : 1;
+}
+
+void user_state(const struct user *u, struct chatd_presence_state *ret)
+{
+	const struct place *best = NULL;
+	for (const struct place *p = u->places; p; p = p->next) {
+		if (!best || rank(p) > rank(best) || (rank(p) == rank(best) && p->at > best->at)) {
+			best = p;
+		}
+	}
+	*ret = (struct chatd_presence_state){ .struct_size = sizeof(*ret),
+		.status = best ? best->status : CHATD_PRESENCE_OFFLINE,
+		.since = best ? best->at ? best->at : best->since : 0 };
+	if (best && best->n) {
+		ret->text = chatd_str_of(best->text, best->n);
+	}
+}
+
+/* -ENOMEM: nothing has changed. */
+static chatd_status place_says(struct place *p, const struct chatd_presence_word *word, int64_t at)
+{
+	char *text = word->text.n ? malloc(word->text.n) : NULL;
+	if (word->text.n) {
+		if (!text) {
+			return -ENOMEM;
+		}
+		memcpy(text, word->text.p, word->text.n);
+	}
+	free(p->text);
+	p->text = text;
+	p->n = word->text.n;
+	p->status = word->status;
+	p->at = at;
+	return 0;
+}
+
+void user_says(struct self *self, struct saying *s)
+{
+	struct user *u = self->home->stopped ? NULL : user_find(self, s->word.user);
+	struct place *p = place_find(u, s->word.session);
+	struct waiting *w = p ? malloc(sizeof(*w)) : NULL;
+	chatd_status rc = !p ? -ENOENT : !w ? -ENOMEM : place_says(p, &s->word, self->h->wall_ms());
+	if (rc < 0) {
+		free(w);
+		saying_answer(s, rc);
+		return;
+	}
+	drop_gone(u);
+	self->h->timer_clear(&u->linger);
+	*w = (struct waiting){ .next = u->waiting, .saying = s };
+	u->waiting = w;
 	write_soon(self, u);
 }

@@ -16,6 +16,8 @@ static const char *const names[SERVICES] = { CHATD_PRESENCE, CHATD_ACCOUNTS, CHA
 
 enum ask_kind {
 	ASK_ONLINE,
+	ASK_STATES,
+	ASK_SAY,
 	ASK_CREATE,
 	ASK_BY_ID,
 	ASK_BY_SECRET,
@@ -35,6 +37,8 @@ struct ask {
 	chatd_status rc; /* the error to answer with */
 	union {
 		chatd_presence_fn *online;
+		chatd_presence_states_fn *states;
+		chatd_presence_set_fn *said;
 		chatd_account_fn *account;
 		chatd_room_fn *room;
 		chatd_members_fn *members;
@@ -52,6 +56,7 @@ struct entry { /* a user online, an account, a room or a member */
 	uint32_t flags;
 	int32_t role;
 	int64_t created;
+	struct chatd_presence_state state; /* of a user; its text is .b */
 };
 
 struct kit_fakes {
@@ -64,7 +69,9 @@ struct kit_fakes {
 		void *arg;
 	} watcher[MAX_WATCHERS];
 	size_t n_watchers;
-	struct entry *online, *accounts, *rooms, *members;
+	struct chatd_presence_follower follower[MAX_WATCHERS];
+	size_t n_followers;
+	struct entry *online, *accounts, *rooms, *members, *states;
 };
 
 static struct entry *find(struct entry *e, const char *a, const char *b)
@@ -119,6 +126,59 @@ static void answer_online(struct ask *q)
 	}
 	q->to.online(q->arg, q->rc, q->rc == 0 ? online : NULL, q->rc == 0 ? q->n : 0);
 	free(online);
+}
+
+/* What the test said of the user; else whether it is online. */
+static struct chatd_presence_state state_of(struct kit *k, const char *user)
+{
+	const struct entry *e = find(k->fakes->states, user, NULL);
+	struct chatd_presence_state s = { .struct_size = sizeof(s),
+		.status = find(k->fakes->online, user, NULL) ? CHATD_PRESENCE_ONLINE
+													 : CHATD_PRESENCE_OFFLINE };
+	if (e) {
+		s = e->state;
+		s.text = str_of(e->b);
+	}
+	return s;
+}
+
+static void answer_states(struct ask *q)
+{
+	struct chatd_presence_state *s = calloc(q->n + 1, sizeof(*s));
+	for (size_t i = 0; s && i < q->n; i++) {
+		s[i] = state_of(q->k, q->text[i]);
+	}
+	q->to.states(q->arg, q->rc, q->rc == 0 ? s : NULL, q->rc == 0 ? q->n : 0);
+	free(s);
+}
+
+static void become(struct kit *k, const char *user, const struct chatd_presence_state *s)
+{
+	struct kit_fakes *f = k->fakes;
+	struct entry *e = find(f->states, user, NULL);
+	chatd_worker *here = k->here;
+	e = e ? e : put(&f->states, user, NULL);
+	char *text = kit_dup(s->text);
+	free(e->b);
+	e->b = text;
+	e->state = *s;
+	for (size_t i = 0; i < f->n_followers && !k->dead; i++) {
+		k->here = &k->workers[0];
+		f->follower[i].changed(f->follower[i].arg, k->here, str_of(user), s);
+	}
+	k->here = here;
+}
+
+static void answer_said(struct ask *q)
+{
+	struct chatd_presence_state s = { .struct_size = sizeof(s),
+		.status = (int32_t)q->flags,
+		.since = q->created,
+		.text = str_of(q->text[1]) };
+	if (q->rc == 0) {
+		become(q->k, q->text[0], &s);
+	}
+	q->to.said(q->arg, q->rc);
 }
 
 static int same(const char *a, const char *b)
@@ -249,6 +309,12 @@ static void on_answer(void *arg)
 	case ASK_ONLINE:
 		answer_online(q);
 		break;
+	case ASK_STATES:
+		answer_states(q);
+		break;
+	case ASK_SAY:
+		answer_said(q);
+		break;
 	case ASK_LOOK:
 		answer_look(q);
 		break;
@@ -336,8 +402,54 @@ static chatd_status presence_watch(void *obj, chatd_presence_event *fn, void *ar
 	return 0;
 }
 
+static chatd_status presence_look(void *obj, chatd_worker *w, const struct chatd_str *users,
+		size_t n, chatd_presence_states_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_STATES, n);
+	(void)obj;
+	for (size_t i = 0; i < n; i++) {
+		q->text[i] = kit_dup(users[i]);
+	}
+	q->to.states = fn;
+	q->arg = arg;
+	return send(q, PRESENCE);
+}
+
+static chatd_status presence_set(void *obj, chatd_worker *w, const struct chatd_presence_word *word,
+		chatd_presence_set_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_SAY, 2);
+	(void)obj;
+	q->text[0] = kit_dup(word->user);
+	q->text[1] = kit_dup(word->text);
+	q->flags = (uint32_t)word->status;
+	q->created = kit_now(w->k);
+	q->to.said = fn;
+	q->arg = arg;
+	return send(q, PRESENCE);
+}
+
+static chatd_status presence_follow(void *obj, const struct chatd_presence_follower *follower)
+{
+	struct kit *k = obj;
+	struct kit_fakes *f = k->fakes;
+	if (!k->registering) {
+		kit_broken(k, "presence follow() is for init() only");
+	}
+	if (f->n_followers == MAX_WATCHERS || kit_fault(k)) {
+		return -ENOMEM;
+	}
+	f->follower[f->n_followers++] = *follower;
+	return 0;
+}
+
 static const struct chatd_presence presence_vt = {
-	.struct_size = sizeof(presence_vt), .get = presence_get, .watch = presence_watch
+	.struct_size = sizeof(presence_vt),
+	.get = presence_get,
+	.watch = presence_watch,
+	.look = presence_look,
+	.set = presence_set,
+	.follow = presence_follow,
 };
 
 static chatd_status account_ask(struct ask *q, chatd_account_fn *fn, void *arg)
@@ -505,6 +617,23 @@ void kit_presence(struct kit *k, const char *user, int online)
 	kit_settle(k);
 }
 
+void kit_presence_is(struct kit *k, const char *user, const struct chatd_presence_state *s)
+{
+	become(k, user, s);
+	kit_settle(k);
+}
+
+void kit_presence_known(struct kit *k, int known)
+{
+	struct kit_fakes *f = k->fakes;
+	for (size_t i = 0; i < f->n_followers && !k->dead; i++) {
+		k->here = &k->workers[0];
+		f->follower[i].known(f->follower[i].arg, k->here, known);
+		k->here = NULL;
+	}
+	kit_settle(k);
+}
+
 void kit_account(struct kit *k, const struct chatd_account *a)
 {
 	(void)account_put(k, a);
@@ -577,6 +706,7 @@ void kit_fakes_finish(struct kit *k)
 {
 	struct kit_fakes *f = k->fakes;
 	entries_free(f->online);
+	entries_free(f->states);
 	entries_free(f->accounts);
 	entries_free(f->rooms);
 	entries_free(f->members);
