@@ -18,6 +18,7 @@ from client import BUILD, Device, Person, Server, put, rest  # noqa: E402,F401
 
 HELD = re.compile(r"held (?:worker \d+ )?for (\d+) ms")
 WAITED = 400  # ms that a loop stood still: two deadlines; a busy machine alone makes it a hundred
+PRESENCE = "/user/queue/presence"
 FULL = os.environ.get("CHATD_FULL") == "1"
 LEASE = 15 if FULL else 6   # seconds; the default is 15
 SWEEP_AFTER = 5             # so long after (re)connecting a node judges nobody
@@ -87,6 +88,45 @@ class Watch:
             if (kind, user) in self.read(0.05):
                 return time.monotonic() - begin
         raise AssertionError("%s of %s did not come within %.1f s: %r" % (kind, user, seconds, self.seen))
+
+
+class Eye:
+    """Somebody on a node who watches people, and what it was told: (user, status, text)."""
+
+    def __init__(self, node, *users):
+        self.person = Person(node)
+        self.device = self.person.device()
+        self.device.subscribe(PRESENCE)
+        self.seen, self.notices = [], []
+        self.first = self.watch(*users)
+
+    def watch(self, *users):
+        """What it is told first, by user."""
+        answer = self.device.send("/app/presence.watch", {"users": list(users)})
+        assert "code" not in answer, answer
+        f = self.device.wait(lambda f: f.headers.get("destination") == PRESENCE and "users" in f.json, 1)
+        return {u["userId"]: u for u in f.json["users"]}
+
+    def read(self, seconds=0.1):
+        while True:
+            f = self.device.on(PRESENCE, seconds)
+            if f is None:
+                return self.seen
+            if "userId" in f.json:
+                self.seen.append((f.json["userId"], f.json["status"], f.json.get("text")))
+            else:
+                self.notices.append(f.json["stale"])
+
+    def until(self, *changes, seconds=5):
+        """Exactly these come, in this order."""
+        end = time.monotonic() + seconds
+        while len(self.read(0.05)) < len(changes) and time.monotonic() < end:
+            pass
+        exactly(self.seen, list(changes), "what was told")
+
+    def noticed(self):
+        self.read(0.05)
+        return self.notices
 
 
 def exactly(got, want, what):

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 
-from nodes import (FULL, LEASE, SWEEP_AFTER, Missing, Person, Watch, exactly, rest, run, wait_until, within)
+from nodes import (FULL, LEASE, SWEEP_AFTER, Eye, Missing, Person, Watch, exactly, rest, run, wait_until, within)
 
 SCENARIOS = []
 
@@ -417,6 +417,108 @@ def many_come_at_once(s):
     for g in guests:
         exactly(watch.of(g.id, 0.01), ["JOIN", "LEAVE"], "once")
     exactly(redis.lines_of("KEYS", "connection:user_*"), [], "nothing is left")
+
+
+def says(device, status, text=None):
+    answer = device.send("/app/presence.set", {"status": status, **({"text": text} if text else {})})
+    assert "code" not in answer, answer
+
+
+@scenario
+def each_change_is_told_once_on_every_node(s):
+    redis = s.redis()
+    a, b, c = (s.node("server%d" % i, redis, workers=i) for i in (1, 2, 3))
+    eyes = [Eye(n, "alice", "bob") for n in (a, b, c, c)]
+    exactly(eyes[0].first["alice"], {"userId": "alice", "online": False, "status": "offline"}, "never here")
+    phone, tab = Person(a, "alice").device(), Person(b, "alice").device()
+    says(phone, "away")  # the other one is online
+    says(tab, "away", "asleep")
+    says(phone, "busy", "on the phone <&> \u00fc")
+    says(tab, "online", "here")
+    exactly(Eye(c, "alice").first["alice"]["text"], "on the phone <&> \u00fc", "asked for over there")
+    kept = redis.hash("presence:alice")
+    exactly([kept["status"], "busy" in " ".join(redis.hash("connection:alice").values())], ["busy", True], "in Redis")
+    exactly(c.status(Person(c), "alice")["status"], "busy", "over REST")
+    phone.close()
+    changes = [("alice", "online", None), ("alice", "away", "asleep"), ("alice", "busy", "on the phone <&> \u00fc"),
+               ("alice", "online", "here")]
+    for eye in eyes:
+        eye.until(*changes)
+    tab.close()
+    for eye in eyes:
+        eye.until(*changes, ("alice", "offline", None), seconds=8)
+    time.sleep(0.3)
+    for eye in eyes:
+        eye.until(*changes, ("alice", "offline", None))
+    kept = redis.hash("presence:alice")
+    exactly(sorted(kept), ["event", "lastSeen", "since"], "what is kept of who has gone")
+    last = c.status(Person(c), "alice")
+    exactly([last["online"], last["status"], last["lastSeen"]], [False, "offline", last["since"]], "over REST")
+
+
+@scenario
+def a_dead_node_takes_along_what_was_said_there(s):
+    redis = s.redis()
+    a, b = s.node("server1", redis), s.node("server2", redis)
+    eye = Eye(b, "alice")
+    there, here = Person(a, "alice").device(), Person(b, "alice").device()
+    says(there, "busy", "over there")
+    says(here, "away")
+    eye.until(("alice", "online", None), ("alice", "busy", "over there"))
+    time.sleep(SWEEP_AFTER if not FULL else 0)
+    a.kill()
+    eye.until(("alice", "online", None), ("alice", "busy", "over there"), ("alice", "away", None), seconds=LEASE + 5)
+    here.close()
+
+
+@scenario
+def what_is_unknown_without_redis_is_told_when_it_is_back(s):
+    redis = s.redis()
+    a, b = s.node("server1", redis), s.node("server2", redis)
+    eye, near = Eye(b, "alice", "bob", "carol"), Eye(a, "alice")
+    alice, bob, carol = (Person(a, n).device() for n in ("alice", "bob", "carol"))
+    says(carol, "busy", "at lunch")
+    before = [("alice", "online", None), ("bob", "online", None), ("carol", "online", None), ("carol", "busy", "at lunch")]
+    eye.until(*before)
+    redis.kill()
+    within(lambda: eye.noticed() == [True], 3, "it is said that nothing is known")
+    late = Eye(b, "alice")
+    exactly(late.first["alice"], {"userId": "alice", "online": None, "stale": True}, "not known over there")
+    exactly(Eye(a, "alice").first["alice"]["status"], "online", "its own users a node knows")
+    says(alice, "away", "for a while")
+    bob.close()
+    time.sleep(6)  # the linger, before there is a Redis again, which knows nothing
+    redis.start()
+    within(lambda: eye.noticed() == [True, False], 20, "it is said that all is known")
+    exactly(sorted(eye.read()[len(before):]), [("alice", "away", "for a while"), ("bob", "offline", None)], "the truth")
+    within(lambda: late.noticed() == [False], 5, "to the others as well")
+    exactly(late.seen, [("alice", "away", "for a while")], "who did not know")
+    near.until(("alice", "online", None), ("alice", "away", "for a while"))
+    says(alice, "online")
+    near.until(("alice", "online", None), ("alice", "away", "for a while"), ("alice", "online", None))
+    carol.close()
+
+
+@scenario
+def what_others_write_into_redis_hurts_nobody(s):
+    redis = s.redis()
+    a, b = s.node("server1", redis), s.node("server2", redis)
+    eye, device = Eye(b, "alice", "eve"), Person(a, "alice").device()
+    eye.until(("alice", "online", None))
+    redis.cli("HSET", "presence:eve", "status", "king", "text", "a\nb", "since", "-1", "lastSeen", "9" * 40, "event", "x")
+    redis.cli("HSET", "connection:eve", "x", "server9 1 - 1 busy 99999999999999999999 " + "x" * 600)
+    first = Eye(b, "eve").first["eve"]
+    exactly(first, {"userId": "eve", "online": True, "status": "online"}, "what can be told")
+    redis.cli("XADD", "events:presence", "*", "u", "a b", "o", "1")
+    redis.cli("XADD", "events:presence", "*", "u", "eve", "s", "away", "t", "\x1b[2J")
+    redis.cli("XADD", "events:presence", "*", "junk", "1")
+    says(device, "busy")
+    eye.until(("alice", "online", None), ("eve", "away", None), ("alice", "busy", None))
+    redis.cli("SET", "presence:alice", "not a hash")
+    device.send("/app/presence.set", {"status": "online"})  # cannot be written; nothing breaks
+    redis.cli("DEL", "presence:alice")
+    within(lambda: a.status(Person(a), "alice")["status"] == "online", 5, "written again")
+    device.close()
 
 
 def certificates(folder):
