@@ -4,6 +4,8 @@
 
 enum { TICK_MS = 1000 };
 
+static const char *const audiences[] = { "everyone", "contacts", NULL };
+
 static const struct chatd_opt opts[] = {
 	{ .key = "max_watched",
 			.type = CHATD_T_INT,
@@ -31,6 +33,13 @@ static const struct chatd_opt opts[] = {
 			.fallback = "20",
 			.max = 6000,
 			.doc = "How often a session may change its status, 10 times at once; 0: as it likes." },
+	{ .key = "visible_to",
+			.type = CHATD_T_CHOICE,
+			.offset = offsetof(struct conf, visible_to),
+			.fallback = "everyone",
+			.choices = audiences,
+			.doc = "Who may know what somebody is: everyone who is logged in; contacts: who has a "
+				   "conversation or a room with them." },
 	{ 0 },
 };
 
@@ -102,6 +111,9 @@ static chatd_status register_all(struct self *self)
 	rc = rc < 0 ? rc : h->app(self->ctx, "presence.set", on_set);
 	rc = rc < 0 ? rc : h->app(self->ctx, "presence.watch", on_watch);
 	rc = rc < 0 ? rc : h->app(self->ctx, "presence.unwatch", on_unwatch);
+	if (rc == 0 && self->conf->visible_to == VISIBLE_TO_CONTACTS) {
+		rc = h->hook(self->ctx, chatd_hook_request_as, CHATD_ORDER_CHECK, on_request_as);
+	}
 	return rc < 0 || !self->http ? rc : rest_init(self);
 }
 
@@ -117,7 +129,8 @@ static chatd_status init(
 		.conf = conf,
 		.service = h->service(ctx, CHATD_PRESENCE),
 		.http = h->service(ctx, CHATD_HTTP),
-		.stats = h->service(ctx, CHATD_STATS) };
+		.stats = h->service(ctx, CHATD_STATS),
+		.store = h->service(ctx, CHATD_STORE) };
 	*ret_self = self;
 	self->presence = self->service->vt;
 	if (!CHATD_HAS(self->presence, look) || !CHATD_HAS(self->presence, set) ||
@@ -125,6 +138,11 @@ static chatd_status init(
 		return h->fail(ctx, -ENOTSUP,
 				"the plugin that knows who is online knows nothing more; use presence-memory or "
 				"presence-redis");
+	}
+	if (!self->store && self->conf->visible_to == VISIBLE_TO_CONTACTS) {
+		return h->fail(ctx, -ENOENT,
+				"visible_to: contacts needs a store, which knows who has met whom, such as "
+				"store-sqlite");
 	}
 	h->random(&self->key, sizeof(self->key));
 	chatd_status rc = make_tables(self);
@@ -164,7 +182,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_PRESENCE, NULL };
-static const char *const wants[] = { CHATD_HTTP, CHATD_STATS, NULL };
+static const char *const wants[] = { CHATD_HTTP, CHATD_STATS, CHATD_STORE, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

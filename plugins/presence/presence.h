@@ -17,6 +17,7 @@
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
 #include <chatd/stats.h>
+#include <chatd/store.h>
 
 #include <stdatomic.h>
 #include <sys/queue.h>
@@ -31,8 +32,11 @@ enum {
 
 #define DEST "/user/queue/presence"
 
+enum { VISIBLE_TO_EVERYONE = 0, VISIBLE_TO_CONTACTS = 1 };
+
 struct conf {
 	int64_t max_watched, max_watches, max_text, sets_per_minute;
+	int32_t visible_to;
 };
 
 struct self;
@@ -90,7 +94,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *service, *http, *stats;
+	const struct chatd_service *service, *http, *stats, *store;
 	const struct chatd_presence *presence;
 	struct chatd_hash_key key;
 	struct at *at; /**< of each worker */
@@ -147,6 +151,25 @@ void on_tick(void *self);
 void sync_begin(struct at *);
 /** From on_known(): changes elsewhere are heard of, or not. */
 void sync_known(struct at *, int32_t known);
+
+/* ---- allow.c */
+#define ALLOW_NOT     "you have no conversation and no room with this user"
+#define ALLOW_UNKNOWN "whom you may ask about cannot be looked up now; try again"
+/** [worker] rc 0: all of them; -EACCES: not the one number @p at; -EAGAIN: not known now.  Runs
+ *  once, on the worker that asked, later. */
+typedef void allow_fn(void *arg, chatd_status rc, size_t at);
+struct allow_question {
+	struct self *self;
+	const chatd_ident *who;
+	const struct chatd_str *users; /**< copied */
+	size_t n;
+	allow_fn *fn;
+	void *arg;
+};
+/** [any] 0: this one need not ask. */
+int allow_asks(const struct self *, const chatd_ident *who);
+chatd_status allow_ask(chatd_worker *, const struct allow_question *);
+chatd_verdict on_request_as(chatd_call *, void *self, void *wself);
 
 /* ---- rest.c */
 chatd_status rest_init(struct self *);

@@ -109,14 +109,54 @@ static int take_users(struct ask *a, struct chatd_str list, char why[CHATD_JSON_
 	return 1;
 }
 
+static void look(struct ask *a)
+{
+	a->under_way = 1;
+	if (a->self->presence->look(a->self->service->obj, http_of(a)->req_worker(a->req), a->users,
+				a->n, on_states, a) < 0) {
+		a->under_way = 0;
+		problem(a, 503, "UNAVAILABLE", "who is online cannot be looked up now; try again");
+	}
+}
+
+static void on_allowed(void *arg, chatd_status rc, size_t at)
+{
+	struct ask *a = arg;
+	char why[CHATD_ID_MAX + sizeof(ALLOW_NOT) + 32];
+	a->under_way = 0;
+	if (!a->req) {
+		a->self->h->mem_free(a);
+	} else if (rc == -EACCES) {
+		snprintf(why, sizeof(why), "%.*s: " ALLOW_NOT, (int)a->users[at].n, a->users[at].p);
+		problem(a, 403, "FORBIDDEN", why);
+	} else if (rc < 0) {
+		problem(a, 503, "UNAVAILABLE", ALLOW_UNKNOWN);
+	} else {
+		look(a);
+	}
+}
+
+static void ask(struct ask *a, const chatd_ident *who)
+{
+	if (!allow_asks(a->self, who)) {
+		look(a);
+		return;
+	}
+	const struct allow_question q = {
+		.self = a->self, .who = who, .users = a->users, .n = a->n, .fn = on_allowed, .arg = a
+	};
+	a->under_way = 1;
+	if (allow_ask(http_of(a)->req_worker(a->req), &q) < 0) {
+		on_allowed(a, -EAGAIN, 0);
+	}
+}
+
 static void on_identified(
 		void *arg, chatd_status rc, const chatd_ident *who, const char *code, const char *why)
 {
 	struct ask *a = arg;
-	const struct chatd_presence *presence = a->self->presence;
 	char fault[CHATD_JSON_WHY];
 	struct chatd_str list = http_of(a)->req_query(a->req, "users");
-	(void)who;
 	if (rc < 0) {
 		problem(a, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
 	} else if (!list.n) {
@@ -124,12 +164,7 @@ static void on_identified(
 	} else if (!take_users(a, list, fault)) {
 		problem(a, 422, "VALIDATION", fault);
 	} else {
-		a->under_way = 1;
-		if (presence->look(a->self->service->obj, http_of(a)->req_worker(a->req), a->users, a->n,
-					on_states, a) < 0) {
-			a->under_way = 0;
-			problem(a, 503, "UNAVAILABLE", "who is online cannot be looked up now; try again");
-		}
+		ask(a, who);
 	}
 }
 

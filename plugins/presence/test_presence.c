@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <chatd/kit.h>
+#include <chatd/store.h>
 
 #include <errno.h>
 #include <setjmp.h>
@@ -434,6 +435,176 @@ TEST(a_session_does_not_change_its_status_all_the_time)
 	kit_free(k);
 }
 
+/* ---- visible_to: contacts --------------------------------------------------------------------------- */
+
+/* eve has written to ann, and is in the den with bob; fay is in another room. */
+static struct {
+	chatd_status refuse_top, refuse_rooms; /* later */
+	chatd_status at_once;
+} store;
+
+struct answer {
+	chatd_store_fn *fn;
+	void *arg;
+	chatd_status rc;
+	int64_t seq;
+	const char *room;
+};
+
+static void on_answer(void *arg)
+{
+	struct answer *an = arg;
+	struct chatd_store_room room = { .struct_size = sizeof(room) };
+	struct chatd_store_answer a = { .struct_size = sizeof(a), .seq = an->seq, .rooms = &room };
+	if (an->room) {
+		room.id = chatd_str_of(an->room, strlen(an->room));
+		a.n_rooms = 1;
+	}
+	an->fn(an->arg, an->rc, &a);
+	free(an);
+}
+
+static chatd_status later(chatd_worker *w, const struct answer *an, struct kit *k)
+{
+	struct answer *copy = malloc(sizeof(*copy));
+	assert_non_null(copy);
+	*copy = *an;
+	chatd_status rc = store.at_once ? store.at_once : kit_host(k)->post(w, on_answer, copy);
+	if (rc < 0) {
+		free(copy);
+	}
+	return rc;
+}
+
+static struct kit *the_kit;
+
+static int is(struct chatd_str s, const char *word)
+{
+	return s.n == strlen(word) && memcmp(s.p, word, s.n) == 0;
+}
+
+static chatd_status fake_top(void *obj, chatd_worker *w, const struct chatd_store_conv_key *r,
+		chatd_store_fn *fn, void *arg)
+{
+	struct answer an = { .fn = fn, .arg = arg, .rc = store.refuse_top };
+	(void)obj;
+	an.seq = is(r->conv.a, "eve") && is(r->conv.b, "ann") ? 3 : 0;
+	return later(w, &an, the_kit);
+}
+
+static chatd_status fake_room_list(void *obj, chatd_worker *w,
+		const struct chatd_store_room_list *r, chatd_store_fn *fn, void *arg)
+{
+	struct answer an = { .fn = fn, .arg = arg, .rc = store.refuse_rooms };
+	(void)obj;
+	assert_int_equal(r->scope, CHATD_STORE_MINE);
+	an.room = is(r->user, "eve") || is(r->user, "bob") ? "den"
+			: is(r->user, "fay")                       ? "attic"
+													   : NULL;
+	return later(w, &an, the_kit);
+}
+
+static const struct chatd_store store_vt = {
+	.struct_size = sizeof(store_vt), .room_list = fake_room_list, .top = fake_top
+};
+
+static struct kit *start_contacts(void)
+{
+	static const struct kit_service services[] = { { CHATD_STORE, &store_vt, NULL },
+		{ NULL, NULL, NULL } };
+	static const struct kit_conf conf = { .workers = 3, .services = services };
+	memset(&store, 0, sizeof(store));
+	the_kit = kit_new_with(&chatd_plugin_under_test, "visible_to: contacts", &conf);
+	return the_kit;
+}
+
+TEST(contacts_are_who_has_a_conversation_or_a_room)
+{
+	UNUSED;
+	struct kit *k = start_contacts();
+	struct kit_client *e = eve(k, 1, "{\"users\":[\"ann\",\"bob\",\"eve\"]}");
+	kit_expect_accept(k);
+	kit_expect_delivery(e, DEST, "ann");
+	kit_send(e, WATCH, "{\"users\":[\"ann\",\"fay\"]}", NULL);
+	kit_expect_reject(k, "FORBIDDEN", "fay: you have no conversation and no room with this user");
+	kit_send(e, WATCH, "{\"users\":[\"nobody\"]}", NULL);
+	kit_expect_reject(k, "FORBIDDEN", "nobody: you have no conversation");
+	become(k, "fay", CHATD_PRESENCE_BUSY, 1);
+	kit_expect_quiet(e);
+	struct kit_client *g = kit_open_on(k, 1, "gus", CHATD_ID_ADMIN);
+	kit_subscribe(g, DEST);
+	kit_send(g, WATCH, "{\"users\":[\"fay\"]}", NULL);
+	kit_expect_accept(k);
+	kit_free(k);
+}
+
+TEST(a_store_that_cannot_answer_allows_nothing)
+{
+	UNUSED;
+	struct kit *k = start_contacts();
+	struct kit_client *e = eve(k, 1, NULL);
+	static const char *const body = "{\"users\":[\"ann\"]}", *const bob = "{\"users\":[\"bob\"]}";
+	store.at_once = -EAGAIN;
+	kit_send(e, WATCH, body, NULL);
+	kit_expect_reject(k, "UNAVAILABLE", "cannot be looked up now");
+	store.at_once = 0;
+	store.refuse_top = -EIO;
+	kit_send(e, WATCH, body, NULL);
+	kit_expect_reject(k, "UNAVAILABLE", "cannot be looked up now");
+	store.refuse_top = 0;
+	store.refuse_rooms = -EIO;
+	kit_send(e, WATCH, bob, NULL);
+	kit_expect_reject(k, "UNAVAILABLE", "cannot be looked up now");
+	store.refuse_rooms = 0;
+	kit_send(e, WATCH, bob, NULL);
+	kit_expect_accept(k);
+	kit_manual(k, 1);
+	kit_send(e, WATCH, body, NULL);
+	kit_close(e);
+	kit_manual(k, 0);
+	kit_free(k);
+}
+
+TEST(rest_tells_of_contacts_alone)
+{
+	UNUSED;
+	struct kit *k = start_contacts();
+	struct kit_req *r =
+			kit_http(k, "GET", "/api/chat/presence?users=ann,bob", NULL, "kit-user", "eve", NULL);
+	kit_expect_http(r, 200, "ann");
+	r = kit_http(k, "GET", "/api/chat/presence?users=ann,fay", NULL, "kit-user", "eve", NULL);
+	kit_expect_http(r, 403, "fay: you have no conversation");
+	store.at_once = -EAGAIN;
+	r = kit_http(k, "GET", "/api/chat/presence?users=ann", NULL, "kit-user", "eve", NULL);
+	kit_expect_http(r, 503, "UNAVAILABLE");
+	store.at_once = 0;
+	const struct chatd_identity who = { .struct_size = sizeof(who), .user = CHATD_LIT("eve") };
+	kit_request(k, &who, "GET", "/api/chat/users/ann/status", NULL);
+	kit_expect_accept(k);
+	kit_request(k, &who, "GET", "/api/chat/users/fay/status", NULL);
+	kit_expect_reject(k, "FORBIDDEN", "no conversation and no room");
+	kit_request(k, &who, "GET", "/api/chat/users/fay/rooms", NULL);
+	kit_expect_accept(k);
+	kit_free(k);
+}
+
+static void watch_contacts(void)
+{
+	struct kit *k = start_contacts();
+	struct kit_client *e = eve(k, 1, "{\"users\":[\"ann\",\"bob\"]}");
+	if (kit_is_open(e)) {
+		kit_send(e, WATCH, "{\"users\":[\"fay\"]}", NULL);
+	}
+	(void)kit_http(k, "GET", "/api/chat/presence?users=ann,fay", NULL, "kit-user", "eve", NULL);
+	kit_free(k);
+}
+
+TEST(no_memory_hurts_nobody_who_asks_for_contacts)
+{
+	UNUSED;
+	kit_sweep(watch_contacts);
+}
+
 /* ---- REST and options -------------------------------------------------------------------------------- */
 
 TEST(several_can_be_asked_about_over_rest)
@@ -483,6 +654,7 @@ TEST(options_are_checked)
 	expect_complaint("max_watched: 0", "max_watched");
 	expect_complaint("max_watched: 1001", "1000");
 	expect_complaint("max_text: 129", "128");
+	expect_complaint("visible_to: friends", "everyone");
 	expect_complaint("sets_per_minute: often", "sets_per_minute");
 }
 
@@ -532,6 +704,10 @@ int main(void)
 		cmocka_unit_test(the_text_is_cleaned),
 		cmocka_unit_test(what_cannot_be_set_is_said),
 		cmocka_unit_test(a_session_does_not_change_its_status_all_the_time),
+		cmocka_unit_test(contacts_are_who_has_a_conversation_or_a_room),
+		cmocka_unit_test(a_store_that_cannot_answer_allows_nothing),
+		cmocka_unit_test(rest_tells_of_contacts_alone),
+		cmocka_unit_test(no_memory_hurts_nobody_who_asks_for_contacts),
 		cmocka_unit_test(several_can_be_asked_about_over_rest),
 		cmocka_unit_test(options_are_checked),
 		cmocka_unit_test(no_memory_hurts_nobody),

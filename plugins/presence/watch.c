@@ -214,22 +214,62 @@ static struct watcher *watcher_of(struct at *at, chatd_session *session)
 	return s;
 }
 
+static void refuse(struct op *op, const char *code, const char *why)
+{
+	const struct chatd_host *h = op->at->self->h;
+	(void)h->resume(op->token, CHATD_REJECT, code, why);
+	h->mem_free(op);
+}
+
+static void look(struct op *op, chatd_session *session)
+{
+	struct at *at = op->at;
+	struct self *self = at->self;
+	struct watcher *s = watcher_of(at, session);
+	if (!add_all(at, s, op) ||
+			self->presence->look(self->service->obj, at->w, op->users, op->n, on_states, op) < 0) {
+		take_back(s, op);
+		refuse(op, "UNAVAILABLE", "nobody can be watched now; try again");
+	}
+}
+
+static void on_allowed(void *arg, chatd_status rc, size_t i)
+{
+	struct op *op = arg;
+	const struct chatd_host *h = op->at->self->h;
+	chatd_session *session = h->session_find(op->at->w, op->session);
+	char why[CHATD_ID_MAX + sizeof(ALLOW_NOT) + 32];
+	if (rc == -EACCES) {
+		snprintf(why, sizeof(why), "%.*s: " ALLOW_NOT, (int)op->users[i].n, op->users[i].p);
+		refuse(op, "FORBIDDEN", why);
+	} else if (rc < 0 || !session) {
+		refuse(op, "UNAVAILABLE", ALLOW_UNKNOWN);
+	} else {
+		look(op, session);
+	}
+}
+
 static chatd_verdict watch(struct at *at, chatd_call *call, struct op *op)
 {
 	struct self *self = at->self;
 	const struct chatd_host *h = self->h;
-	struct watcher *s = watcher_of(at, h->call_session(call));
 	op->token = h->suspend(call, NULL, NULL);
 	if (!op->token) {
 		h->mem_free(op);
 		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
 	}
-	if (!add_all(at, s, op) ||
-			self->presence->look(self->service->obj, at->w, op->users, op->n, on_states, op) < 0) {
-		take_back(s, op);
-		(void)h->resume(
-				op->token, CHATD_REJECT, "UNAVAILABLE", "nobody can be watched now; try again");
-		h->mem_free(op);
+	if (!allow_asks(self, h->call_ident(call))) {
+		look(op, h->call_session(call));
+		return CHATD_WAIT;
+	}
+	const struct allow_question q = { .self = self,
+		.who = h->call_ident(call),
+		.users = op->users,
+		.n = op->n,
+		.fn = on_allowed,
+		.arg = op };
+	if (allow_ask(at->w, &q) < 0) {
+		refuse(op, "UNAVAILABLE", ALLOW_UNKNOWN);
 	}
 	return CHATD_WAIT;
 }

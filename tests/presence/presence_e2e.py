@@ -41,6 +41,13 @@ def told(d, seconds=3):
     return f and (f.json["userId"], f.json["status"], f.json.get("text"))
 
 
+def a_room(owner, *members):
+    room = owner.rest("POST", "/api/chat/rooms", {"name": "den", "public": True}).json["id"]
+    for m in members:
+        assert m.rest("POST", "/api/chat/rooms/%s/join" % room).status < 300
+    return room
+
+
 def gone(s, *names):
     """Whoever was here in another test has gone."""
     end, eve = time.monotonic() + 5, Person(s)
@@ -159,6 +166,27 @@ def mistakes_are_named(s):
     for _ in range(12):
         a = d.send(SET, {"status": "away"})
     same([a["code"], a["retryAfterSeconds"] > 0], ["RATE_LIMIT_EXCEEDED", True])
+
+
+@test
+def only_contacts_where_that_is_wanted(s):
+    shy = Server(s.ready["workers"], "presence.visible_to=contacts", memory=True)
+    try:
+        alice, bob, carol = (Person(shy, n) for n in ("alice", "bob", "carol"))
+        a, _ = alice.device(), a_room(carol, alice)
+        a.subscribe(QUEUE)
+        refused = a.send(WATCH, {"users": ["carol", "bob"]})
+        same([refused["code"], refused["message"]],
+             ["FORBIDDEN", "bob: you have no conversation and no room with this user"])
+        same(alice.rest("GET", "/api/chat/users/bob/status").status, 403)
+        same(alice.rest("GET", "/api/chat/presence?users=alice,bob").status, 403)
+        same(alice.rest("GET", "/api/chat/presence?users=alice,carol").status, 200)
+        good(a.send("/app/chat.send", {"to": "bob", "content": "hello"}))
+        good(a.send(WATCH, {"users": ["carol", "bob"]}))
+        same(bob.rest("GET", "/api/chat/users/alice/status").json["online"], True)
+        same(bob.rest("GET", "/api/chat/users/carol/status").json["code"], "FORBIDDEN")
+    finally:
+        same(shy.stop()[0], 0, "exit code")
 
 
 @test
