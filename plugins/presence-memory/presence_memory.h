@@ -32,7 +32,6 @@ struct device {
 	chatd_sid sid;
 	int32_t status;
 	int32_t gone; /**< it has ended and lingers */
-	int64_t at;   /**< a number that grows with each word */
 	size_t n;
 	char text[];
 };
@@ -44,7 +43,7 @@ struct user {
 	int32_t status; /**< as it was told last; CHATD_PRESENCE_OFFLINE: not at all */
 	uint64_t text;  /**< a hash of the text that was told */
 	int64_t since, version;
-	struct device *devices;
+	struct device *devices; /**< who said something last comes first */
 	struct chatd_timer linger;
 	size_t n;
 	char id[];
@@ -66,7 +65,7 @@ struct watcher {
 struct home {
 	struct user *users;
 	struct seen *seen; /**< the oldest first */
-	int64_t version, words;
+	int64_t version;
 };
 
 struct self {

@@ -351,6 +351,20 @@ TEST(busy_lasts_over_a_reload)
 	kit_free(k);
 }
 
+TEST(the_next_device_may_say_otherwise_at_once)
+{
+	UNUSED;
+	struct kit *k = start();
+	struct kit_client *a = kit_open_on(k, 0, "ann", 0);
+	say(k, a, 0, CHATD_PRESENCE_BUSY, "at lunch");
+	kit_close(a);
+	a = kit_open_on(k, 1, "ann", 0);
+	expect_state(k, "ann", "busy at lunch");
+	say(k, a, 1, CHATD_PRESENCE_ONLINE, NULL);
+	expect_state(k, "ann", "online ");
+	kit_free(k);
+}
+
 TEST(when_somebody_was_here_last_is_kept)
 {
 	UNUSED;
@@ -432,6 +446,7 @@ int main(void)
 		cmocka_unit_test(the_busy_device_decides_then_the_one_that_is_online),
 		cmocka_unit_test(what_a_device_said_goes_with_it),
 		cmocka_unit_test(busy_lasts_over_a_reload),
+		cmocka_unit_test(the_next_device_may_say_otherwise_at_once),
 		cmocka_unit_test(when_somebody_was_here_last_is_kept),
 		cmocka_unit_test(last_seen_is_not_told_if_it_is_not_wanted),
 		cmocka_unit_test(words_that_cannot_be_are_refused),

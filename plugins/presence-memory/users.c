@@ -66,7 +66,7 @@ static int rank(int32_t status)
 	return status == CHATD_PRESENCE_BUSY ? 3 : status == CHATD_PRESENCE_ONLINE ? 2 : 1;
 }
 
-/* NULL: one that has said nothing decides, and the user is online. */
+/* The newest word comes first.  NULL: a device that has said nothing decides, and the user is online. */
 static const struct device *spokesman(const struct user *u)
 {
 	const struct device *d, *best = NULL;
@@ -74,8 +74,7 @@ static const struct device *spokesman(const struct user *u)
 	LL_FOREACH(u->devices, d)
 	{
 		here += !d->gone;
-		if (!best || rank(d->status) > rank(best->status) ||
-				(d->status == best->status && d->at > best->at)) {
+		if (!best || rank(d->status) > rank(best->status)) {
 			best = d;
 		}
 	}
@@ -303,7 +302,6 @@ chatd_status user_says(struct self *self, const struct chatd_presence_word *word
 	if (d) {
 		d->sid = word->session;
 		d->status = word->status;
-		d->at = ++self->home->words;
 		d->n = word->text.n;
 		if (d->n) {
 			memcpy(d->text, word->text.p, d->n);

@@ -659,6 +659,7 @@ TEST(records_are_read_like_any_input)
 	static const char *const none[5] = { NULL, NULL, NULL, NULL, NULL };
 	static const char *const bad[5] = { "root", "a\nb", "-5", "99999999999999999999", "x-1" };
 	static const char *const worse[5] = { "offline", "\xff\xfe", "12a", "", "99999999999999999-1" };
+	static const char *const late[5] = { NULL, NULL, "253402300800000", "253402300799999", NULL };
 	static const char *const turned[5] = { "away", "\xe2\x80\xaetxt.exe", "1700", "", "-" };
 	expect_state(good, 1, "busy 1700 0 2097155 at lunch");
 	expect_state(good, 0, "offline 1600 1600 2097155 ");
@@ -668,6 +669,9 @@ TEST(records_are_read_like_any_input)
 	expect_state(worse, 1, "online 0 0 0 ");
 	expect_state(worse, 0, "offline 0 0 0 ");
 	expect_state(turned, 1, "away 1700 0 0 ");
+	expect_state(late, 1, "online 0 0 0 ");
+	expect_state(late, 0, "offline 253402300799999 253402300799999 0 ");
+	assert_int_equal(event_version(CHATD_LIT("2-1048577")), 2 << 20);
 	struct chatd_presence_state s;
 	const struct chatd_redis_reply odd = { .type = CHATD_REDIS_INTEGER, .integer = 1 };
 	state_take(&odd, &s);

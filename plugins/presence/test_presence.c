@@ -132,7 +132,8 @@ TEST(a_change_between_question_and_answer_is_not_lost)
 	kit_send(e, WATCH, "{\"users\":[\"ann\"]}", NULL);
 	become(k, "ann", CHATD_PRESENCE_ONLINE, 9);
 	kit_expect_delivery(f, DEST, "\"online\",");
-	kit_expect_quiet(e); /* nothing before the first answer */
+	become(k, "ann", CHATD_PRESENCE_OFFLINE, 5); /* what the answer will be, of before */
+	kit_expect_quiet(e);                         /* nothing before the first answer */
 	kit_answer(k, CHATD_PRESENCE);
 	kit_expect_accept(k);
 	kit_expect_delivery(e, DEST, "\"online\",");
@@ -250,7 +251,7 @@ TEST(presence_that_cannot_answer_is_said_and_nothing_is_left)
 	kit_send(e, WATCH, "{\"users\":[\"ann\"]}", NULL);
 	kit_expect_reject(k, "UNAVAILABLE", "too busy");
 	kit_refuse_suspend(k, 0);
-	kit_send(e, WATCH, "{\"users\":[\"ann\"]}", NULL);
+	kit_send(e, WATCH, "{\"users\":[\"bob\"]}", NULL);
 	kit_expect_accept(k);
 	kit_free(k);
 }
@@ -338,13 +339,16 @@ TEST(what_was_missed_is_found_by_asking_again)
 	kit_expect_delivery(e, DEST, "u249");
 	kit_presence_known(k, 0);
 	kit_expect_delivery(e, DEST, "\"stale\":true");
-	kit_manual(k, 1);
 	become(k, "u3", CHATD_PRESENCE_AWAY, 0);
 	become(k, "u240", CHATD_PRESENCE_BUSY, 0);
 	kit_expect_quiet(e);
 	kit_refuse(k, CHATD_PRESENCE, -ENOMEM); /* asked again a little later */
 	kit_presence_known(k, 1);
-	kit_manual(k, 0);
+	kit_hold(k, CHATD_PRESENCE, 1);
+	kit_advance(k, 2000);
+	kit_answer_error(k, CHATD_PRESENCE, -EAGAIN); /* and once more */
+	kit_expect_quiet(e);
+	kit_hold(k, CHATD_PRESENCE, 0);
 	kit_advance(k, 5000);
 	kit_expect_delivery(e, DEST, "\"userId\":\"u3\",\"online\":true,\"status\":\"away\"");
 	kit_expect_delivery(e, DEST, "\"userId\":\"u240\",\"online\":true,\"status\":\"busy\"");

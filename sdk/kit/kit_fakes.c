@@ -71,6 +71,7 @@ struct kit_fakes {
 	size_t n_watchers;
 	struct chatd_presence_follower follower[MAX_WATCHERS];
 	size_t n_followers;
+	int deaf; /* followers hear of no change */
 	struct entry *online, *accounts, *rooms, *members, *states;
 };
 
@@ -162,7 +163,7 @@ static void become(struct kit *k, const char *user, const struct chatd_presence_
 	free(e->b);
 	e->b = text;
 	e->state = *s;
-	for (size_t i = 0; i < f->n_followers && !k->dead; i++) {
+	for (size_t i = 0; i < f->n_followers && !k->dead && !f->deaf; i++) {
 		k->here = &k->workers[0];
 		f->follower[i].changed(f->follower[i].arg, k->here, str_of(user), s);
 	}
@@ -626,6 +627,7 @@ void kit_presence_is(struct kit *k, const char *user, const struct chatd_presenc
 void kit_presence_known(struct kit *k, int known)
 {
 	struct kit_fakes *f = k->fakes;
+	f->deaf = !known;
 	for (size_t i = 0; i < f->n_followers && !k->dead; i++) {
 		k->here = &k->workers[0];
 		f->follower[i].known(f->follower[i].arg, k->here, known);

@@ -221,7 +221,7 @@ void kit_refuse(struct kit *, const char *interface, chatd_status rc);
 void kit_presence(struct kit *, const char *user, int online);
 /** What look() answers of @p user from now on; whoever follows presence hears of it. */
 void kit_presence_is(struct kit *, const char *user, const struct chatd_presence_state *);
-/** Whoever follows presence hears that changes elsewhere are not known (0), or again (1). */
+/** Whoever follows presence hears that changes are not heard of from now on (0), or again (1). */
 void kit_presence_known(struct kit *, int known);
 /** Text is copied; absent texts may be .p NULL. */
 void kit_account(struct kit *, const struct chatd_account *);
