@@ -88,6 +88,87 @@ static chatd_status login_get(void *obj, chatd_worker *w, const struct chatd_sto
 	return 0;
 }
 
+/* ---- one that nodes share: it keeps tickets --------------------------------------------- */
+
+static struct {
+	char hash[65], data[4097];
+	int64_t expires;
+	chatd_status rc;
+	int kept; /* one at a time will do */
+} shelf;
+
+struct shelf_question {
+	chatd_store_fn *fn;
+	void *arg;
+	int put;
+	struct chatd_store_secret s;
+	char hash[65], data[4097];
+};
+
+static void shelf_answer(void *arg)
+{
+	struct shelf_question *q = arg;
+	struct chatd_store_answer a = { .struct_size = sizeof(a) };
+	struct chatd_store_secret found = { .struct_size = sizeof(found), .data = text(shelf.data) };
+	chatd_status rc = shelf.rc;
+	if (rc == 0 && q->put) {
+		memcpy(shelf.hash, q->hash, sizeof(shelf.hash));
+		memcpy(shelf.data, q->data, sizeof(shelf.data));
+		shelf.expires = q->s.expires;
+		shelf.kept = 1;
+	} else if (rc == 0) {
+		rc = shelf.kept && strcmp(shelf.hash, q->hash) == 0 && shelf.expires > q->s.wall ? 0
+																						 : -ENOENT;
+		shelf.kept = rc == 0 ? 0 : shelf.kept;
+		a.secrets = &found;
+		a.n_secrets = rc == 0;
+	}
+	q->fn(q->arg, rc, &a);
+	free(q);
+}
+
+static chatd_status shelf_ask(int put, chatd_worker *w, const struct chatd_store_secret *s,
+		const struct shelf_question *from)
+{
+	struct shelf_question *q = calloc(1, sizeof(*q));
+	*q = *from;
+	q->put = put;
+	q->s = *s;
+	assert_int_equal(s->kind, 301);
+	assert_int_equal(s->hash.n, 64);
+	assert_null(s->user.p); /* one would end the user's others */
+	assert_true(s->data.n <= 4096);
+	memcpy(q->hash, s->hash.p, 64);
+	memcpy(q->data, s->data.p ? s->data.p : "", s->data.n);
+	return kit_host(fake.k)->post(w, shelf_answer, q);
+}
+
+static chatd_status secret_put(void *obj, chatd_worker *w, const struct chatd_store_secret *s,
+		chatd_store_fn *fn, void *arg)
+{
+	(void)obj;
+	return shelf_ask(1, w, s, &(struct shelf_question){ .fn = fn, .arg = arg });
+}
+
+static chatd_status secret_take(void *obj, chatd_worker *w, const struct chatd_store_secret *s,
+		chatd_store_fn *fn, void *arg)
+{
+	(void)obj;
+	return shelf_ask(0, w, s, &(struct shelf_question){ .fn = fn, .arg = arg });
+}
+
+static int32_t is_shared(void *obj)
+{
+	(void)obj;
+	return 1;
+}
+
+static const struct chatd_store shared_vt = { .struct_size = sizeof(shared_vt),
+	.login_get = login_get,
+	.secret_put = secret_put,
+	.secret_take = secret_take,
+	.is_shared = is_shared };
+
 static const struct chatd_store store_vt = { .struct_size = sizeof(store_vt),
 	.login_get = login_get };
 
@@ -95,8 +176,13 @@ static const struct chatd_store store_vt = { .struct_size = sizeof(store_vt),
 
 static struct kit *start_with(const char *yaml, int store, int accounts)
 {
+	memset(&shelf, 0, sizeof(shelf));
 	const struct kit_service services[] = {
-		{ CHATD_STORE, store ? &store_vt : NULL, NULL },
+		{ CHATD_STORE,
+				store == 2      ? &shared_vt
+						: store ? &store_vt
+								: NULL,
+				NULL },
 		{ accounts ? NULL : CHATD_ACCOUNTS, NULL, NULL },
 		{ NULL, NULL, NULL },
 	};
@@ -497,6 +583,54 @@ TEST(one_user_has_sixteen_tickets_at_most)
 	kit_free(k);
 }
 
+TEST(a_ticket_of_a_cluster_lies_in_the_store)
+{
+	UNUSED;
+	struct kit *k = start_with(KEYS, 2, 0);
+	const char *t = ticket(k, token(k));
+	assert_non_null(strstr(t, "wst_all_"));
+	assert_int_equal(shelf.kept, 1);
+	assert_null(strstr(shelf.data, t + 8)); /* nobody who reads the store can use it */
+	fake.roles = "moderator";               /* asked about again when it is spent */
+	struct kit_client *c = kit_login(k, 1, "token", t, NULL);
+	kit_expect_user(k, "ann", CHATD_ID_MODERATOR);
+	seen = (struct seen){ .k = k, .c = c };
+	kit_on(k, 1, look, &seen);
+	assert_int_equal(seen.expires / 1000, now_s(k) + 630);
+	assert_int_equal(shelf.kept, 0);
+	for (int32_t w = 0; w < 2; w++) {
+		kit_login(k, w, "token", t, NULL);
+		kit_expect_reject(k, "INVALID_TOKEN", "Access refused");
+	}
+	t = ticket(k, token(k));
+	fake.login = NULL;
+	kit_login(k, 0, "token", t, NULL);
+	kit_expect_reject(k, "INVALID_TOKEN", NULL);
+	kit_free(k);
+}
+
+TEST(a_ticket_of_a_cluster_needs_its_store)
+{
+	UNUSED;
+	struct kit *k = start_with(KEYS, 2, 0);
+	const char *t = ticket(k, token(k));
+	shelf.rc = -EAGAIN;
+	kit_login(k, 0, "token", t, NULL);
+	kit_expect_reject(k, "UNAVAILABLE", NULL);
+	kit_expect_http(
+			kit_http(k, "POST", "/api/auth/ws-ticket", "", "Authorization", bearer(token(k)), NULL),
+			503, "UNAVAILABLE");
+	shelf.rc = 0;
+	snprintf(shelf.data, sizeof(shelf.data), "{\"user\":\"a b\"}");
+	kit_login(k, 0, "token", t, NULL);
+	kit_expect_reject(k, "UNAVAILABLE", NULL);
+	kit_free(k);
+	k = start(KEYS); /* and no other store is asked */
+	kit_login(k, 0, "token", t, NULL);
+	kit_expect_reject(k, "INVALID_TOKEN", "Access refused");
+	kit_free(k);
+}
+
 /* ---- keys and configuration ------------------------------------------------------------------------ */
 
 TEST(a_key_is_made_at_the_first_start)
@@ -764,6 +898,8 @@ int main(void)
 		cmocka_unit_test(r04_a_token_ends_with_its_login),
 		cmocka_unit_test(r05_a_token_in_the_url_is_not_taken_a_ticket_is),
 		cmocka_unit_test(a_ticket_is_spent_once_on_whatever_worker),
+		cmocka_unit_test(a_ticket_of_a_cluster_lies_in_the_store),
+		cmocka_unit_test(a_ticket_of_a_cluster_needs_its_store),
 		cmocka_unit_test(a_ticket_lives_thirty_seconds),
 		cmocka_unit_test(a_ticket_asks_the_store_again),
 		cmocka_unit_test(a_ticket_opens_sessions_only),

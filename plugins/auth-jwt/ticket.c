@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tickets: good for one session, once, for 30 s.  A ticket lies with the worker that made it,
- * whose number is part of it; so it is spent once, whoever presents it where. */
-#include "auth.h"
+ * whose number is part of it; so it is spent once, whoever presents it where.  In a cluster it
+ * lies in the store: ticket_store.c. */
+#include "ticket.h"
 
 #include <chatd-sdk/json.h>
 #include <errno.h>
@@ -14,16 +15,11 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define PREFIX "wst_"
-
 enum {
-	TTL_MS = 30000,
 	PER_WORKER = 4096,
 	PER_USER = 16,
 	HASH_LEN = 16,
 	SECRET_LEN = 32,
-	HOME_DIGITS = 3,
-	TICKET_LEN = 4 + HOME_DIGITS + 1 + 43,
 };
 
 struct ticket {
@@ -36,7 +32,8 @@ struct ticket {
 
 int ticket_like(struct chatd_str s)
 {
-	return s.n >= sizeof(PREFIX) - 1 && memcmp(s.p, PREFIX, sizeof(PREFIX) - 1) == 0;
+	return s.n >= sizeof(TICKET_PREFIX) - 1 &&
+			memcmp(s.p, TICKET_PREFIX, sizeof(TICKET_PREFIX) - 1) == 0;
 }
 
 static void hash_of(const char *ticket, unsigned char ret[HASH_LEN])
@@ -104,13 +101,13 @@ static chatd_status put(struct worker_state *ws, const chatd_ident *ident, const
 		return -ENOMEM;
 	}
 	t->ident = h->ident_ref(ident);
-	t->until = h->now_ms(ws->w) + TTL_MS;
+	t->until = h->now_ms(ws->w) + TICKET_TTL_MS;
 	t->older = ws->newest;
 	*(t->older ? &t->older->newer : &ws->oldest) = t;
 	ws->newest = t;
 	ws->n_tickets++;
 	if (!t->older) {
-		h->timer_set(ws->w, &ws->ticket_timer, TTL_MS, expire, ws);
+		h->timer_set(ws->w, &ws->ticket_timer, TICKET_TTL_MS, expire, ws);
 	}
 	return 0;
 }
@@ -184,15 +181,26 @@ static void at_home(void *arg)
 	}
 }
 
+static int has_place(struct chatd_str ticket)
+{
+	return ticket.n == TICKET_LEN && ticket.p[sizeof(TICKET_PREFIX) - 1 + TICKET_PLACE] == '_';
+}
+
+static int is_of_all(struct chatd_str ticket)
+{
+	return has_place(ticket) &&
+			memcmp(ticket.p, TICKET_PREFIX "all_", sizeof(TICKET_PREFIX) + 3) == 0;
+}
+
 /* NULL: no such worker. */
 static chatd_worker *home_of(const struct self *self, struct chatd_str ticket)
 {
-	char digits[HOME_DIGITS + 1], *end;
-	if (ticket.n != TICKET_LEN || ticket.p[sizeof(PREFIX) - 1 + HOME_DIGITS] != '_') {
+	char digits[TICKET_PLACE + 1], *end;
+	if (!has_place(ticket)) {
 		return NULL;
 	}
-	memcpy(digits, ticket.p + sizeof(PREFIX) - 1, HOME_DIGITS);
-	digits[HOME_DIGITS] = '\0';
+	memcpy(digits, ticket.p + sizeof(TICKET_PREFIX) - 1, TICKET_PLACE);
+	digits[TICKET_PLACE] = '\0';
 	long i = strtol(digits, &end, 10);
 	return !*end && i >= 0 && i < self->h->worker_count() ? self->h->worker_at((int32_t)i) : NULL;
 }
@@ -204,6 +212,9 @@ chatd_verdict ticket_take(const struct self *self, chatd_call *call, struct chat
 	if (!h->call_session(call)) {
 		return h->reject(call, "TOKEN_IN_URL",
 				"a ticket opens a session; for a request put the token into Authorization");
+	}
+	if (is_of_all(ticket) && ticket_is_shared(self)) {
+		return ticket_spend(self, call, ticket);
 	}
 	if (!home) {
 		return enter_refuse(self, call, -EKEYREJECTED);
@@ -233,13 +244,29 @@ struct request {
 	chatd_req *req;
 };
 
-static void make_ticket(const struct self *self, int32_t worker, char ret[TICKET_LEN + 1])
+void ticket_make(const struct self *self, const char *place, char ret[TICKET_LEN + 1])
 {
 	unsigned char raw[SECRET_LEN];
-	int n = snprintf(ret, TICKET_LEN + 1, PREFIX "%0*d_", HOME_DIGITS, (int)worker);
+	int n = snprintf(ret, TICKET_LEN + 1, TICKET_PREFIX "%s_", place);
 	self->h->random(raw, sizeof(raw));
 	sodium_bin2base64(ret + n, (size_t)(TICKET_LEN + 1 - n), raw, sizeof(raw),
 			sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+}
+
+void ticket_answer(const struct self *self, chatd_req *req, const char *ticket)
+{
+	const struct chatd_http *http = self->http->vt;
+	char body[TICKET_LEN + 48];
+	if (!ticket) {
+		(void)http->header(req, "Retry-After", CHATD_LIT("5"));
+		http->problem(req, 503, "UNAVAILABLE", "no ticket can be kept just now; try again");
+		return;
+	}
+	int n = snprintf(body, sizeof(body), "{\"ticket\":\"%s\",\"expiresIn\":%d}", ticket,
+			TICKET_TTL_MS / 1000);
+	(void)http->header(req, "Cache-Control", CHATD_LIT("no-store"));
+	http->respond(req, 200, "application/json", chatd_str_of(body, (size_t)n));
+	sodium_memzero(body, sizeof(body));
 }
 
 static void on_identified(
@@ -248,23 +275,22 @@ static void on_identified(
 	struct request *r = arg;
 	const struct self *self = r->self;
 	const struct chatd_http *http = self->http->vt;
-	char ticket[TICKET_LEN + 1], body[TICKET_LEN + 48];
+	char place[16], ticket[TICKET_LEN + 1];
 	if (rc < 0) {
 		int busy = rc == -ENOMEM || (code && strcmp(code, "UNAVAILABLE") == 0);
 		http->problem(r->req, busy ? 503 : 401, code ? code : "UNAUTHORIZED", why);
 		return;
 	}
-	chatd_worker *w = http->req_worker(r->req);
-	make_ticket(self, self->h->worker_index(w), ticket);
-	if (put(state_of(self, w), ident, ticket) < 0) {
-		(void)http->header(r->req, "Retry-After", CHATD_LIT("5"));
-		http->problem(r->req, 503, "UNAVAILABLE", "too many tickets are about; try again");
+	if (ticket_is_shared(self)) {
+		struct who who;
+		copy_ident(self->h, ident, &who);
+		ticket_keep(self, r->req, &who);
 		return;
 	}
-	int n = snprintf(
-			body, sizeof(body), "{\"ticket\":\"%s\",\"expiresIn\":%d}", ticket, TTL_MS / 1000);
-	(void)http->header(r->req, "Cache-Control", CHATD_LIT("no-store"));
-	http->respond(r->req, 200, "application/json", chatd_str_of(body, (size_t)n));
+	chatd_worker *w = http->req_worker(r->req);
+	snprintf(place, sizeof(place), "%0*d", TICKET_PLACE, (int)self->h->worker_index(w));
+	ticket_make(self, place, ticket);
+	ticket_answer(self, r->req, put(state_of(self, w), ident, ticket) < 0 ? NULL : ticket);
 	sodium_memzero(ticket, sizeof(ticket));
 }
 

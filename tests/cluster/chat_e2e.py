@@ -10,10 +10,11 @@ import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", "chat"), os.path.join(HERE, "..")]
+sys.path[:0] = [os.path.join(HERE, "..", "chat"), os.path.join(HERE, ".."), os.path.join(HERE, "..", "ws")]
 from backends.base import IN_CI, Missing  # noqa: E402
 from backends.cluster import Cluster  # noqa: E402
 from client import Device, Person, rest  # noqa: E402
+from wsclient import Ws, handshake, stomp, frame  # noqa: E402
 
 TESTS = []
 LOBBY = "/topic/room/lobby"
@@ -275,6 +276,44 @@ def a_logout_ends_the_sessions_on_all_nodes(c):
     assert rest(c.nodes[0], eve, "POST", "/api/auth/logout", {}).status in (200, 204)
     assert closed(d), "the session on another node is still open"
     assert rest(c.nodes[1], eve, "GET", "/api/auth/sessions").status == 401
+
+
+def enters(node, ticket):
+    """Who a WebSocket with this ticket in its URL is, or the code of the refusal."""
+    with Ws("%s:%d" % node.address("http"), 20) as ws:
+        status, _, _ = ws.request(handshake("/ws-chat?token=" + ticket))
+        assert status == 101, status
+        ws.send(frame(1, stomp("CONNECT", [("accept-version", "1.2"), ("host", "x")])))
+        _, answer = ws.frame()
+    head = answer.decode().split("\n\n")[0].split("\n")
+    fields = dict(line.split(":", 1) for line in head[1:])
+    return fields["user-name"] if head[0] == "CONNECTED" else fields.get("code", head)
+
+
+@test
+def a_ticket_is_good_once_on_whatever_node(c):
+    alice = at(c, "alice", 0)
+
+    def ticket():
+        a = alice.rest("POST", "/api/auth/ws-ticket")
+        assert a.status == 200, (a.status, a.body)
+        return a.json["ticket"]
+    for first in (1, 0, 2):
+        t = ticket()
+        assert enters(c.nodes[first], t) == "alice"
+        assert [enters(n, t) for n in c.nodes] == ["INVALID_TOKEN"] * 3
+    for k in range(15):
+        t, got, gate = ticket(), [], threading.Barrier(4)
+
+        def try_it(node):
+            gate.wait()
+            got.append(enters(node, t))
+        threads = [threading.Thread(target=try_it, args=(c.nodes[i],)) for i in (1, 2, k % 3, 1)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert sorted(got) == ["INVALID_TOKEN"] * 3 + ["alice"], got
 
 
 def main():
