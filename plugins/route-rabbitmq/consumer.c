@@ -3,6 +3,7 @@
 #include "acks.h"
 #include "inbound.h"
 #include "link.h"
+#include "seal.h"
 #include "seen.h"
 #include "topics.h"
 
@@ -40,16 +41,17 @@ struct consumer {
 	STAILQ_HEAD(wishes, wish) wishes; /* with the lock */
 	struct topics *topics;
 	struct seen *seen;
+	struct seal *seal; /* NULL: signatures are not looked at */
 	struct inbound inbound;
 	struct acks acks;
 	uint32_t generation;
 	size_t binds; /* asked for and not answered */
 	char queue[WIRE_RKEY], own_key[WIRE_RKEY], last_unbound[WIRE_RKEY];
 	int64_t unbound_at;
-	struct nag poison;
+	struct nag poison, forged;
 	/* The delivery that is coming in, frame by frame. */
 	uint64_t tag, left, got;
-	int32_t state;
+	int32_t state, sealed; /* 1: it is signed, and the signature not verified yet */
 	char rkey[256];
 	struct wire_in *in; /* NULL: it is refused already */
 };
@@ -264,6 +266,88 @@ static void refuse(struct consumer *c, int what, const char *why)
 	}
 }
 
+/* Who may publish to the exchange is not who may speak for a node. */
+static void distrust(struct consumer *c, enum seal_verdict v)
+{
+	static const struct {
+		int what;
+		const char *why;
+	} all[] = {
+		[SEAL_UNSIGNED] = { COUNT_UNSIGNED,
+				"it is not signed; is it a node of an older release (sign: accept lets it in for a "
+				"while), one with sign: off, or another program?" },
+		[SEAL_KEY_UNKNOWN] = { COUNT_FORGED,
+				"it is signed with none of our keys; are the keys the same on all nodes?" },
+		[SEAL_FORGED] = { COUNT_FORGED, "its signature is wrong: it was changed, or made up" },
+		[SEAL_OLD] = { COUNT_OLD,
+				"it was signed more than 15 minutes ago, or will be: it is replayed, or the clocks of "
+				"the nodes differ" },
+	};
+	uint64_t more;
+	struct chatd_str from = c->in ? c->in->e.from : chatd_str_of("", 0);
+	acks_settle(&c->acks, c->tag, 1);
+	count(c->r, all[v].what);
+	if (nag_due(&c->forged, &more)) {
+		c->r->h->log(c->r->ctx, CHATD_LOG_WARN,
+				"an event with routing key \"%.64s\" that names node \"%.*s\" as its sender is refused: "
+				"%s (%llu more in the last minute)",
+				c->rkey, (int)from.n, from.p, all[v].why, (unsigned long long)more);
+	}
+	forget_delivery(c);
+}
+
+/* Before its body. */
+static int begin_seal(struct consumer *c, const amqp_frame_t *f)
+{
+	const struct sealed m = { .rkey = chatd_str_of(c->rkey, strlen(c->rkey)),
+		.props = f->payload.properties.decoded,
+		.body_size = f->payload.properties.body_size };
+	if (!c->seal) {
+		return 0;
+	}
+	enum seal_verdict v = seal_begin(c->seal, &m);
+	c->sealed = v == SEAL_GOOD;
+	if (v == SEAL_FAILED) {
+		return link_failed(&c->link, "delivery", AMQP_STATUS_NO_MEMORY);
+	}
+	if (v != SEAL_GOOD && !(v == SEAL_UNSIGNED && c->r->conf->sign == SIGN_ACCEPT)) {
+		distrust(c, v);
+		c->state = BODY;
+	}
+	return 0;
+}
+
+/* The routing key is signed as well; whoever may bind this queue can send other nodes' events here. */
+static int is_for_us(const struct consumer *c, const struct wire_in *in)
+{
+	char rkey[WIRE_RKEY];
+	if (strcmp(c->rkey, c->own_key) == 0 || strcmp(c->rkey, "chat.all") == 0) {
+		return 1;
+	}
+	wire_topic_key(in->e.topic, rkey);
+	return in->e.to == CHATD_CLUSTER_TOPIC && strcmp(c->rkey, rkey) == 0;
+}
+
+/* 1: it may be believed; 0: it is refused; -1: the link has failed. */
+static int end_seal(struct consumer *c)
+{
+	if (!c->sealed) {
+		return 1;
+	}
+	c->sealed = 0;
+	enum seal_verdict v = seal_end(c->seal, c->r->h->wall_ms());
+	if (v == SEAL_FAILED) {
+		return link_failed(&c->link, "delivery", AMQP_STATUS_NO_MEMORY);
+	}
+	if (v == SEAL_GOOD && !is_for_us(c, c->in)) {
+		v = SEAL_FORGED;
+	}
+	if (v != SEAL_GOOD) {
+		distrust(c, v);
+	}
+	return v == SEAL_GOOD;
+}
+
 static int accepts_foreign(const struct consumer *c)
 {
 	return c->r->conf->accept_foreign && rabbit_receiver(c->r, CHATD_LIT("foreign"));
@@ -280,7 +364,7 @@ static int on_head(struct consumer *c, const amqp_frame_t *f)
 	enum wire_verdict v = wire_decode(f->payload.properties.decoded, &from, &c->in, &why);
 	switch (v) {
 	case WIRE_OK:
-		break;
+		return c->in ? begin_seal(c, f) : link_failed(&c->link, "delivery", AMQP_STATUS_NO_MEMORY);
 	case WIRE_FOREIGN:
 		if (accepts_foreign(c)) {
 			break;
@@ -311,7 +395,11 @@ static int is_wanted(struct consumer *c, const struct wire_in *in)
 	if (is_own(c, in)) {
 		return 0;
 	}
-	if (seen_before(c->seen, in->e.from, in->epoch, in->number)) {
+	const struct seen_event e = { .node = in->e.from,
+		.epoch = in->epoch,
+		.number = in->number,
+		.strict = c->r->conf->sign == SIGN_REQUIRE };
+	if (seen_before(c->seen, &e)) {
 		count(c->r, COUNT_STALE);
 		return 0;
 	}
@@ -328,6 +416,10 @@ static int complete(struct consumer *c)
 	c->state = IDLE;
 	if (!in) {
 		return 0;
+	}
+	int good = end_seal(c);
+	if (good <= 0) {
+		return good;
 	}
 	if (in->e.to == CHATD_CLUSTER_TOPIC && unbind_stray(c, in->e.topic) < 0) {
 		return -1;
@@ -358,6 +450,9 @@ static int on_body(struct consumer *c, amqp_bytes_t piece)
 	if (c->in) {
 		memcpy(c->in->body + c->got, piece.bytes, piece.len);
 	}
+	if (c->sealed) {
+		seal_body(c->seal, piece);
+	}
 	c->got += piece.len;
 	c->left -= piece.len;
 	return 0;
@@ -369,6 +464,7 @@ static int on_deliver(struct consumer *c, const amqp_basic_deliver_t *m)
 		return link_failed(&c->link, "a delivery out of turn", AMQP_STATUS_BAD_AMQP_DATA);
 	}
 	c->state = HEAD;
+	c->sealed = 0;
 	c->tag = m->delivery_tag;
 	size_t n = m->routing_key.len < sizeof(c->rkey) ? m->routing_key.len : sizeof(c->rkey) - 1;
 	memcpy(c->rkey, m->routing_key.bytes, n);
@@ -531,10 +627,12 @@ static int make_parts(struct consumer *c, struct rabbit *r)
 	r->h->random(&key, sizeof(key));
 	c->topics = topics_create(&key, r->conf->unbind_after);
 	c->seen = seen_create();
+	c->seal = r->conf->sign == SIGN_OFF ? NULL : seal_create(r->conf->keys);
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	c->inbound.wake = wake;
 	c->inbound.arg = c;
-	return c->topics && c->seen && c->wake >= 0 && inbound_init(&c->inbound, r) == 0 &&
+	return c->topics && c->seen && (c->seal || r->conf->sign == SIGN_OFF) && c->wake >= 0 &&
+					inbound_init(&c->inbound, r) == 0 &&
 					acks_init(&c->acks, (size_t)r->conf->prefetch) == 0
 			? 0
 			: -ENOMEM;
@@ -597,6 +695,7 @@ void consumer_destroy(struct consumer *c)
 	acks_finish(&c->acks);
 	topics_destroy(c->topics);
 	seen_destroy(c->seen);
+	seal_destroy(c->seal);
 	link_finish(&c->link);
 	pthread_mutex_destroy(&c->lock);
 	if (c->wake >= 0) {

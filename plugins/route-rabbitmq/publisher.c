@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The thread that publishes: in order, a window of messages ahead of the broker's confirms. */
 #include "link.h"
+#include "seal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ enum {
 struct publisher {
 	struct rabbit *r;
 	struct link link;
+	struct seal *seal; /* NULL: nothing is signed */
 	struct window w;
 	pthread_t thread;
 	int32_t running;
@@ -148,11 +150,34 @@ static void connect_again(struct publisher *p)
 
 /* ---- publishing --------------------------------------------------------------------------------- */
 
+/* Into the spare entries, which belong to this thread by now. */
+static int sign(struct publisher *p, const struct parcel *parcel, amqp_basic_properties_t *props,
+		char ret[SEAL_TEXT + 1])
+{
+	amqp_table_t *t = &props->headers;
+	const struct sealed m = { .rkey = chatd_str_of(parcel->rkey, strlen(parcel->rkey)),
+		.props = props,
+		.body_size = parcel->item->wire->body.len };
+	amqp_table_entry_t *time = &t->entries[t->num_entries++];
+	time->key = amqp_cstring_bytes("chatd-time");
+	time->value.kind = AMQP_FIELD_KIND_I64;
+	time->value.value.i64 = p->r->h->wall_ms();
+	int rc = seal_sign(p->seal, &m, wire_str(parcel->item->wire->body), ret);
+	amqp_table_entry_t *sig = &t->entries[t->num_entries++];
+	sig->key = amqp_cstring_bytes("chatd-sig");
+	sig->value.kind = AMQP_FIELD_KIND_UTF8;
+	sig->value.value.bytes = amqp_cstring_bytes(ret);
+	return rc < 0 ? link_failed(&p->link, "sign", AMQP_STATUS_NO_MEMORY) : 0;
+}
+
 static int send_one(struct publisher *p, struct leg *l)
 {
 	struct item *i = parcel_of(l)->item;
 	amqp_basic_properties_t props = i->wire->props;
-	char tag[24];
+	char tag[24], sig[SEAL_TEXT + 1] = "";
+	if (p->seal && sign(p, parcel_of(l), &props, sig) < 0) {
+		return -1;
+	}
 	/* The broker names a returned message by nothing else that is ours. */
 	snprintf(tag, sizeof(tag), "%llu", (unsigned long long)l->tag);
 	props.correlation_id = amqp_cstring_bytes(tag);
@@ -417,7 +442,8 @@ struct publisher *publisher_create(struct rabbit *r)
 	window_init(&p->w);
 	STAILQ_INIT(&p->given);
 	pthread_mutex_init(&p->lock, NULL);
-	if (p->wake < 0) {
+	p->seal = r->conf->sign == SIGN_OFF ? NULL : seal_create(r->conf->keys);
+	if (p->wake < 0 || (r->conf->sign != SIGN_OFF && !p->seal)) {
 		publisher_destroy(p);
 		return NULL;
 	}
@@ -472,6 +498,7 @@ void publisher_destroy(struct publisher *p)
 				"the server ends while %zu events for other nodes still wait for the broker", lost);
 	}
 	link_finish(&p->link);
+	seal_destroy(p->seal);
 	pthread_mutex_destroy(&p->lock);
 	if (p->wake >= 0) {
 		close(p->wake);

@@ -27,7 +27,13 @@ struct conf {
 	int64_t connect_timeout, heartbeat, confirm_timeout;
 	int64_t queue_max, window, prefetch, unbind_after;
 	int32_t accept_foreign;
+	const char *const *keys;
+	int32_t sign; /* SIGN_* */
 };
+enum { SIGN_OFF, SIGN_ACCEPT, SIGN_REQUIRE };
+
+#define REJECTED \
+	"Messages refused: unreadable, foreign, of a kind nobody receives, not signed, forged, or old."
 
 /* What is counted.  X(name, Prometheus name, labels, help) */
 #define COUNT_MAP(X)                                                                            \
@@ -40,12 +46,12 @@ struct conf {
 			"Messages published again after a lost connection or a refusal.")                   \
 	X(RECEIVED, "chatd_cluster_received_total", NULL, "Events of other nodes handed on here.")  \
 	X(STALE, "chatd_cluster_stale_total", NULL, "Events that came again and were passed over.") \
-	X(POISON, "chatd_cluster_rejected_total", "reason=\"poison\"",                              \
-			"Messages refused: unreadable, foreign, or of a kind nobody receives.")             \
-	X(FOREIGN, "chatd_cluster_rejected_total", "reason=\"foreign\"",                            \
-			"Messages refused: unreadable, foreign, or of a kind nobody receives.")             \
-	X(UNKNOWN, "chatd_cluster_rejected_total", "reason=\"kind\"",                               \
-			"Messages refused: unreadable, foreign, or of a kind nobody receives.")             \
+	X(POISON, "chatd_cluster_rejected_total", "reason=\"poison\"", REJECTED)                    \
+	X(FOREIGN, "chatd_cluster_rejected_total", "reason=\"foreign\"", REJECTED)                  \
+	X(UNKNOWN, "chatd_cluster_rejected_total", "reason=\"kind\"", REJECTED)                     \
+	X(UNSIGNED, "chatd_cluster_rejected_total", "reason=\"unsigned\"", REJECTED)                \
+	X(FORGED, "chatd_cluster_rejected_total", "reason=\"signature\"", REJECTED)                 \
+	X(OLD, "chatd_cluster_rejected_total", "reason=\"old\"", REJECTED)                          \
 	X(FULL, "chatd_cluster_dropped_total", "reason=\"full\"",                                   \
 			"Events that did not go out: too many wait, the broker is away, or they are none.") \
 	X(AWAY, "chatd_cluster_dropped_total", "reason=\"away\"",                                   \

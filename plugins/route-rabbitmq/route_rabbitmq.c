@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options and life of the plugin. */
 #include "link.h"
+#include "seal.h"
 
 #include <chatd/http.h>
 #include <chatd/stats.h>
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char *const sign_modes[] = { "off", "accept", "require", NULL };
 
 static const struct chatd_opt opts[] = {
 	{ .key = "addresses",
@@ -105,6 +108,19 @@ static const struct chatd_opt opts[] = {
 			.offset = offsetof(struct conf, accept_foreign),
 			.fallback = "false",
 			.doc = "Let in messages of other programs, if a plugin receives them." },
+	{ .key = "keys",
+			.type = CHATD_T_STRINGS,
+			.flags = CHATD_O_SECRET,
+			.offset = offsetof(struct conf, keys),
+			.doc = "Sign what nodes tell each other: 32 bytes or more each, the same on all nodes.  The "
+				   "first signs, all verify." },
+	{ .key = "sign",
+			.type = CHATD_T_CHOICE,
+			.choices = sign_modes,
+			.offset = offsetof(struct conf, sign),
+			.fallback = "require",
+			.doc = "require: what is not signed is refused.  accept: sign, and take what is not signed, "
+				   "until all nodes sign.  off: neither sign nor look." },
 	{ 0 },
 };
 
@@ -119,6 +135,35 @@ static chatd_status check_tls(const struct chatd_host *h, chatd_ctx *ctx, const 
 	if (!conf->cert_file != !conf->key_file) {
 		return h->conf_error(ctx, conf->cert_file ? "cert_file" : "key_file",
 				"cert_file and key_file go together; name both, or neither");
+	}
+	return 0;
+}
+
+static chatd_status check_keys(const struct chatd_host *h, chatd_ctx *ctx, const struct conf *conf)
+{
+	size_t n = 0;
+	for (; conf->keys[n]; n++) {
+		size_t len = strlen(conf->keys[n]);
+		if (len < SEAL_KEY_MIN || len > SEAL_KEY_MAX) {
+			return h->conf_error(ctx, "keys",
+					"key %zu has %zu bytes; %d to %d are needed: openssl rand -base64 48", n + 1,
+					len, SEAL_KEY_MIN, SEAL_KEY_MAX);
+		}
+		for (size_t k = 0; k < n; k++) {
+			if (strcmp(conf->keys[k], conf->keys[n]) == 0) {
+				return h->conf_error(
+						ctx, "keys", "keys %zu and %zu are the same; leave one out", k + 1, n + 1);
+			}
+		}
+	}
+	if (n > SEAL_KEYS) {
+		return h->conf_error(ctx, "keys", "%zu keys; at most %d", n, SEAL_KEYS);
+	}
+	if (!n && conf->sign != SIGN_OFF) {
+		return h->conf_error(ctx, "keys",
+				"what nodes tell each other is signed, and there is no key; set keys: "
+				"[env:CHATD_CLUSTER_KEY] (openssl rand -base64 48), the same on all nodes, or sign: off "
+				"where nobody else can publish to the broker");
 	}
 	return 0;
 }
@@ -145,8 +190,8 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 	if (strlen(conf->password) > 255) {
 		rc = h->conf_error(ctx, "password", "it has more than 255 bytes");
 	}
-	chatd_status tls = check_tls(h, ctx, conf);
-	return tls < 0 ? tls : rc;
+	chatd_status tls = check_tls(h, ctx, conf), keys = check_keys(h, ctx, conf);
+	return tls < 0 ? tls : keys < 0 ? keys : rc;
 }
 
 /* ---- numbers -------------------------------------------------------------------------------- */
@@ -260,6 +305,22 @@ static void set_password(struct rabbit *r, const char *password)
 	pthread_mutex_unlock(&r->lock);
 }
 
+static void tell_keys(struct rabbit *r)
+{
+	static const char *const words[] = { [SIGN_ACCEPT] = "what is not signed is taken as well",
+		[SIGN_REQUIRE] = "what is not signed is refused" };
+	struct seal *s = r->conf->sign == SIGN_OFF ? NULL : seal_create(r->conf->keys);
+	if (s) {
+		r->h->log(r->ctx, CHATD_LOG_INFO, "events for other nodes are signed with key %s; %s",
+				seal_id(s), words[r->conf->sign]);
+	} else {
+		r->h->log(r->ctx, CHATD_LOG_WARN,
+				"events between nodes are not signed: whoever may publish to chat.exchange can make up "
+				"messages; set keys, and sign: require");
+	}
+	seal_destroy(s);
+}
+
 static chatd_status start(struct rabbit *r)
 {
 	char random[8], why[256];
@@ -275,6 +336,7 @@ static chatd_status start(struct rabbit *r)
 		home_init(&r->homes[i], r);
 		r->homes[i].w = r->h->worker_at(i);
 	}
+	tell_keys(r);
 	r->publisher = publisher_create(r);
 	r->consumer = consumer_create(r);
 	if (!r->publisher || !r->consumer) {

@@ -51,18 +51,21 @@ static struct node *node_add(struct seen *s)
 	return oldest;
 }
 
+static int is_of(const struct node *n, struct chatd_str name, struct chatd_str epoch)
+{
+	return n->name_n == name.n && n->epoch_n == epoch.n && memcmp(n->name, name.p, name.n) == 0 &&
+			memcmp(n->epoch, epoch.p, epoch.n) == 0;
+}
+
+/* A process that has ended keeps its window: what it sent may come once more. */
 static struct node *node_of(struct seen *s, struct chatd_str name, struct chatd_str epoch)
 {
-	struct node *n = NULL;
-	for (size_t i = 0; i < s->n && !n; i++) {
-		if (s->nodes[i]->name_n == name.n && memcmp(s->nodes[i]->name, name.p, name.n) == 0) {
-			n = s->nodes[i];
+	for (size_t i = 0; i < s->n; i++) {
+		if (is_of(s->nodes[i], name, epoch)) {
+			return s->nodes[i];
 		}
 	}
-	if (n && n->epoch_n == epoch.n && memcmp(n->epoch, epoch.p, epoch.n) == 0) {
-		return n;
-	}
-	n = n ? n : node_add(s);
+	struct node *n = node_add(s);
 	if (n) {
 		memset(n, 0, sizeof(*n));
 		memcpy(n->name, name.p, name.n);
@@ -85,10 +88,11 @@ static void advance(struct node *n, uint64_t number)
 	n->top = number;
 }
 
-int seen_before(struct seen *s, struct chatd_str node, struct chatd_str epoch, uint64_t number)
+int seen_before(struct seen *s, const struct seen_event *e)
 {
-	struct node *n = node.n <= sizeof(n->name) && epoch.n <= sizeof(n->epoch)
-			? node_of(s, node, epoch)
+	uint64_t number = e->number;
+	struct node *n = e->node.n <= sizeof(n->name) && e->epoch.n <= sizeof(n->epoch)
+			? node_of(s, e->node, e->epoch)
 			: NULL;
 	if (!n) {
 		return 0;
@@ -97,7 +101,7 @@ int seen_before(struct seen *s, struct chatd_str node, struct chatd_str epoch, u
 	if (number > n->top) {
 		advance(n, number);
 	} else if (n->top - number >= WINDOW) {
-		return 0;
+		return e->strict;
 	}
 	uint64_t *word = &n->bits[number / 64 % WORDS], bit = (uint64_t)1 << number % 64;
 	int was = (*word & bit) != 0;

@@ -451,24 +451,49 @@ TEST(a_new_connection_binds_what_is_wanted)
 
 /* ---- what has come before -------------------------------------------------------------------- */
 
+static int came(struct seen *s, struct chatd_str node, struct chatd_str epoch, uint64_t number)
+{
+	const struct seen_event e = { .node = node, .epoch = epoch, .number = number };
+	return seen_before(s, &e);
+}
+
 TEST(what_comes_again_is_known)
 {
 	UNUSED;
 	struct seen *s = seen_create();
 	const struct chatd_str a = CHATD_LIT("a"), b = CHATD_LIT("b"), e1 = CHATD_LIT("1"),
 						   e2 = CHATD_LIT("2");
-	assert_false(seen_before(s, a, e1, 5));
-	assert_true(seen_before(s, a, e1, 5));
-	assert_false(seen_before(s, a, e1, 3)); /* workers number side by side */
-	assert_true(seen_before(s, a, e1, 3));
-	assert_false(seen_before(s, b, e1, 5));
-	assert_false(seen_before(s, a, e1, 64005));
-	assert_true(seen_before(s, a, e1, 5));
-	assert_false(seen_before(s, a, e1, 200000));
-	assert_false(seen_before(s, a, e1, 5)); /* long ago: let it pass */
-	assert_false(seen_before(s, a, e1, 199999));
-	assert_false(seen_before(s, a, e2, 200000)); /* another process */
-	assert_true(seen_before(s, b, e1, 5));
+	assert_false(came(s, a, e1, 5));
+	assert_true(came(s, a, e1, 5));
+	assert_false(came(s, a, e1, 3)); /* workers number side by side */
+	assert_true(came(s, a, e1, 3));
+	assert_false(came(s, b, e1, 5));
+	assert_false(came(s, a, e1, 64005));
+	assert_true(came(s, a, e1, 5));
+	assert_false(came(s, a, e1, 200000));
+	assert_false(came(s, a, e1, 5)); /* long ago: let it pass */
+	assert_false(came(s, a, e1, 199999));
+	assert_false(came(s, a, e2, 200000)); /* another process */
+	assert_true(came(s, b, e1, 5));
+	assert_true(came(s, a, e1, 199999)); /* of the process before: somebody plays it again */
+	assert_true(came(s, a, e2, 200000));
+	seen_destroy(s);
+}
+
+TEST(what_is_too_old_to_be_known_has_come_if_events_are_signed)
+{
+	UNUSED;
+	struct seen *s = seen_create();
+	struct seen_event e = {
+		.node = CHATD_LIT("a"), .epoch = CHATD_LIT("1"), .number = 200000, .strict = 1
+	};
+	assert_false(seen_before(s, &e));
+	e.number = 200000 - 65535;
+	assert_false(seen_before(s, &e));
+	e.number = 200000 - 65536;
+	assert_true(seen_before(s, &e));
+	e.strict = 0;
+	assert_false(seen_before(s, &e));
 	seen_destroy(s);
 }
 
@@ -479,10 +504,10 @@ TEST(made_up_nodes_take_no_memory_for_ever)
 	char name[16];
 	for (int i = 0; i < 2000; i++) {
 		snprintf(name, sizeof(name), "n%d", i);
-		assert_false(seen_before(s, chatd_str_of(name, strlen(name)), CHATD_LIT("1"), 1));
+		assert_false(came(s, chatd_str_of(name, strlen(name)), CHATD_LIT("1"), 1));
 	}
-	assert_true(seen_before(s, chatd_str_of(name, strlen(name)), CHATD_LIT("1"), 1));
-	assert_false(seen_before(s, CHATD_LIT("n0"), CHATD_LIT("1"), 1));
+	assert_true(came(s, chatd_str_of(name, strlen(name)), CHATD_LIT("1"), 1));
+	assert_false(came(s, CHATD_LIT("n0"), CHATD_LIT("1"), 1));
 	seen_destroy(s);
 }
 
@@ -528,6 +553,37 @@ TEST(bad_options_are_named)
 	free(said);
 }
 
+static void complains(const char *options, const char *about)
+{
+	char *said = kit_complaints(&chatd_plugin_under_test, options);
+	if (!strstr(said, about)) {
+		print_error("%s: %s\n", options, said);
+	}
+	assert_non_null(strstr(said, about));
+	free(said);
+}
+
+TEST(bad_keys_are_named)
+{
+	UNUSED;
+#define KEY "0123456789012345678901234567890"
+	complains("user: x", "there is no key; set keys: [env:CHATD_CLUSTER_KEY]");
+	complains("sign: accept", "there is no key");
+	complains("keys: [" KEY "]", "key 1 has 31 bytes; 32 to 1024 are needed");
+	complains("keys: [" KEY "a, short]", "key 2 has 5 bytes");
+	complains("keys: [" KEY "a, " KEY "b, " KEY "a]", "keys 1 and 3 are the same");
+	complains("keys: [" KEY "1, " KEY "2, " KEY "3, " KEY "4, " KEY "5, " KEY "6, " KEY "7, " KEY
+			  "8, " KEY "9]",
+			"9 keys; at most 8");
+	complains("keys: [" KEY "a]\nsign: maybe", "sign");
+	char *said = kit_complaints(&chatd_plugin_under_test, "sign: off");
+	assert_true(!said || !*said);
+	free(said);
+	said = kit_complaints(&chatd_plugin_under_test, "keys: [" KEY "a, " KEY "b]");
+	assert_true(!said || !*said);
+	free(said);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -546,9 +602,11 @@ int main(void)
 		cmocka_unit_test(a_topic_lingers_and_comes_back_for_nothing),
 		cmocka_unit_test(a_new_connection_binds_what_is_wanted),
 		cmocka_unit_test(what_comes_again_is_known),
+		cmocka_unit_test(what_is_too_old_to_be_known_has_come_if_events_are_signed),
 		cmocka_unit_test(made_up_nodes_take_no_memory_for_ever),
 		cmocka_unit_test(addresses_are_hosts_with_ports),
 		cmocka_unit_test(bad_options_are_named),
+		cmocka_unit_test(bad_keys_are_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
  *   users are separated by commas |
  * | chatd-from, chatd-epoch, chatd-n | the node, its process, the event's number in there |
  * | chatd-headers | of a STOMP message: lines of name:value, escaped as in STOMP 1.2 |
+ * | chatd-time, chatd-sig | when it was published, and its signature: seal.h |
  * | any other | the event's headers |
  * | delivery_mode | 1: ephemeral; then it expires after 5 s |
  */
@@ -37,6 +38,7 @@ enum {
 	/* All of the envelope: it must fit into one frame, of 128 KiB. */
 	WIRE_ENVELOPE = 120 * 1024,
 	WIRE_RKEY = 128, /* a routing key's room */
+	WIRE_SPARE = 2,  /* entries for what is known only when it is published */
 };
 
 static inline amqp_bytes_t wire_bytes(struct chatd_str s)
@@ -72,9 +74,9 @@ struct wire_sender {
 struct wire_out {
 	amqp_basic_properties_t props; /* correlation_id is whoever publishes it's own */
 	amqp_bytes_t body;
-	amqp_table_entry_t entries[WIRE_HEADERS + 16];
-	size_t size; /* of the allocation */
-	char text[];
+	size_t size;                  /* of the allocation */
+	char *text;                   /* behind the entries */
+	amqp_table_entry_t entries[]; /* and WIRE_SPARE more than .props say */
 };
 
 /* 0; -EINVAL: no event may look like this, *ret_why says what is wrong; -E2BIG: its envelope;
@@ -101,6 +103,9 @@ enum wire_verdict {
 	WIRE_POISON,
 	WIRE_UNKNOWN_VERSION,
 };
+
+/* 1: a number that int64_t holds. */
+int wire_number(const amqp_field_value_t *, int64_t *ret);
 
 /* Where it came from, for what a foreign program sent. */
 struct wire_source {

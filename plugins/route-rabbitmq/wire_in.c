@@ -59,28 +59,42 @@ static int str_is(struct chatd_str s, const char *text)
 	return s.n == strlen(text) && memcmp(s.p, text, s.n) == 0;
 }
 
-static int64_t number_of(const amqp_field_value_t *v, int64_t otherwise)
+int wire_number(const amqp_field_value_t *v, int64_t *ret)
 {
 	switch (v->kind) {
 	case AMQP_FIELD_KIND_I8:
-		return v->value.i8;
+		*ret = v->value.i8;
+		return 1;
 	case AMQP_FIELD_KIND_U8:
-		return v->value.u8;
+		*ret = v->value.u8;
+		return 1;
 	case AMQP_FIELD_KIND_I16:
-		return v->value.i16;
+		*ret = v->value.i16;
+		return 1;
 	case AMQP_FIELD_KIND_U16:
-		return v->value.u16;
+		*ret = v->value.u16;
+		return 1;
 	case AMQP_FIELD_KIND_I32:
-		return v->value.i32;
+		*ret = v->value.i32;
+		return 1;
 	case AMQP_FIELD_KIND_U32:
-		return v->value.u32;
+		*ret = v->value.u32;
+		return 1;
 	case AMQP_FIELD_KIND_I64:
-		return v->value.i64;
+		*ret = v->value.i64;
+		return 1;
 	case AMQP_FIELD_KIND_U64:
-		return v->value.u64 <= INT64_MAX ? (int64_t)v->value.u64 : otherwise;
+		*ret = v->value.u64 <= INT64_MAX ? (int64_t)v->value.u64 : 0;
+		return v->value.u64 <= INT64_MAX;
 	default:
-		return otherwise;
+		return 0;
 	}
+}
+
+static int64_t number_of(const amqp_field_value_t *v, int64_t otherwise)
+{
+	int64_t n;
+	return wire_number(v, &n) ? n : otherwise;
 }
 
 static struct chatd_str text_of(struct envelope *env, const amqp_field_value_t *v)

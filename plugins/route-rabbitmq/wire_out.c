@@ -103,6 +103,8 @@ void wire_line_add(struct wire_lines *l, struct chatd_str name, struct chatd_str
 
 /* ---- events -------------------------------------------------------------------------- */
 
+enum { OWN_HEADERS = 10 }; /* at most, see add_envelope() */
+
 static const char *const whom[] = { NULL, "all", "node", "topic", "users" };
 
 static const char *bad_users(const struct chatd_cluster_event *e)
@@ -274,14 +276,17 @@ chatd_status wire_encode(const struct chatd_cluster_event *e, const struct wire_
 		*ret_why = "its users, headers and topic have more than 120 KiB together";
 		return -E2BIG;
 	}
-	size_t size = sizeof(struct wire_out) + n + e->body.n;
+	size_t room = sizeof(struct wire_out) +
+			(OWN_HEADERS + e->n_headers + WIRE_SPARE) * sizeof(amqp_table_entry_t);
+	size_t size = room + n + e->body.n;
 	struct wire_out *o = malloc(size);
 	if (!o) {
 		*ret_why = "no memory";
 		return -ENOMEM;
 	}
-	memset(o, 0, sizeof(*o));
+	memset(o, 0, room);
 	o->size = size;
+	o->text = (char *)o + room;
 	o->props.headers.entries = o->entries;
 	struct writer w = { .o = o };
 	add_envelope(&w, e, s);

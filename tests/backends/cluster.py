@@ -83,13 +83,13 @@ class Cluster:
     # what a node is told
     def environment(self):
         return {"CHATD_POSTGRES_URL": self.postgres.url, "CHATD_RABBITMQ_PASSWORD": "guest",
-                "CHATD_REDIS_PASSWORD": "none", "CHATD_JWT_KEY": self.key}
+                "CHATD_REDIS_PASSWORD": "none", "CHATD_CLUSTER_KEY": "cluster " + self.key, "CHATD_JWT_KEY": self.key}
 
     def configuration(self):
         with open(os.path.join(ROOT, "config", "cluster.yaml"), encoding="utf-8") as f:
             text = f.read()
         text = put(text, "  route-rabbitmq: { addresses: [\"127.0.0.1:%d\"], user: guest, "
-                   "password: env:CHATD_RABBITMQ_PASSWORD }\n"
+                   "password: env:CHATD_RABBITMQ_PASSWORD, keys: [env:CHATD_CLUSTER_KEY] }\n"
                    "  redis: { addresses: [\"127.0.0.1:%d\"] }\n" % (self.rabbit.port, self.redis.port))
         if not self.limits:
             text = put(text, "  limit-rate: { enabled: false }\n")

@@ -131,7 +131,7 @@ class Rabbit(Process):
             if isinstance(v, bool):
                 return "bool, %s" % str(v).lower()
             if isinstance(v, int):
-                return "signedint, %d" % v
+                return "%s, %d" % ("signedint" if -2**31 <= v < 2**31 else "long", v)
             data = v if isinstance(v, bytes) else v.encode()
             return "longstr, <<%s>>" % ",".join(map(str, data))
         table = ", ".join("{<<\"%s\">>, %s}" % (k, value(v)) for k, v in (headers or {}).items())

@@ -16,6 +16,7 @@ sys.path[:0] = [TESTS, os.path.join(TESTS, "chat")]
 from backends.base import free_port, wait_until  # noqa: E402,F401
 from client import BUILD, Device, Server  # noqa: E402
 
+KEY = "of the nodes in tests, which have one, 48 bytes"
 LINE = re.compile(r"([a-z_]+)(?:\{([^}]*)\})? (-?[0-9.]+)")
 
 CONFIG = """
@@ -43,7 +44,8 @@ class Plain(Server):
     def __init__(self, name, brokers, workers=2, more=None, extra="", settings=()):
         self.dir = tempfile.mkdtemp(prefix="chatd-node-")
         self.name, self.workers, self.settings = name, workers, settings
-        self.options = {"addresses": json.dumps(["127.0.0.1:%d" % p for p in brokers]), "unbind_after": "1s", **(more or {})}
+        self.options = {"addresses": json.dumps(["127.0.0.1:%d" % p for p in brokers]), "unbind_after": "1s",
+                        "keys": json.dumps([KEY]), **(more or {})}
         self.extra = extra
         self.log = open(os.path.join(self.dir, "log"), "w+b")
         self.configure()

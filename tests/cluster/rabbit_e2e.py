@@ -17,14 +17,19 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
-from plain import BUILD, Plain, free_port, wait_until  # noqa: E402
+from plain import BUILD, KEY, Plain, free_port, wait_until  # noqa: E402
 from backends.base import IN_CI, Missing  # noqa: E402
 from backends.rabbit import Rabbit  # noqa: E402
 from harness import Proxy  # noqa: E402
+from seal import signed  # noqa: E402
 
 FULL = os.environ.get("CHATD_FULL") == "1"
 PROBE = "  cluster-probe: {}\n"
 TESTS = []
+
+
+BIND = ("rabbit_binding:add({binding, {resource, <<\"/\">>, exchange, <<\"chat.exchange\">>}, <<\"%s\">>, "
+        "{resource, <<\"/\">>, queue, <<\"chat.queue.%s\">>}, []}, <<\"test\">>).")
 
 
 def test(fn):
@@ -161,8 +166,7 @@ def a_topic_is_bound_while_it_has_subscribers_and_a_little_longer(w):
 
 @test
 def a_stray_binding_goes_when_something_comes_by_it(w):
-    w.rabbit.erlang("rabbit_binding:add({binding, {resource, <<\"/\">>, exchange, <<\"chat.exchange\">>}, "
-                    "<<\"chat.room.stray\">>, {resource, <<\"/\">>, queue, <<\"chat.queue.n1\">>}, []}, <<\"test\">>).")
+    w.rabbit.erlang(BIND % ("chat.room.stray", "n1"))
     assert "chat.room.stray" in w.rabbit.bindings("chat.queue.n1")
     y = w.b.client()
     y.put("/topic/room/stray", "x")
@@ -485,8 +489,8 @@ def f17_poison_is_refused_and_nothing_else(w):
     for i, (headers, body) in enumerate(bad):
         w.rabbit.publish(keys[i % 3], body, headers)
     for i, more in enumerate(odd):
-        w.rabbit.publish("chat.n2", b"odd", {**good, "chatd-n": 100 + i, **more})
-    w.rabbit.publish("chat.n2", b"good", {**good, "chatd-n": 500})
+        w.rabbit.publish("chat.n2", b"odd", signed(KEY, "chat.n2", b"odd", {**good, "chatd-n": 100 + i, **more}))
+    w.rabbit.publish("chat.n2", b"good", signed(KEY, "chat.n2", b"good", {**good, "chatd-n": 500}))
     same(y.on("/topic/f17").body, b"good")
     same(y.quiet("/topic/f17"), True)
     now = w.b.numbers()
@@ -497,6 +501,159 @@ def f17_poison_is_refused_and_nothing_else(w):
                5, "nothing comes round again")
     assert w.b.text().count("is refused:") <= 2, "said too often"
     close(x, y)
+
+
+# ---- signatures -----------------------------------------------------------------------------------------
+
+def topic_event(dest, number, **more):
+    return {"chatd-v": 1, "chatd-kind": "topic", "chatd-to": "topic", "chatd-from": "n8", "chatd-epoch": "5" * 16,
+            "chatd-n": number, "chatd-topic": dest, "chatd-key": dest, **more}
+
+
+def refused(node):
+    n = node.numbers()
+    return {k: n["chatd_cluster_rejected_totalreason=" + k] for k in ("unsigned", "signature", "old", "poison")}
+
+
+def grown(node, before):
+    now = refused(node)
+    return {k: int(now[k] - before[k]) for k in now if now[k] != before[k]}
+
+
+@test
+def a_forged_event_reaches_nobody(w):
+    x, y = w.meet("/topic/forged")
+    dest, key = "/topic/forged", key_of("/topic/forged")
+    before, stale = refused(w.b), w.b.number("stale_total")
+
+    def say(body, number, signer=KEY, when=None, by=key, **more):
+        """Signed for one message; `by` and `more` are what is published."""
+        headers = topic_event(dest, number)
+        headers = signed(signer, key, body, headers, when) if signer else headers
+        w.rabbit.publish(by, more.pop("instead", body), {**headers, **more})
+    say(b"unsigned", 1, signer=None)
+    say(b"another key", 2, signer="k" * 48)
+    say(b"another body", 3, instead=b"another bodx")
+    say(b"another sender", 4, **{"chatd-from": "n1"})
+    say(b"another number", 5, **{"chatd-n": 6})
+    say(b"by another key", 7, by="chat.n2")
+    say(b"no signature", 8, **{"chatd-sig": "0" * 72})
+    say(b"one header more", 9, seq="1")
+    say(b"old", 10, when=time.time() - 16 * 60)
+    say(b"ahead", 11, when=time.time() + 16 * 60)
+    say(b"good", 12)
+    same((x.on(dest).body, y.on(dest).body), (b"good",) * 2)
+    say(b"good", 12)
+    wait_until(lambda: w.b.number("stale_total") == stale + 1, 5, "what is played again is known")
+    same(y.quiet(dest), True)
+    same(grown(w.b, before), {"unsigned": 1, "signature": 7, "old": 2})
+    w.rabbit.erlang(BIND % ("chat.n1", "n2"))
+    say(b"for the other node", 13, by="chat.n1", **signed(KEY, "chat.n1", b"for the other node", topic_event(dest, 13)))
+    same(x.on(dest).body, b"for the other node")
+    same(y.quiet(dest), True)
+    same(grown(w.b, before), {"unsigned": 1, "signature": 8, "old": 2})
+    w.rabbit.erlang((BIND % ("chat.n1", "n2")).replace("add(", "remove("))
+    log = w.b.text()
+    assert re.search(r'WARN.*an event with routing key "%s" that names node "n8" as its sender is refused: it is not signed'
+                     % key, log), log[-2000:]
+    same(log.count("as its sender is refused"), 1, "said too often")
+    x.put(dest, "true")
+    same(y.on(dest).body, b"true")
+    close(x, y)
+
+
+@test
+def what_somebody_has_heard_cannot_be_played_again(w):
+    x, y = w.meet("/topic/spied")
+    dest, key, n = "/topic/spied", key_of("/topic/spied"), 5
+    spy = subprocess.Popen([os.path.join(BUILD, "tests", "cluster", "amqp-spy"), str(w.rabbit.port), key, str(n)], text=True,
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    same(spy.stdout.readline(), "ready\n")
+    for i in range(n):
+        x.put(dest, "m%d" % i)
+        same(y.on(dest).body, b"m%d" % i)
+    same(spy.stdout.readline(), "taken\n")
+    before, stale = refused(w.b), w.b.number("stale_total")
+    for line in ("same " + key, "body " + key, "unsigned " + key, "same chat.n2", "same chat.all"):
+        spy.stdin.write(line + "\n")
+        spy.stdin.flush()
+        same(spy.stdout.readline(), "done\n")
+    spy.communicate(timeout=10)
+    wait_until(lambda: w.b.number("stale_total") == stale + n, 5, "they are known")
+    wait_until(lambda: sum(grown(w.b, before).values()) == 4 * n, 5, "the others are refused")
+    same(grown(w.b, before), {"unsigned": n, "signature": 3 * n})
+    same(y.quiet(dest), True)
+    x.put(dest, "true")
+    same(y.on(dest).body, b"true")
+    close(x, y)
+
+
+@test
+def a_node_with_another_key_is_not_heard_and_hurts_nobody(w):
+    n = w.node(keys=json.dumps(["another key than the others', of 32 bytes or more"]))
+    n.wait_up()
+    x, y, z = n.client("ann"), w.b.client("bob"), w.a.client("zoe")
+    for c, name in ((x, n.name), (y, "n2")):
+        hear(c, "/topic/wrong", w.rabbit, name)
+    for i in range(30):
+        x.put("/topic/wrong", "from the stranger")
+        z.put("/topic/wrong", i)
+    same(y.take("/topic/wrong", 30), [str(i) for i in range(30)])
+    same(x.take("/topic/wrong", 30), ["from the stranger"] * 30)
+    same((x.quiet("/topic/wrong"), y.quiet("/topic/wrong")), (True, True))
+    assert re.search(r'that names node "(n1|n2)" as its sender is refused: it is signed with none of our keys', n.text()), n.text()
+    assert grown(n, dict.fromkeys(refused(n), 0))["signature"] >= 30
+    for node in (n, w.a, w.b):
+        same(node.number("up"), 1)
+    close(x, y, z)
+    w.drop(n)
+
+
+def hears(w, sender, receiver, dest):
+    """Whether what one says reaches the other, which has subscribed; what follows tells that it does not."""
+    x, y, z = sender.client("ann"), receiver.client("bob"), receiver.client("zoe")
+    hear(y, dest, w.rabbit, receiver.name)
+    x.put(dest, "across")
+    found = y.on(dest, 1)
+    close(x, y, z)
+    return found is not None and found.body == b"across"
+
+
+def again(node, **options):
+    same(node.end(), 0)
+    node.configure(**options)
+    node.begin()
+    node.wait_up()
+
+
+@test
+def keys_are_rotated_while_nodes_talk(w):
+    old, new = "the key that goes, of 32 bytes or more..", "the key that comes, of 32 bytes or more."
+    n, m = (w.node(keys=json.dumps([old])) for _ in "nm")
+    for node in (n, m):
+        node.wait_up()
+    steps = 0
+    for keys in ([old, new], [new, old], [new]):
+        for node in (n, m):
+            again(node, keys=json.dumps(keys))
+            assert hears(w, n, m, "/topic/turn"), keys
+            assert hears(w, m, n, "/topic/turn"), keys
+            steps += 1
+    same(steps, 6)
+    for node in (n, m):
+        w.drop(node)
+
+
+@test
+def nodes_that_do_not_sign_yet_are_let_in_for_a_while(w):
+    n, m = w.node(keys="[]", sign="off"), w.node(sign="accept")
+    for node in (n, m):
+        node.wait_up()
+    assert re.search("WARN.*events between nodes are not signed", n.text()), n.text()
+    same([hears(w, a, b, "/topic/side") for a, b in ((n, m), (m, n), (m, w.b), (w.b, m), (w.b, n), (n, w.b))],
+         [True, True, True, True, True, False])
+    for node in (n, m):
+        w.drop(node)
 
 
 @test
@@ -663,7 +820,7 @@ def a_store_that_nodes_cannot_share_does_not_start(w):
     d = tempfile.mkdtemp(prefix="chatd-node-")
     path = os.path.join(d, "chatd.yaml")
     with open(path, "w") as f:
-        f.write("server:\n  data_dir: %s\nplugins:\n  store-sqlite: {}\n  route-rabbitmq: { addresses: [\"127.0.0.1:%d\"] }\n"
+        f.write("server:\n  data_dir: %s\nplugins:\n  store-sqlite: {}\n  route-rabbitmq: { addresses: [\"127.0.0.1:%d\"], sign: off }\n"
                 % (d, w.rabbit.port))
     r = subprocess.run([os.path.join(BUILD, "bin", "chatd"), "-c", path], capture_output=True, text=True, timeout=60, check=False)
     same(r.returncode, 78, r.stdout + r.stderr)

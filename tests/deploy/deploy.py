@@ -65,7 +65,7 @@ def the_compose_file_wants_passwords():
 
 def secrets():
     return {"CHATD_POSTGRES_URL": "postgresql://chatd@db/chatd", "CHATD_RABBITMQ_PASSWORD": "x" * 12,
-            "CHATD_REDIS_PASSWORD": "x" * 12, "CHATD_JWT_KEY": "k" * 48}
+            "CHATD_REDIS_PASSWORD": "x" * 12, "CHATD_CLUSTER_KEY": "c" * 32, "CHATD_JWT_KEY": "k" * 48}
 
 
 def check_config(*settings):

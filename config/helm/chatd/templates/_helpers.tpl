@@ -27,7 +27,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "chatd.secret" -}}
-{{- required "existingSecret: name a Secret with the keys postgres-url, rabbitmq-password, redis-password and jwt-key" .Values.existingSecret -}}
+{{- required "existingSecret: name a Secret with the keys postgres-url, rabbitmq-password, redis-password, cluster-key and jwt-key" .Values.existingSecret -}}
 {{- end -}}
 
 {{/* What differs from the file, as --set. */}}
