@@ -28,6 +28,8 @@ struct op {
 	uint64_t place;
 	chatd_token token;
 	const struct chat_prefix *prefix;
+	struct post *way_back; /* of a SUBSCRIBE: it is answered, whatever memory there is by then */
+	chatd_status rc;
 	dest_ready *ready;
 	void *arg;
 	uint32_t text, len;
@@ -194,12 +196,18 @@ static void drop_if_idle(struct chat_worker *cw, struct dest *d)
 
 /* ---- between workers --------------------------------------------------- */
 
+static void op_free(struct op *op)
+{
+	msg_unref(op->msg);
+	free(op->way_back);
+	free(op);
+}
+
 static void op_run(void *arg)
 {
 	struct op *op = arg;
 	op->run(op);
-	msg_unref(op->msg);
-	free(op);
+	op_free(op);
 }
 
 static struct op *op_create(struct chat_worker *from, int32_t to, struct chatd_str key)
@@ -220,8 +228,7 @@ static chatd_status op_send(struct op *op, void (*run)(struct op *))
 	op->run = run;
 	chatd_status rc = worker_post(op->to->w, op_run, op);
 	if (rc < 0) {
-		msg_unref(op->msg);
-		free(op);
+		op_free(op);
 	}
 	return rc;
 }
@@ -598,13 +605,19 @@ static chatd_status attach(struct dest *d, struct sub *s)
 	return 0;
 }
 
-static void on_ready(struct op *op)
+/* Back on the subscriber's worker. */
+static void on_ready(void *arg)
 {
+	struct op *op = arg;
 	struct dest *d = find(op->to, op_key(op));
-	if (d && d->epoch == op->epoch) {
+	const struct dest_joined joined = {
+		.session = op->session, .serial = op->serial, .rc = op->rc
+	};
+	if (d && d->epoch == op->epoch && op->rc == 0) {
 		d->known = 1;
 	}
-	op->ready(op->to, op->session, op->serial, op->arg);
+	op->ready(op->to, &joined, op->arg);
+	op_free(op);
 }
 
 /* The router hears of the first worker with subscribers of a topic, and of the last. */
@@ -619,39 +632,37 @@ static void interest_set(struct chat_worker *cw, struct dest *d, int32_t worker,
 	}
 }
 
-static void home_join(struct op *op, struct dest *d)
+static chatd_status home_join(struct op *op, struct dest *d)
 {
+	chatd_status rc = 0;
 	interest_set(op->to, d, op->from, 1);
 	if (d->queue) {
 		struct consumer c = { .worker = op->from, .session = op->session, .serial = op->serial };
-		if (queue_join(d->queue, &c) < 0) {
-			log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory: a queue lacks a consumer");
-		}
+		rc = queue_join(d->queue, &c);
 		pump(op->to, d);
+	}
+	return rc;
+}
+
+static void join_answer(struct op *op)
+{
+	struct post *way = op->way_back;
+	op->way_back = NULL;
+	op->to = &op->to->chat->workers[op->from];
+	if (worker_post_with(op->to->w, way, on_ready, op) < 0) {
+		op_free(op);
 	}
 }
 
 /* At the home: note the worker, then tell it. */
-static void on_interest(struct op *op)
+static void on_interest(void *arg)
 {
+	struct op *op = arg;
 	struct name n = { .key = op_key(op), .text = op->text, .prefix = op->prefix };
 	struct dest *d =
 			is_queue(op->prefix) ? queue_home(op->to, n.key, op->prefix) : obtain(op->to, &n);
-	if (d) {
-		home_join(op, d);
-	} else {
-		log_limited(
-				CHATD_LOG_ERROR, "core", "memory", "no memory: a subscription will see nothing");
-	}
-	struct op *back = op_create(op->to, op->from, n.key);
-	if (back) {
-		back->session = op->session;
-		back->serial = op->serial;
-		back->epoch = op->epoch;
-		back->ready = op->ready;
-		back->arg = op->arg;
-		(void)op_send(back, on_ready);
-	}
+	op->rc = d ? home_join(op, d) : -ENOMEM;
+	join_answer(op);
 }
 
 static void on_disinterest(struct op *op)
@@ -679,11 +690,14 @@ static chatd_status tell_home(struct sub *s, dest_ready *ready, void *arg)
 		if (home == cw->index) {
 			interest_set(cw, d, cw->index, 1);
 		}
-		ready(cw, session_sid(s->session), s->serial, arg);
+		const struct dest_joined joined = { .session = session_sid(s->session),
+			.serial = s->serial };
+		ready(cw, &joined, arg);
 		return 0;
 	}
 	struct op *op = op_create(cw, home, chatd_str_of(d->key, d->len));
-	if (!op) {
+	if (!op || !(op->way_back = worker_post_create())) {
+		free(op);
 		return -ENOMEM;
 	}
 	op->text = d->text;
@@ -693,7 +707,11 @@ static chatd_status tell_home(struct sub *s, dest_ready *ready, void *arg)
 	op->epoch = d->epoch;
 	op->ready = ready;
 	op->arg = arg;
-	return op_send(op, on_interest);
+	chatd_status rc = worker_post(op->to->w, on_interest, op);
+	if (rc < 0) {
+		op_free(op);
+	}
+	return rc;
 }
 
 static chatd_status subscribe(

@@ -39,8 +39,14 @@ void dest_stop(struct chat_worker *); /**< [worker] before its end */
 /** @p dest is parsed against the frozen tables.  [any] */
 struct dest_name dest_parse(const struct chat *, struct chatd_str dest);
 
-/** Runs when the subscription counts everywhere; perhaps inside dest_subscribe(). */
-typedef void dest_ready(struct chat_worker *, chatd_sid session, uint32_t serial, void *arg);
+/** A subscription that is being made: runs when it counts everywhere, or never will. */
+struct dest_joined {
+	chatd_sid session;
+	uint32_t serial;
+	chatd_status rc; /**< -ENOMEM: it sees nothing and is to be ended */
+};
+/** Once, on the session's worker; perhaps inside dest_subscribe(). */
+typedef void dest_ready(struct chat_worker *, const struct dest_joined *, void *arg);
 
 /** Add @p sub (its session, ack, wire and serial are set) to @p dest.  -ENOMEM. */
 chatd_status dest_subscribe(struct sub *, struct chatd_str dest, dest_ready *ready, void *arg);

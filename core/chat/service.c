@@ -259,15 +259,22 @@ struct subscribing {
 	chatd_msg *reply;
 };
 
-static void subscribed(struct chat_worker *cw, chatd_sid sid, uint32_t serial, void *arg)
+static void subscribed(struct chat_worker *cw, const struct dest_joined *joined, void *arg)
 {
 	struct subscribing *p = arg;
 	struct chatd_outcome o = {
 		.struct_size = sizeof(o), .verdict = CHATD_ACCEPT, .reply = p->reply
 	};
-	chatd_session *s = session_find(cw->w, sid);
-	struct sub *sub = s ? session_sub(s, serial) : NULL;
-	if (sub && sub->hold) {
+	chatd_session *s = session_find(cw->w, joined->session);
+	struct sub *sub = s ? session_sub(s, joined->serial) : NULL;
+	if (joined->rc < 0) {
+		if (sub) {
+			session_end_sub(sub);
+		}
+		if (s) {
+			refuse_now(p->done, p->arg, "UNAVAILABLE", "the server has no memory left");
+		}
+	} else if (sub && sub->hold) {
 		hold_begin(sub, p->done, p->arg, p->reply);
 	} else if (s) {
 		p->done(p->arg, &o);

@@ -166,17 +166,25 @@ int worker_post_node(struct chatd_worker *w, struct post *p)
 	return 0;
 }
 
-int worker_post(struct chatd_worker *w, void (*fn)(void *arg), void *arg)
+struct post *worker_post_create(void)
 {
-	struct post *p = malloc(sizeof(*p));
-	if (!p)
-		return -ENOMEM;
+	return malloc(sizeof(struct post));
+}
+
+int worker_post_with(struct chatd_worker *w, struct post *p, void (*fn)(void *arg), void *arg)
+{
 	p->fn = fn;
 	p->arg = arg;
 	int rc = worker_post_node(w, p);
 	if (rc < 0)
 		free(p);
 	return rc;
+}
+
+int worker_post(struct chatd_worker *w, void (*fn)(void *arg), void *arg)
+{
+	struct post *p = worker_post_create();
+	return p ? worker_post_with(w, p, fn, arg) : -ENOMEM;
 }
 
 /** Appends what has come in to the inbox, oldest first. */

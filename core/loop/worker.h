@@ -25,6 +25,7 @@
 
 struct event_base;
 struct loop;
+struct post;
 
 struct loop_conf {
 	int workers;           /**< 0: the number of cores this process may use */
@@ -66,6 +67,11 @@ struct event_base *worker_base(struct chatd_worker *w); /**< [worker] for core/l
 /** [any] Runs @p fn on @p w, after all that this thread posted there before, never inside
  *  this call.  -ENOMEM; -ESHUTDOWN: the worker has ended, fn will not run. */
 int worker_post(struct chatd_worker *w, void (*fn)(void *arg), void *arg);
+/** [any] Memory for one post, got beforehand, so that an answer cannot fail for want of it.
+ *  NULL: no memory; free() it if it is not used. */
+struct post *worker_post_create(void);
+/** [any] As worker_post(), with that memory, which it takes.  -ESHUTDOWN. */
+int worker_post_with(struct chatd_worker *w, struct post *p, void (*fn)(void *arg), void *arg);
 
 /** [worker] Monotonic milliseconds, read once per turn. */
 int64_t worker_now_ms(struct chatd_worker *w);

@@ -127,6 +127,20 @@ chatd_status __wrap_worker_post(chatd_worker *w, void (*fn)(void *arg), void *ar
 	return __real_worker_post(w, fn, arg);
 }
 
+static _Thread_local int no_memory;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return no_memory ? NULL : __real_calloc(n, size);
+}
+
+static void set_no_memory(void *arg)
+{
+	no_memory = *(int *)arg;
+}
+
 struct watched {
 	struct burst burst;
 	int fail, posts;
@@ -204,6 +218,41 @@ TEST(what_is_published_after_the_receipt_arrives)
 		rig_close(c);
 	}
 	rig_destroy(r);
+}
+
+/* The home cannot note the subscriber: it is told so, and may try again. */
+static void refused_at_home(int32_t kind)
+{
+	struct rig *r = rig_create(2);
+	int none = 1, some = 0, n = 0;
+	rig_prefix(r, "/x/", kind, 10);
+	rig_start(r);
+	struct rig_client *c = rig_open(r, 1, "u");
+	for (int i = 0; i < 8; i++) { /* some of them have their home on worker 0 */
+		char dest[32];
+		snprintf(dest, sizeof(dest), "/x/%d", i);
+		rig_on(r, 0, set_no_memory, &none);
+		rig_subscribe(c, dest, CHATD_ACK_AUTO);
+		rig_on(r, 0, set_no_memory, &some);
+		if (c->verdict == CHATD_REJECT) {
+			n++;
+			assert_string_equal(c->err, "UNAVAILABLE");
+			assert_int_equal(rig_unsubscribe(c, dest), -ENOENT);
+			rig_subscribe(c, dest, CHATD_ACK_AUTO);
+		}
+		assert_int_equal(c->verdict, CHATD_ACCEPT);
+		publish(r, 0, dest, 1);
+		rig_got(c, (size_t)i + 1);
+	}
+	assert_in_range(n, 1, 7);
+	rig_destroy(r);
+}
+
+TEST(who_cannot_be_noted_at_the_home_is_told)
+{
+	UNUSED;
+	refused_at_home(CHATD_DEST_TOPIC);
+	refused_at_home(CHATD_DEST_QUEUE);
 }
 
 TEST(nothing_arrives_after_unsubscribe_and_everything_after_coming_back)
@@ -743,6 +792,7 @@ int main(void)
 		cmocka_unit_test(all_subscribers_on_all_workers_see_one_order),
 		cmocka_unit_test(who_lacks_a_message_is_closed_and_nobody_else),
 		cmocka_unit_test(what_is_published_after_the_receipt_arrives),
+		cmocka_unit_test(who_cannot_be_noted_at_the_home_is_told),
 		cmocka_unit_test(nothing_arrives_after_unsubscribe_and_everything_after_coming_back),
 		cmocka_unit_test(a_subscriber_that_leaves_leaves_the_others),
 		cmocka_unit_test(only_known_destinations_can_be_subscribed),
