@@ -22,7 +22,7 @@ struct op {
 	struct chat_worker *to;
 	void (*run)(struct op *);
 	int32_t from, here; /* here: a message that other nodes do not get */
-	uint32_t serial, epoch;
+	uint32_t serial, epoch, home_epoch;
 	chatd_sid session;
 	chatd_msg *msg;
 	uint64_t place;
@@ -30,6 +30,7 @@ struct op {
 	const struct chat_prefix *prefix;
 	struct post *way_back; /* of a SUBSCRIBE: it is answered, whatever memory there is by then */
 	chatd_status rc;
+	int32_t settled;
 	dest_ready *ready;
 	void *arg;
 	uint32_t text, len;
@@ -78,40 +79,6 @@ void dest_table_destroy(struct dest_table *t)
 
 /* ---- names ------------------------------------------------------------- */
 
-static const struct chat_app *find_app(const struct chat *chat, struct chatd_str name)
-{
-	for (size_t i = 0; i < chat->n_apps; i++) {
-		if (str_is(name, chat->apps[i].name)) {
-			return &chat->apps[i];
-		}
-	}
-	return NULL;
-}
-
-struct dest_name dest_parse(const struct chat *chat, struct chatd_str dest)
-{
-	struct dest_name r = { .kind = DEST_UNKNOWN };
-	if (str_starts(dest, CHATD_LIT("/app/"))) {
-		r.kind = DEST_APP;
-		r.app = find_app(chat, chatd_str_of(dest.p + 5, dest.n - 5));
-		return r;
-	}
-	if (str_starts(dest, CHATD_LIT("/user/"))) {
-		r.kind =
-				str_starts(dest, CHATD_LIT("/user/queue/")) && dest.n > 12 ? DEST_USER : DEST_OTHER;
-		return r;
-	}
-	for (size_t i = 0; i < chat->n_prefixes; i++) {
-		const struct chat_prefix *p = &chat->prefixes[i];
-		if (dest.n > p->n && str_starts(dest, chatd_str_of(p->prefix, p->n))) {
-			r.kind = DEST_PREFIX;
-			r.prefix = p;
-			return r;
-		}
-	}
-	return r;
-}
-
 /* A user's own destination is keyed by user and text; no client can spell the \1. */
 static chatd_status name_user(struct chatd_str user, struct chatd_str dest, struct name *ret)
 {
@@ -140,7 +107,7 @@ static int32_t home_of(const struct chat *chat, struct chatd_str key)
 	return chat->n_workers == 1 ? 0 : (int32_t)(map_hash(key.p, key.n) % (uint64_t)chat->n_workers);
 }
 
-static struct dest *find(struct chat_worker *cw, struct chatd_str key)
+struct dest *dest_find(struct chat_worker *cw, struct chatd_str key)
 {
 	struct dest *d = NULL;
 	HASH_FIND(hh, cw->dests->all, key.p, key.n, d);
@@ -149,7 +116,7 @@ static struct dest *find(struct chat_worker *cw, struct chatd_str key)
 
 static struct dest *obtain(struct chat_worker *cw, const struct name *n)
 {
-	struct dest *d = find(cw, n->key);
+	struct dest *d = dest_find(cw, n->key);
 	if (d) {
 		return d;
 	}
@@ -242,7 +209,7 @@ static struct chatd_str op_key(const struct op *op)
 
 static void on_fan_out(struct op *op)
 {
-	struct dest *d = find(op->to, op_key(op));
+	struct dest *d = dest_find(op->to, op_key(op));
 	if (d) {
 		dest_fan_out(op->to, d, op->msg);
 	}
@@ -264,7 +231,7 @@ static void carry(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
 /* Who lacks a message must not go on as if nothing were: they come again and resume. */
 static void on_lost(struct op *op)
 {
-	struct dest *d = find(op->to, op_key(op));
+	struct dest *d = dest_find(op->to, op_key(op));
 	for (uint32_t i = 0; d && i < d->n; i++) {
 		session_close(d->subs[i]->session, 4010, "insufficient state: subscribe again");
 	}
@@ -330,13 +297,13 @@ int32_t dest_home(const struct chat *chat, struct chatd_str dest)
 
 int dest_heard(struct chat_worker *cw, struct chatd_str dest)
 {
-	const struct dest *d = find(cw, dest);
+	const struct dest *d = dest_find(cw, dest);
 	return d && d->interest;
 }
 
 void dest_lost(struct chat_worker *cw, struct chatd_str dest)
 {
-	struct dest *d = find(cw, dest);
+	struct dest *d = dest_find(cw, dest);
 	for (int32_t i = 0; d && i < cw->chat->n_workers; i++) {
 		if (d->interest >> i & 1 && !tell_lost(cw, d, i, dest)) {
 			d->lost |= (uint64_t)1 << i;
@@ -348,7 +315,7 @@ void dest_lost(struct chat_worker *cw, struct chatd_str dest)
 /* At the home: this is where the order of a destination is made. */
 static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
 {
-	struct dest *d = find(cw, key);
+	struct dest *d = dest_find(cw, key);
 	stat_add(cw, STAT_PUBLISHED, 1);
 	for (int32_t i = 0; d && i < cw->chat->n_workers; i++) {
 		if (!(d->interest >> i & 1)) {
@@ -609,11 +576,11 @@ static chatd_status attach(struct dest *d, struct sub *s)
 static void on_ready(void *arg)
 {
 	struct op *op = arg;
-	struct dest *d = find(op->to, op_key(op));
+	struct dest *d = dest_find(op->to, op_key(op));
 	const struct dest_joined joined = {
 		.session = op->session, .serial = op->serial, .rc = op->rc
 	};
-	if (d && d->epoch == op->epoch && op->rc == 0) {
+	if (d && d->epoch == op->epoch && op->settled) {
 		d->known = 1;
 	}
 	op->ready(op->to, &joined, op->arg);
@@ -627,6 +594,7 @@ static void interest_set(struct chat_worker *cw, struct dest *d, int32_t worker,
 	const struct chatd_router *r = &cw->chat->router;
 	d->interest = on ? was | bit : was & ~bit;
 	d->lost &= d->interest;
+	d->settled &= !!d->interest;
 	if (!was != !d->interest && r->interest && d->prefix && !is_queue(d->prefix)) {
 		r->interest(cw->chat->router_self, cw->w, chatd_str_of(d->key, d->len), on);
 	}
@@ -654,6 +622,34 @@ static void join_answer(struct op *op)
 	}
 }
 
+static int is_settled(const struct chat_worker *cw, const struct dest *d)
+{
+	return d->settled || !d->prefix || is_queue(d->prefix) || !cw->chat->router.settle;
+}
+
+static void on_settled(void *arg, chatd_status rc)
+{
+	struct op *op = arg;
+	struct dest *d = rc == 0 ? dest_find(op->to, op_key(op)) : NULL;
+	if (d && d->epoch == op->home_epoch && d->interest) {
+		d->settled = 1;
+	}
+	op->settled = rc == 0;
+	join_answer(op);
+}
+
+/* At the home, which knows of the subscriber: the router may be told to wait for. */
+static void settle(struct op *op, struct dest *d)
+{
+	const struct chatd_router *r = &op->to->chat->router;
+	op->home_epoch = d->epoch;
+	op->settled = is_settled(op->to, d);
+	if (op->settled ||
+			r->settle(op->to->chat->router_self, op->to->w, op_key(op), on_settled, op) < 0) {
+		join_answer(op);
+	}
+}
+
 /* At the home: note the worker, then tell it. */
 static void on_interest(void *arg)
 {
@@ -662,12 +658,16 @@ static void on_interest(void *arg)
 	struct dest *d =
 			is_queue(op->prefix) ? queue_home(op->to, n.key, op->prefix) : obtain(op->to, &n);
 	op->rc = d ? home_join(op, d) : -ENOMEM;
-	join_answer(op);
+	if (op->rc == 0) {
+		settle(op, d);
+	} else {
+		join_answer(op);
+	}
 }
 
 static void on_disinterest(struct op *op)
 {
-	struct dest *d = find(op->to, op_key(op));
+	struct dest *d = dest_find(op->to, op_key(op));
 	if (!d) {
 		return;
 	}
@@ -686,10 +686,11 @@ static chatd_status tell_home(struct sub *s, dest_ready *ready, void *arg)
 	struct dest *d = s->dest;
 	struct chat_worker *cw = chat_at(session_worker(s->session));
 	int32_t home = home_of(cw->chat, chatd_str_of(d->key, d->len));
-	if (!is_queue(d->prefix) && (d->known || home == cw->index)) {
-		if (home == cw->index) {
-			interest_set(cw, d, cw->index, 1);
-		}
+	int here = home == cw->index && !is_queue(d->prefix);
+	if (here) {
+		interest_set(cw, d, cw->index, 1);
+	}
+	if (!is_queue(d->prefix) && (here ? is_settled(cw, d) : d->known != 0)) {
 		const struct dest_joined joined = { .session = session_sid(s->session),
 			.serial = s->serial };
 		ready(cw, &joined, arg);
@@ -707,6 +708,10 @@ static chatd_status tell_home(struct sub *s, dest_ready *ready, void *arg)
 	op->epoch = d->epoch;
 	op->ready = ready;
 	op->arg = arg;
+	if (here) {
+		settle(op, d);
+		return 0;
+	}
 	chatd_status rc = worker_post(op->to->w, on_interest, op);
 	if (rc < 0) {
 		op_free(op);
@@ -777,55 +782,4 @@ void dest_unsubscribe(struct sub *s)
 		}
 	}
 	drop_if_idle(cw, d);
-}
-
-/* ---- cutting ----------------------------------------------------------- */
-
-static void on_cut(struct op *op)
-{
-	struct chatd_str dest = chatd_str_of(op->key + op->text, op->len - op->text);
-	struct chatd_str user = chatd_str_of(op->key, op->text);
-	struct dest *d = find(op->to, dest);
-	for (uint32_t i = d ? d->n : 0; i-- > 0;) {
-		struct sub *s = d->subs[i];
-		struct chatd_str who = ident_user(session_ident(s->session));
-		int last = d->n == 1;
-		if (str_eq(who, user)) {
-			session_cut_sub(s);
-		}
-		if (last) {
-			return; /* d may be gone */
-		}
-	}
-}
-
-/* What is published here next must not reach who was just cut off, so it does not wait in our
- * own mailbox; but inside a hook or a fan-out subscriptions may not end under somebody's feet. */
-static int may_cut_now(const struct chat_worker *cw)
-{
-	return worker_current() == cw->w && !cw->dests->fanning && !cw->in_hooks;
-}
-
-chatd_status dest_cut(struct chat *chat, struct chatd_str user, struct chatd_str dest)
-{
-	chatd_status rc = 0;
-	for (int32_t i = 0; i < chat->n_workers; i++) {
-		struct op *op = calloc(1, sizeof(*op) + user.n + dest.n);
-		if (!op) {
-			rc = -ENOMEM;
-			continue;
-		}
-		op->to = &chat->workers[i];
-		op->text = (uint32_t)user.n;
-		op->len = (uint32_t)(user.n + dest.n);
-		memcpy(op->key, user.p, user.n);
-		memcpy(op->key + user.n, dest.p, dest.n);
-		if (may_cut_now(op->to)) {
-			on_cut(op);
-			free(op);
-		} else if (op_send(op, on_cut) < 0) {
-			rc = -ENOMEM;
-		}
-	}
-	return rc;
 }

@@ -15,7 +15,8 @@ struct dest {
 	struct sub *one;
 	uint32_t n, cap;
 	uint32_t epoch;      /* tells this record from an earlier one of the same key */
-	uint32_t known;      /* the home knows that this worker has subscribers */
+	uint32_t known;      /* the home knows that this worker has subscribers, and it is settled */
+	uint32_t settled;    /* at the home: what other nodes publish comes here */
 	uint64_t interest;   /* at the home: bit per worker */
 	uint64_t lost;       /* at the home: workers that lack a message and do not know it yet */
 	struct queue *queue; /* at the home of a work queue */
@@ -32,6 +33,8 @@ struct dest_table {
 	struct chatd_timer again; /* at homes: of telling workers that they lack a message */
 };
 
+/** [worker] NULL: this worker has no such destination. */
+struct dest *dest_find(struct chat_worker *, struct chatd_str key);
 /** To every subscriber that this worker has. */
 void dest_fan_out(struct chat_worker *, struct dest *, chatd_msg *);
 

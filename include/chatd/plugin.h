@@ -283,6 +283,13 @@ struct chatd_router {
 	void (*publish)(void *self, chatd_worker *, chatd_msg *);
 	/** Likewise publish_user(). */
 	void (*publish_user)(void *self, chatd_worker *, struct chatd_str user, chatd_msg *);
+	/** Optional.  A SUBSCRIBE to topic @p dest, which interest() has told of, is to be answered.
+	 *  0: done(arg, rc) runs here, later, once, also when the worker stops: 0, from now on comes
+	 *  what other nodes publish there, until interest() tells that nobody wants it; negative: it
+	 *  was not to be had in time.  Negative: it is not waited for.  The SUBSCRIBE is answered in
+	 *  any case; where it is known to be so nobody asks again. */
+	chatd_status (*settle)(void *self, chatd_worker *, struct chatd_str dest,
+			void (*done)(void *arg, chatd_status rc), void *arg);
 };
 
 struct chatd_host {

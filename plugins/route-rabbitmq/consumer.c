@@ -6,6 +6,7 @@
 #include "seal.h"
 #include "seen.h"
 #include "topics.h"
+#include "waits.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ enum {
 struct wish {
 	STAILQ_ENTRY(wish) link;
 	int32_t on;
+	struct wait *wait; /* not NULL: somebody waits for the binding */
 	size_t n;
 	char dest[];
 };
@@ -45,7 +47,10 @@ struct consumer {
 	struct inbound inbound;
 	struct acks acks;
 	uint32_t generation;
-	size_t binds; /* asked for and not answered */
+	size_t binds;                   /* asked for and not answered */
+	uint64_t asked[BINDS], n_asked; /* their places, a ring, and how many there were ever */
+	uint64_t bound;                 /* the place of the last one answered */
+	struct wait_list waits;         /* in the order of their places */
 	char queue[WIRE_RKEY], own_key[WIRE_RKEY], last_unbound[WIRE_RKEY];
 	int64_t unbound_at;
 	struct nag poison, forged;
@@ -70,14 +75,14 @@ static void wake(void *arg)
 	consumer_wake(arg);
 }
 
-void consumer_interest(struct consumer *c, struct chatd_str dest, int on)
+static chatd_status add_wish(struct consumer *c, struct chatd_str dest, int on, struct wait *wait)
 {
 	struct wish *w = malloc(sizeof(*w) + dest.n);
 	if (!w) {
-		consumer_refresh(c); /* it cannot be made good, but it will be seen */
-		return;
+		return -ENOMEM;
 	}
 	w->on = on;
+	w->wait = wait;
 	w->n = dest.n;
 	memcpy(w->dest, dest.p, dest.n);
 	pthread_mutex_lock(&c->lock);
@@ -87,6 +92,19 @@ void consumer_interest(struct consumer *c, struct chatd_str dest, int on)
 	if (first) {
 		consumer_wake(c);
 	}
+	return 0;
+}
+
+void consumer_interest(struct consumer *c, struct chatd_str dest, int on)
+{
+	if (add_wish(c, dest, on, NULL) < 0) {
+		consumer_refresh(c); /* it cannot be made good, but it will be seen */
+	}
+}
+
+chatd_status consumer_wait(struct consumer *c, struct chatd_str dest, struct wait *wait)
+{
+	return add_wish(c, dest, 1, wait);
 }
 
 void consumer_refresh(struct consumer *c)
@@ -101,6 +119,74 @@ void consumer_hurry(struct consumer *c)
 	consumer_wake(c);
 }
 
+/* ---- who waits for a binding --------------------------------------------------------------------- */
+
+static void add_wait(struct consumer *c, struct wait *x, struct chatd_str dest)
+{
+	struct wait *before = TAILQ_LAST(&c->waits, wait_list);
+	x->place = topics_place(c->topics, dest);
+	if (!c->link.conn || !x->place || x->place <= c->bound) {
+		wait_release(x, c->link.conn && x->place ? 0 : -EAGAIN);
+		return;
+	}
+	while (before && before->place > x->place) {
+		before = TAILQ_PREV(before, wait_list, link);
+	}
+	if (before) {
+		TAILQ_INSERT_AFTER(&c->waits, before, x, link);
+	} else {
+		TAILQ_INSERT_HEAD(&c->waits, x, link);
+	}
+}
+
+static void release(struct consumer *c, uint64_t up_to, chatd_status rc)
+{
+	struct wait *x;
+	while ((x = TAILQ_FIRST(&c->waits)) && x->place <= up_to) {
+		TAILQ_REMOVE(&c->waits, x, link);
+		wait_release(x, rc);
+	}
+}
+
+static void on_bound(struct consumer *c)
+{
+	if (c->binds > 0) {
+		c->bound = c->asked[(c->n_asked - c->binds) % BINDS];
+		c->binds--;
+		release(c, c->bound, 0);
+	}
+}
+
+/* ---- what is wanted ------------------------------------------------------------------------------- */
+
+/* Nobody wants that topic any more, and it never was bound. */
+static void release_one(struct consumer *c, uint64_t place)
+{
+	struct wait *x = TAILQ_FIRST(&c->waits), *next;
+	for (; x && x->place <= place; x = next) {
+		next = TAILQ_NEXT(x, link);
+		if (x->place == place) {
+			TAILQ_REMOVE(&c->waits, x, link);
+			wait_release(x, -ENOENT);
+		}
+	}
+}
+
+static void take_wish(struct consumer *c, const struct wish *w)
+{
+	struct chatd_str dest = chatd_str_of(w->dest, w->n);
+	uint64_t was = topics_place(c->topics, dest);
+	if (w->wait) {
+		add_wait(c, w->wait, dest);
+	} else if (topics_set(c->topics, dest, w->on, clock_ms()) < 0) {
+		c->r->h->log(c->r->ctx, CHATD_LOG_ERROR,
+				"no memory: messages of other nodes to %.*s do not come here",
+				(int)(w->n < 100 ? w->n : 100), w->dest);
+	} else if (was && !topics_has(c->topics, dest)) {
+		release_one(c, was);
+	}
+}
+
 static void take_wishes(struct consumer *c)
 {
 	struct wishes all = STAILQ_HEAD_INITIALIZER(all);
@@ -110,11 +196,7 @@ static void take_wishes(struct consumer *c)
 	pthread_mutex_unlock(&c->lock);
 	while ((w = STAILQ_FIRST(&all))) {
 		STAILQ_REMOVE_HEAD(&all, link);
-		if (topics_set(c->topics, chatd_str_of(w->dest, w->n), w->on, clock_ms()) < 0) {
-			c->r->h->log(c->r->ctx, CHATD_LOG_ERROR,
-					"no memory: messages of other nodes to %.*s do not come here",
-					(int)(w->n < 100 ? w->n : 100), w->dest);
-		}
+		take_wish(c, w);
 		free(w);
 	}
 }
@@ -190,6 +272,7 @@ static void connected(struct consumer *c)
 static void disconnect(struct consumer *c)
 {
 	rabbit_link(c->r, &c->r->consuming, 0);
+	release(c, UINT64_MAX, -EAGAIN);
 	forget_delivery(c);
 	link_drop(&c->link);
 }
@@ -198,7 +281,8 @@ static void disconnect(struct consumer *c)
 static int bind_some(struct consumer *c)
 {
 	char rkey[WIRE_RKEY];
-	while (c->binds < BINDS && topics_bind(c->topics, rkey)) {
+	uint64_t place;
+	while (c->binds < BINDS && (place = topics_bind(c->topics, rkey)) > 0) {
 		amqp_queue_bind_t m = { .queue = amqp_cstring_bytes(c->queue),
 			.exchange = amqp_cstring_bytes("chat.exchange"),
 			.routing_key = amqp_cstring_bytes(rkey) };
@@ -206,6 +290,7 @@ static int bind_some(struct consumer *c)
 		if (rc != AMQP_STATUS_OK) {
 			return link_failed(&c->link, "bind", rc);
 		}
+		c->asked[c->n_asked++ % BINDS] = place;
 		c->binds++;
 	}
 	if (c->binds == 0 && !atomic_load(&c->r->consuming)) {
@@ -480,7 +565,7 @@ static int on_method(struct consumer *c, const amqp_method_t *m)
 	case AMQP_BASIC_DELIVER_METHOD:
 		return on_deliver(c, m->decoded);
 	case AMQP_QUEUE_BIND_OK_METHOD:
-		c->binds -= c->binds > 0;
+		on_bound(c);
 		return 0;
 	case AMQP_BASIC_CANCEL_METHOD:
 		link_failed(&c->link, c->queue, AMQP_STATUS_OK);
@@ -646,6 +731,7 @@ struct consumer *consumer_create(struct rabbit *r)
 	}
 	c->r = r;
 	STAILQ_INIT(&c->wishes);
+	TAILQ_INIT(&c->waits);
 	pthread_mutex_init(&c->lock, NULL);
 	link_init(&c->link, r, "consume");
 	wire_node_key(r->node, c->own_key);
@@ -680,6 +766,7 @@ static void end_thread(struct consumer *c)
 void consumer_destroy(struct consumer *c)
 {
 	struct wish *w;
+	struct wait *x;
 	if (!c) {
 		return;
 	}
@@ -688,7 +775,12 @@ void consumer_destroy(struct consumer *c)
 	}
 	while ((w = STAILQ_FIRST(&c->wishes))) {
 		STAILQ_REMOVE_HEAD(&c->wishes, link);
+		free(w->wait); /* its worker has answered it */
 		free(w);
+	}
+	while ((x = TAILQ_FIRST(&c->waits))) {
+		TAILQ_REMOVE(&c->waits, x, link);
+		free(x);
 	}
 	forget_delivery(c);
 	inbound_finish(&c->inbound);

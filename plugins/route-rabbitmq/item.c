@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Events on their way out: memory, its bound, and the answer to whoever sent one. */
-#include "rabbit.h"
+#include "waits.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -163,6 +163,7 @@ void home_init(struct home *o, struct rabbit *r)
 	o->r = r;
 	TAILQ_INIT(&o->open);
 	STAILQ_INIT(&o->finished);
+	waits_init(o);
 	pthread_mutex_init(&o->lock, NULL);
 }
 
@@ -170,6 +171,7 @@ void home_stop(struct home *o)
 {
 	struct item *i;
 	o->stopped = 1;
+	waits_stop(o);
 	while ((i = TAILQ_FIRST(&o->open))) {
 		answer(i, -ESHUTDOWN);
 	}
@@ -181,5 +183,6 @@ void home_finish(struct home *o)
 	while ((i = next_finished(o))) {
 		item_free(i);
 	}
+	waits_finish(o);
 	pthread_mutex_destroy(&o->lock);
 }

@@ -25,7 +25,7 @@ struct conf {
 	int32_t tls;
 	const char *ca_file, *cert_file, *key_file;
 	int64_t connect_timeout, heartbeat, confirm_timeout;
-	int64_t queue_max, window, prefetch, unbind_after;
+	int64_t queue_max, window, prefetch, unbind_after, subscribe_wait;
 	int32_t accept_foreign;
 	const char *const *keys;
 	int32_t sign; /* SIGN_* */
@@ -58,6 +58,8 @@ enum { SIGN_OFF, SIGN_ACCEPT, SIGN_REQUIRE };
 			"Events that did not go out: too many wait, the broker is away, or they are none.") \
 	X(INVALID, "chatd_cluster_dropped_total", "reason=\"invalid\"",                             \
 			"Events that did not go out: too many wait, the broker is away, or they are none.") \
+	X(LATE, "chatd_cluster_late_bindings_total", NULL,                                          \
+			"SUBSCRIBEs answered before the broker had bound their topic: it took too long.")   \
 	X(RECONNECTS, "chatd_cluster_reconnects_total", NULL, "Connections to the broker made anew.")
 
 enum {
@@ -74,6 +76,7 @@ struct nag {
 };
 
 struct rabbit;
+struct wait;
 struct publisher;
 struct consumer;
 
@@ -108,6 +111,12 @@ struct home {
 	pthread_mutex_t lock;
 	STAILQ_HEAD(finished_items, item) finished; /* with the lock */
 	int32_t posted;
+	struct { /* see waits.h */
+		TAILQ_HEAD(open_waits, wait) open;
+		struct chatd_timer timer;
+		STAILQ_HEAD(finished_waits, wait) finished; /* with the lock */
+		int32_t posted;
+	} waits;
 };
 
 struct receiver {
@@ -131,6 +140,8 @@ struct rabbit {
 	atomic_int_fast64_t held; /* bytes of what waits */
 	atomic_int_fast64_t counts[COUNTS];
 	atomic_int publishing, consuming;
+	atomic_int_fast64_t heard; /* when the broker has said something */
+	atomic_int slow;           /* the last one to wait for a binding did so in vain */
 	pthread_mutex_t lock;
 	int32_t told_up;          /* with the lock */
 	char password[256];       /* with the lock: reload() may change it */
@@ -201,6 +212,8 @@ struct consumer *consumer_create(struct rabbit *);
 chatd_status consumer_try(struct consumer *, char why[256]);
 int consumer_start(struct consumer *);
 void consumer_interest(struct consumer *, struct chatd_str dest, int on); /* [worker] */
+/* [worker] wait_release() is called when the topic is bound, or cannot be.  -ENOMEM: never. */
+chatd_status consumer_wait(struct consumer *, struct chatd_str dest, struct wait *);
 /* [any] Bindings were lost: make all of it anew. */
 void consumer_refresh(struct consumer *);
 void consumer_wake(struct consumer *);

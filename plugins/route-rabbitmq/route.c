@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The router: what clients publish to topics and what plugins publish to users, on all nodes. */
-#include "rabbit.h"
+#include "waits.h"
 
 #include <chatd-sdk/text.h>
 #include <errno.h>
@@ -172,7 +172,8 @@ chatd_status route_init(struct rabbit *r)
 	static const struct chatd_router router = { .struct_size = sizeof(router),
 		.interest = interest,
 		.publish = publish,
-		.publish_user = publish_user };
+		.publish_user = publish_user,
+		.settle = waits_settle };
 	struct chatd_cluster_receiver topic = {
 		.struct_size = sizeof(topic), .kind = "topic", .fn = on_topic, .arg = r
 	};

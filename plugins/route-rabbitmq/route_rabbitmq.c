@@ -103,6 +103,13 @@ static const struct chatd_opt opts[] = {
 			.fallback = "30s",
 			.max = 3600000,
 			.doc = "How long a topic stays bound after its last subscriber has gone." },
+	{ .key = "subscribe_wait",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, subscribe_wait),
+			.fallback = "2s",
+			.max = 30000,
+			.doc = "How long a SUBSCRIBE's receipt waits at most until what other nodes publish comes; "
+				   "0: not at all." },
 	{ .key = "accept_foreign",
 			.type = CHATD_T_BOOL,
 			.offset = offsetof(struct conf, accept_foreign),

@@ -437,13 +437,19 @@ TEST(a_new_connection_binds_what_is_wanted)
 	topics_set(t, CHATD_LIT("/topic/room/a"), 1, 0);
 	topics_set(t, CHATD_LIT("/topic/room/b"), 1, 0);
 	topics_set(t, CHATD_LIT("/topic/room/c"), 1, 0);
-	assert_true(topics_bind(t, rkey));
-	assert_true(topics_bind(t, rkey));
+	assert_int_equal(topics_bind(t, rkey), 1);
+	assert_int_equal(topics_bind(t, rkey), 2);
+	assert_int_equal(topics_place(t, CHATD_LIT("/topic/room/a")), 1);
 	topics_set(t, CHATD_LIT("/topic/room/a"), 0, 0);
 	topics_reset(t);
+	assert_int_equal(topics_place(t, CHATD_LIT("/topic/room/a")), 0);
 	assert_int_equal(topics_count(t), 2);
-	assert_true(topics_bind(t, rkey));
-	assert_true(topics_bind(t, rkey));
+	/* Bound anew: the places of before mean nothing any more. */
+	assert_int_equal(topics_place(t, CHATD_LIT("/topic/room/c")) +
+					topics_place(t, CHATD_LIT("/topic/room/b")),
+			3 + 4);
+	assert_int_equal(topics_bind(t, rkey), 3);
+	assert_int_equal(topics_bind(t, rkey), 4);
 	assert_false(topics_bind(t, rkey));
 	assert_false(topics_unbind(t, 99999, rkey));
 	topics_destroy(t);

@@ -13,6 +13,7 @@ struct topic {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(topic) link; /* of .idle if it is off, of .unbound if it waits for that */
 	int32_t on, unbound;
+	uint64_t place; /* of its binding: they are asked for in this order */
 	int64_t off_at;
 	size_t n;
 	char dest[];
@@ -22,6 +23,7 @@ TAILQ_HEAD(list, topic);
 struct topics {
 	struct chatd_hash_key key;
 	int64_t unbind_after;
+	uint64_t places;
 	struct topic *all;
 	struct list idle, unbound;
 };
@@ -86,6 +88,7 @@ void topics_destroy(struct topics *t)
 static void go_unbound(struct topics *t, struct topic *x)
 {
 	x->unbound = 1;
+	x->place = ++t->places;
 	TAILQ_INSERT_TAIL(&t->unbound, x, link);
 }
 
@@ -125,7 +128,13 @@ int topics_has(const struct topics *t, struct chatd_str dest)
 	return find(t, dest) != NULL;
 }
 
-int topics_bind(struct topics *t, char ret[WIRE_RKEY])
+uint64_t topics_place(const struct topics *t, struct chatd_str dest)
+{
+	const struct topic *x = find(t, dest);
+	return x ? x->place : 0;
+}
+
+uint64_t topics_bind(struct topics *t, char ret[WIRE_RKEY])
 {
 	struct topic *x = TAILQ_FIRST(&t->unbound);
 	if (!x) {
@@ -134,7 +143,7 @@ int topics_bind(struct topics *t, char ret[WIRE_RKEY])
 	TAILQ_REMOVE(&t->unbound, x, link);
 	x->unbound = 0;
 	wire_topic_key(chatd_str_of(x->dest, x->n), ret);
-	return 1;
+	return x->place;
 }
 
 int topics_unbind(struct topics *t, int64_t now, char ret[WIRE_RKEY])

@@ -20,8 +20,8 @@
 
 #include <stdarg.h>
 
-struct kit_post {
-	struct kit_post *next;
+struct post {
+	struct post *next;
 	void (*fn)(void *arg);
 	void *arg;
 };
@@ -30,7 +30,7 @@ struct chatd_worker {
 	struct kit *k;
 	int32_t index;
 	void *data[WORKER_DATA_MAX];
-	struct kit_post *head, **tail;
+	struct post *head, **tail;
 };
 
 struct loop {

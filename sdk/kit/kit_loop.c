@@ -68,12 +68,13 @@ void worker_leave(struct chatd_worker *w, const struct worker_mark *mark)
 
 /* ---- posts --------------------------------------------------------------- */
 
-int worker_post(struct chatd_worker *w, void (*fn)(void *arg), void *arg)
+struct post *worker_post_create(void)
 {
-	struct kit_post *p = malloc(sizeof(*p));
-	if (!p) {
-		return -ENOMEM;
-	}
+	return malloc(sizeof(struct post));
+}
+
+int worker_post_with(struct chatd_worker *w, struct post *p, void (*fn)(void *arg), void *arg)
+{
 	p->next = NULL;
 	p->fn = fn;
 	p->arg = arg;
@@ -82,10 +83,16 @@ int worker_post(struct chatd_worker *w, void (*fn)(void *arg), void *arg)
 	return 0;
 }
 
+int worker_post(struct chatd_worker *w, void (*fn)(void *arg), void *arg)
+{
+	struct post *p = worker_post_create();
+	return p ? worker_post_with(w, p, fn, arg) : -ENOMEM;
+}
+
 int kit_step(struct kit *k, int32_t worker)
 {
 	chatd_worker *w = &k->workers[worker], *was = k->here;
-	struct kit_post *p = w->head;
+	struct post *p = w->head;
 	if (!p) {
 		return 0;
 	}
@@ -358,7 +365,7 @@ void kit_loop_finish(struct kit *k)
 	}
 	for (int32_t i = 0; i < k->n_workers; i++) {
 		while (k->workers[i].head) {
-			struct kit_post *next = k->workers[i].head->next;
+			struct post *next = k->workers[i].head->next;
 			free(k->workers[i].head);
 			k->workers[i].head = next;
 		}

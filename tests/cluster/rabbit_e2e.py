@@ -110,6 +110,55 @@ def event(client, kind, to, body="", **headers):
 # ---- topics ------------------------------------------------------------------------------
 
 @test
+def what_is_said_after_the_receipt_of_a_subscribe_comes(w):
+    """On another node, at once, of a topic that nobody wanted before; by those who subscribe while another waits, too."""
+    x, y, z = w.a.client("ann"), w.b.client("bob"), w.b.client("cid")
+    for i in range(400 if FULL else 60):
+        dest = "/topic/fresh/%d" % i
+        first, second = (y, z) if i % 2 else (z, y)
+        for c in (first, second):
+            c.write("SUBSCRIBE", {"id": dest, "destination": dest, "receipt": dest})
+        for c, text in (first, "1"), (second, "2"):
+            assert c.wait(lambda f: f.headers.get("receipt-id") == dest), dest
+            x.put(dest, text)
+        same(first.take(dest, 2, 5), ["1", "2"], dest)
+        assert second.wait(lambda f: f.command == "MESSAGE" and f.headers["destination"] == dest and f.body == b"2"), dest
+    close(x, y, z)
+
+
+@test
+def a_subscribe_does_not_wait_for_a_broker_that_does_not_answer(w):
+    """Once for subscribe_wait, then not at all; nor for one that is away."""
+    n = w.node(subscribe_wait="1s")
+    n.wait_up()
+    y = n.client()
+
+    def took(dest):
+        begin = time.monotonic()
+        y.subscribe(dest)
+        return time.monotonic() - begin
+    w.rabbit.freeze()
+    first, then = took("/topic/frozen/1"), [took("/topic/frozen/%d" % i) for i in range(2, 12)]
+    w.rabbit.thaw()
+    assert 0.9 < first, first
+    assert max(then) < 0.5, then
+    same(n.number("late_bindings_total"), 1)
+    x = w.a.client()
+    n.wait_up()
+    wait_until(lambda: key_of("/topic/frozen/11") in w.rabbit.bindings("chat.queue." + n.name), 10, "bound in the end")
+    y.subscribe("/topic/again")
+    x.put("/topic/again", "hello")
+    same(y.on("/topic/again").body, b"hello")
+    close(x, y)
+    w.drop(n)
+    lonely = w.node(brokers=[free_port()])
+    y = lonely.client()
+    assert took("/topic/alone") < 0.5
+    close(y)
+    w.drop(lonely)
+
+
+@test
 def a_topic_is_heard_on_all_nodes_with_all_its_headers(w):
     x, y = w.meet("/topic/news")
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -411,6 +411,13 @@ void rig_subscribe(struct rig_client *c, const char *dest, int32_t ack)
 	rig_answer(c, before + 1);
 }
 
+void rig_subscribe_later(struct rig_client *c, const char *dest)
+{
+	struct request q = { .c = c, .a = dest, .number = CHATD_ACK_AUTO };
+	rig_on(c->r, worker_index(c->w), do_subscribe, &q);
+	assert_int_equal(q.rc, 0);
+}
+
 static void do_unsubscribe(void *arg)
 {
 	struct request *q = arg;

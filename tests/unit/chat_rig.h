@@ -63,6 +63,7 @@ void rig_login(struct rig_client *, const char *header, const char *value);
 struct rig_client *rig_connect(struct rig *, int32_t worker);           /**< not logged in yet */
 void rig_send(struct rig_client *, const char *dest, const char *body); /**< does not wait */
 void rig_subscribe(struct rig_client *, const char *dest, int32_t ack); /**< id = dest; waits */
+void rig_subscribe_later(struct rig_client *, const char *dest);        /**< does not wait */
 int rig_unsubscribe(struct rig_client *, const char *dest);
 int rig_ack(struct rig_client *, const char *id, const char *sub, int ack1_nack0);
 void rig_close(struct rig_client *); /**< the codec's close() */
