@@ -22,6 +22,7 @@ struct visit {
 	void (*fn)(const void *data, chatd_session *);
 	int64_t linger_ms, until;
 	uint32_t hash;
+	int32_t everybody;
 	size_t n_user, n_data;
 	_Alignas(16) char data[]; /* the caller's bytes, then the user */
 };
@@ -97,7 +98,7 @@ static int grow(struct user_table *t)
 static void visit_one(const struct visit *v, chatd_session *s)
 {
 	struct chatd_str user = chatd_str_of(v->data + v->n_data, v->n_user);
-	if (s->user_hash == v->hash && str_eq(ident_user(s->ident), user)) {
+	if (v->everybody || (s->user_hash == v->hash && str_eq(ident_user(s->ident), user))) {
 		v->fn(v->data, s);
 	}
 }
@@ -153,14 +154,23 @@ static void keep(struct user_table *t, struct visit *v, int64_t now)
 	}
 }
 
+static void visit_bucket(const struct visit *v, chatd_session *s)
+{
+	for (chatd_session *next; s; s = next) {
+		next = s->user_next;
+		visit_one(v, s);
+	}
+}
+
 static void on_visit(void *arg)
 {
 	struct visit *v = arg;
 	struct user_table *t = v->cw->users;
-	chatd_session *s = t->n_buckets ? t->bucket[v->hash & (t->n_buckets - 1)] : NULL;
-	for (chatd_session *next; s; s = next) {
-		next = s->user_next;
-		visit_one(v, s);
+	for (uint32_t i = 0; v->everybody && i < t->n_buckets; i++) {
+		visit_bucket(v, t->bucket[i]);
+	}
+	if (!v->everybody && t->n_buckets) {
+		visit_bucket(v, t->bucket[v->hash & (t->n_buckets - 1)]);
 	}
 	keep(t, v, worker_now_ms(v->cw->w));
 }
@@ -177,13 +187,16 @@ chatd_status users_each(struct chat *chat, const struct chatd_each *e)
 		v->cw = &chat->workers[i];
 		v->fn = e->fn;
 		v->linger_ms = e->linger_ms;
-		v->hash = hash_of(e->user);
+		v->everybody = !e->user.p;
+		v->hash = e->user.p ? hash_of(e->user) : 0;
 		v->n_user = e->user.n;
 		v->n_data = e->n;
 		if (e->n) {
 			memcpy(v->data, e->data, e->n);
 		}
-		memcpy(v->data + e->n, e->user.p, e->user.n);
+		if (e->user.n) {
+			memcpy(v->data + e->n, e->user.p, e->user.n);
+		}
 		if (worker_post(v->cw->w, on_visit, v) < 0) {
 			log_limited(CHATD_LOG_ERROR, "core", "memory",
 					"no memory: a change does not reach the sessions of one worker");

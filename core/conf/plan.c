@@ -125,10 +125,11 @@ static const struct chatd_opt plugin_opts[] = {
 			.offset = PLUGIN(optional),
 			.fallback = "false",
 			.doc = "true: the server starts without it if it is not installed." },
+	/* Longer than a store takes to say that it is busy (commit_timeout), so that it can say so. */
 	{ .key = "timeout",
 			.type = CHATD_T_DURATION,
 			.offset = PLUGIN(timeout_ms),
-			.fallback = "5s",
+			.fallback = "7s",
 			.min = 1,
 			.max = 3600000,
 			.doc = "How long an answer that a client waits for may take." },

@@ -102,6 +102,9 @@ struct chatd_cluster {
 	chatd_status (*send)(void *obj, chatd_worker *, const struct chatd_cluster_event *,
 			void (*done)(void *arg, chatd_status rc), void *arg);
 	int32_t (*is_up)(void *obj); /**< [any] 1: what is sent now gets out now */
+	/** [any] For how many milliseconds nothing has come from the broker, which answers every few
+	 *  seconds while all is well: it tells sooner than is_up() that it cannot be reached. */
+	int64_t (*silent)(void *obj);
 };
 
 #ifdef __cplusplus

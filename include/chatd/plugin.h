@@ -253,7 +253,7 @@ enum {
 /** What each_session() is to do. */
 struct chatd_each {
 	uint32_t struct_size;
-	struct chatd_str user;
+	struct chatd_str user; /**< .p NULL: everybody */
 	void (*fn)(const void *data, chatd_session *);
 	/** Copied, once per worker: text in there must be in arrays, not behind pointers. */
 	const void *data;

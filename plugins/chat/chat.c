@@ -61,6 +61,14 @@ static const struct chatd_opt opts[] = {
 			.max = 3600000,
 			.doc = "In a cluster: how often the store is asked for messages that other nodes wrote "
 				   "and that did not come through the broker; while it is away, every second." },
+	{ .key = "isolated_after",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, isolated_after),
+			.fallback = "10s",
+			.min = 0,
+			.max = 3600000,
+			.doc = "In a cluster: a node that has reached neither store nor broker nor Redis for so "
+				   "long closes its clients with 1013, so that they go to another one; 0: never." },
 	{ 0 },
 };
 
@@ -88,6 +96,7 @@ static chatd_status init(
 		.http = h->service(ctx, CHATD_HTTP),
 		.store = h->service(ctx, CHATD_STORE) };
 	self->cluster = self->store ? h->service(ctx, CHATD_CLUSTER) : NULL;
+	self->redis = self->cluster ? h->service(ctx, CHATD_REDIS) : NULL;
 	*ret_self = self;
 	h->random(&self->key, sizeof(self->key));
 	chatd_status rc = h->app(ctx, "chat.send", on_send);
@@ -103,6 +112,7 @@ static chatd_status init(
 		rc = rc < 0 ? rc : resume_init(self);
 		rc = rc < 0 || !self->cluster ? rc : sync_init(self);
 		rc = rc < 0 || !self->cluster ? rc : wire_init(self);
+		rc = rc < 0 || !self->cluster ? rc : alone_init(self);
 		rc = rc < 0 || !self->http ? rc : history_init(self);
 	}
 	return rc;
@@ -158,13 +168,14 @@ static void fini(void *selfp)
 {
 	struct self *self = selfp;
 	sync_fini(self);
+	alone_fini(self);
 	self->h->mem_free(self->listening);
 	self->h->mem_free(self);
 }
 
 static const char *const provides[] = { CHATD_LOG, NULL };
 static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_PRESENCE, CHATD_HTTP, CHATD_STORE,
-	CHATD_CLUSTER, NULL };
+	CHATD_CLUSTER, CHATD_REDIS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -21,7 +21,7 @@
 struct conf {
 	int64_t max_content, max_bytes;
 	int64_t dedupe_window, dedupe_max, dedupe_per_user;
-	int64_t resume_max, notice_interval, sync_interval;
+	int64_t resume_max, notice_interval, sync_interval, isolated_after;
 };
 
 enum { TELL_MAX = 8, EPOCH_MAX = 64 };
@@ -32,8 +32,9 @@ struct self {
 	const struct conf *conf;
 	const struct chatd_service *accounts, *presence, *http, *store; /* NULL: not there */
 	/* With a store alone, see cluster.h: */
-	const struct chatd_service *cluster;
+	const struct chatd_service *cluster, *redis;
 	struct sync *sync;
+	struct alone *alone;
 	uint32_t inbox_slot;
 	chatd_log_event *tell[TELL_MAX]; /* who wants to hear of other nodes' events */
 	void *tell_arg[TELL_MAX];

@@ -16,6 +16,7 @@
 #include "lane.h"
 
 #include <chatd/cluster.h>
+#include <chatd/redis.h>
 
 /* Which lane. */
 struct lane_name {
@@ -43,6 +44,12 @@ chatd_status wire_send(struct self *, chatd_worker *, const struct log_row *,
 /* Members of a room that may be on other nodes are told that something was said. */
 struct told;
 void wire_notice(struct self *, chatd_worker *, const struct told *);
+
+/* alone.c: [worker 0] a node that reaches nobody but its clients sends them away. */
+chatd_status alone_init(struct self *); /* [main] */
+void alone_look(struct self *, chatd_worker *);
+void alone_stop(struct self *);
+void alone_fini(struct self *); /* [main] */
 
 /* sync.c */
 chatd_status sync_init(struct self *); /* [main] */

@@ -198,8 +198,10 @@ static void account_done(void *arg, chatd_status rc, const struct chatd_account 
 	}
 	if (rc == -ENOENT) {
 		send_refuse(s, "NOT_FOUND", "there is no such user");
-	} else {
+	} else if (rc == -ENOMEM || !s->self->store) {
 		send_refuse(s, "UNAVAILABLE", "accounts cannot be looked up now");
+	} else {
+		send_refuse(s, "STORE_BUSY", "accounts cannot be looked up now; try again");
 	}
 	finish_later(s);
 }

@@ -335,6 +335,7 @@ static void on_tick(void *arg)
 	if (++s->ticks % SAVE_TICKS == 0) {
 		save_mark(self);
 	}
+	alone_look(self, s->w);
 }
 
 /* What was said while the broker was away is looked for at once. */
@@ -390,6 +391,7 @@ void sync_stop(struct worker *at)
 		self->sync->dead = 1;
 		self->h->unwatch(self->sync->timer);
 		self->sync->timer = NULL;
+		alone_stop(self);
 	}
 	while (at->handed && (o = TAILQ_FIRST(&at->handed->outs))) {
 		TAILQ_REMOVE(&at->handed->outs, o, link);

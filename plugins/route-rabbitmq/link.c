@@ -423,6 +423,7 @@ int link_frame(struct link *l, amqp_frame_t *ret)
 	amqp_maybe_release_buffers(l->conn);
 	int rc = amqp_simple_wait_frame_noblock(l->conn, ret, &tv);
 	if (rc == AMQP_STATUS_OK) {
+		atomic_store_explicit(&l->r->heard, clock_ms(), memory_order_relaxed);
 		return 1;
 	}
 	if (rc == AMQP_STATUS_TIMEOUT) {

@@ -303,6 +303,12 @@ static int32_t is_up(void *obj)
 	return rabbit_is_up(obj);
 }
 
+static int64_t silent(void *obj)
+{
+	const struct rabbit *r = obj;
+	return clock_ms() - atomic_load_explicit(&r->heard, memory_order_relaxed);
+}
+
 /* ---- life ---------------------------------------------------------------------------------------- */
 
 static void set_password(struct rabbit *r, const char *password)
@@ -389,9 +395,12 @@ static chatd_status init(
 	r->ctx = ctx;
 	r->conf = confp;
 	r->node = chatd_str_of(h->server_id(), strlen(h->server_id()));
-	r->vt = (struct chatd_cluster){
-		.struct_size = sizeof(r->vt), .receive = receive, .send = out_send, .is_up = is_up
-	};
+	r->vt = (struct chatd_cluster){ .struct_size = sizeof(r->vt),
+		.receive = receive,
+		.send = out_send,
+		.is_up = is_up,
+		.silent = silent };
+	atomic_store(&r->heard, clock_ms());
 	pthread_mutex_init(&r->lock, NULL);
 	set_password(r, r->conf->password);
 	*ret_self = self;

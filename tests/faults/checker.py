@@ -176,6 +176,7 @@ class Message:
 
     def __init__(self, conv, digest):
         self.conv, self.digest, self.acks, self.rejected = conv, digest, [], 0
+        self.conns = set()  # on which it was sent
 
 
 class Chain:
@@ -192,6 +193,7 @@ class Checker:
         self.sent = {}        # (conn, n) -> time of the SEND that was not answered
         self.order = collections.defaultdict(list)  # (conn, conv) -> numbers, as they were sent
         self.acked_on, self.closed = collections.defaultdict(dict), set()
+        self.refused_on = set()  # connections
         self.latency, self.recvs, self.marks, self.ends = [], [], [], []
         self.acks, self.acked_at = [], {}  # their times, and of each row
         self.live, self.heard = {}, []     # (conn, chan) -> since when; what came to whom
@@ -224,6 +226,7 @@ class Checker:
         m = self.messages.setdefault((client, n), Message(conv, digest))
         if (m.conv, m.digest) != (conv, digest):
             self.bad("unexpected", "%s used number %s for two messages", client, n)
+        m.conns.add(conn)
         self.sent[conn, n] = t
         self.order[conn, conv].append((client, n))
 
@@ -247,6 +250,7 @@ class Checker:
         self._answered(t, conn, n)
         self.ends.append(t)
         self.messages[client, n].rejected += 1
+        self.refused_on.add(conn)
 
     def on_ask(self, t, client, conn, chan):
         self._late(self.chains[client, chan])
@@ -338,8 +342,10 @@ class Checker:
             acked, last = self.acked_on[conn], {}
             for i, key in enumerate(sent):
                 last[key] = i
-            # What was refused once was given a later place, or an earlier one that was in doubt.
-            row = [acked[k] for k in sorted(last, key=last.get) if k in acked and not self.messages[k].rejected]
+            # What was refused once was given a later place, or an earlier one that was in doubt; also if the
+            # refusal was on its way when the connection ended.
+            row = [acked[k] for k in sorted(last, key=last.get) if k in acked and not self.messages[k].rejected
+                   and not (self.messages[k].conns - {conn}) & self.refused_on]
             if row != sorted(row):
                 self.bad("reordered", "%s: acknowledged as %s in %s", conn, row[:20], conv)
 

@@ -326,28 +326,57 @@ def f67_postgresql_ends_connections_and_starts_again(t, c, crowd):
     return lambda text: at_most(20, "acknowledged again", longest_silence(text))
 
 
+def refused(device, number, body):
+    """The code of the soft error that a SEND gets, and after how long."""
+    begin, receipt = time.monotonic(), "cut%d" % number
+    device.write("SEND", {"destination": "/app/chat.send", "receipt": receipt}, json.dumps(body).encode())
+    f = device.wait(lambda f: receipt in (f.headers.get("receipt-id"), f.body and f.json.get("receiptId")), 12)
+    assert f and f.command == "MESSAGE", f
+    return f.json["code"], time.monotonic() - begin
+
+
+def sent_away(device, seconds):
+    """The connection ends within so long, and says that one is to connect again."""
+    begin = time.monotonic()
+    try:
+        f = device.wait(lambda f: f.command == "ERROR", seconds)
+        assert f and "connect again, to another one" in f.headers["message"], f
+        device.wait(lambda f: False, 5)
+    except ConnectionError:
+        return time.monotonic() - begin
+    raise AssertionError("still open")
+
+
 @case
 def f66_a_node_is_cut_off_from_all_but_its_clients(t, c, crowd):
-    """It acknowledges nothing, says why, and goes on when it can."""
+    """It acknowledges nothing, says why, sends its clients away, and goes on when it can; nothing comes late."""
     node = c.nodes[2]
-    mine = Person(node, crowd.person(0).id).device()
+    mine, other = (Person(node, crowd.person(i).id).device() for i in range(2))
+    listener = Person(c.nodes[0], crowd.person(1).id).device()
     for p in c.proxies.values():
         p("stall")
     crowd.mark("fault", "cut off")
     begin = time.monotonic()
-    mine.write("SEND", {"destination": "/app/chat.send", "receipt": "cut"},
-               json.dumps({"roomId": crowd.rooms[0][0], "content": "cut off"}).encode())
-    f = mine.wait(lambda f: "cut" in (f.headers.get("receipt-id"), f.body and f.json.get("receiptId")), 12)
-    assert f and f.command == "MESSAGE" and f.json["code"] in ("STORE_BUSY", "UNAVAILABLE"), f
-    print("# %s after %.1f s" % (f.json["code"], time.monotonic() - begin))
+    for i, to in enumerate(({"roomId": crowd.rooms[0][0]}, {"to": crowd.person(1).id})):
+        code, seconds = refused(mine, i, {"content": "cut off", **to})
+        print("# %s after %.1f s" % (code, seconds))
+        assert code == "STORE_BUSY", code
     # It knows once a commit has not come back within commit_timeout.
     wait_for(lambda: ready(node)[0] == 503, 10, "not ready without its store")
-    time.sleep(30 if t.full else 1)
+    for d in (mine, other):
+        sent_away(d, 20)
+    print("# clients were sent away within %.1f s" % (time.monotonic() - begin))
+    time.sleep(30 if t.full else 0)
     for p in c.proxies.values():
         p("pass")
     crowd.mark("heal", "connected")
+    wait_for(lambda: "clients may stay" in node.text(), 20, "it serves again")
     time.sleep(2)
-    mine.close()
+    assert not listener.messages(0.1, content="cut off"), "what was refused came all the same"
+    listener.close()
+    again = Person(node, crowd.person(0).id).device()
+    assert "seq" in again.send("/app/chat.send", {"to": crowd.person(1).id, "content": "back"})
+    again.close()
     return lambda text: at_most(2, "the other nodes go on", longest_silence(text))
 
 

@@ -36,7 +36,8 @@ class Wounded(Cluster):
     """The third node reaches its back ends through proxies alone."""
 
     def __init__(self, cases, workers):
-        super().__init__(NODES, "server.drain_spread=1s", "chat.sync_interval=2s", "route-rabbitmq.heartbeat=2s",
+        super().__init__(NODES, "server.drain_spread=1s", "chat.sync_interval=2s", "chat.isolated_after=6s",
+                         "route-rabbitmq.heartbeat=2s",
                          workers=workers, accounts=accounts(cases))
         self.proxies = {}
 

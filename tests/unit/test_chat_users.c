@@ -106,7 +106,7 @@ static void on_each(const void *data, chatd_session *s)
 static void visit(struct rig *r, const char *user, const struct visit_data *d, int64_t linger_ms)
 {
 	const struct chatd_each each = { .struct_size = sizeof(each),
-		.user = str_of(user),
+		.user = user ? str_of(user) : chatd_str_of(NULL, 0),
 		.fn = on_each,
 		.data = d,
 		.n = sizeof(*d),
@@ -134,6 +134,11 @@ TEST(every_session_of_a_user_is_visited_and_nobody_elses)
 	visit(r, "ann", &d, 0);
 	assert_int_equal(n, 6);
 	assert_int_equal(bob->closed, 0);
+	enter(r, 3, "cid/user");
+	n = 0;
+	d.code = 0;
+	visit(r, NULL, &d, 0); /* everybody who is left */
+	assert_int_equal(n, 2);
 	rig_destroy(r);
 }
 
