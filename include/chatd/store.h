@@ -98,6 +98,8 @@ enum {
 	CHATD_STORE_EMAIL_TAKEN = 16,
 	CHATD_STORE_NICK_TAKEN = 17,
 	CHATD_STORE_REUSED = 18, /**< -EACCES: a refresh token that was spent; the login has ended */
+	CHATD_STORE_NO_FILE = 19, /**< -ENOENT: one of .files is none that the sender may pass on */
+	CHATD_STORE_TODAY = 20,   /**< -EDQUOT: so much was stored today; .until: the next day */
 };
 
 /* ---- accounts -------------------------------------------------------------- */
@@ -355,6 +357,10 @@ struct chatd_store_append {
 	/** 1: a room's rules are applied inside the commit: member, ban, mute, slow mode,
 	 *  read-only.  0: the room need not even exist. */
 	int32_t check;
+	/** Ids of files that come with the message, one space between them, at most 32; .p NULL: none.
+	 *  The sender must be able to read each of them.  Whoever may read the message may read them,
+	 *  and as long as it is there they are. */
+	struct chatd_str files;
 };
 
 struct chatd_store_change {
@@ -487,6 +493,61 @@ struct chatd_store_search {
 	int64_t before;               /**< .pos of the last one seen, or 0 */
 };
 
+/* ---- files ----------------------------------------------------------------------- */
+
+/* Bytes lie elsewhere, as objects that whoever puts them there names; here is what they are, whose,
+ * and which messages they came with.  Files with the same content share the object that was there
+ * first.  A file that comes with no message (any more) goes by the sweep, once .expires is over; and
+ * with the last file of an object the object's name goes to a list, from where whoever keeps the
+ * bytes takes it.  A name is never used twice: what is not known here is nobody's. */
+enum { /* of an object, as who looks into it has said */
+	CHATD_STORE_FILE_GOOD = 0,
+	CHATD_STORE_FILE_WAITS = 1, /**< nobody has looked yet: its owner alone may read it */
+	CHATD_STORE_FILE_BAD = 2,   /**< nobody gets it */
+};
+struct chatd_store_file {
+	uint32_t struct_size;
+	int32_t state;           /**< CHATD_STORE_FILE_* */
+	struct chatd_str id;     /**< [A-Za-z0-9_-]{1,64}, random, the caller's choice */
+	struct chatd_str owner;  /**< a user */
+	struct chatd_str name;   /**< as people see it, up to 255 bytes */
+	struct chatd_str hash;   /**< SHA-256 of the content (hex, 64) */
+	struct chatd_str object; /**< up to 128 bytes of [A-Za-z0-9._/-] */
+	struct chatd_str type;   /**< "image/png", up to 128 bytes */
+	struct chatd_str info;   /**< the caller's, up to 1 KiB */
+	int64_t size, wall, expires;
+	/** In file_put(): what the owner may have stored in all and by this day (UTC); 0: any. */
+	int64_t max_bytes, max_day;
+	int64_t uses; /**< in answers: of how many messages it is a part */
+};
+struct chatd_store_file_key {
+	uint32_t struct_size;
+	struct chatd_str id;
+	/** file_get(): who asks: its owner, or who may read now what it came with, else -ENOENT.
+	 *  file_drop(): its owner, else -ENOENT.  .p NULL: the server.  file_space(): whose. */
+	struct chatd_str user;
+};
+/** What an object was found to be. */
+struct chatd_store_file_mark {
+	uint32_t struct_size;
+	int32_t state;
+	struct chatd_str object;
+	struct chatd_str info; /**< .p NULL: as it was */
+};
+enum { CHATD_STORE_OBJECTS = 0, CHATD_STORE_OBJECTS_GONE = 1, CHATD_STORE_OBJECTS_WAIT = 2 };
+/** Objects by their names, after one; GONE: those whose bytes nobody needs any more; WAIT: those
+ *  nobody has looked into. */
+struct chatd_store_objects {
+	uint32_t struct_size;
+	int32_t which, limit; /**< limit: 1 to 10000 */
+	struct chatd_str after;
+};
+/** Its bytes are gone: it leaves the list. */
+struct chatd_store_object {
+	uint32_t struct_size;
+	struct chatd_str object;
+};
+
 /* ---- the outbox ---------------------------------------------------------------- */
 
 /** Rows that nobody holds, in order; they are held for .owner until wall + lease_ms. */
@@ -609,6 +670,9 @@ struct chatd_store_answer {
 	int64_t before_a, before_b;
 	const struct chatd_store_changed_conv *changed;
 	size_t n_changed;
+	const struct chatd_store_file *files;
+	size_t n_files;
+	int64_t today; /**< file_space: bytes stored by this day */
 };
 
 /** [worker] @p a is never NULL. */
@@ -652,7 +716,15 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *  node_start            .n: the boot epoch
  *  changed               .changed, .pos: of the newest row of all, .epoch
  *  handed                .pos: where it stands now
- *  written               .messages, .pos: the place noted last */
+ *  written               .messages, .pos: the place noted last
+ *  file_put              .files[0] with the object that counts; .repeated 1: it was there before,
+ *                        and the one that was named is nobody's
+ *  file_get              .files[0]; -ENOENT
+ *  file_drop             nothing; -ENOENT.  It is part of no message any more
+ *  file_space            .n: bytes that .user has stored, .today
+ *  file_mark             .n: how many files it concerns; -ENOENT
+ *  objects               .files, only .object, .size, .type, .state, .wall
+ *  object_end            nothing */
 #define CHATD_STORE_MAP(X)                                  \
 	X(account_create, struct chatd_account, 1)              \
 	X(account_get, struct chatd_store_account_key, 0)       \
@@ -696,7 +768,14 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
 	X(node_start, struct chatd_store_node, 1)               \
 	X(changed, struct chatd_store_changed, 0)               \
 	X(handed, struct chatd_store_handed, 1)                 \
-	X(written, struct chatd_store_written, 0)
+	X(written, struct chatd_store_written, 0)               \
+	X(file_put, struct chatd_store_file, 1)                 \
+	X(file_get, struct chatd_store_file_key, 0)             \
+	X(file_drop, struct chatd_store_file_key, 1)            \
+	X(file_space, struct chatd_store_file_key, 0)           \
+	X(file_mark, struct chatd_store_file_mark, 1)           \
+	X(objects, struct chatd_store_objects, 0)               \
+	X(object_end, struct chatd_store_object, 1)
 
 enum { /* state() */
 	CHATD_STORE_OK = 0,

@@ -7,6 +7,7 @@ static void send_free(struct send *s)
 {
 	message_free(&s->draft);
 	s->self->h->msg_unref(s->msg);
+	s->self->h->mem_free(s->files);
 	s->self->h->mem_free(s);
 }
 
@@ -259,6 +260,23 @@ static chatd_status set_headers(const struct chatd_host *h, chatd_msg *m, const 
 	return rc == 0 && trace.p ? h->msg_set(m, "traceparent", trace) : rc;
 }
 
+/* What a hook has found among the attachments; the store asks whether the sender may pass them
+ * on, so that nobody gains by setting this header himself. */
+static chatd_status take_files(struct send *s, const chatd_msg *from)
+{
+	const struct chatd_host *h = s->self->h;
+	struct chatd_str files = h->msg_get(from, FILES_HEADER);
+	if (!files.n || !s->self->store) {
+		return 0;
+	}
+	s->files = h->mem_alloc(files.n + 1);
+	if (!s->files) {
+		return -ENOMEM;
+	}
+	memcpy(s->files, files.p, files.n);
+	return 0;
+}
+
 static struct send *send_create(struct self *self, chatd_call *call, struct message_draft *d)
 {
 	const struct chatd_host *h = self->h;
@@ -279,7 +297,8 @@ static struct send *send_create(struct self *self, chatd_call *call, struct mess
 		s->client_id = chatd_str_of(s->text, d->client_id.n);
 	}
 	s->msg = make_message(s, d, who);
-	if (!s->msg || set_headers(h, s->msg, h->call_msg(call)) < 0) {
+	if (!s->msg || set_headers(h, s->msg, h->call_msg(call)) < 0 ||
+			take_files(s, h->call_msg(call)) < 0) {
 		send_free(s);
 		return NULL;
 	}

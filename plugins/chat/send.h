@@ -11,6 +11,9 @@
 
 #include "chat.h"
 
+/* Of a SEND that hooks have looked through: see plugins/chat/README.md. */
+#define FILES_HEADER "chatd-files"
+
 struct send {
 	struct self *self;
 	chatd_worker *from;
@@ -30,6 +33,7 @@ struct send {
 	int64_t until; /* of a refusal: when it may be tried again; 0 or INT64_MAX: not said */
 	uint32_t flags;
 	char epoch[EPOCH_MAX + 1];
+	char *files; /* ids of files that come with it, a space between them; NULL: none */
 };
 
 void send_refuse(struct send *, const char *code, const char *why);

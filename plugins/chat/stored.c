@@ -183,6 +183,10 @@ struct refusal stored_refusal(chatd_status rc, const struct chatd_store_answer *
 	if (rc == -ENOENT && a && a->why == CHATD_STORE_NO_THREAD) {
 		return refused("NOT_FOUND", "threadId is no message of this conversation");
 	}
+	if (rc == -ENOENT && a && a->why == CHATD_STORE_NO_FILE) {
+		return refused("NOT_FOUND",
+				"an attachment is no file that you may pass on; upload it, and send its url");
+	}
 	if (rc == -EAGAIN || rc == -EBUSY) {
 		return refused("STORE_BUSY", "messages cannot be stored fast enough now; try again");
 	}
@@ -266,6 +270,9 @@ void stored_append(struct send *s, chatd_worker *home)
 		.check = 1 };
 	if (s->client_id.n) {
 		r.client_id = s->client_id;
+	}
+	if (s->files) {
+		r.files = text(s->files);
 	}
 	s->home = home;
 	chatd_status rc = store->append(s->self->store->obj, home, &r, on_stored, s);

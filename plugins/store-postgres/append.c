@@ -140,7 +140,7 @@ static int fill(struct op *op, const struct chatd_store_append *r, struct batch_
 int append_is_plain(const struct op *op)
 {
 	const struct chatd_store_append *r = op->req;
-	return op->call == CALL_append && r->n_out == 0;
+	return op->call == CALL_append && r->n_out == 0 && !r->files.p;
 }
 
 void append_add(struct db *db, struct op *op)
@@ -175,6 +175,7 @@ static void append(struct db *db, struct op *op, const struct chatd_store_append
 	struct batch *b = get(db);
 	if (b && fill(op, r, &b->rows[0])) {
 		run_row(db, b);
+		files_attach(db, op, r, op->a.pos);
 	}
 }
 

@@ -31,6 +31,11 @@ const struct copy_table copy_tables[COPY_TABLES] = {
 	{ "outbox", "n, pos, route, headers, body, owner, held" },
 	{ "gone", USER ", pos" },
 	{ "node", "id, epoch, who, started, handed" },
+	{ "blob", "hash, object, type, size, state, info, wall" },
+	{ "file", "id, hash, owner, name, size, wall, expires" },
+	{ "attach", "file, pos" },
+	{ "object_gone", "object" },
+	{ "file_day", USER ", day, bytes" },
 };
 
 int target_failed(struct copy *c)

@@ -106,4 +106,20 @@ static const char rest[] =
 		"CREATE TABLE node(id" TEXT "PRIMARY KEY, epoch bigint NOT NULL, who" TEXT "NOT NULL,"
 		" started bigint NOT NULL, handed bigint NOT NULL);";
 
-const char *const steps[STEPS] = { people, rows, rest };
+static const char files[] =
+		"CREATE TABLE blob(hash" TEXT "PRIMARY KEY, object" TEXT "NOT NULL UNIQUE, type" TEXT
+		"NOT NULL, size bigint NOT NULL, state smallint NOT NULL, info" TEXT "NOT NULL,"
+		" wall bigint NOT NULL);"
+		"CREATE INDEX blob_waits ON blob(object) WHERE state = 1;"
+		"CREATE TABLE file(id" TEXT "PRIMARY KEY, hash" TEXT "NOT NULL, owner" TEXT "NOT NULL,"
+		" name" TEXT "NOT NULL, size bigint NOT NULL, wall bigint NOT NULL, expires bigint);"
+		"CREATE INDEX file_hash ON file(hash);"
+		"CREATE INDEX file_owner ON file(owner);"
+		"CREATE INDEX file_expires ON file(expires) WHERE expires IS NOT NULL;"
+		"CREATE TABLE attach(file" TEXT "NOT NULL, pos bigint NOT NULL, PRIMARY KEY(file, pos));"
+		"CREATE INDEX attach_pos ON attach(pos);"
+		"CREATE TABLE object_gone(object" TEXT "PRIMARY KEY);"
+		"CREATE TABLE file_day(\"user\"" TEXT "PRIMARY KEY, day bigint NOT NULL,"
+		" bytes bigint NOT NULL);";
+
+const char *const steps[STEPS] = { people, rows, rest, files };

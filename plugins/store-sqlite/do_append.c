@@ -176,6 +176,7 @@ static void append(struct db *db, struct op *op, const struct chatd_store_append
 	append_row(db, op, &row);
 	if (op->rc == 0) {
 		add_mentions(db, op, r);
+		files_attach(db, op, r, op->a.pos);
 	}
 	if (op->rc == 0 && slow) {
 		db_exec(db, "UPDATE member SET spoke=? WHERE room=? AND user=?", "iss", r->wall,

@@ -115,6 +115,7 @@ static void delete_message(
 	db_exec(db, "DELETE FROM reaction WHERE pos=?", "i", t->pos);
 	db_exec(db, "DELETE FROM mention WHERE pos=?", "i", t->pos);
 	db_exec(db, "DELETE FROM pin WHERE conv=? AND pos=?", "ii", t->conv, t->pos);
+	files_detach(db, t->pos);
 	op->index_pos = t->pos;
 	op->index_old = t->text;
 }

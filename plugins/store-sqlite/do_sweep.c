@@ -10,6 +10,7 @@ static void forget_extras(struct db *db, int64_t conv, int64_t pos)
 	db_push(db, "DELETE FROM reaction WHERE pos=?", "i", pos);
 	db_push(db, "DELETE FROM mention WHERE pos=?", "i", pos);
 	db_push(db, "DELETE FROM pin WHERE conv=? AND pos=?", "ii", conv, pos);
+	files_detach(db, pos);
 }
 
 /* Rows before @p first are not shown any more. */
@@ -229,6 +230,7 @@ int64_t sweep(struct db *db, int64_t wall)
 	int64_t removed = remove_hidden(db, wall);
 	n += removed;
 	n += logins_sweep(db, wall);
+	n += files_sweep(db, wall);
 	return n + forget_client_ids(db, wall);
 }
 

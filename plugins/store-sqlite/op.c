@@ -112,7 +112,8 @@ static const uint16_t *const shapes[CALL_COUNT] = {
 			AT(chatd_store_append, sender), AT(chatd_store_append, nick),
 			AT(chatd_store_append, client_id), AT(chatd_store_append, hash),
 			AT(chatd_store_append, body), AT(chatd_store_append, text),
-			AT(chatd_store_append, reply_to), AT(chatd_store_append, thread)),
+			AT(chatd_store_append, reply_to), AT(chatd_store_append, thread),
+			AT(chatd_store_append, files)),
 	SHAPE(change, AT(chatd_store_change, target), AT(chatd_store_change, id),
 			AT(chatd_store_change, actor), AT(chatd_store_change, client_id),
 			AT(chatd_store_change, hash), AT(chatd_store_change, body),
@@ -158,6 +159,15 @@ static const uint16_t *const shapes[CALL_COUNT] = {
 	SHAPE_NONE(changed),
 	SHAPE(handed, AT(chatd_store_handed, node)),
 	SHAPE(written, AT(chatd_store_written, node)),
+	SHAPE(file_put, AT(chatd_store_file, id), AT(chatd_store_file, owner),
+			AT(chatd_store_file, name), AT(chatd_store_file, hash), AT(chatd_store_file, object),
+			AT(chatd_store_file, type), AT(chatd_store_file, info)),
+	SHAPE(file_get, AT(chatd_store_file_key, id), AT(chatd_store_file_key, user)),
+	SHAPE(file_drop, AT(chatd_store_file_key, id), AT(chatd_store_file_key, user)),
+	SHAPE(file_space, AT(chatd_store_file_key, id), AT(chatd_store_file_key, user)),
+	SHAPE(file_mark, AT(chatd_store_file_mark, object), AT(chatd_store_file_mark, info)),
+	SHAPE(objects, AT(chatd_store_objects, after)),
+	SHAPE(object_end, AT(chatd_store_object, object)),
 };
 
 static const size_t sizes[CALL_COUNT] = {

@@ -106,6 +106,23 @@ static const char *const steps[] = {
 	/* 7: nodes */
 	("CREATE TABLE node(id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, who TEXT NOT NULL,"
 	 " started INTEGER NOT NULL, handed INTEGER NOT NULL) STRICT, WITHOUT ROWID;"),
+	/* 8: files.  expires NULL: it is part of a message; object_gone: bytes nobody needs */
+	("CREATE TABLE blob(hash TEXT PRIMARY KEY, object TEXT NOT NULL UNIQUE, type TEXT NOT NULL,"
+	 " size INTEGER NOT NULL, state INTEGER NOT NULL, info TEXT NOT NULL, wall INTEGER NOT NULL)"
+	 " STRICT, WITHOUT ROWID;"
+	 "CREATE INDEX blob_waits ON blob(object) WHERE state = 1;"
+	 "CREATE TABLE file(id TEXT PRIMARY KEY, hash TEXT NOT NULL, owner TEXT NOT NULL,"
+	 " name TEXT NOT NULL, size INTEGER NOT NULL, wall INTEGER NOT NULL, expires INTEGER)"
+	 " STRICT, WITHOUT ROWID;"
+	 "CREATE INDEX file_hash ON file(hash);"
+	 "CREATE INDEX file_owner ON file(owner, size);"
+	 "CREATE INDEX file_expires ON file(expires) WHERE expires IS NOT NULL;"
+	 "CREATE TABLE attach(file TEXT NOT NULL, pos INTEGER NOT NULL, PRIMARY KEY(file, pos))"
+	 " STRICT, WITHOUT ROWID;"
+	 "CREATE INDEX attach_pos ON attach(pos);"
+	 "CREATE TABLE object_gone(object TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;"
+	 "CREATE TABLE file_day(user TEXT PRIMARY KEY, day INTEGER NOT NULL, bytes INTEGER NOT NULL)"
+	 " STRICT, WITHOUT ROWID;"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 

@@ -294,6 +294,13 @@ int64_t logins_sweep(struct db *, int64_t wall);                               /
 /* do_sweep.c */
 int64_t sweep(struct db *, int64_t wall);
 
+/* do_files.c */
+/* The files of a message that was just written, at @p pos; else the op is refused. */
+void files_attach(struct db *, struct op *, const struct chatd_store_append *, int64_t pos);
+void files_detach(struct db *, int64_t pos);            /* the message goes, or what it says */
+void files_forget(struct db *, struct chatd_str owner); /* those that nobody else has */
+int64_t files_sweep(struct db *, int64_t wall);
+
 /* The search index, the back-end's. */
 /* [writer] A text was changed: it is no more, and there is a new one. */
 void words_change(struct db *, int64_t pos, struct chatd_str old_text, struct chatd_str new_text);

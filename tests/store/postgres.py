@@ -174,6 +174,11 @@ def the_suite_of_rooms_and_people(pg):
 
 
 @test
+def the_suite_of_files(pg):
+    run_suite(pg, "test_files")
+
+
+@test
 def the_suite_of_nodes(pg):
     run_suite(pg, "test_nodes")
 
