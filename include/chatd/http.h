@@ -161,6 +161,16 @@ struct chatd_http {
 	struct chatd_str (*req_header_at)(chatd_req *, const char *name, size_t i);
 	/** [main] In init().  -ENOSPC: there are 16 already. */
 	chatd_status (*ready)(void *obj, const struct chatd_ready *);
+	/** Of CHATD_HTTP_STREAM: 1: no more of the body is read, so that a client that sends faster
+	 *  than it can be put away waits, and its time with it; 0: it goes on, perhaps in here.
+	 *  Pieces of a body are at most 64 KiB; body_end() may follow the last one although it was
+	 *  held there. */
+	void (*hold)(chatd_req *, int32_t on);
+	/** begin() of an answer that has @p length bytes, which write() will bring: told to HEAD too,
+	 *  which gets none of them.  One that ends too early is cut. */
+	void (*begin_sized)(chatd_req *, int32_t status, const char *type, int64_t length);
+	/** The query as it came, percent-encoded; .p NULL: none.  For what must hold nothing else. */
+	struct chatd_str (*req_query_text)(chatd_req *);
 };
 
 #ifdef __cplusplus

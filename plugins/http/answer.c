@@ -64,6 +64,7 @@ static const char *reason_of(int32_t status)
 		{ 503, "Service Unavailable" },
 		{ 504, "Gateway Timeout" },
 		{ 505, "HTTP Version Not Supported" },
+		{ 507, "Insufficient Storage" },
 	};
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
 		if (reasons[i].status == status)
@@ -338,7 +339,7 @@ void answer_fatal(chatd_req *req, const struct http_error *err)
 	answer_refusal(req, err->status, err->code, err->why);
 }
 
-void answer_begin(chatd_req *req, int32_t status, const char *type)
+static void begin(chatd_req *req, int32_t status, const char *type, int64_t length)
 {
 	struct text t;
 	if (replaces(req, status)) {
@@ -348,11 +349,12 @@ void answer_begin(chatd_req *req, int32_t status, const char *type)
 		return;
 	}
 	req->keep = may_keep(req);
-	req->chunked = !req->mute && req->head.minor >= 1;
-	if (!req->mute && !req->chunked)
+	req->chunked = length == LENGTH_OPEN && !req->mute && req->head.minor >= 1;
+	if (length == LENGTH_OPEN && !req->mute && !req->chunked)
 		req->keep = false; /* the end of the connection is the end of the answer */
 	req->began = true;
-	chatd_buf *head = make_head(req, status, type, LENGTH_OPEN, 0, &t);
+	req->owed = length == LENGTH_OPEN ? 0 : length;
+	chatd_buf *head = make_head(req, status, type, length, 0, &t);
 	if (!head) {
 		req->mute = true; /* end() then closes: the client sees a cut answer */
 		req->keep = false;
@@ -361,6 +363,16 @@ void answer_begin(chatd_req *req, int32_t status, const char *type)
 	host_of(req)->buf_trim(head, t.n);
 	send_buf(req->conn, head);
 	host_of(req)->buf_unref(head);
+}
+
+void answer_begin(chatd_req *req, int32_t status, const char *type)
+{
+	begin(req, status, type, LENGTH_OPEN);
+}
+
+void answer_begin_sized(chatd_req *req, int32_t status, const char *type, int64_t length)
+{
+	begin(req, status, type, length < 0 ? 0 : length);
 }
 
 static chatd_buf *crlf_of(struct http_worker *w)
@@ -403,6 +415,7 @@ size_t answer_write(chatd_req *req, chatd_buf *buf)
 	if (req->mute || host_of(req)->buf_len(buf) == 0)
 		return c->stream->ops->queued(c->stream);
 	if (!req->chunked) {
+		req->owed -= (int64_t)host_of(req)->buf_len(buf);
 		send_buf(c, buf);
 	} else if (!write_chunk(req, buf)) {
 		/* A hole in the answer must not look like a whole one. */
@@ -416,7 +429,8 @@ void answer_end(chatd_req *req)
 {
 	if (req->chunked)
 		answer_raw(req->conn, CHATD_LIT("0\r\n\r\n"));
-	finish(req, true);
+	/* One that is shorter than it said must not be taken for whole. */
+	finish(req, req->mute || req->owed <= 0);
 }
 
 void answer_abort(chatd_req *req)

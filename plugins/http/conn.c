@@ -103,6 +103,27 @@ void conn_show_again(struct conn *c)
 		show_again(c);
 }
 
+void conn_hold(struct conn *c, bool on)
+{
+	chatd_req *req = c->req;
+	if (!(req->flags & CHATD_HTTP_STREAM) || on == (req->held_at != 0))
+		return;
+	int64_t now = host_of(c)->now_ms(c->w->worker);
+	if (on) {
+		req->held_at = now > 0 ? now : 1;
+		return;
+	}
+	/* The client's time stood still. */
+	req->body_start += now - req->held_at;
+	req->body_last = now;
+	req->held_at = 0;
+	if (c->state == CONN_BODY) {
+		conn_wait_body(c);
+		if (!c->turn && (c->paused || c->unread))
+			show_again(c);
+	}
+}
+
 void conn_next(struct conn *c, bool close)
 {
 	request_destroy(c->req);
@@ -204,7 +225,7 @@ static size_t on_data(void *arg, const char *p, size_t n)
 	while (used < n && !c->closing) {
 		if (!c->req && !begin_request(c))
 			break;
-		if (c->state == CONN_BUSY)
+		if (c->state == CONN_BUSY || c->req->held_at)
 			break;
 		if (c->state == CONN_HEAD)
 			used += take_head(c, p + used, n - used);
@@ -222,7 +243,8 @@ static size_t on_data(void *arg, const char *p, size_t n)
 	if (c->half && !goes_on(c))
 		return n;
 	/* Not paused for little, so that the departure of a client who waits is noticed. */
-	if (n - used > AHEAD_MAX && !c->paused) {
+	bool held = c->req && c->req->held_at && c->state == CONN_BODY;
+	if ((held || n - used > AHEAD_MAX) && !c->paused) {
 		c->paused = true;
 		c->stream->ops->pause(c->stream, 1);
 	}
@@ -302,6 +324,8 @@ static void on_timer(void *arg)
 		conn_end(c, false); /* nothing was asked, so nothing is answered */
 	} else if (c->state == CONN_HEAD) {
 		answer_fatal(req, &late_head);
+	} else if (c->state == CONN_BODY && req->held_at) {
+		set_timer(c, conf_of(c)->body_idle_ms); /* whoever holds it looks after it */
 	} else if (c->state == CONN_BODY) {
 		int64_t left = body_time_left(c);
 		if (left > 0)

@@ -110,6 +110,8 @@ struct chatd_req {
 	char *body; /**< collected */
 	size_t body_n, body_cap;
 	int64_t body_start, body_last; /**< ms */
+	int64_t held_at;               /**< since then no body is read; 0: it is */
+	int64_t owed;                  /**< bytes of a sized answer still to be written */
 	struct http_chunks chunks;
 
 	const struct chatd_req_user *user;
@@ -148,6 +150,8 @@ chatd_stream *conn_give_away(struct conn *);
 void conn_wait_body(struct conn *);
 /** Reads on, if something was left unread. */
 void conn_show_again(struct conn *);
+/** Reads no more of the request's body, or goes on; the connection may end in here. */
+void conn_hold(struct conn *, bool on);
 void conn_drain(struct http_worker *);
 void conn_stop(struct http_worker *);
 
@@ -181,6 +185,7 @@ void answer_refusal(chatd_req *, int32_t status, const char *code, const char *d
 /** Like answer_refusal(), then closes the connection. */
 void answer_fatal(chatd_req *, const struct http_error *);
 void answer_begin(chatd_req *, int32_t status, const char *type);
+void answer_begin_sized(chatd_req *, int32_t status, const char *type, int64_t length);
 size_t answer_write(chatd_req *, chatd_buf *);
 void answer_end(chatd_req *);
 void answer_abort(chatd_req *);

@@ -183,6 +183,16 @@ static void req_user(chatd_req *req, const struct chatd_req_user *user, void *ar
 	req->user_arg = arg;
 }
 
+static struct chatd_str req_query_text(chatd_req *req)
+{
+	return req->uri.query;
+}
+
+static void req_hold(chatd_req *req, int32_t on)
+{
+	conn_hold(req->conn, on != 0);
+}
+
 const struct chatd_http request_service = {
 	.struct_size = sizeof(struct chatd_http),
 	.route = on_route,
@@ -212,4 +222,7 @@ const struct chatd_http request_service = {
 	.upgrade = answer_upgrade,
 	.req_header_at = req_header_at,
 	.ready = on_ready,
+	.hold = req_hold,
+	.begin_sized = answer_begin_sized,
+	.req_query_text = req_query_text,
 };
