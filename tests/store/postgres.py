@@ -190,7 +190,8 @@ def the_suite_of_the_sequencer(pg):
 
 @test
 def the_whole_server_on_it(pg):
-    for suite in (["store_e2e.py", "2", "3"], ["change_e2e.py", "2"]) if FULL else (["store_e2e.py", "2", "2"],):
+    files = ["../upload/upload_e2e.py", "2"]
+    for suite in (["store_e2e.py", "2", "3"], ["change_e2e.py", "2"], files) if FULL else (["store_e2e.py", "2", "2"], files):
         done = subprocess.run([sys.executable, os.path.join(ROOT, "tests", "chat", suite[0]), *suite[1:]],
                               capture_output=True, text=True, check=False,
                               env={**os.environ, "CHATD_BUILD": BUILD, "CHATD_POSTGRES": pg.url})

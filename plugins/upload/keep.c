@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A written file becomes an object, then a row.  Killed in between, it is an object that nobody
+ * knows, which the sweep takes. */
+#include "upload.h"
+
+#include <unistd.h>
+
+struct keep {
+	struct self *self;
+	chatd_worker *w;
+	keep_fn *fn;
+	void *arg;
+	struct sink_facts facts;
+	char owner[CHATD_ID_MAX + 1], name[NAME_BYTES + 1], id[CHATD_ID_MAX + 1], object[DIR_OBJECT];
+	chatd_status rc;
+};
+
+static void free_keep(void *arg)
+{
+	struct keep *k = arg;
+	k->self->h->mem_free(k);
+}
+
+static void remove_object(void *arg)
+{
+	struct keep *k = arg;
+	dir_remove(&k->self->dir, k->object);
+}
+
+/* The object is nobody's; should this not be done, the sweep does it. */
+static void discard(struct keep *k)
+{
+	if (k->self->h->offload(k->w, remove_object, free_keep, k) < 0) {
+		free_keep(k);
+	}
+}
+
+static void on_put(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct keep *k = arg;
+	int refused = rc == -EDQUOT || rc == -EACCES || rc == -EINVAL || rc == -EEXIST || rc == -EAGAIN;
+	k->fn(k->arg, rc, a, k->id);
+	/* After any other failure it may be in the store, or come there. */
+	if (refused || (rc == 0 && a->repeated)) {
+		discard(k);
+	} else {
+		free_keep(k);
+	}
+}
+
+static void on_committed(void *arg)
+{
+	struct keep *k = arg;
+	const struct conf *conf = k->self->conf;
+	const struct chatd_store *store = k->self->store->vt;
+	static const struct chatd_store_answer none = { .struct_size = sizeof(none) };
+	int64_t now = k->self->h->wall_ms();
+	const struct chatd_store_file file = { .struct_size = sizeof(file),
+		.id = text(k->id),
+		.owner = text(k->owner),
+		.name = text(k->name),
+		.hash = text(k->facts.hash),
+		.object = text(k->object),
+		.type = text(k->facts.type),
+		.size = k->facts.size,
+		.wall = now,
+		.expires = now + conf->unattached,
+		.max_bytes = conf->user_bytes,
+		.max_day = conf->day_bytes };
+	chatd_status rc = k->rc;
+	if (rc == 0) {
+		rc = store->file_put(k->self->store->obj, k->w, &file, on_put, k);
+	}
+	if (rc < 0) {
+		k->fn(k->arg, rc, &none, k->id);
+		discard(k);
+	}
+}
+
+static void commit(void *arg)
+{
+	struct keep *k = arg;
+	k->rc = dir_commit(&k->self->dir, k->facts.path, k->object);
+	if (k->rc < 0) {
+		unlink(k->facts.path);
+	}
+}
+
+chatd_status keep_start(const struct keep_what *what, keep_fn *fn, void *arg)
+{
+	struct self *self = what->self;
+	unsigned char random[16];
+	struct keep *k = self->h->mem_alloc(sizeof(*k));
+	if (!k) {
+		return -ENOMEM;
+	}
+	k->self = self;
+	k->w = what->w;
+	k->fn = fn;
+	k->arg = arg;
+	k->facts = *what->facts;
+	chatd_str_copy(k->owner, sizeof(k->owner), what->owner);
+	chatd_str_copy(k->name, sizeof(k->name), text(what->name));
+	self->h->random(random, sizeof(random));
+	for (size_t i = 0; i < sizeof(random); i++) {
+		snprintf(k->id + 2 * i, 3, "%02x", random[i]);
+	}
+	if (what->id) {
+		chatd_str_copy(k->id, sizeof(k->id), text(what->id));
+	}
+	self->h->random(random, sizeof(random));
+	dir_object(k->facts.hash, random, k->object);
+	chatd_status rc = self->h->offload(k->w, commit, on_committed, k);
+	if (rc < 0) {
+		free_keep(k);
+	}
+	return rc;
+}
+
+void file_json(struct chatd_json *j, const struct chatd_store_file *f)
+{
+	char url[sizeof("/api/files/") + CHATD_ID_MAX];
+	snprintf(url, sizeof(url), "/api/files/%.*s", (int)f->id.n, f->id.p);
+	chatd_json_lit(j, "{");
+	chatd_json_member(j, "id", f->id);
+	chatd_json_member(j, "url", text(url));
+	chatd_json_member(j, "name", f->name);
+	chatd_json_int(j, "size", f->size);
+	chatd_json_member(j, "contentType", f->type);
+	chatd_json_lit(j, "}");
+}

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GET /api/files/{id}: to whoever may read now what the file came with.  The pool reads one block
+ * ahead of what the client takes, so that a slow one costs two blocks and nobody's time. */
+#include "upload.h"
+
+#include <unistd.h>
+
+enum { ETAG = DIR_HASH + 3 };
+
+struct serve {
+	struct self *self;
+	chatd_worker *w;
+	chatd_req *req; /* NULL: answered, or the client has gone */
+	int waiting;    /* somebody will call back */
+	int sending, flying;
+	int64_t at, end; /* of the next block to be read */
+	int64_t left;    /* to be written */
+	chatd_buf *ready;
+	char id[CHATD_ID_MAX + 1], object[129]; /* of an address to be signed: the user */
+	/* [pool] while .waiting */
+	int fd;
+	chatd_status rc;
+	chatd_buf *block;
+	int64_t from;
+	size_t n;
+};
+
+static const struct chatd_http *http_of(const struct serve *s)
+{
+	return s->self->http->vt;
+}
+
+static void close_file(void *arg)
+{
+	struct serve *s = arg;
+	close(s->fd);
+}
+
+static void free_serve(void *arg)
+{
+	struct serve *s = arg;
+	s->self->h->mem_free(s);
+}
+
+static void leave(struct serve *s)
+{
+	const struct chatd_host *h = s->self->h;
+	if (s->waiting || s->req) {
+		return;
+	}
+	h->buf_unref(s->ready);
+	h->buf_unref(s->block);
+	s->ready = s->block = NULL;
+	if (s->fd < 0 || h->offload(s->w, close_file, free_serve, s) < 0) {
+		if (s->fd >= 0) {
+			close(s->fd);
+		}
+		free_serve(s);
+	}
+}
+
+static void answered(struct serve *s)
+{
+	s->req = NULL;
+	leave(s);
+}
+
+static void refuse(struct serve *s, int32_t status, const char *code, const char *why)
+{
+	http_of(s)->problem(s->req, status, code, why);
+	answered(s);
+}
+
+static void on_gone(void *arg)
+{
+	answered(arg);
+}
+
+/* ---- blocks -------------------------------------------------------------------------- */
+
+static void read_block(void *arg)
+{
+	struct serve *s = arg;
+	if (s->fd < 0) {
+		int fd = dir_read(&s->self->dir, s->object);
+		s->fd = fd < 0 ? -1 : fd;
+		s->rc = fd < 0 ? fd : 0;
+	}
+	char *to = s->self->h->buf_data(s->block);
+	for (size_t n = 0; s->rc == 0 && n < s->n;) {
+		ssize_t got = pread(s->fd, to + n, s->n - n, s->from + (int64_t)n);
+		if (got == 0 || (got < 0 && errno != EINTR)) {
+			s->rc = got < 0 ? -errno : -EIO;
+		}
+		n += got > 0 ? (size_t)got : 0;
+	}
+}
+
+static void pump(struct serve *s);
+
+static void cut(struct serve *s)
+{
+	chatd_req *req = s->req;
+	s->req = NULL;
+	if (s->sending) {
+		http_of(s)->abort(req);
+	} else {
+		http_of(s)->problem(req, 503, "UNAVAILABLE", "The file cannot be read now; try again.");
+	}
+	leave(s);
+}
+
+static void on_block(void *arg)
+{
+	struct serve *s = arg;
+	s->waiting = 0;
+	if (!s->req) {
+		leave(s);
+		return;
+	}
+	if (s->rc < 0) {
+		s->self->h->log(s->self->ctx, CHATD_LOG_ERROR, "the bytes of file %s cannot be read: %s",
+				s->id, strerror(-s->rc));
+		cut(s);
+		return;
+	}
+	s->ready = s->block;
+	s->block = NULL;
+	pump(s);
+}
+
+static int read_next(struct serve *s)
+{
+	const struct chatd_host *h = s->self->h;
+	int64_t n = s->end - s->at < BLOCK ? s->end - s->at : BLOCK;
+	s->block = h->buf_new(0, (size_t)n);
+	if (!s->block) {
+		return -ENOMEM;
+	}
+	s->from = s->at;
+	s->n = (size_t)n;
+	if (h->offload(s->w, read_block, on_block, s) < 0) {
+		return -EBUSY;
+	}
+	s->at += n;
+	s->waiting = 1;
+	return 0;
+}
+
+static void write_ready(struct serve *s)
+{
+	const struct chatd_host *h = s->self->h;
+	s->left -= (int64_t)h->buf_len(s->ready);
+	s->flying = 1;
+	http_of(s)->write(s->req, s->ready);
+	h->buf_unref(s->ready);
+	s->ready = NULL;
+}
+
+static void pump(struct serve *s)
+{
+	if (s->ready && !s->flying) {
+		write_ready(s);
+	}
+	if (s->left == 0) {
+		chatd_req *req = s->req;
+		s->req = NULL;
+		http_of(s)->end(req);
+		leave(s);
+	} else if (!s->ready && !s->waiting && s->at < s->end && read_next(s) < 0) {
+		cut(s);
+	}
+}
+
+static void on_drained(void *arg)
+{
+	struct serve *s = arg;
+	s->flying = 0;
+	if (s->sending) {
+		pump(s);
+	}
+}
+
+static const struct chatd_req_user req_user = {
+	.struct_size = sizeof(req_user), .gone = on_gone, .drained = on_drained
+};
+
+/* ---- the head ------------------------------------------------------------------------ */
+
+static void set_headers(struct serve *s, const struct chatd_store_file *f, const char *etag)
+{
+	const struct chatd_http *http = http_of(s);
+	char disposition[DISPOSITION_MAX], name[NAME_BYTES + 1], type[TYPE_BYTES];
+	chatd_str_copy(name, sizeof(name), f->name);
+	chatd_str_copy(type, sizeof(type), f->type);
+	int shows = http->req_query(s->req, "inline").p && type_shows(type);
+	name_disposition(name, shows, disposition);
+	http->header(s->req, "Content-Disposition", text(disposition));
+	http->header(s->req, "Content-Security-Policy", CHATD_LIT("sandbox; default-src 'none'"));
+	http->header(s->req, "Cross-Origin-Resource-Policy", CHATD_LIT("same-origin"));
+	http->header(s->req, "Accept-Ranges", CHATD_LIT("bytes"));
+	http->header(s->req, "ETag", text(etag));
+	/* Rights are asked for each time. */
+	http->header(s->req, "Cache-Control", CHATD_LIT("private, no-cache"));
+}
+
+static int wanted_range(struct serve *s, int64_t size, const char *etag, int64_t *from, int64_t *n)
+{
+	const struct chatd_http *http = http_of(s);
+	struct chatd_str range = http->req_header(s->req, "range");
+	struct chatd_str only_if = http->req_header(s->req, "if-range");
+	*from = 0;
+	*n = size;
+	if (!range.p || http->req_header_at(s->req, "range", 1).p ||
+			(only_if.p && !chatd_str_same(only_if, text(etag)))) {
+		return RANGE_NONE;
+	}
+	return range_read(range, size, from, n);
+}
+
+static void begin(struct serve *s, const struct chatd_store_file *f)
+{
+	const struct chatd_http *http = http_of(s);
+	char etag[ETAG], range[80], type[TYPE_BYTES + 20];
+	int64_t n;
+	snprintf(etag, sizeof(etag), "\"%.*s\"", 32, f->hash.p);
+	set_headers(s, f, etag);
+	if (etag_in(http->req_header(s->req, "if-none-match"), etag)) {
+		http->respond(s->req, 304, NULL, CHATD_LIT(""));
+		answered(s);
+		return;
+	}
+	int kind = wanted_range(s, f->size, etag, &s->at, &n);
+	if (kind == RANGE_BAD) {
+		snprintf(range, sizeof(range), "bytes */%lld", (long long)f->size);
+		http->header(s->req, "Content-Range", text(range));
+		refuse(s, 416, "RANGE_NOT_SATISFIABLE", "The file has no such range of bytes.");
+		return;
+	}
+	if (kind == RANGE_ONE) {
+		snprintf(range, sizeof(range), "bytes %lld-%lld/%lld", (long long)s->at,
+				(long long)(s->at + n - 1), (long long)f->size);
+		http->header(s->req, "Content-Range", text(range));
+	}
+	int is_text = f->type.n > 5 && memcmp(f->type.p, "text/", 5) == 0;
+	snprintf(type, sizeof(type), "%.*s%s", (int)f->type.n, f->type.p,
+			is_text ? "; charset=utf-8" : "");
+	chatd_str_copy(s->object, sizeof(s->object), f->object);
+	s->end = s->at + n;
+	s->left = http->req_method(s->req) == CHATD_HEAD ? 0 : n;
+	s->sending = 1;
+	http->begin_sized(s->req, kind == RANGE_ONE ? 206 : 200, type, n);
+	pump(s);
+}
+
+/* One that may not be read is not there. */
+static void not_there(struct serve *s)
+{
+	refuse(s, 404, "NOT_FOUND", "There is no such file, or it is not for you.");
+}
+
+static void on_file(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct serve *s = arg;
+	s->waiting = 0;
+	if (!s->req) {
+		leave(s);
+	} else if (rc == -ENOENT || rc == -EINVAL) {
+		not_there(s);
+	} else if (rc < 0) {
+		refuse(s, 503, "UNAVAILABLE", "The file cannot be looked up now; try again.");
+	} else if (a->files[0].state == CHATD_STORE_FILE_BAD) {
+		refuse(s, 403, "FILE_REFUSED", "This file was found to be harmful.");
+	} else {
+		begin(s, &a->files[0]);
+	}
+}
+
+static void look_up(struct serve *s, struct chatd_str user)
+{
+	const struct chatd_store *store = s->self->store->vt;
+	const struct chatd_store_file_key key = {
+		.struct_size = sizeof(key), .id = text(s->id), .user = user
+	};
+	s->waiting = 1;
+	if (store->file_get(s->self->store->obj, s->w, &key, on_file, s) < 0) {
+		s->waiting = 0;
+		refuse(s, 503, "UNAVAILABLE", "The file cannot be looked up now; try again.");
+	}
+}
+
+/* ---- who asks ------------------------------------------------------------------------ */
+
+static void on_identified(
+		void *arg, chatd_status rc, const chatd_ident *who, const char *code, const char *why)
+{
+	struct serve *s = arg;
+	if (rc < 0) {
+		refuse(s, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
+	} else {
+		look_up(s, s->self->h->ident_user(who));
+	}
+}
+
+static void by_signature(struct serve *s)
+{
+	const struct chatd_http *http = http_of(s);
+	struct signed_for f = { .file = text(s->id) };
+	chatd_status rc = sign_check(
+			s->self->key, http->req_query_text(s->req), s->self->h->wall_ms() / 1000, &f);
+	if (rc == 0) {
+		look_up(s, f.user);
+	} else {
+		refuse(s, 403, rc == -ETIME ? "SIGNATURE_EXPIRED" : "BAD_SIGNATURE",
+				rc == -ETIME ? "This address is no longer good; ask for a new one."
+							 : "This address was not made by this server for this file.");
+	}
+}
+
+/* NULL: it has been answered. */
+static struct serve *create(struct self *self, chatd_req *req)
+{
+	const struct chatd_http *http = self->http->vt;
+	struct serve *s = self->h->mem_alloc(sizeof(*s));
+	struct chatd_str id = http->req_param(req, "id");
+	if (!s) {
+		http->problem(req, 503, "OVERLOADED", "The server is out of memory.");
+		return NULL;
+	}
+	s->self = self;
+	s->req = req;
+	s->w = http->req_worker(req);
+	s->fd = -1;
+	if (!chatd_id_ok(id)) {
+		not_there(s);
+		return NULL;
+	}
+	chatd_str_copy(s->id, sizeof(s->id), id);
+	http->req_user(req, &req_user, s);
+	return s;
+}
+
+void on_download(void *self, chatd_req *req)
+{
+	struct serve *s = create(self, req);
+	if (!s) {
+		return;
+	}
+	if (http_of(s)->req_query(req, "s").p) {
+		by_signature(s);
+	} else {
+		http_of(s)->identify(req, on_identified, s);
+	}
+}
+
+/* ---- deleting ------------------------------------------------------------------------ */
+
+static void on_dropped(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct serve *s = arg;
+	(void)a;
+	s->waiting = 0;
+	if (!s->req) {
+		leave(s);
+	} else if (rc == 0) {
+		http_of(s)->respond(s->req, 204, NULL, CHATD_LIT(""));
+		answered(s);
+	} else if (rc == -ENOENT || rc == -EINVAL) {
+		not_there(s);
+	} else {
+		problem_store(s->self, s->req, rc, a);
+		answered(s);
+	}
+}
+
+static void on_deleter(
+		void *arg, chatd_status rc, const chatd_ident *who, const char *code, const char *why)
+{
+	struct serve *s = arg;
+	const struct chatd_store *store = s->self->store->vt;
+	if (rc < 0) {
+		refuse(s, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
+		return;
+	}
+	const struct chatd_store_file_key key = {
+		.struct_size = sizeof(key), .id = text(s->id), .user = s->self->h->ident_user(who)
+	};
+	s->waiting = 1;
+	rc = store->file_drop(s->self->store->obj, s->w, &key, on_dropped, s);
+	if (rc < 0) {
+		s->waiting = 0;
+		problem_store(s->self, s->req, rc, NULL);
+		answered(s);
+	}
+}
+
+void on_delete(void *self, chatd_req *req)
+{
+	struct serve *s = create(self, req);
+	if (s) {
+		http_of(s)->identify(req, on_deleter, s);
+	}
+}
+
+/* ---- signed addresses ---------------------------------------------------------------- */
+
+static void on_signable(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct serve *s = arg;
+	const struct chatd_http *http = http_of(s);
+	char query[SIGN_QUERY], url[SIGN_QUERY + 96], room[512];
+	struct chatd_json j;
+	s->waiting = 0;
+	if (!s->req || rc < 0) {
+		on_file(s, rc < 0 ? rc : -ENOENT, a);
+		return;
+	}
+	int64_t until = s->self->h->wall_ms() / 1000 + s->self->conf->url_ttl / 1000;
+	const struct signed_for f = { .file = text(s->id), .user = text(s->object), .expires = until };
+	if (sign_write(s->self->key, &f, query) < 0) {
+		refuse(s, 503, "UNAVAILABLE", "The address cannot be signed now; try again.");
+		return;
+	}
+	snprintf(url, sizeof(url), "/api/files/%s?%s", s->id, query);
+	chatd_json_init(&j, room, sizeof(room));
+	chatd_json_lit(&j, "{");
+	/* Not chatd_json_member(): it escapes & for HTML, which is JSON too, but nobody's to read. */
+	chatd_json_key(&j, "url");
+	chatd_json_lit(&j, "\"");
+	chatd_json_raw(&j, url, strlen(url));
+	chatd_json_lit(&j, "\"");
+	chatd_json_time(&j, "expires", until * 1000);
+	chatd_json_lit(&j, "}");
+	http->header(s->req, "Cache-Control", CHATD_LIT("no-store"));
+	http->respond(s->req, 200, "application/json", chatd_json_str(&j));
+	chatd_json_free(&j);
+	answered(s);
+}
+
+static void on_signer(
+		void *arg, chatd_status rc, const chatd_ident *who, const char *code, const char *why)
+{
+	struct serve *s = arg;
+	const struct chatd_store *store = s->self->store->vt;
+	if (rc < 0) {
+		refuse(s, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
+		return;
+	}
+	chatd_str_copy(s->object, sizeof(s->object), s->self->h->ident_user(who));
+	const struct chatd_store_file_key key = {
+		.struct_size = sizeof(key), .id = text(s->id), .user = text(s->object)
+	};
+	s->waiting = 1;
+	if (store->file_get(s->self->store->obj, s->w, &key, on_signable, s) < 0) {
+		s->waiting = 0;
+		refuse(s, 503, "UNAVAILABLE", "The file cannot be looked up now; try again.");
+	}
+}
+
+void on_sign(void *self, chatd_req *req)
+{
+	struct serve *s = create(self, req);
+	if (s) {
+		http_of(s)->identify(req, on_signer, s);
+	}
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bytes on their way to a file.  Two buffers: one fills on the worker while the other is written
+ * by the pool.  When both are full, the sender is held. */
+#include "upload.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ROOM = BLOCK + 64 * 1024 /* a piece more */, FLUSH = 8 << 20 };
+
+struct block {
+	char *p;
+	size_t n, cap;
+};
+
+struct sink {
+	struct self *self;
+	chatd_worker *w;
+	const struct sink_user *user;
+	void *arg;
+	struct block block[2];
+	int filling; /* which of them */
+	int working, finishing, held, closed, removes, over;
+	chatd_status lost; /* found out on the worker */
+	int64_t size;
+	/* Of the job at hand: the pool's as long as .working. */
+	int fd;
+	int resumed; /* the file was there before: its hash is made at the end */
+	int last;    /* nothing comes after this block */
+	chatd_status rc;
+	EVP_MD_CTX *sha;
+	char head[TYPE_HEAD];
+	size_t head_n;
+	int64_t written, flushed;
+	struct sink_facts facts;
+};
+
+/* ---- [pool] -------------------------------------------------------------------------- */
+
+static chatd_status open_file(struct sink *s)
+{
+	const char *name = strrchr(s->facts.path, '/');
+	if (s->resumed) {
+		s->fd = open(s->facts.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		return s->fd < 0 ? -errno : 0;
+	}
+	int fd = dir_temp(&s->self->dir, name + 1);
+	s->fd = fd < 0 ? -1 : fd;
+	s->sha = EVP_MD_CTX_new();
+	if (fd < 0) {
+		return fd;
+	}
+	return s->sha && EVP_DigestInit_ex(s->sha, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
+}
+
+/* Once as much is there as is ever looked at. */
+static chatd_status check_type(struct sink *s)
+{
+	types_of(s->self->types, s->head, s->head_n, s->facts.type);
+	return type_allowed(s->self->conf->types, s->facts.type) ? 0 : -EPROTOTYPE;
+}
+
+static chatd_status note_head(struct sink *s, const struct block *b)
+{
+	size_t n = sizeof(s->head) - s->head_n;
+	if (s->resumed || n == 0) {
+		return 0;
+	}
+	n = n < b->n ? n : b->n;
+	memcpy(s->head + s->head_n, b->p, n);
+	s->head_n += n;
+	return s->head_n == sizeof(s->head) ? check_type(s) : 0;
+}
+
+static chatd_status write_block(struct sink *s, struct block *b)
+{
+	for (size_t at = 0; at < b->n;) {
+		ssize_t n = pwrite(s->fd, b->p + at, b->n - at, s->written + (int64_t)at);
+		if (n < 0 && errno != EINTR) {
+			return -errno;
+		}
+		at += n > 0 ? (size_t)n : 0;
+	}
+	s->written += (int64_t)b->n;
+	if (s->sha && EVP_DigestUpdate(s->sha, b->p, b->n) != 1) {
+		return -EIO;
+	}
+	/* So that the sync at the end has little left to do. */
+	if (s->written - s->flushed >= FLUSH) {
+		sync_file_range(s->fd, s->flushed, s->written - s->flushed, SYNC_FILE_RANGE_WRITE);
+		s->flushed = s->written;
+	}
+	return 0;
+}
+
+/* Of a file that came in pieces, maybe through several nodes. */
+static chatd_status read_again(struct sink *s, struct block *b)
+{
+	s->sha = EVP_MD_CTX_new();
+	if (!s->sha || EVP_DigestInit_ex(s->sha, EVP_sha256(), NULL) != 1) {
+		return -ENOMEM;
+	}
+	for (int64_t at = 0; at < s->written;) {
+		ssize_t n = pread(s->fd, b->p, BLOCK, at);
+		if (n <= 0) {
+			return n < 0 ? -errno : -EIO;
+		}
+		if (s->head_n < sizeof(s->head)) {
+			size_t most = sizeof(s->head) - s->head_n;
+			most = most < (size_t)n ? most : (size_t)n;
+			memcpy(s->head + s->head_n, b->p, most);
+			s->head_n += most;
+		}
+		if (EVP_DigestUpdate(s->sha, b->p, (size_t)n) != 1) {
+			return -EIO;
+		}
+		at += n;
+	}
+	return 0;
+}
+
+static chatd_status complete(struct sink *s, struct block *b)
+{
+	unsigned char hash[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	chatd_status rc = s->resumed ? read_again(s, b) : 0;
+	if (rc == 0 && (s->resumed || s->head_n < sizeof(s->head))) {
+		rc = check_type(s);
+	}
+	if (rc == 0 && fsync(s->fd) < 0) {
+		rc = -errno;
+	}
+	if (rc == 0 && EVP_DigestFinal_ex(s->sha, hash, &n) != 1) {
+		rc = -EIO;
+	}
+	for (unsigned i = 0; rc == 0 && i < DIR_HASH / 2; i++) {
+		snprintf(s->facts.hash + 2 * i, 3, "%02x", hash[i]);
+	}
+	return rc;
+}
+
+static void work(void *arg)
+{
+	struct sink *s = arg;
+	struct block *b = &s->block[!s->filling];
+	if (s->fd < 0 && s->rc == 0) {
+		s->rc = open_file(s);
+	}
+	if (s->rc == 0) {
+		s->rc = note_head(s, b);
+	}
+	if (s->rc == 0) {
+		s->rc = write_block(s, b);
+	}
+	b->n = 0;
+	if (s->rc == 0 && s->last) {
+		s->rc = complete(s, b);
+	}
+}
+
+static void clean(void *arg)
+{
+	struct sink *s = arg;
+	if (s->fd >= 0) {
+		close(s->fd);
+	}
+	if (s->removes && s->facts.path[0] && (s->fd >= 0 || s->resumed)) {
+		unlink(s->facts.path);
+	}
+}
+
+/* ---- [worker] ------------------------------------------------------------------------ */
+
+static void free_sink(void *arg)
+{
+	struct sink *s = arg;
+	EVP_MD_CTX_free(s->sha);
+	free(s->block[0].p);
+	free(s->block[1].p);
+	s->self->h->mem_free(s);
+}
+
+static void dispose(struct sink *s)
+{
+	const struct chatd_host *h = s->self->h;
+	if (s->fd < 0 && !(s->removes && s->resumed)) {
+		free_sink(s);
+	} else if (h->offload(s->w, clean, free_sink, s) < 0) {
+		clean(s); /* the pool is full or has ended: better late than never */
+		free_sink(s);
+	}
+}
+
+static void next(struct sink *s);
+
+static void fail(struct sink *s)
+{
+	if (!s->over) {
+		s->over = 1;
+		s->user->failed(s->arg, s->rc);
+	}
+}
+
+static void on_worked(void *arg)
+{
+	struct sink *s = arg;
+	s->working = 0;
+	s->rc = s->rc < 0 ? s->rc : s->lost;
+	if (s->closed) {
+		dispose(s);
+	} else if (s->rc < 0) {
+		fail(s);
+	} else if (s->last) {
+		s->over = 1;
+		s->facts.size = s->written;
+		s->user->done(s->arg);
+	} else {
+		next(s);
+	}
+}
+
+/* Nobody is told inside whatever the caller is doing. */
+static void lose(struct sink *s, chatd_status rc)
+{
+	s->lost = rc;
+	if (!s->working) {
+		s->working = s->self->h->post(s->w, on_worked, s) == 0;
+	}
+}
+
+static void start(struct sink *s)
+{
+	s->filling = !s->filling;
+	s->last = s->finishing;
+	s->working = 1;
+	if (s->self->h->offload(s->w, work, on_worked, s) < 0) {
+		s->working = 0;
+		lose(s, -EBUSY);
+	}
+}
+
+static void set_held(struct sink *s, int on)
+{
+	if (s->held != on && !s->over) {
+		s->held = on;
+		s->user->hold(s->arg, on);
+	}
+}
+
+static void next(struct sink *s)
+{
+	struct block *b = &s->block[s->filling];
+	if (!s->working && !s->over && !s->lost && (b->n >= BLOCK || s->finishing)) {
+		start(s);
+	}
+	if (!s->finishing) {
+		set_held(s, s->working && s->block[s->filling].n >= BLOCK);
+	}
+}
+
+struct sink *sink_open(struct self *self, chatd_worker *w, const char *path, int64_t from)
+{
+	unsigned char random[16];
+	char name[2 * sizeof(random) + 1];
+	struct sink *s = self->h->mem_alloc(sizeof(*s));
+	if (!s) {
+		return NULL;
+	}
+	s->self = self;
+	s->w = w;
+	s->fd = -1;
+	for (int i = 0; i < 2; i++) {
+		s->block[i].cap = ROOM;
+		s->block[i].p = malloc(ROOM);
+	}
+	if (!s->block[0].p || !s->block[1].p) {
+		free_sink(s);
+		return NULL;
+	}
+	s->size = s->written = s->flushed = from;
+	if (path) {
+		s->resumed = 1;
+		snprintf(s->facts.path, sizeof(s->facts.path), "%s", path);
+		return s;
+	}
+	self->h->random(random, sizeof(random));
+	for (size_t i = 0; i < sizeof(random); i++) {
+		snprintf(name + 2 * i, 3, "%02x", random[i]);
+	}
+	dir_path(&self->dir, "tmp", name, s->facts.path);
+	return s;
+}
+
+void sink_user(struct sink *s, const struct sink_user *user, void *arg)
+{
+	s->user = user;
+	s->arg = arg;
+}
+
+void sink_write(struct sink *s, const char *p, size_t n)
+{
+	struct block *b = &s->block[s->filling];
+	if (s->over || s->lost || s->finishing) {
+		return;
+	}
+	if (b->n + n > b->cap) { /* who was held did not stop: no byte may be lost */
+		char *more = realloc(b->p, b->n + n);
+		if (!more) {
+			lose(s, -ENOMEM);
+			return;
+		}
+		b->p = more;
+		b->cap = b->n + n;
+	}
+	memcpy(b->p + b->n, p, n);
+	b->n += n;
+	s->size += (int64_t)n;
+	next(s);
+}
+
+void sink_finish(struct sink *s)
+{
+	s->finishing = 1;
+	next(s);
+}
+
+int64_t sink_size(const struct sink *s)
+{
+	return s->size;
+}
+
+const struct sink_facts *sink_facts(const struct sink *s)
+{
+	return &s->facts;
+}
+
+void sink_close(struct sink *s, int removes)
+{
+	if (!s) {
+		return;
+	}
+	s->closed = s->over = 1;
+	s->removes = removes;
+	if (!s->working) {
+		dispose(s);
+	}
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options, routes and life of the plugin. */
+#include "upload.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#define IMAGES "image/png, image/jpeg, image/gif, image/webp, image/avif, "
+#define SOUNDS "audio/mpeg, audio/mp4, audio/ogg, audio/x-wav, audio/flac, audio/x-m4a, "
+#define FILMS  "video/mp4, video/webm, video/quicktime, video/ogg, "
+#define PAPERS                                                                    \
+	"application/pdf, application/zip, text/plain, text/csv, "                    \
+	"application/vnd.openxmlformats-officedocument.wordprocessingml.document, "   \
+	"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet, "         \
+	"application/vnd.openxmlformats-officedocument.presentationml.presentation, " \
+	"application/vnd.oasis.opendocument.text, application/vnd.oasis.opendocument.spreadsheet"
+
+static const struct chatd_opt opts[] = {
+	{ .key = "path",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_PATH,
+			.offset = offsetof(struct conf, path),
+			.doc = "The folder of the files; without it, files in data_dir. Nodes share it." },
+	{ .key = "max_size",
+			.type = CHATD_T_SIZE,
+			.offset = offsetof(struct conf, max_size),
+			.fallback = "25 MiB",
+			.min = 1024,
+			.max = INT64_C(1) << 42,
+			.doc = "The largest file." },
+	{ .key = "types",
+			.type = CHATD_T_STRINGS,
+			.offset = offsetof(struct conf, types),
+			.fallback = "[" IMAGES SOUNDS FILMS PAPERS "]",
+			.doc = "What may be uploaded, by content: image/png, or image/* for all of a kind." },
+	{ .key = "user_bytes",
+			.type = CHATD_T_SIZE,
+			.offset = offsetof(struct conf, user_bytes),
+			.fallback = "1 GiB",
+			.max = INT64_C(1) << 50,
+			.doc = "What the files of one user may take in all; 0: any amount." },
+	{ .key = "day_bytes",
+			.type = CHATD_T_SIZE,
+			.offset = offsetof(struct conf, day_bytes),
+			.fallback = "100 MiB",
+			.max = INT64_C(1) << 50,
+			.doc = "What one user may upload in a day (UTC); 0: any amount." },
+	{ .key = "uploads",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, uploads),
+			.fallback = "64",
+			.min = 1,
+			.max = 4096,
+			.doc = "Uploads under way at once; each takes 640 KiB of memory." },
+	{ .key = "uploads_per_user",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, uploads_per_user),
+			.fallback = "4",
+			.min = 1,
+			.max = 4096,
+			.doc = "Likewise of one user." },
+	{ .key = "unattached",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, unattached),
+			.fallback = "24h",
+			.min = 60000,
+			.max = INT64_C(3660) * 86400000,
+			.doc = "How long a file waits for the message that brings it along." },
+	{ .key = "partial_ttl",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, partial_ttl),
+			.fallback = "24h",
+			.min = 60000,
+			.max = INT64_C(366) * 86400000,
+			.doc = "How long a resumable upload that was broken off can be gone on with." },
+	{ .key = "url_ttl",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, url_ttl),
+			.fallback = "10m",
+			.min = 1000,
+			.max = INT64_C(7) * 86400000,
+			.doc = "How long a signed address is good." },
+	{ .key = "key",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_SECRET,
+			.offset = offsetof(struct conf, key),
+			.doc = "Signs addresses: at least 32 bytes, the same on all nodes; without it, one is "
+				   "made in data_dir." },
+	{ .key = "anonymous",
+			.type = CHATD_T_BOOL,
+			.offset = offsetof(struct conf, anonymous),
+			.fallback = "false",
+			.doc = "Guests may upload too, if the rules let them." },
+	{ 0 },
+};
+
+static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
+{
+	const struct conf *conf = confp;
+	chatd_status rc = 0;
+	for (const char *const *type = conf->types; *type; type++) {
+		if (!type_pattern_ok(*type)) {
+			rc = h->conf_error(ctx, "types",
+					"\"%s\" is no media type; write one as image/png, or all of a kind as image/*",
+					*type);
+		}
+	}
+	if (!conf->types[0]) {
+		rc = h->conf_error(ctx, "types", "nothing could be uploaded; name at least one type");
+	}
+	if (conf->key && strlen(conf->key) < SIGN_KEY) {
+		rc = h->conf_error(ctx, "key", "it has %zu bytes, and needs at least %d", strlen(conf->key),
+				(int)SIGN_KEY);
+	}
+	if (conf->path && strlen(conf->path) >= sizeof(((struct dir *)0)->root)) {
+		rc = h->conf_error(ctx, "path", "it is longer than %zu bytes; use a shorter one",
+				sizeof(((struct dir *)0)->root) - 1);
+	}
+	if (conf->uploads_per_user > conf->uploads) {
+		rc = h->conf_error(ctx, "uploads_per_user", "it is more than uploads, which is %lld",
+				(long long)conf->uploads);
+	}
+	return rc;
+}
+
+/* ---- the key --------------------------------------------------------------------------- */
+
+static chatd_status read_key(struct self *self, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		return -errno;
+	}
+	ssize_t n = read(fd, self->key, sizeof(self->key));
+	close(fd);
+	return n == (ssize_t)sizeof(self->key) ? 0 : -EIO;
+}
+
+static chatd_status make_key(struct self *self, const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		return -errno;
+	}
+	self->h->random(self->key, sizeof(self->key));
+	int good =
+			write(fd, self->key, sizeof(self->key)) == (ssize_t)sizeof(self->key) && fsync(fd) == 0;
+	close(fd);
+	if (!good) {
+		unlink(path);
+		return -EIO;
+	}
+	return 0;
+}
+
+static chatd_status open_key(struct self *self)
+{
+	char path[4096];
+	const struct chatd_store *store = self->store->vt;
+	if (self->conf->key) {
+		return sign_key(text(self->conf->key), self->key);
+	}
+	if (CHATD_HAS(store, is_shared) && store->is_shared(self->store->obj)) {
+		self->h->log(self->ctx, CHATD_LOG_WARN,
+				"upload.key is not set: signed addresses are good at the node alone that made them");
+	}
+	snprintf(path, sizeof(path), "%s/upload.key", self->h->data_dir());
+	chatd_status rc = read_key(self, path);
+	if (rc == -ENOENT) {
+		rc = make_key(self, path);
+	}
+	return rc < 0 ? self->h->fail(self->ctx, rc, "%s: %s; is it ours, and may it be written?", path,
+							strerror(-rc))
+				  : 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+static chatd_status add_routes(struct self *self)
+{
+	const struct chatd_http *http = self->http->vt;
+	const struct chatd_route routes[] = {
+		{ .methods = CHATD_POST,
+				.flags = CHATD_HTTP_CORS | CHATD_HTTP_STREAM,
+				.path = "/api/files",
+				.max_body = (size_t)self->conf->max_size + 64 * 1024,
+				.handle = on_upload },
+		{ .methods = CHATD_GET,
+				.flags = CHATD_HTTP_CORS,
+				.path = "/api/files/{id}",
+				.handle = on_download },
+		{ .methods = CHATD_DELETE,
+				.flags = CHATD_HTTP_CORS,
+				.path = "/api/files/{id}",
+				.handle = on_delete },
+		{ .methods = CHATD_GET,
+				.flags = CHATD_HTTP_CORS,
+				.path = "/api/files/{id}/url",
+				.handle = on_sign },
+	};
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+		struct chatd_route r = routes[i];
+		r.struct_size = sizeof(r);
+		r.arg = self;
+		chatd_status rc = http->route(self->http->obj, self->ctx, &r);
+		if (rc < 0) {
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static chatd_status open_folder(struct self *self)
+{
+	if (self->conf->path) {
+		snprintf(self->dir.root, sizeof(self->dir.root), "%s", self->conf->path);
+	} else if ((size_t)snprintf(self->dir.root, sizeof(self->dir.root), "%s/files",
+					   self->h->data_dir()) >= sizeof(self->dir.root)) {
+		return self->h->fail(self->ctx, -ENAMETOOLONG,
+				"the name of data_dir is too long for files below it; set upload.path");
+	}
+	chatd_status rc = dir_open(&self->dir);
+	return rc < 0
+			? self->h->fail(self->ctx, rc, "%s: %s; make it a folder that this user may write to",
+					  self->dir.root, strerror(-rc))
+			: 0;
+}
+
+static chatd_status init(
+		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
+{
+	struct self *self = h->mem_alloc(sizeof(*self));
+	if (!self) {
+		return -ENOMEM;
+	}
+	*ret_self = self;
+	self->h = h;
+	self->ctx = ctx;
+	self->conf = conf;
+	self->http = h->service(ctx, CHATD_HTTP);
+	self->store = h->service(ctx, CHATD_STORE);
+	chatd_status rc = slots_init(&self->slots, self->conf->uploads);
+	if (rc < 0) {
+		return rc;
+	}
+	self->types = types_open();
+	if (!self->types) {
+		return h->fail(ctx, -ENOENT, "libmagic has no data base; install libmagic-mgc");
+	}
+	rc = open_folder(self);
+	rc = rc < 0 ? rc : open_key(self);
+	rc = rc < 0 ? rc : add_routes(self);
+	return rc < 0 ? rc : h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHANGE, on_message_in);
+}
+
+static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
+{
+	struct worker *at = wself;
+	at->self = selfp;
+	at->w = w;
+	if (at->self->h->worker_index(w) == 0) {
+		sweep_start(at);
+	}
+	return 0;
+}
+
+static void worker_stop(void *self, chatd_worker *w, void *wself)
+{
+	(void)self;
+	(void)w;
+	sweep_stop(wself);
+}
+
+static void fini(void *selfp)
+{
+	struct self *self = selfp;
+	types_close(self->types);
+	slots_finish(&self->slots);
+	self->h->mem_free(self);
+}
+
+static const char *const needs[] = { CHATD_HTTP, CHATD_STORE, NULL };
+
+CHATD_PLUGIN = {
+	CHATD_PLUGIN_HEADER,
+	.name = "upload",
+	.version = "0.1.0",
+	.summary = "files: uploaded, attached to messages, downloaded by those who may read them",
+	.needs = needs,
+	.opts = opts,
+	.conf_size = sizeof(struct conf),
+	.worker_size = sizeof(struct worker),
+	.check = check,
+	.init = init,
+	.worker_start = worker_start,
+	.worker_stop = worker_stop,
+	.fini = fini,
+};

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file upload.h
+ * @brief What the parts of the plugin share.
+ *
+ * A request's bytes go through a sink to a file of tmp/, 256 KiB at a time; whoever sends faster
+ * than the disk takes it is held.  A whole file becomes an object and then a row of the store; what
+ * is left over from a crash between any two steps is taken by the sweep.
+ */
+#ifndef UPLOAD_UPLOAD_H
+#define UPLOAD_UPLOAD_H
+
+#include <chatd-sdk/json.h>
+#include <chatd/http.h>
+#include <chatd/store.h>
+
+#include <pthread.h>
+
+#include "dir.h"
+#include "names.h"
+#include "sign.h"
+#include "types.h"
+
+enum { ID_HEX = 32, BLOCK = 256 * 1024 };
+
+struct conf {
+	const char *path, *key;
+	const char *const *types;
+	int64_t max_size, user_bytes, day_bytes, uploads, uploads_per_user;
+	int64_t unattached, url_ttl, partial_ttl;
+	int32_t anonymous;
+};
+
+/** Who uploads something at the moment.  [any] */
+struct slots {
+	pthread_mutex_t lock;
+	struct slot {
+		char user[CHATD_ID_MAX + 1];
+		int64_t n;
+	} * slot;
+	int64_t total;
+};
+
+struct self {
+	const struct chatd_host *h;
+	chatd_ctx *ctx;
+	const struct conf *conf;
+	const struct chatd_service *http, *store;
+	unsigned char key[SIGN_KEY];
+	struct types *types;
+	struct dir dir;
+	struct slots slots;
+};
+
+struct worker {
+	struct self *self;
+	chatd_worker *w;
+	struct chatd_timer timer; /* of the sweep; on the first worker alone */
+	struct sweep *sweep;
+};
+
+static inline struct chatd_str text(const char *s)
+{
+	return chatd_str_of(s, strlen(s));
+}
+
+/* slots.c */
+chatd_status slots_init(struct slots *, int64_t most);
+void slots_finish(struct slots *);
+/** 0, -EBUSY: the server has enough of them, -EDQUOT: the user has. */
+chatd_status slots_take(struct self *, struct chatd_str user);
+void slots_give(struct self *, struct chatd_str user);
+
+/* ---- sink.c: bytes on their way to a file ------------------------------------------------ */
+
+struct sink;
+struct sink_user {
+	/** More must not come for now (1), may come again (0). */
+	void (*hold)(void *arg, int on);
+	/** It has failed: -ENOSPC, -EIO ..., -EPROTOTYPE: that type is not allowed.  Once. */
+	void (*failed)(void *arg, chatd_status rc);
+	/** After sink_finish(): all of it is written and synced, .hash and .type are there. */
+	void (*done)(void *arg);
+};
+
+/** What a sink has found out; valid in done(). */
+struct sink_facts {
+	char path[DIR_PATH], hash[DIR_HASH + 1], type[TYPE_BYTES];
+	int64_t size;
+};
+
+/** @p path .p NULL: a new file of tmp/; else one that is there, from @p from on. */
+struct sink *sink_open(struct self *, chatd_worker *, const char *path, int64_t from);
+void sink_user(struct sink *, const struct sink_user *, void *arg);
+void sink_write(struct sink *, const char *p, size_t n);
+void sink_finish(struct sink *);
+int64_t sink_size(const struct sink *);
+const struct sink_facts *sink_facts(const struct sink *);
+/** Ends it; no callback runs any more.  @p remove: the file goes. */
+void sink_close(struct sink *, int remove);
+
+/* ---- keep.c: a written file becomes one of the store's ------------------------------------ */
+
+struct keep;
+/** @p rc 0: @p file is there; -EDQUOT with .why of the answer, ... */
+typedef void keep_fn(void *arg, chatd_status rc, const struct chatd_store_answer *, const char *id);
+struct keep_what {
+	struct self *self;
+	chatd_worker *w;
+	const struct sink_facts *facts;
+	struct chatd_str owner;
+	const char *name;
+	const char *id; /**< NULL: a new one */
+};
+/** The file at facts->path belongs to it from now on.  fn runs once, later.  -ENOMEM, -EBUSY: it
+ *  does not, and the file stays where it was. */
+chatd_status keep_start(const struct keep_what *, keep_fn *fn, void *arg);
+/** {"id","url","name","size","contentType"} */
+void file_json(struct chatd_json *, const struct chatd_store_file *);
+
+/* ---- the routes ---------------------------------------------------------------------------- */
+
+/* intake.c */
+void on_upload(void *self, chatd_req *);
+/** Says why the store refused, or could not. */
+void problem_store(struct self *, chatd_req *, chatd_status rc, const struct chatd_store_answer *);
+void problem_sink(struct self *, chatd_req *, chatd_status rc);
+/** May they upload at all?  0: the request is answered. */
+int may_upload(struct self *, chatd_req *, const chatd_ident *);
+int take_slot(struct self *, chatd_req *, struct chatd_str user);
+/** How much more they may store; 0 and the request is answered: nothing. */
+int64_t space_left(struct self *, chatd_req *, const struct chatd_store_answer *);
+
+/* serve.c */
+void on_download(void *self, chatd_req *);
+void on_delete(void *self, chatd_req *);
+void on_sign(void *self, chatd_req *);
+
+/* hook.c */
+chatd_verdict on_message_in(chatd_call *, void *self, void *wself);
+
+/* sweep.c */
+void sweep_start(struct worker *);
+void sweep_stop(struct worker *);
+
+#endif

@@ -1,0 +1,604 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Files: uploads, who may download them, hostile bodies, what crashes leave behind.  Prints TAP.
+
+Usage: upload_e2e.py [workers [store [test ...]]]; the server is $CHATD_BUILD/bin/chatd with config/chat.yaml, the plugin
+upload, and store-sqlite, or store-memory if the second argument says "memory".
+"""
+import glob
+import hashlib
+import json
+import os
+import random
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+import zlib
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "chat"))
+import client  # noqa: E402
+from client import Person, Server, tap  # noqa: E402
+
+MIB = 1 << 20
+MAX = 8 * MIB
+FULL = os.environ.get("CHATD_FULL") == "1"
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
+ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
+    '      - {{ login: {0}, passcode: "{0}", name: "{1}", token: "token-of-{0}-long-enough" }}\n'.format(n, n.title())
+    for n in NAMES) + "\n  upload: { max_size: 8 MiB, day_bytes: 1 GiB, url_ttl: 2s, uploads_per_user: 2 }\n"
+TESTS = []
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+def same(a, b, what=""):
+    assert a == b, "%s: %r is not %r" % (what, a, b)
+
+
+def png(seed, size=0):
+    """A picture of one pixel, with as many bytes behind as are wanted."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(b"\0\1\2\3")) + chunk(b"tEXt", b"seed\0%d" % seed) + chunk(b"IEND", b"")
+    return head + body + random.Random(seed).randbytes(max(0, size - len(head) - len(body)))
+
+
+def form(data, name='filename="cat.png"', boundary="xyz", declared="image/png", field="file"):
+    return (b"--%s\r\nContent-Disposition: form-data; name=\"%s\"; %s\r\nContent-Type: %s\r\n\r\n"
+            % (boundary.encode(), field.encode(), name if isinstance(name, bytes) else name.encode(), declared.encode())
+            + data + b"\r\n--%s--\r\n" % boundary.encode())
+
+
+def post(s, who, body, boundary="xyz", **headers):
+    return client.rest(s, who, "POST", "/api/files", raw=body,
+                       headers={"Content-Type": "multipart/form-data; boundary=%s" % boundary, **headers})
+
+
+def upload(who, data, **kw):
+    r = post(who.server, who, form(data, **kw))
+    assert r.status == 201, (r.status, r.body)
+    return r.json
+
+
+def get(who, url, **headers):
+    return who.rest("GET", url, headers=headers)
+
+
+def attach(device, to, *urls, **more):
+    return device.send("/app/chat.send", {"content": "see", "attachments": [{"url": u} for u in urls], **to, **more})
+
+
+def known(s, *names):
+    people = [Person(s, n) for n in names]
+    for p in people:
+        p.device().close()
+    return people
+
+
+def objects(s):
+    return sorted(p for p in glob.glob(os.path.join(s.dir, "files", "objects", "*", "*")))
+
+
+def temps(s):
+    return os.listdir(os.path.join(s.dir, "files", "tmp"))
+
+
+def until(fn, seconds=10, what=""):
+    end = time.monotonic() + seconds
+    while not fn():
+        assert time.monotonic() < end, "it did not happen: " + what
+        time.sleep(0.02)
+
+
+def raw(s, data, wait=True, half=True):
+    """What the server says to these bytes."""
+    sock = socket.create_connection(s.address("http"), client.WAIT)
+    sock.sendall(data)
+    if not wait:
+        return sock
+    got = b""
+    while True:
+        try:
+            piece = sock.recv(65536)
+        except socket.timeout:
+            break
+        if not piece:
+            break
+        got += piece
+    sock.close()
+    return got
+
+
+def head(who, length=None, boundary="xyz", extra=""):
+    return ("POST /api/files HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %s\r\n"
+            "Content-Type: multipart/form-data; boundary=%s\r\n%s%s\r\n" %
+            (who.token, boundary, "Content-Length: %d\r\n" % length if length is not None else "Transfer-Encoding: chunked\r\n",
+             extra)).encode()
+
+
+def status(answer):
+    return int(answer.split(b" ", 2)[1]) if answer else None
+
+
+def code(answer):
+    return json.loads(answer.split(b"\r\n\r\n", 1)[1])["code"]
+
+
+# ---- up and down -------------------------------------------------------------------------
+
+
+@test
+def a_file_goes_up_and_comes_down(s):
+    (alice,) = known(s, "alice")
+    data = png(1, 3 * MIB + 17)
+    r = post(s, alice, form(data))
+    same(r.status, 201)
+    f = r.json
+    same((f["name"], f["size"], f["contentType"]), ("cat.png", len(data), "image/png"))
+    same(f["url"], "/api/files/" + f["id"])
+    same((r.headers["location"], r.headers["cache-control"]), (f["url"], "no-store"))
+    assert re.fullmatch(r"[0-9a-f]{32}", f["id"]), f
+    g = get(alice, f["url"])
+    same((g.status, g.body == data), (200, True))
+    same(g.headers["content-type"], "image/png")
+    same(g.headers["content-length"], str(len(data)))
+    same(g.headers["content-disposition"], "attachment; filename=\"cat.png\"; filename*=UTF-8''cat.png")
+    same(g.headers["x-content-type-options"], "nosniff")
+    same(g.headers["content-security-policy"], "sandbox; default-src 'none'")
+    same(g.headers["cache-control"], "private, no-cache")
+    assert get(alice, f["url"] + "?inline=1").headers["content-disposition"].startswith("inline;")
+    h = alice.rest("HEAD", f["url"])
+    same((h.status, h.body, h.headers["content-length"]), (200, b"", str(len(data))))
+    same(os.stat(os.path.join(s.dir, "files")).st_mode & 0o777, 0o700)
+    same({os.stat(o).st_mode & 0o777 for o in objects(s)}, {0o600})
+
+
+@test
+def bodies_may_come_in_any_pieces(s):
+    (alice,) = known(s, "alice")
+    data = png(2, 4096) + b"\r\n--xy\r\n--xyZ\r\r\n--" + b"\r\n--xy" * 50
+    body = form(data)
+    for size in (1, 2, 7, 61, 1024):
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[i:i + size]), body[i:i + size]) for i in range(0, len(body), size))
+        answer = raw(s, head(alice) + chunks + b"0\r\n\r\n")
+        same(status(answer), 201, answer)
+        f = json.loads(answer.split(b"\r\n\r\n", 1)[1])
+        same(get(alice, f["url"]).body == data, True, size)
+
+
+@test
+def equal_files_are_one_object(s):
+    alice, bob = known(s, "alice", "bob")
+    data, before = png(3, 100000), len(objects(s))
+    one, two = upload(alice, data), upload(bob, data, name='filename="dog.png"')
+    assert one["id"] != two["id"]
+    until(lambda: len(objects(s)) == before + 1, what="one object of two files")
+    same(get(bob, two["url"]).headers["etag"], get(alice, one["url"]).headers["etag"])
+    same(get(bob, one["url"]).status, 404, "another's file")
+    same(alice.rest("DELETE", one["url"]).status, 204)
+    same(get(bob, two["url"]).body == data, True)
+    same(get(alice, one["url"]).status, 404)
+    same(alice.rest("DELETE", two["url"]).status, 404, "another's file")
+    name = [o for o in objects(s) if hashlib.sha256(data).hexdigest() in o]
+    same(len(name), 1)
+    with open(name[0], "rb") as f:
+        same(hashlib.sha256(f.read()).hexdigest(), os.path.basename(name[0]).split(".")[0])
+
+
+@test
+def ranges_and_etags(s):
+    (alice,) = known(s, "alice")
+    data = png(4, 700001)
+    url = upload(alice, data)["url"]
+    etag = get(alice, url).headers["etag"]
+    for spec, want in (("0-0", data[:1]), ("5-9", data[5:10]), ("700000-", data[-1:]), ("-10", data[-10:]),
+                       ("699990-800000", data[-11:]), ("-9000000", data)):
+        r = get(alice, url, Range="bytes=" + spec)
+        same((r.status, r.body == want), (206, True), spec)
+        first = len(data) - len(want) if spec[0] == "-" or spec[0] in "67" else int(spec.split("-")[0])
+        same(r.headers["content-range"], "bytes %d-%d/%d" % (first, first + len(want) - 1, len(data)), spec)
+    for spec in ("bytes=700001-", "bytes=9-5", "bytes=-0", "bytes=99999999999999999999-", "bytes=-", "bytes=a-b"):
+        r = get(alice, url, Range=spec)
+        same((r.status, r.headers["content-range"]), (416, "bytes */%d" % len(data)), spec)
+    many = "bytes=" + ",".join("%d-%d" % (i, i) for i in range(1000))
+    for spec in ("bytes=0-1,3-4", many, "lines=1-2", "nonsense"):
+        r = get(alice, url, Range=spec)
+        same((r.status, len(r.body)), (200, len(data)), spec[:30])
+    for value in (etag, "W/" + etag, '"x", ' + etag, "*"):
+        r = get(alice, url, **{"If-None-Match": value})
+        same((r.status, r.body, r.headers["etag"]), (304, b"", etag), value)
+    same(get(alice, url, **{"If-None-Match": '"x"'}).status, 200)
+    same(get(alice, url, **{"If-Range": etag, "Range": "bytes=0-3"}).status, 206)
+    same(get(alice, url, **{"If-Range": '"x"', "Range": "bytes=0-3"}).status, 200)
+
+
+@test
+def names_are_only_names(s):
+    (alice,) = known(s, "alice")
+    kept = objects(s)
+    for sent, shown in (('filename="../../etc/passwd"', "passwd"), ('filename="C:\\x\\evil.exe"', "evil.exe"),
+                        ('filename=".."', "file"), ('filename="/"', "file"), ('filename="%2e%2e%2fx"', "x"),
+                        ('filename="a\\"b.txt"', 'a"b.txt'), ('filename="a%22b.txt"', 'a"b.txt'),
+                        ('filename="a;b.txt"', "a;b.txt"), ('filename="고양이.png"', "고양이.png"),
+                        ("filename=\"\u202egnp.exe\"", "gnp.exe"), ('filename=".htaccess"', ".htaccess"),
+                        ('filename=""', "file"), ("filename=plain.txt", "plain.txt"),
+                        ("filename*=UTF-8''%ea%b3%a0.txt", "고.txt"), ('filename="a%0d%0aSet-Cookie: x.txt"', "aSet-Cookie: x.txt"),
+                        ('filename="%s.txt"' % ("é" * 200), "é" * 127)):
+        f = upload(alice, png(5), name=sent)
+        same(f["name"], shown, sent)
+        g = get(alice, f["url"])
+        line = g.headers["content-disposition"]
+        assert re.fullmatch(r"attachment; filename=\"[ !#-:<-\[\]-~]*\"; filename\*=UTF-8''[A-Za-z0-9!#$&+.^_`|~%-]+", line), line
+        assert "set-cookie" not in g.headers
+    for sent in (b'filename="a\0b"', b'filename="\xff\xfe"', b"filename*=UTF-8''%zz", b"filename*=latin1''x"):
+        r = post(s, alice, form(png(5), name=sent))
+        same((r.status, r.json["code"]), (400, "BAD_MULTIPART"), sent)
+    same([o for o in objects(s) if o not in kept and png(5) != open(o, "rb").read()], [])
+    for name, safe in (("con.txt", "_con.txt"), (".bashrc", "_bashrc"), ("-rf", "_rf"), ("a?b*c", "a_b_c")):
+        line = get(alice, upload(alice, png(5), name='filename="%s"' % name)["url"]).headers["content-disposition"]
+        assert line.startswith('attachment; filename="%s"' % safe), line
+
+
+@test
+def the_content_says_what_it_is(s):
+    (alice,) = known(s, "alice")
+    before = len(objects(s))
+    bad = {"html": b"<!doctype html><html><script>alert(1)</script></html>",
+           "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
+           "xml": b'<?xml version="1.0"?><x/>', "exe": b"MZ" + b"\0" * 58 + struct.pack("<I", 64) + b"PE\0\0" + b"\0" * 200,
+           "elf": open("/bin/true", "rb").read(), "nothing": b"", "noise": random.Random(1).randbytes(5000),
+           "large noise": random.Random(2).randbytes(2 * MIB), "script": b"#!/bin/sh\nrm -rf /\n"}
+    for what, data in bad.items():
+        r = post(s, alice, form(data, declared="image/png"))
+        same((r.status, r.json["code"]), (415, "TYPE_NOT_ALLOWED"), what)
+    for data, declared, found in ((png(6), "text/html", "image/png"), (b"GIF89a\1\0\1\0\0\0\0<script>", "image/gif", "image/gif"),
+                                  (b"hello\n", "application/x-sh", "text/plain"), (b"%PDF-1.5\nalert(1)", "image/png", "application/pdf")):
+        f = upload(alice, data, declared=declared)
+        same(f["contentType"], found)
+        g = get(alice, f["url"] + "?inline=1")
+        same(g.headers["content-disposition"].startswith("inline") and found[:5] != "image", False, found)
+    until(lambda: not temps(s), what="what was refused is gone")
+    same(len(objects(s)) - before <= 4, True)
+
+
+# ---- who may -----------------------------------------------------------------------------
+
+
+@test
+def only_those_who_may_read_the_message(s):
+    alice, bob, carol = known(s, "alice", "bob", "carol")
+    f, data = upload(alice, png(7, 5000)), png(7, 5000)
+    same([get(p, f["url"]).status for p in (alice, bob, carol)], [200, 404, 404])
+    same(client.rest(s, None, "GET", f["url"]).status, 401)
+    a, b = alice.device(), bob.device()
+    assert "message-id" in attach(a, {"to": "bob"}, f["url"])
+    m = b.messages(content="see")
+    same(m.json["attachments"], [{"url": f["url"]}])
+    assert "chatd-files" not in m.headers, m.headers
+    same([get(p, f["url"]).status for p in (alice, bob, carol)], [200, 200, 404])
+    same(get(bob, f["url"]).body == data, True)
+    # A room: as long as one is in it.
+    room = alice.rest("POST", "/api/chat/rooms", {"name": "Files", "public": False}).json["id"]
+    same(alice.rest("POST", "/api/chat/rooms/%s/members" % room, {"userId": "carol"}).status // 100, 2)
+    carol.rest("POST", "/api/chat/rooms/%s/join" % room)
+    g = upload(alice, png(8, 5000))
+    assert "message-id" in attach(a, {"roomId": room}, g["url"])
+    same([get(p, g["url"]).status for p in (carol, bob)], [200, 404])
+    same(alice.rest("DELETE", "/api/chat/rooms/%s/members/carol" % room).status // 100, 2)
+    same(get(carol, g["url"]).status, 404, "after she was put out")
+    # Deleting the message takes the file from the others.
+    h = upload(alice, png(9, 5000))
+    sent = a.send("/app/chat.send", {"to": "bob", "attachmentUrl": h["url"] + "?inline=1"})
+    same(get(bob, h["url"]).status, 200)
+    assert "code" not in a.send("/app/chat.delete", {"messageId": sent["message-id"]})
+    same(get(bob, h["url"]).status, 404)
+    a.close()
+    b.close()
+
+
+@test
+def nobody_sends_what_he_may_not_read(s):
+    alice, bob = known(s, "alice", "bob")
+    f, mine = upload(alice, png(10, 5000)), upload(bob, png(11, 5000))
+    b = bob.device()
+    for urls in ([f["url"]], [mine["url"], f["url"]], ["/api/files/%032x" % 0], ["/api/files/../x"], ["/api/files/"]):
+        r = attach(b, {"to": "alice"}, *urls)
+        same(r.get("code"), "NOT_FOUND", urls)
+        assert "upload it" in r["message"], r
+    r = b.send("/app/chat.send", {"to": "bob", "content": "x"}, headers={"chatd-files": f["id"]})
+    assert "message-id" in r, r
+    same(get(bob, f["url"]).status, 404, "a forged header")
+    assert "message-id" in attach(b, {"to": "alice"}, mine["url"], "https://elsewhere/x.png")
+    for p in (bob, alice):
+        same(get(p, mine["url"]).status, 200)
+    # A repeat is the first message, even if the file has gone since.
+    r = attach(b, {"to": "alice"}, mine["url"], clientId="again")
+    same(bob.rest("DELETE", mine["url"]).status, 204)
+    same(attach(b, {"to": "alice"}, mine["url"], clientId="again")["message-id"], r["message-id"])
+    same(attach(b, {"to": "alice"}, mine["url"])["code"], "NOT_FOUND")
+    b.close()
+
+
+@test
+def guests_read_and_do_not_upload(s):
+    (alice,) = known(s, "alice")
+    guest = Person(s)
+    r = post(s, guest, form(png(12)))
+    same(r.status, 403)
+    same(post(s, None, form(png(12))).status, 401)
+    f = upload(alice, png(12, 3000))
+    a, g = alice.device(), guest.device()
+    attach(a, {"to": guest.id}, f["url"])
+    assert g.messages(content="see")
+    same(get(guest, f["url"]).status, 200)
+    a.close()
+    g.close()
+
+
+@test
+def signed_addresses(s):
+    alice, bob, carol = known(s, "alice", "bob", "carol")
+    data = png(13, 5000)
+    f, other = upload(alice, data), upload(alice, png(14, 5000))
+    same(bob.rest("GET", f["url"] + "/url").status, 404)
+    a = alice.device()
+    attach(a, {"to": "bob"}, f["url"])
+    r = bob.rest("GET", f["url"] + "/url")
+    same((r.status, r.headers["cache-control"]), (200, "no-store"))
+    url = r.json["url"]
+
+    def fetch(u, method="GET"):
+        return client.rest(s, None, method, u)
+    same((fetch(url).status, fetch(url).body == data, fetch(url, "HEAD").status), (200, True, 200))
+    same(fetch(url).headers["content-disposition"].split(";")[0], "attachment")
+    path, query = url.split("?")
+    bits = dict(p.split("=") for p in query.split("&"))
+    flipped = bits["s"][:-1] + ("0" if bits["s"][-1] != "0" else "1")
+    bad = [url + "&inline=1", url + "&", path + "?x=1&" + query, other["url"] + "?" + query, url.replace("u=bob", "u=alice"),
+           url.replace("e=" + bits["e"], "e=%d" % (int(bits["e"]) + 1)), url.replace(bits["s"], flipped), url[:-1],
+           url.replace(bits["s"], bits["s"].upper()), path + "?s=" + bits["s"], path + "?u=bob&e=99999999999999999999&s=" + bits["s"]]
+    for u in bad:
+        same((fetch(u).status, fetch(u).json["code"]), (403, "BAD_SIGNATURE"), u)
+    same(fetch(url, "DELETE").status, 401, "a method that was not signed")
+    # Rights are asked for when it is used.
+    mine = carol.rest("GET", upload(carol, png(15, 3000))["url"] + "/url").json["url"]
+    same(fetch(mine).status, 200)
+    same(carol.rest("DELETE", mine.split("?")[0]).status, 204)
+    same(fetch(mine).status, 404)
+    until(lambda: fetch(url).status == 403, 6, "the end of the signature")
+    same(fetch(url).json["code"], "SIGNATURE_EXPIRED")
+    a.close()
+
+
+# ---- what is too much --------------------------------------------------------------------
+
+
+@test
+def sizes_are_bounded_early(s):
+    (alice,) = known(s, "alice")
+    before = len(objects(s))
+    answer = raw(s, head(alice, MAX + 70000))
+    same(status(answer), 413, "declared, and nothing of it sent")
+    body = form(png(16, MAX + 1))
+    r = post(s, alice, body)
+    same((r.status, r.json["code"]), (413, "TOO_LARGE"))
+    same(upload(alice, png(17, MAX))["size"], MAX)
+    sock = raw(s, head(alice), wait=False)  # chunks without end
+    first = form(png(18, 100))[:-20]
+    sock.sendall(b"%x\r\n%s\r\n" % (len(first), first))
+    sent = 0
+    try:
+        while sent < 4 * MAX:
+            sock.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+            sent += 65536
+    except OSError:
+        pass
+    assert sent < 4 * MAX, "all of it was taken"
+    sock.close()
+    until(lambda: not temps(s), what="no partial file is left")
+    same(len(objects(s)), before + 1)
+
+
+@test
+def a_short_body_leaves_nothing(s):
+    (alice,) = known(s, "alice")
+    before = len(objects(s))
+    sock = raw(s, head(alice, 4 * MIB) + form(png(19, 2 * MIB))[:MIB + MIB // 2], wait=False)
+    until(lambda: temps(s), what="the upload has begun")
+    sock.close()
+    until(lambda: not temps(s), what="no partial file is left")
+    same(len(objects(s)), before)
+
+
+@test
+def hostile_multipart(s):
+    (alice,) = known(s, "alice")
+    before, data = len(objects(s)), png(20, 3000)
+    part = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    bad = {
+        "nothing": b"", "no boundary at all": data, "no end": part + data, "half an end": part + data + b"\r\n--xyz-",
+        "line feeds": form(data).replace(b"\r\n", b"\n"), "a preamble": b"hello\r\n" + form(data),
+        "junk behind a boundary": form(data).replace(b"--xyz--", b"--xyzzy--", 1).replace(b"--xyz\r\n", b"--xyz \r\n"),
+        "a head of 16 KiB": part[:-2] + b"X: " + b"y" * 16384 + b"\r\n\r\n" + data + b"\r\n--xyz--\r\n",
+        "a head without end": b"--xyz\r\n" + b"X: y\r\n" * 3000,
+        "1,000 parts": b"".join(b'--xyz\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nv\r\n' % i for i in range(1000)) + b"--xyz--\r\n",
+        "two file names": form(data, name='filename="a.png"; filename="b.png"'),
+        "two dispositions": part[:-2] + part[7:] + data + b"\r\n--xyz--\r\n",
+        "two files": part + data + b"\r\n" + part + data + b"\r\n--xyz--\r\n",
+        "no name": form(data).replace(b'name="file"; ', b""), "no file": form(data).replace(b'; filename="cat.png"', b""),
+        "no disposition": b"--xyz\r\nContent-Type: image/png\r\n\r\n" + data + b"\r\n--xyz--\r\n",
+        "no head": b"--xyz\r\n\r\n" + data + b"\r\n--xyz--\r\n",
+        "multipart inside": part[:-2] + b"Content-Type: multipart/mixed; boundary=q\r\n\r\n" + data + b"\r\n--xyz--\r\n",
+        "base64": part[:-2] + b"Content-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n--xyz--\r\n",
+        "folded": part[:-2] + b"X: a\r\n b\r\n\r\n" + data + b"\r\n--xyz--\r\n",
+        "NUL in the head": part[:-2] + b"X: \0\r\n\r\n" + data + b"\r\n--xyz--\r\n",
+        "an open quote": form(data, name='filename="a.png'), "not form-data": form(data).replace(b"form-data", b"attachment"),
+    }
+    for what, body in bad.items():
+        r = post(s, alice, body)
+        same((r.status, r.json["code"]), (400, "BAD_MULTIPART"), what)
+        assert r.json["message"].startswith(("The body is no proper multipart/form-data: ", "A request brings", "There is no file")), r.json
+    for value in ("", "a" * 71, "a b ", 'a"b', "ünï"):
+        r = raw(s, head(alice, 0).replace(b"boundary=xyz", b"boundary=" + value.encode()))
+        same((status(r), code(r)), (400, "BAD_MULTIPART"), value)
+    for kind, want in (("multipart/form-data", 400), ("multipart/form-data; boundary=a; boundary=b", 400), ("application/json", 415),
+                       ("multipart/mixed; boundary=xyz", 415), ("", 415)):
+        r = client.rest(s, alice, "POST", "/api/files", raw=form(data), headers={"Content-Type": kind})
+        same(r.status, want, kind)
+    r = client.rest(s, alice, "POST", "/api/files", raw=form(data, boundary="it's (ok)?"),
+                    headers={"Content-Type": 'Multipart/Form-Data; charset=utf-8; BOUNDARY="it\'s (ok)?"'})
+    same(r.status, 201)
+    r = post(s, alice, b'--xyz\r\nContent-Disposition: form-data; name="note"\r\n\r\nhi\r\n' + form(data) + b"an epilogue")
+    same((r.status, get(alice, r.json["url"]).body == data), (201, True))
+    until(lambda: not temps(s), what="no partial file is left")
+    same(len(objects(s)), before + 1)
+
+
+@test
+def slots_and_quotas(s):
+    (dave,) = known(s, "dave")
+    socks = [raw(s, head(dave, MIB) + form(png(21, MIB))[:700000], wait=False) for _ in range(2)]
+    until(lambda: len(temps(s)) == 2, what="two uploads under way")
+    r = post(s, dave, form(png(22)))
+    same((r.status, r.json["code"], r.headers["retry-after"]), (429, "TOO_MANY_UPLOADS", "2"))
+    for sock in socks:
+        sock.close()
+    until(lambda: post(s, dave, form(png(22))).status == 201, what="a free place")
+
+
+@test
+def a_slow_upload_holds_nobody_up(s):
+    alice, erin = known(s, "alice", "erin")
+    sock = raw(s, head(erin, 3 * MIB), wait=False)
+    body, stop = form(png(23, 3 * MIB - 400)), threading.Event()
+
+    def drip():
+        for i in range(0, 4000, 40):
+            if stop.is_set():
+                break
+            sock.sendall(body[i:i + 40])
+            time.sleep(0.01)
+    t = threading.Thread(target=drip)
+    t.start()
+    try:
+        for i in range(5):
+            f = upload(alice, png(24 + i, 2 * MIB))
+            same(len(get(alice, f["url"]).body), 2 * MIB)
+    finally:
+        stop.set()
+        t.join()
+        sock.close()
+
+
+@test
+def a_slow_download_costs_little(s):
+    (alice,) = known(s, "alice")
+    f = upload(alice, png(30, MAX))
+
+    def rss():
+        with open("/proc/%d/status" % s.proc.pid) as status_file:
+            return int(re.search(r"VmRSS:\s+(\d+)", status_file.read()).group(1)) * 1024
+    before, socks = rss(), []
+    for _ in range(16):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(s.address("http"))
+        sock.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % (f["url"].encode(), alice.token.encode()))
+        socks.append(sock)
+    for sock in socks:
+        same(sock.recv(12), b"HTTP/1.1 200")
+    time.sleep(0.3)
+    grown = rss() - before
+    assert grown < 16 * 2 * MIB, "%d bytes for 16 readers who do not read" % grown
+    got, want = 0, len(get(alice, f["url"]).body)
+    socks[0].settimeout(20)
+    while got < want:
+        piece = socks[0].recv(1 << 16)
+        assert piece
+        got += len(piece)
+    for sock in socks:
+        sock.close()
+
+
+# ---- what is swept, and what a crash leaves ------------------------------------------------
+
+
+def age(paths, seconds):
+    for p in paths:
+        os.utime(p, (time.time() - seconds,) * 2)
+
+
+@test
+def a_kill_in_mid_upload_leaves_what_the_sweep_takes(s):
+    if s.memory:
+        return
+    (alice,) = known(s, "alice")
+    kept = upload(alice, png(40, 50000))
+    have = [o for o in objects(s) if hashlib.sha256(png(40, 50000)).hexdigest() in o]
+    same(len(have), 1)
+    socks = [raw(s, head(alice, 4 * MIB) + form(png(41, 4 * MIB))[:2 * MIB], wait=False)]
+    until(lambda: temps(s), what="the upload has begun")
+    s.kill()
+    for sock in socks:
+        sock.close()
+    left = [os.path.join(s.dir, "files", "tmp", t) for t in temps(s)]
+    assert left
+    orphan = os.path.join(s.dir, "files", "objects", "ab", "ab" + "0" * 62 + ".0123456789abcdef")
+    os.makedirs(os.path.dirname(orphan), exist_ok=True)
+    young = orphan[:-1] + "0"
+    for p in (orphan, young):
+        with open(p, "wb") as f:
+            f.write(b"x")
+    age(left, 400)
+    age([orphan], 4000)
+    age(have, 4000)
+    s.begin()
+    until(lambda: not temps(s), 15, "what the upload has left")
+    until(lambda: not os.path.exists(orphan), 15, "what no store knows")
+    assert os.path.exists(young), "an object on its way"
+    for o in have:
+        assert os.path.exists(o), "an object that is needed"
+    same(get(alice, kept["url"]).status, 200)
+    os.unlink(young)
+
+
+@test
+def rows_and_objects_are_the_same(s):
+    """The audit of F69, at the end of everything above."""
+    if s.memory or os.environ.get("CHATD_POSTGRES"):
+        return
+    import sqlite3
+    s.kill()  # wherever it stands
+    s.begin()
+    db = sqlite3.connect("file:%s?mode=ro" % os.path.join(s.dir, "chatd.db"), uri=True)
+    blobs = dict(db.execute("SELECT object, size FROM blob"))
+    gone = {o for o, in db.execute("SELECT object FROM object_gone")}
+    bad = db.execute("SELECT count(*) FROM file f LEFT JOIN blob b ON b.hash=f.hash WHERE b.hash IS NULL").fetchone()
+    loose = db.execute("SELECT count(*) FROM blob b LEFT JOIN file f ON b.hash=f.hash WHERE f.id IS NULL").fetchone()
+    db.close()
+    disk = {os.path.join(*p.split(os.sep)[-2:]): os.path.getsize(p) for p in objects(s)}
+    same((bad, loose), ((0,), (0,)))
+    same({o: n for o, n in blobs.items() if disk.get(o) != n}, {}, "rows without their bytes")
+    same(set(disk) - set(blobs) - gone, set(), "bytes without a row")
+    assert len(blobs) > 10
+
+
+def main():
+    workers = sys.argv[1] if len(sys.argv) > 1 else "1"
+    memory = "store" if len(sys.argv) > 2 and sys.argv[2] == "memory" else False
+    words = sys.argv[3:]
+    chosen = [t for t in TESTS if not words or any(w in t.__name__ for w in words)]
+    server = Server(workers, memory=memory, accounts=ACCOUNTS)
+    server.memory = memory
+    return tap(chosen, server)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
