@@ -54,10 +54,12 @@ static const char *reason_of(int32_t status)
 		{ 416, "Range Not Satisfiable" },
 		{ 417, "Expectation Failed" },
 		{ 422, "Unprocessable Content" },
+		{ 423, "Locked" },
 		{ 426, "Upgrade Required" },
 		{ 428, "Precondition Required" },
 		{ 429, "Too Many Requests" },
 		{ 431, "Request Header Fields Too Large" },
+		{ 460, "Checksum Mismatch" }, /* of tus */
 		{ 500, "Internal Server Error" },
 		{ 501, "Not Implemented" },
 		{ 502, "Bad Gateway" },

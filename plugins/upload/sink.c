@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,7 +29,12 @@ struct sink {
 	/* Of the job at hand: the pool's as long as .working. */
 	int fd;
 	int resumed; /* the file was there before: its hash is made at the end */
+	int partial; /* more will come, some day */
 	int last;    /* nothing comes after this block */
+	int64_t from;
+	EVP_MD_CTX *check; /* of what comes now alone; NULL: not asked for */
+	unsigned char want[EVP_MAX_MD_SIZE];
+	size_t want_n;
 	chatd_status rc;
 	EVP_MD_CTX *sha;
 	char head[TYPE_HEAD];
@@ -39,12 +45,22 @@ struct sink {
 
 /* ---- [pool] -------------------------------------------------------------------------- */
 
+/* One at a time, on whichever node: who comes late finds it grown. */
+static chatd_status open_again(struct sink *s)
+{
+	struct stat st;
+	s->fd = open(s->facts.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (s->fd < 0 || flock(s->fd, LOCK_EX | LOCK_NB) < 0 || fstat(s->fd, &st) < 0) {
+		return -errno;
+	}
+	return st.st_size == s->from ? 0 : -ESTALE;
+}
+
 static chatd_status open_file(struct sink *s)
 {
 	const char *name = strrchr(s->facts.path, '/');
 	if (s->resumed) {
-		s->fd = open(s->facts.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-		return s->fd < 0 ? -errno : 0;
+		return open_again(s);
 	}
 	int fd = dir_temp(&s->self->dir, name + 1);
 	s->fd = fd < 0 ? -1 : fd;
@@ -65,7 +81,7 @@ static chatd_status check_type(struct sink *s)
 static chatd_status note_head(struct sink *s, const struct block *b)
 {
 	size_t n = sizeof(s->head) - s->head_n;
-	if (s->resumed || n == 0) {
+	if (s->from || n == 0) {
 		return 0;
 	}
 	n = n < b->n ? n : b->n;
@@ -84,7 +100,8 @@ static chatd_status write_block(struct sink *s, struct block *b)
 		at += n > 0 ? (size_t)n : 0;
 	}
 	s->written += (int64_t)b->n;
-	if (s->sha && EVP_DigestUpdate(s->sha, b->p, b->n) != 1) {
+	if ((s->sha && EVP_DigestUpdate(s->sha, b->p, b->n) != 1) ||
+			(s->check && EVP_DigestUpdate(s->check, b->p, b->n) != 1)) {
 		return -EIO;
 	}
 	/* So that the sync at the end has little left to do. */
@@ -99,6 +116,7 @@ static chatd_status write_block(struct sink *s, struct block *b)
 static chatd_status read_again(struct sink *s, struct block *b)
 {
 	s->sha = EVP_MD_CTX_new();
+	s->head_n = 0;
 	if (!s->sha || EVP_DigestInit_ex(s->sha, EVP_sha256(), NULL) != 1) {
 		return -ENOMEM;
 	}
@@ -119,6 +137,20 @@ static chatd_status read_again(struct sink *s, struct block *b)
 		at += n;
 	}
 	return 0;
+}
+
+/* What does not have the sum that was told with it, was never there. */
+static chatd_status compare(struct sink *s)
+{
+	unsigned char sum[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	if (EVP_DigestFinal_ex(s->check, sum, &n) != 1) {
+		return -EIO;
+	}
+	if (n == s->want_n && memcmp(sum, s->want, n) == 0) {
+		return 0;
+	}
+	return ftruncate(s->fd, s->from) < 0 ? -errno : -EBADMSG;
 }
 
 static chatd_status complete(struct sink *s, struct block *b)
@@ -155,14 +187,34 @@ static void work(void *arg)
 		s->rc = write_block(s, b);
 	}
 	b->n = 0;
+	if (s->rc == 0 && s->last && s->check) {
+		s->rc = compare(s);
+	}
 	if (s->rc == 0 && s->last) {
-		s->rc = complete(s, b);
+		s->rc = s->partial ? (fdatasync(s->fd) < 0 ? -errno : 0) : complete(s, b);
+	}
+}
+
+/* It was broken off: what came is kept, unless its sum was to be looked at. */
+static void keep_rest(struct sink *s)
+{
+	struct block *b = &s->block[s->filling];
+	if (s->fd < 0 && (s->check || !b->n || open_again(s) < 0)) {
+		return;
+	}
+	if (s->check) {
+		(void)!ftruncate(s->fd, s->from);
+	} else {
+		write_block(s, b);
 	}
 }
 
 static void clean(void *arg)
 {
 	struct sink *s = arg;
+	if (s->resumed && !s->removes && !s->last && s->rc == 0) {
+		keep_rest(s);
+	}
 	if (s->fd >= 0) {
 		close(s->fd);
 	}
@@ -177,6 +229,7 @@ static void free_sink(void *arg)
 {
 	struct sink *s = arg;
 	EVP_MD_CTX_free(s->sha);
+	EVP_MD_CTX_free(s->check);
 	free(s->block[0].p);
 	free(s->block[1].p);
 	s->self->h->mem_free(s);
@@ -185,7 +238,7 @@ static void free_sink(void *arg)
 static void dispose(struct sink *s)
 {
 	const struct chatd_host *h = s->self->h;
-	if (s->fd < 0 && !(s->removes && s->resumed)) {
+	if (s->fd < 0 && !s->resumed) { /* there is no file */
 		free_sink(s);
 	} else if (h->offload(s->w, clean, free_sink, s) < 0) {
 		clean(s); /* the pool is full or has ended: better late than never */
@@ -279,7 +332,7 @@ struct sink *sink_open(struct self *self, chatd_worker *w, const char *path, int
 		free_sink(s);
 		return NULL;
 	}
-	s->size = s->written = s->flushed = from;
+	s->size = s->written = s->flushed = s->from = from;
 	if (path) {
 		s->resumed = 1;
 		snprintf(s->facts.path, sizeof(s->facts.path), "%s", path);
@@ -324,6 +377,27 @@ void sink_finish(struct sink *s)
 {
 	s->finishing = 1;
 	next(s);
+}
+
+void sink_pause(struct sink *s)
+{
+	s->partial = s->finishing = 1;
+	next(s);
+}
+
+chatd_status sink_check(struct sink *s, const char *digest, struct chatd_str sum)
+{
+	const EVP_MD *md = EVP_get_digestbyname(digest);
+	if (!md || sum.n > sizeof(s->want)) {
+		return -EINVAL;
+	}
+	s->check = EVP_MD_CTX_new();
+	if (!s->check || EVP_DigestInit_ex(s->check, md, NULL) != 1) {
+		return -ENOMEM;
+	}
+	memcpy(s->want, sum.p, sum.n);
+	s->want_n = sum.n;
+	return 0;
 }
 
 int64_t sink_size(const struct sink *s)

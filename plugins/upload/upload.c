@@ -73,6 +73,12 @@ static const struct chatd_opt opts[] = {
 			.min = 60000,
 			.max = INT64_C(366) * 86400000,
 			.doc = "How long a resumable upload that was broken off can be gone on with." },
+	{ .key = "partials_per_user",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, partials),
+			.fallback = "16",
+			.max = 4096,
+			.doc = "Resumable uploads that one user may have begun; 0: there are none at all." },
 	{ .key = "url_ttl",
 			.type = CHATD_T_DURATION,
 			.offset = offsetof(struct conf, url_ttl),
@@ -202,6 +208,19 @@ static chatd_status add_routes(struct self *self)
 		struct chatd_route r = routes[i];
 		r.struct_size = sizeof(r);
 		r.arg = self;
+		chatd_status rc = http->route(self->http->obj, self->ctx, &r);
+		if (rc < 0) {
+			return rc;
+		}
+	}
+	for (size_t i = 0; i < TUS_ROUTES && self->conf->partials; i++) {
+		const struct chatd_route r = { .struct_size = sizeof(r),
+			.methods = tus_routes[i].methods,
+			.flags = CHATD_HTTP_CORS | tus_routes[i].flags,
+			.path = tus_routes[i].path,
+			.max_body = tus_routes[i].flags & CHATD_HTTP_STREAM ? (size_t)self->conf->max_size : 0,
+			.handle = tus_routes[i].handle,
+			.arg = self };
 		chatd_status rc = http->route(self->http->obj, self->ctx, &r);
 		if (rc < 0) {
 			return rc;

@@ -21,13 +21,13 @@
 #include "sign.h"
 #include "types.h"
 
-enum { ID_HEX = 32, BLOCK = 256 * 1024 };
+enum { BLOCK = 256 * 1024 };
 
 struct conf {
 	const char *path, *key;
 	const char *const *types;
 	int64_t max_size, user_bytes, day_bytes, uploads, uploads_per_user;
-	int64_t unattached, url_ttl, partial_ttl;
+	int64_t unattached, url_ttl, partial_ttl, partials;
 	int32_t anonymous;
 };
 
@@ -77,7 +77,8 @@ struct sink;
 struct sink_user {
 	/** More must not come for now (1), may come again (0). */
 	void (*hold)(void *arg, int on);
-	/** It has failed: -ENOSPC, -EIO ..., -EPROTOTYPE: that type is not allowed.  Once. */
+	/** It has failed: -ENOSPC, -EIO ..., -EPROTOTYPE: that type is not allowed; of a file that was
+	 *  there, -EAGAIN: somebody else writes to it, -ESTALE: it is not as long as said.  Once. */
 	void (*failed)(void *arg, chatd_status rc);
 	/** After sink_finish(): all of it is written and synced, .hash and .type are there. */
 	void (*done)(void *arg);
@@ -94,6 +95,11 @@ struct sink *sink_open(struct self *, chatd_worker *, const char *path, int64_t 
 void sink_user(struct sink *, const struct sink_user *, void *arg);
 void sink_write(struct sink *, const char *p, size_t n);
 void sink_finish(struct sink *);
+/** The same where more will come later: no hash, no type; done() says that it is on the disk. */
+void sink_pause(struct sink *);
+/** What is written must have this sum, else failed() says -EBADMSG and nothing was written.
+ *  -EINVAL: no such digest.  Before the first byte. */
+chatd_status sink_check(struct sink *, const char *digest, struct chatd_str sum);
 int64_t sink_size(const struct sink *);
 const struct sink_facts *sink_facts(const struct sink *);
 /** Ends it; no callback runs any more.  @p remove: the file goes. */
@@ -135,6 +141,14 @@ int64_t space_left(struct self *, chatd_req *, const struct chatd_store_answer *
 void on_download(void *self, chatd_req *);
 void on_delete(void *self, chatd_req *);
 void on_sign(void *self, chatd_req *);
+
+/* tus.c */
+extern const struct tus_route {
+	uint32_t methods, flags;
+	const char *path;
+	void (*handle)(void *self, chatd_req *);
+} tus_routes[];
+enum { TUS_ROUTES = 6 };
 
 /* hook.c */
 chatd_verdict on_message_in(chatd_call *, void *self, void *wself);

@@ -5,6 +5,7 @@
 Usage: upload_e2e.py [workers [store [test ...]]]; the server is $CHATD_BUILD/bin/chatd with config/chat.yaml, the plugin
 upload, and store-sqlite, or store-memory if the second argument says "memory".
 """
+import base64
 import glob
 import hashlib
 import json
@@ -525,6 +526,142 @@ def a_slow_download_costs_little(s):
         got += len(piece)
     for sock in socks:
         sock.close()
+
+
+# ---- piece by piece ------------------------------------------------------------------------
+
+
+def tus(who, method, path, raw=None, **headers):
+    send = {"Tus-Resumable": "1.0.0", **{k.replace("_", "-"): str(v) for k, v in headers.items()}}
+    if method == "PATCH":
+        send.setdefault("Content-Type", "application/offset+octet-stream")
+    return client.rest(who.server, who, method, path, raw=raw, headers=send)
+
+
+def begin(who, length, name="cat.png"):
+    r = tus(who, "POST", "/api/files/tus", b"", Upload_Length=length,
+            Upload_Metadata="filetype aW1hZ2UvcG5n,filename " + base64.b64encode(name.encode()).decode())
+    assert r.status == 201, (r.status, r.body)
+    assert re.fullmatch(r"/api/files/tus/[0-9a-f]{40}", r.headers["location"]), r.headers
+    assert r.headers["upload-expires"].endswith(" GMT") and r.headers["tus-resumable"] == "1.0.0"
+    return r.headers["location"]
+
+
+def offset(who, path):
+    r = tus(who, "HEAD", path)
+    return int(r.headers["upload-offset"]) if r.status == 200 else r.status
+
+
+@test
+def an_upload_in_pieces(s):
+    alice, bob = known(s, "alice", "bob")
+    data = png(50, MIB + 5)
+    url = begin(alice, len(data), "고양이.png")
+    same((offset(alice, url), offset(bob, url)), (0, 404))
+    at = 0
+    for size in (1, 8191, 300000, 0, len(data)):
+        r = tus(alice, "PATCH", url, data[at:at + size], Upload_Offset=at)
+        at = min(len(data), at + size)
+        same((r.status, r.headers["upload-offset"]), (204, str(at)), r.body)
+        same(offset(alice, url), at)
+    f = url.replace("/tus/", "/")
+    g = get(alice, f)
+    same((g.status, g.body == data, g.headers["content-type"]), (200, True, "image/png"))
+    assert g.headers["content-disposition"].endswith("%EA%B3%A0%EC%96%91%EC%9D%B4.png")
+    same(get(bob, f).status, 404)
+    same(tus(alice, "PATCH", url, b"x", Upload_Offset=at).status, 404)
+    until(lambda: not os.listdir(os.path.join(s.dir, "files", "tus")), what="what is whole lies elsewhere")
+    same(tus(bob, "HEAD", url).status, 404)
+
+
+@test
+def pieces_that_do_not_fit(s):
+    alice, bob, guest = *known(s, "alice", "bob"), Person(s)
+    data = png(51, 20000)
+    url = begin(alice, len(data))
+    same(tus(alice, "PATCH", url, data[:9000], Upload_Offset=0).status, 204)
+    r = tus(alice, "PATCH", url, data[:10], Upload_Offset=0)
+    same((r.status, r.json["code"], r.headers["upload-offset"]), (409, "WRONG_OFFSET", "9000"))
+    for want, kw in ((400, {"Upload_Offset": "x"}), (400, {}), (400, {"Upload_Offset": "-1"}),
+                     (415, {"Upload_Offset": 9000, "Content_Type": "text/plain"}),
+                     (412, {"Upload_Offset": 9000, "Tus_Resumable": "0.2.2"}),
+                     (400, {"Upload_Offset": 9000, "Upload_Checksum": "crc32 AAAA"}),
+                     (400, {"Upload_Offset": 9000, "Upload_Checksum": "sha1 !!!"})):
+        same(tus(alice, "PATCH", url, data[9000:9010], **kw).status, want, kw)
+    same(tus(bob, "PATCH", url, data[9000:], Upload_Offset=9000).status, 404)
+    same(tus(bob, "DELETE", url).status, 404)
+    same(tus(alice, "PATCH", url, data[9000:] + b"x", Upload_Offset=9000).status, 413)
+    bad = base64.b64encode(hashlib.sha1(b"other").digest()).decode()
+    r = tus(alice, "PATCH", url, data[9000:15000], Upload_Offset=9000, Upload_Checksum="sha1 " + bad)
+    same((r.status, r.json["code"]), (460, "CHECKSUM_MISMATCH"))
+    same(offset(alice, url), 9000)
+    for kind, first, last in (("sha1", 9000, 15000), ("sha256", 15000, 20000)):
+        good = base64.b64encode(hashlib.new(kind, data[first:last]).digest()).decode()
+        same(tus(alice, "PATCH", url, data[first:last], Upload_Offset=first, Upload_Checksum=kind + " " + good).status, 204)
+    same(get(alice, url.replace("/tus/", "/")).body == data, True)
+    for kw in ({"Upload_Length": 0}, {"Upload_Length": "x"}, {"Upload_Defer_Length": 1},
+               {"Upload_Length": 5, "Upload_Metadata": "filename ####"}, {"Upload_Length": 5, "Upload_Metadata": "filename " + "A" * 4000}):
+        same(tus(alice, "POST", "/api/files/tus", b"", **kw).status, 400, kw)
+    same(tus(alice, "POST", "/api/files/tus", b"", Upload_Length=MAX + 1).status, 413)
+    same(tus(guest, "POST", "/api/files/tus", b"", Upload_Length=10).status, 403)
+    r = client.rest(s, None, "OPTIONS", "/api/files/tus")
+    same((r.status, r.headers["tus-version"], r.headers["tus-extension"], r.headers["tus-max-size"]),
+         (204, "1.0.0", "creation,expiration,checksum,termination", str(MAX)))
+    page = begin(alice, 40)
+    r = tus(alice, "PATCH", page, b"<!doctype html><html><body>x</body></html>"[:40], Upload_Offset=0)
+    same((r.status, r.json["code"]), (415, "TYPE_NOT_ALLOWED"))
+    until(lambda: offset(alice, page) == 404, what="what is not allowed is gone")
+    gone = begin(alice, 40)
+    same(tus(alice, "DELETE", gone).status, 204)
+    same((offset(alice, gone), tus(alice, "DELETE", gone).status), (404, 404))
+    many = [begin(bob, 40) for _ in range(16)]
+    r = tus(bob, "POST", "/api/files/tus", b"", Upload_Length=10)
+    same((r.status, r.json["code"]), (429, "TOO_MANY_UPLOADS"))
+    for u in many:
+        tus(bob, "DELETE", u)
+
+
+@test
+def pieces_that_are_broken_off(s):
+    (alice,) = known(s, "alice")
+    data = png(52, 2 * MIB)
+    url = begin(alice, len(data))
+
+    def patch(at, upto, extra=""):
+        sock = socket.create_connection(s.address("http"), client.WAIT)
+        sock.sendall(("PATCH %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTus-Resumable: 1.0.0\r\n"
+                      "Content-Type: application/offset+octet-stream\r\nUpload-Offset: %d\r\nContent-Length: %d\r\n%s\r\n"
+                      % (url, alice.token, at, len(data) - at, extra)).encode() + data[at:upto])
+        return sock
+    sock = patch(0, 900000)
+    until(lambda: offset(alice, url) > 0, what="some of it is there")
+    r = tus(alice, "PATCH", url, b"x", Upload_Offset=offset(alice, url))
+    same((r.status, r.json["code"]), (423, "LOCKED"), "a second writer")
+    sock.close()
+    until(lambda: offset(alice, url) == 900000, what="all that came is kept")
+    sock = patch(900000, 900100)
+    time.sleep(0.2)
+    sock.close()
+    until(lambda: offset(alice, url) == 900100, what="all that came is kept, also a little")
+    sock = patch(900100, 1500000, "Upload-Checksum: sha1 %s\r\n" % base64.b64encode(b"x" * 20).decode())
+    until(lambda: offset(alice, url) > 900100, what="some of it is there")
+    sock.close()
+    until(lambda: offset(alice, url) == 900100, what="what was not checked is not kept")
+    s.kill()
+    if s.memory:
+        s.begin()
+        return
+    s.begin()
+    same(offset(alice, url), 900100, "after a crash")
+    same(tus(alice, "PATCH", url, data[900100:], Upload_Offset=900100).status, 204)
+    same(get(alice, url.replace("/tus/", "/")).body == data, True)
+    other = begin(alice, 100)
+    s.kill()
+    for p in glob.glob(os.path.join(s.dir, "files", "tus", "*")):
+        age([p], 25 * 3600)
+    s.begin()
+    until(lambda: not os.listdir(os.path.join(s.dir, "files", "tus")), 15, "what has expired is gone")
+    same(offset(alice, other), 404)
 
 
 # ---- what is swept, and what a crash leaves ------------------------------------------------
