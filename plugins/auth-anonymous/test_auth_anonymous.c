@@ -328,7 +328,7 @@ TEST(an_answer_after_the_client_left_harms_nothing)
 	kit_http_gone(r);
 	kit_answer(k, CHATD_ACCOUNTS);
 	c = kit_login(k, 0, NULL);
-	kit_advance(k, 5000);
+	kit_advance(k, 7000);
 	kit_expect_reject(k, "UNAVAILABLE", "did not answer in time");
 	kit_answer(k, CHATD_ACCOUNTS);
 	assert_false(kit_is_open(c));
@@ -416,7 +416,7 @@ static void enter_both_ways(void)
 		kit_login(k, 0, "device-token", member(r, "deviceToken", token), "nickname", "New", NULL);
 		kit_expect_accept(k);
 	}
-	kit_advance(k, 5000);
+	kit_advance(k, 7000);
 	kit_free(k);
 }
 

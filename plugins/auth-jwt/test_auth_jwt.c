@@ -871,7 +871,7 @@ static void every_way(void)
 		t[51] = '\0';
 		kit_login(k, 1, "token", t, NULL);
 	}
-	kit_advance(k, 5000);
+	kit_advance(k, 7000);
 	kit_free(k);
 	idp_close(&p);
 }

@@ -762,7 +762,7 @@ TEST(a_client_that_leaves_harms_nothing)
 	struct kit_client *c = kit_login(k, 0, "login", "ann@example.org", "passcode", "x", NULL);
 	kit_close(c);
 	kit_login(k, 0, "login", "ann@example.org", "passcode", "right horse", NULL);
-	kit_advance(k, 6000);
+	kit_advance(k, 8000);
 	kit_expect_reject(k, "UNAVAILABLE", NULL);
 	kit_hold_offload(k, 0);
 	kit_free(k);
@@ -837,7 +837,7 @@ static void a_day(void)
 	kit_login(k, 0, "login", "ann@example.org", "passcode", "third horse", NULL);
 	kit_http(k, "GET", "/api/auth/sessions", "", "kit-user", a.user, NULL);
 	post(k, "logout", "", "kit-user", a.user, "kit-login", a.login);
-	kit_advance(k, 6000);
+	kit_advance(k, 8000);
 	fake_hold(0);
 	kit_free(k);
 }

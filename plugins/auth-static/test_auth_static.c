@@ -90,7 +90,7 @@ TEST(a_hash_that_is_ready_after_the_client_left_harms_nothing)
 	kit_hold_offload(k, 1);
 	kit_close(kit_login(k, 0, "login", "hashed", "passcode", "secret", NULL));
 	struct kit_client *late = kit_login(k, 0, "login", "hashed", "passcode", "secret", NULL);
-	kit_advance(k, 5000); /* and after the deadline */
+	kit_advance(k, 7000); /* and after the deadline */
 	kit_expect_reject(k, "UNAVAILABLE", "did not answer in time");
 	kit_hold_offload(k, 0);
 	assert_false(kit_is_open(late));
@@ -167,7 +167,7 @@ static void log_in(void)
 	struct kit *k = start(users);
 	kit_login(k, 0, "login", "hashed", "passcode", "secret", NULL);
 	kit_expect_user(k, "hashed", 0);
-	kit_advance(k, 5000);
+	kit_advance(k, 7000);
 	kit_login(k, 0, "login", "guest", "passcode", "guest", NULL);
 	kit_expect_user(k, "guest", 0);
 	kit_free(k);

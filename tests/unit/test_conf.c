@@ -346,7 +346,7 @@ TEST(instances_keep_their_order_and_settings)
 	const struct conf_plugin *p = conf_plugin_at(c, 0);
 	assert_string_equal(p->name, "zeta");
 	assert_string_equal(p->module, "zeta");
-	assert_true(p->enabled && !p->optional && p->on_error == 0 && p->timeout_ms == 5000);
+	assert_true(p->enabled && !p->optional && p->on_error == 0 && p->timeout_ms == 7000);
 	assert_int_equal(p->order_count, 0);
 	p = conf_plugin_at(c, 1);
 	assert_string_equal(p->name, "alpha");
