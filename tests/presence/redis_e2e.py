@@ -493,6 +493,7 @@ def what_is_unknown_without_redis_is_told_when_it_is_back(s):
     exactly(sorted(eye.read()[len(before):]), [("alice", "away", "for a while"), ("bob", "offline", None)], "the truth")
     within(lambda: late.noticed() == [False], 5, "to the others as well")
     exactly(late.seen, [("alice", "away", "for a while")], "who did not know")
+    exactly(redis.cli("XLEN", "events:presence"), "1", "that bob has gone is told; what is as it was is not")
     near.until(("alice", "online", None), ("alice", "away", "for a while"))
     says(alice, "online")
     near.until(("alice", "online", None), ("alice", "away", "for a while"), ("alice", "online", None))

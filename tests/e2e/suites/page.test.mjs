@@ -396,6 +396,22 @@ describe("what the page remembers and manages", () => {
 		await bob.page.keyboard.press("Escape");
 	});
 
+	test("whom one talks to is busy or away, and one sees it at once", limit, async () => {
+		await say("eve", { to: ids.ann }, ["are you there?"]);
+		await client("eve", async (eve) => {
+			await ann.go(`user:${ids.eve}`);
+			const line = (text) => until(ann, (t) => document.querySelector("#head-sub").textContent.startsWith(t), text);
+			await line("Online");
+			await eve.send("/app/presence.set", { status: "busy", text: "at lunch <now>" });
+			await line("Busy: at lunch <now>");
+			await eve.send("/app/presence.set", { status: "away" });
+			await line("Away");
+			await eve.send("/app/presence.set", { status: "online" });
+			await line("Online");
+		});
+		await until(ann, () => document.querySelector("#head-sub").textContent.startsWith("Offline"));
+	});
+
 	test("a private room: made, invited to, joined, managed, and plainly over", limit, async () => {
 		await ann.page.click("#new-room");
 		await ann.page.fill("#room-name", "Inner circle");

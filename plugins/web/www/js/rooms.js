@@ -320,7 +320,7 @@ export class Rooms {
 		const [kind, id] = (this.#state.active ?? ":").split(":");
 		try {
 			if (kind === "user") {
-				this.#state.person(id, { online: (await this.#api.status(id)).online });
+				this.#state.person(id, await this.#api.status(id));
 			} else if (this.#state.rooms.get(id)?.joined) {
 				this.#state.setMembers(id, await this.#api.members(id));
 			}

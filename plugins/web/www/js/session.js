@@ -14,7 +14,8 @@ const TYPING_AGAIN_MS = 2500;
 const READ_DELAY_MS = 400;
 const ENTER_PATIENCE_MS = 10000;
 const PEOPLE_REFRESH_MS = 20000;
-const PEERS_WATCHED = 8;
+const PEERS_ASKED = 8;
+const PEERS_WATCHED = 100;
 const COUNTS_PAUSE_MS = 300;
 const HOLE_PAUSE_MS = 500;
 const SLOW_DOWN_MS = 20000;
@@ -35,6 +36,8 @@ export class Session {
 	#typingSent = new Map();
 	#readTimer = 0;
 	#refreshTimer = 0;
+	/* Of whom the server tells what becomes of them; null: it does not. */
+	#watched = new Set();
 	#countsTimer = 0;
 	/* Counts connections: what began under an earlier one must not go on. */
 	#life = 0;
@@ -349,6 +352,7 @@ export class Session {
 	#down(wasUp) {
 		this.#life++;
 		this.#ready = false;
+		this.#watched = new Set();
 		clearInterval(this.#refreshTimer);
 		this.rooms.down();
 		this.outbox.close();
@@ -366,6 +370,9 @@ export class Session {
 		if (conversation && this.#ready) {
 			conversation.pagingFailed = "";
 			this.rooms.refreshPeople();
+			if (conversation.kind === "user") {
+				this.#watchPeers([conversation.id]);
+			}
 			this.#loadConversation(conversation);
 		}
 	}
@@ -421,16 +428,39 @@ export class Session {
 		this.#refreshTimer = setInterval(look, PEOPLE_REFRESH_MS);
 	}
 
+	/* Those with whom one talks are watched; where that cannot be, some of them are asked about. */
 	async #refreshPeers() {
 		const direct = [...this.#state.conversations.values()].filter((c) => c.kind === "user");
 		direct.sort((a, b) => b.lastAt - a.lastAt);
-		for (const { id, key } of direct.slice(0, PEERS_WATCHED)) {
-			if (key !== this.#state.active && this.#ready) {
+		await this.#watchPeers(direct.map((c) => c.id));
+		for (const { id, key } of direct.slice(0, PEERS_ASKED)) {
+			if (key !== this.#state.active && this.#ready && !this.#watched?.has(id)) {
 				try {
-					this.#state.person(id, { online: Boolean((await this.#api.status(id)).online) });
+					this.#state.person(id, await this.#api.status(id));
 				} catch (error) {
 					ignoreApiError(error);
 				}
+			}
+		}
+	}
+
+	async #watchPeers(ids) {
+		const life = this.#life;
+		const users = ids.filter((id) => !this.#watched?.has(id)).slice(0, PEERS_WATCHED - (this.#watched?.size ?? 0));
+		if (!this.#watched || !users.length) {
+			return;
+		}
+		try {
+			await this.#connection.ask("/app/presence.watch", { users }, ENTER_PATIENCE_MS);
+			if (life === this.#life) {
+				users.forEach((id) => this.#watched.add(id));
+			}
+		} catch (error) {
+			if (!(error instanceof Refusal)) {
+				throw error;
+			}
+			if (life === this.#life) {
+				this.#watched = null; /* this server has no such feature, or not for us */
 			}
 		}
 	}
@@ -613,10 +643,10 @@ export class Session {
 	}
 
 	#onPresence(body) {
-		const id = body.userId ?? body.senderId ?? body.sender;
-		if (id) {
-			const online = typeof body.online === "boolean" ? body.online : body.status === "ONLINE";
-			this.#state.person(id, { online, name: body.nickname ?? body.senderName });
+		for (const one of body.users ?? [body]) {
+			if (one.userId) {
+				this.#state.person(one.userId, { online: one.online, status: one.status, text: one.text });
+			}
 		}
 	}
 

@@ -73,17 +73,20 @@ export class State {
 
 	/* ---- people ---- */
 
-	/* Learns about a person; fields left out stay as they were. `online` null: not known. */
+	/* Learns about a person; fields left out stay as they were. `online` null: not known. `status` (away, busy) and
+	 * `text` come with it, if at all. */
 	person(id, facts = {}) {
-		const known = this.people.get(id) ?? { id, name: id, online: null };
+		const known = this.people.get(id) ?? { id, name: id, online: null, status: "", text: "" };
 		const next = { ...known };
 		if (facts.name) {
 			next.name = facts.name;
 		}
 		if (facts.online !== undefined) {
 			next.online = facts.online;
+			next.status = facts.online ? (facts.status ?? (known.online ? known.status : "")) : "";
+			next.text = facts.online ? (facts.text ?? (facts.status === undefined && known.online ? known.text : "")) : "";
 		}
-		if (next.name !== known.name || next.online !== known.online || !this.people.has(id)) {
+		if (["name", "online", "status", "text"].some((key) => next[key] !== known[key]) || !this.people.has(id)) {
 			this.people.set(id, next);
 			this.#changed("people", id);
 		}

@@ -246,6 +246,8 @@ function roomLine(room) {
 	return `${people} · ${room.public ? "open to everyone" : "private"}${about}`;
 }
 
+const STATUS = { away: "Away", busy: "Busy" };
+
 function personLine(state, id) {
 	if (id === state.me?.id) {
 		return "Notes to yourself";
@@ -255,7 +257,7 @@ function personLine(state, id) {
 	if ((person?.online ?? null) === null) {
 		return `Direct messages${name}`;
 	}
-	return `${person.online ? "Online" : "Offline"}${name}`;
+	return `${STATUS[person.status] ?? (person.online ? "Online" : "Offline")}${person.text ? `: ${person.text}` : ""}${name}`;
 }
 
 export function showTyping(state, conversation) {
