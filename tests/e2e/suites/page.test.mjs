@@ -400,7 +400,9 @@ describe("what the page remembers and manages", () => {
 		await say("eve", { to: ids.ann }, ["are you there?"]);
 		await client("eve", async (eve) => {
 			await ann.go(`user:${ids.eve}`);
-			const line = (text) => until(ann, (t) => document.querySelector("#head-sub").textContent.startsWith(t), text);
+			/* Sooner than the page would ask by itself, each 20 s. */
+			const line = (text) =>
+				ann.page.waitForFunction((t) => document.querySelector("#head-sub").textContent.startsWith(t), text, { timeout: 8000 });
 			await line("Online");
 			await eve.send("/app/presence.set", { status: "busy", text: "at lunch <now>" });
 			await line("Busy: at lunch <now>");
