@@ -1,0 +1,90 @@
+/* Files through stock clients: tus-js-client for resumable uploads, fetch with FormData, and STOMP for the message. */
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, before, describe, test } from "node:test";
+import * as tus from "tus-js-client";
+import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+
+const skip = needs(hasChatd);
+const limit = { timeout: 60000, skip };
+const token = (name) => `token-of-${name}-long-enough`;
+const PLUGINS = `  auth-static:
+    users:
+      - { login: alice, passcode: alice, name: Alice, token: ${token("alice")} }
+      - { login: bob, passcode: bob, name: Bob, token: ${token("bob")} }
+  upload: { types: [text/plain, application/pdf] }
+`;
+
+describe("upload", () => {
+	let server;
+	before(async () => (server = skip ? null : await startChatd({ plugins: PLUGINS })));
+	after(() => server?.stop());
+
+	const as = (name) => ({ Authorization: `Bearer ${token(name)}` });
+	const content = (size) => Buffer.concat([Buffer.from("%PDF-1.7\n"), randomBytes(size)]);
+
+	function upload(data, options, until = Infinity) {
+		return new Promise((resolve, reject) => {
+			const up = new tus.Upload(data, {
+				endpoint: `${server.url}/api/files/tus`,
+				headers: as("alice"),
+				retryDelays: [50, 100, 200, 400],
+				metadata: { filename: "보고서.pdf", filetype: "application/pdf" },
+				onError: reject,
+				onSuccess: () => resolve(up),
+				onProgress: (sent) => {
+					if (sent >= until) {
+						up.abort().then(() => resolve(up), reject);
+					}
+				},
+				...options,
+			});
+			up.start();
+		});
+	}
+
+	async function bytes(url, name = "alice") {
+		const r = await fetch(url.replace("/tus/", "/"), { headers: as(name) });
+		assert.equal(r.status, 200);
+		return { r, data: Buffer.from(await r.arrayBuffer()) };
+	}
+
+	test("tus-js-client uploads in chunks", limit, async () => {
+		const data = content(3 * 1024 * 1024);
+		const up = await upload(data, { chunkSize: 700000 });
+		const { r, data: got } = await bytes(up.url);
+		assert.ok(got.equals(data));
+		assert.match(r.headers.get("content-disposition"), /filename\*=UTF-8''%EB%B3%B4%EA%B3%A0%EC%84%9C\.pdf$/);
+	});
+
+	test("tus-js-client goes on after it was broken off", limit, async () => {
+		const data = content(6 * 1024 * 1024);
+		const first = await upload(data, { chunkSize: 512 * 1024 }, 2 * 1024 * 1024);
+		const head = await fetch(first.url, { method: "HEAD", headers: { ...as("alice"), "Tus-Resumable": "1.0.0" } });
+		const there = Number(head.headers.get("upload-offset"));
+		assert.ok(there > 0 && there < data.length, `${there} bytes are there`);
+		const again = await upload(data, { uploadUrl: first.url });
+		assert.equal(again.url, first.url);
+		assert.ok((await bytes(again.url)).data.equals(data));
+	});
+
+	test("tus-js-client is told why it may not", limit, async () => {
+		await assert.rejects(upload(Buffer.from("<!doctype html><html><script>1</script>"), { retryDelays: null }), /415.*TYPE_NOT_ALLOWED/s);
+		await assert.rejects(upload(content(100), { headers: {}, retryDelays: null }), /401/);
+		const up = await upload(content(100), {}, 1);
+		await tus.Upload.terminate(up.url, { headers: as("alice") }).catch(() => {});
+	});
+
+	test("fetch with FormData", limit, async () => {
+		const data = content(1024 * 1024), form = new FormData();
+		form.append("note", "not wanted");
+		form.append("file", new Blob([data], { type: "image/png" }), 'a "b".pdf');
+		const r = await fetch(`${server.url}/api/files`, { method: "POST", headers: as("alice"), body: form });
+		assert.equal(r.status, 201);
+		const file = await r.json();
+		assert.deepEqual([file.name, file.size, file.contentType], ['a "b".pdf', data.length, "application/pdf"]);
+		assert.ok((await bytes(server.url + file.url)).data.equals(data));
+		assert.equal((await fetch(server.url + file.url, { headers: as("bob") })).status, 404);
+	});
+});
