@@ -100,11 +100,11 @@ def optional_fields_pass_through(s):
     a, b = Person(s), Person(s)
     da, db = a.device(), b.device()
     extra = {"contentType": "text/markdown", "replyTo": "0190-abc", "mentions": [a.id, b.id], "encrypted": True,
-             "attachmentUrl": "/api/files/1", "attachments": [{"url": "https://x/y", "size": 1.5, "n": [1, None, {}]}]}
+             "attachmentUrl": "/pictures/1", "attachments": [{"url": "https://x/y", "size": 1.5, "n": [1, None, {}]}]}
     da.send("/app/chat.send", {"to": b.id, "content": "x", **extra})
     m = db.messages().json
     same({k: m[k] for k in extra}, extra)
-    da.send("/app/chat.send", {"to": b.id, "attachmentUrl": "/api/files/2"})
+    da.send("/app/chat.send", {"to": b.id, "attachmentUrl": "/pictures/2"})
     assert "content" not in db.messages().json
 
 
