@@ -40,6 +40,9 @@ static void on_put(void *arg, chatd_status rc, const struct chatd_store_answer *
 	struct keep *k = arg;
 	int refused = rc == -EDQUOT || rc == -EACCES || rc == -EINVAL || rc == -EEXIST || rc == -EAGAIN;
 	k->fn(k->arg, rc, a, k->id);
+	if (rc == 0 && a->files[0].state == CHATD_STORE_FILE_WAITS) {
+		scan_soon(k->self, a->files[0].object);
+	}
 	/* After any other failure it may be in the store, or come there. */
 	if (refused || (rc == 0 && a->repeated)) {
 		discard(k);
@@ -62,6 +65,7 @@ static void on_committed(void *arg)
 		.hash = text(k->facts.hash),
 		.object = text(k->object),
 		.type = text(k->facts.type),
+		.state = conf->scanner[0] ? CHATD_STORE_FILE_WAITS : CHATD_STORE_FILE_GOOD,
 		.size = k->facts.size,
 		.wall = now,
 		.expires = now + conf->unattached,
@@ -127,5 +131,8 @@ void file_json(struct chatd_json *j, const struct chatd_store_file *f)
 	chatd_json_member(j, "name", f->name);
 	chatd_json_int(j, "size", f->size);
 	chatd_json_member(j, "contentType", f->type);
+	if (f->state == CHATD_STORE_FILE_WAITS) {
+		chatd_json_flag(j, "quarantined", 1);
+	}
 	chatd_json_lit(j, "}");
 }

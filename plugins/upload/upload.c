@@ -92,6 +92,19 @@ static const struct chatd_opt opts[] = {
 			.offset = offsetof(struct conf, key),
 			.doc = "Signs addresses: at least 32 bytes, the same on all nodes; without it, one is "
 				   "made in data_dir." },
+	{ .key = "scanner",
+			.type = CHATD_T_STRINGS,
+			.offset = offsetof(struct conf, scanner),
+			.fallback = "[]",
+			.doc = "A program and its arguments that gets each file as its standard input and "
+				   "ends with 0 (good) or 1 (bad); until then only the owner gets the file." },
+	{ .key = "scan_timeout",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, scan_timeout),
+			.fallback = "30s",
+			.min = 100,
+			.max = 3600000,
+			.doc = "A scanner that takes longer is ended; the file waits, and is looked at again." },
 	{ .key = "anonymous",
 			.type = CHATD_T_BOOL,
 			.offset = offsetof(struct conf, anonymous),
@@ -121,6 +134,11 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 	if (conf->path && strlen(conf->path) >= sizeof(((struct dir *)0)->root)) {
 		rc = h->conf_error(ctx, "path", "it is longer than %zu bytes; use a shorter one",
 				sizeof(((struct dir *)0)->root) - 1);
+	}
+	if (conf->scanner[0] && (conf->scanner[0][0] != '/' || access(conf->scanner[0], X_OK) < 0)) {
+		rc = h->conf_error(ctx, "scanner",
+				"\"%s\" is no program that this user can run; give its whole path",
+				conf->scanner[0]);
 	}
 	if (conf->uploads_per_user > conf->uploads) {
 		rc = h->conf_error(ctx, "uploads_per_user", "it is more than uploads, which is %lld",
@@ -279,6 +297,7 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	at->w = w;
 	if (at->self->h->worker_index(w) == 0) {
 		sweep_start(at);
+		scan_start(at);
 	}
 	return 0;
 }
@@ -288,6 +307,7 @@ static void worker_stop(void *self, chatd_worker *w, void *wself)
 	(void)self;
 	(void)w;
 	sweep_stop(wself);
+	scan_stop(wself);
 }
 
 static void fini(void *selfp)

@@ -25,9 +25,9 @@ enum { BLOCK = 256 * 1024 };
 
 struct conf {
 	const char *path, *key;
-	const char *const *types;
+	const char *const *types, *const *scanner;
 	int64_t max_size, user_bytes, day_bytes, uploads, uploads_per_user;
-	int64_t unattached, url_ttl, partial_ttl, partials;
+	int64_t unattached, url_ttl, partial_ttl, partials, scan_timeout;
 	int32_t anonymous;
 };
 
@@ -57,6 +57,7 @@ struct worker {
 	chatd_worker *w;
 	struct chatd_timer timer; /* of the sweep; on the first worker alone */
 	struct sweep *sweep;
+	struct scanner *scanner; /* likewise; NULL: there is none */
 };
 
 static inline struct chatd_str text(const char *s)
@@ -149,6 +150,12 @@ extern const struct tus_route {
 	void (*handle)(void *self, chatd_req *);
 } tus_routes[];
 enum { TUS_ROUTES = 6 };
+
+/* scan.c */
+void scan_start(struct worker *);
+void scan_stop(struct worker *);
+/** [any] It was just stored, and nobody has looked into it. */
+void scan_soon(struct self *, struct chatd_str object);
 
 /* hook.c */
 chatd_verdict on_message_in(chatd_call *, void *self, void *wself);

@@ -12,9 +12,12 @@ import json
 import os
 import random
 import re
+import shutil
 import socket
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -727,11 +730,82 @@ def rows_and_objects_are_the_same(s):
     assert len(blobs) > 10
 
 
+SCANNER = '''#!/bin/sh
+n=$(grep -c "" "%s/scans" 2>/dev/null || echo 0)
+echo x >>"%s/scans"
+file=$(cat | tr -d '\\000')
+case $file in
+*"very bad"*) exit 1 ;;
+*"stuck"*) sleep 60 ;;
+*"crash"*) [ -e "%s/mended" ] || kill -9 $$ ;;
+esac
+exit 0
+'''
+
+
+def a_scanner(workers, memory):
+    """A server of its own."""
+    folder = tempfile.mkdtemp(prefix="chatd-scan-")
+    program = os.path.join(folder, "scanner")
+    with open(program, "w") as f:
+        f.write(SCANNER % ((folder,) * 3))
+    os.chmod(program, 0o755)
+    s = Server(workers, memory=memory, accounts=ACCOUNTS.replace("max_size: 8 MiB", "scanner: [%s], scan_timeout: 400ms" % program))
+    try:
+        alice, bob = known(s, "alice", "bob")
+        a = alice.device()
+
+        def scans():
+            with open(os.path.join(folder, "scans")) as f:
+                return len(f.readlines())
+        good = upload(alice, b"a good text\n", name='filename="g.txt"')
+        same(good["quarantined"], True)
+        attach(a, {"to": "bob"}, good["url"])
+        until(lambda: get(bob, good["url"]).status == 200, what="the scanner says good")
+        again, n = upload(bob, b"a good text\n"), scans()
+        assert "quarantined" not in again, again
+        bad = upload(alice, b"a very bad text\n")
+        attach(a, {"to": "bob"}, bad["url"])
+        until(lambda: get(alice, bad["url"]).status == 403, what="the scanner says bad")
+        same((get(alice, bad["url"]).json["code"], get(bad and bob, bad["url"]).status), ("FILE_REFUSED", 404))
+        same(attach(a, {"to": "bob"}, bad["url"])["code"], "NOT_FOUND")
+        r = post(s, bob, form(b"a very bad text\n"))
+        same((r.status, r.json["code"]), (422, "FILE_REFUSED"))
+        same(scans(), n + 1)
+        for text in (b"it gets stuck\n", b"it will crash\n"):
+            f = upload(alice, text)
+            attach(a, {"to": "bob"}, f["url"])
+            n = scans()
+            until(lambda: scans() == n, what="the scanner was asked")
+            time.sleep(0.8)
+            same((get(alice, f["url"]).status, get(bob, f["url"]).status), (200, 404), text)
+        with open(os.path.join(folder, "mended"), "w"):
+            pass
+        if not memory:  # asked again after a start
+            s.kill()
+            s.begin()
+            until(lambda: get(bob, f["url"]).status == 200, what="the scanner is asked again")
+        a.close()
+        alive = subprocess.run(["pgrep", "-f", program], capture_output=True, text=True).stdout.split()
+        for pid in alive:  # one that was stuck when the server was killed
+            os.kill(int(pid), 9)
+    finally:
+        code, log = s.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    assert code == 0 and " ERROR " not in log and "Sanitizer" not in log, log[-3000:]
+    assert re.search("the scanner found [0-9a-f/.]+ to be harmful", log), log[-3000:]
+    assert "the scanner says nothing of" in log
+
+
 def main():
     workers = sys.argv[1] if len(sys.argv) > 1 else "1"
     memory = "store" if len(sys.argv) > 2 and sys.argv[2] == "memory" else False
     words = sys.argv[3:]
     chosen = [t for t in TESTS if not words or any(w in t.__name__ for w in words)]
+    if not words or "scanner" in words:
+        def a_scanner_decides(_):
+            a_scanner(workers, memory)
+        chosen.append(a_scanner_decides)
     server = Server(workers, memory=memory, accounts=ACCOUNTS)
     server.memory = memory
     return tap(chosen, server)
