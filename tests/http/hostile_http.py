@@ -758,7 +758,7 @@ def h017_opened_paths(workers):
     os.makedirs(os.path.join(root, "sub"))
     with open(os.path.join(root, "index.html"), "w", encoding="utf-8") as stream:
         stream.write("x")
-    server = Server(workers, "web.root=" + root)
+    server = Server(workers, "web.root=" + root, "upload.enabled=false")  # which opens its own folder now and then
     try:
         with subprocess.Popen(["strace", "-f", "-e", "trace=open,openat,openat2,creat", "-o", trace, "-p",
                                str(server.process.pid)], stderr=subprocess.PIPE, text=True) as tracer:
