@@ -594,6 +594,15 @@ struct chatd_store_changed_conv {
 	struct chatd_store_conv conv;
 	int64_t seq, pos; /**< of its newest row */
 };
+/** Users whose account or whose logins were changed or ended, each with the place of the last such
+ *  change, by it: so that a node that heard of none of it finds out.  .changed: .conv.a is the
+ *  user, .pos the place, .seq when (wall-clock ms) all logins of that user ended last, but for one
+ *  that was kept; 0: never. */
+struct chatd_store_touched {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 10000 */
+	int64_t after_pos;
+};
 /** How far what a node has written was handed to the other nodes: only forward. */
 struct chatd_store_handed {
 	uint32_t struct_size;
@@ -724,7 +733,8 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *  file_space            .n: bytes that .user has stored, .today
  *  file_mark             .n: how many files it concerns; -ENOENT
  *  objects               .files, only .object, .size, .type, .state, .wall
- *  object_end            nothing */
+ *  object_end            nothing
+ *  touched               .changed, .pos: the highest place there is */
 #define CHATD_STORE_MAP(X)                                  \
 	X(account_create, struct chatd_account, 1)              \
 	X(account_get, struct chatd_store_account_key, 0)       \
@@ -769,6 +779,7 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
 	X(changed, struct chatd_store_changed, 0)               \
 	X(handed, struct chatd_store_handed, 1)                 \
 	X(written, struct chatd_store_written, 0)               \
+	X(touched, struct chatd_store_touched, 0)               \
 	X(file_put, struct chatd_store_file, 1)                 \
 	X(file_get, struct chatd_store_file_key, 0)             \
 	X(file_drop, struct chatd_store_file_key, 1)            \

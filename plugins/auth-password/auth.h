@@ -26,6 +26,7 @@
 #include <chatd/tokens.h>
 
 #include <chatd-sdk/json.h>
+#include <chatd-sdk/touched.h>
 
 enum { VERIFY_OFF, VERIFY_OPTIONAL, VERIFY_REQUIRED };
 
@@ -55,6 +56,7 @@ struct self {
 	struct throttle *throttle;
 	struct successors *successors;
 	struct route *routes;
+	struct chatd_touched touched; /* of worker 0 */
 };
 
 struct wself {

@@ -331,14 +331,15 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wselfp)
 {
 	struct self *self = selfp;
 	struct wself *ws = wselfp;
-	return pool_sit(self->pool, w, &ws->seat);
+	chatd_status rc = pool_sit(self->pool, w, &ws->seat);
+	return rc < 0 ? rc : chatd_touched_start(&self->touched, w);
 }
 
 static void worker_stop(void *selfp, chatd_worker *w, void *wselfp)
 {
+	struct self *self = selfp;
 	struct wself *ws = wselfp;
-	(void)selfp;
-	(void)w;
+	chatd_touched_stop(&self->touched, w);
 	if (ws->seat.pool) {
 		pool_rise(&ws->seat);
 	}

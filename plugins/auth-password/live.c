@@ -3,6 +3,7 @@
 #include "auth.h"
 
 #include <chatd-sdk/events.h>
+#include <chatd-sdk/hash.h>
 
 #include <sodium.h>
 #include <stdio.h>
@@ -200,11 +201,110 @@ static void on_registered(void *arg, chatd_worker *w, const struct chatd_cluster
 	renew_here(arg, &r);
 }
 
+/* ---- what no event told ------------------------------------------------------------------ */
+
+enum { LOGINS_MAX = 1000 };
+
+struct look {
+	struct self *self;
+	int64_t ended, asked;
+	char user[CHATD_ID_MAX + 1];
+};
+
+/* The logins that are left, by their hashes. */
+struct left {
+	const struct chatd_host *h;
+	int64_t ended, asked;
+	struct chatd_hash_key key;
+	size_t n;
+	uint64_t logins[LOGINS_MAX];
+};
+
+static int is_left(const struct left *l, struct chatd_str login)
+{
+	uint64_t hash = chatd_hash(&l->key, login.p, login.n);
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->logins[i] == hash) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* A session that came with a password has no login in the store: it ends when all of them do.
+ * One that came after the question may have a login that the answer did not know. */
+static void end_what_is_over(const void *data, chatd_session *s)
+{
+	const struct left *l = data;
+	const chatd_ident *ident = l->h->session_ident(s);
+	struct chatd_str login = ident ? l->h->ident_login(ident) : chatd_str_of(NULL, 0);
+	int64_t made = login_time(login);
+	if (!made || made > l->asked) {
+		return;
+	}
+	if (login.p[0] == 'p' ? made <= l->ended : !is_left(l, login)) {
+		l->h->session_close(s, 4401, "logged out");
+	}
+}
+
+static void on_logins(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct look *look = arg;
+	struct self *self = look->self;
+	struct left *l = rc == 0 && a->n_logins < LOGINS_MAX ? self->h->mem_alloc(sizeof(*l)) : NULL;
+	if (l) {
+		l->h = self->h;
+		l->ended = look->ended;
+		l->asked = look->asked;
+		self->h->random(&l->key, sizeof(l->key));
+		for (size_t i = 0; i < a->n_logins; i++) {
+			l->logins[l->n++] = chatd_hash(&l->key, a->logins[i].id.p, a->logins[i].id.n);
+		}
+		const struct chatd_each each = { .struct_size = sizeof(each),
+			.user = text(look->user),
+			.fn = end_what_is_over,
+			.data = l,
+			.n = offsetof(struct left, logins) + l->n * sizeof(l->logins[0]) };
+		rc = self->h->each_session(&each);
+		self->h->mem_free(l);
+	}
+	if (rc < 0) {
+		chatd_touched_again(&self->touched);
+	}
+	self->h->mem_free(look);
+}
+
+static void on_touched(void *arg, chatd_worker *w, struct chatd_str user, int64_t ended)
+{
+	struct self *self = arg;
+	const struct chatd_store *store = self->store->vt;
+	struct look *look = self->h->mem_alloc(sizeof(*look));
+	if (!look) {
+		chatd_touched_again(&self->touched);
+		return;
+	}
+	look->self = self;
+	look->ended = ended;
+	look->asked = self->h->wall_ms();
+	chatd_str_copy(look->user, sizeof(look->user), user);
+	const struct chatd_store_login_list list = { .struct_size = sizeof(list),
+		.limit = LOGINS_MAX,
+		.user = text(look->user),
+		.wall = look->asked };
+	if (store->login_list(self->store->obj, w, &list, on_logins, look) < 0) {
+		self->h->mem_free(look);
+		chatd_touched_again(&self->touched);
+	}
+}
+
 chatd_status live_init(struct self *self)
 {
 	if (!self->cluster) {
 		return 0;
 	}
+	self->touched = (struct chatd_touched){
+		.h = self->h, .store = self->store, .cluster = self->cluster, .fn = on_touched, .arg = self
+	};
 	const struct chatd_cluster *cluster = self->cluster->vt;
 	const struct chatd_cluster_receiver ended = {
 		.struct_size = sizeof(ended), .kind = ENDED, .fn = on_ended, .arg = self

@@ -122,4 +122,11 @@ static const char files[] =
 		"CREATE TABLE file_day(\"user\"" TEXT "PRIMARY KEY, day bigint NOT NULL,"
 		" bytes bigint NOT NULL);";
 
-const char *const steps[STEPS] = { people, rows, rest, files };
+/* Users whose account or logins changed, in the order of the last time; ended: when all logins
+ * did. */
+static const char touched[] =
+		"CREATE TABLE touched(who" TEXT "PRIMARY KEY, n bigint NOT NULL, ended bigint NOT NULL)"
+		" WITH (fillfactor=80);"
+		"CREATE INDEX touched_n ON touched(n);";
+
+const char *const steps[STEPS] = { people, rows, rest, files, touched };

@@ -334,6 +334,7 @@ void do_account_update(struct db *db, struct op *op)
 	if (r->set & CHATD_STORE_ACCOUNT_REGISTER) {
 		lift_guest(db, op, r->id);
 	}
+	touch(db, r->id, 0);
 	if (r->end_logins) {
 		op->a.n = logins_end(db, r->id, r->end_logins == 2 ? r->keep : chatd_str_of(NULL, 0));
 	}

@@ -86,6 +86,9 @@ void do_login_create(struct db *db, struct op *op)
 	if (r->max) {
 		op->a.n = end_beyond_max(db, r);
 	}
+	if (op->a.n) {
+		touch(db, r->user, 0);
+	}
 	answer_logins(
 			db, op, db_query(db, "SELECT " LOGIN_COLUMNS " FROM login WHERE id=?", "s", r->id));
 }
@@ -121,6 +124,9 @@ static void end_reused(struct db *db, struct op *op, struct chatd_str id)
 {
 	answer_logins(
 			db, op, db_query(db, "DELETE FROM login WHERE id=? RETURNING " LOGIN_COLUMNS, "s", id));
+	if (op->a.n_logins) {
+		touch(db, op->a.logins[0].user, 0);
+	}
 	refuse(op, -EACCES, CHATD_STORE_REUSED);
 	op->keep = 1;
 }
@@ -182,6 +188,7 @@ void do_login_rotate(struct db *db, struct op *op)
 
 int64_t logins_end(struct db *db, struct chatd_str user, struct chatd_str keep)
 {
+	touch(db, user, db->e->h->wall_ms());
 	return db_exec(
 			db, "DELETE FROM login WHERE user=?1 AND (?2 IS NULL OR id <> ?2)", "ss", user, keep);
 }
@@ -192,6 +199,7 @@ void do_login_end(struct db *db, struct op *op)
 	if (!id_ok(r->user)) {
 		op->rc = -EINVAL;
 	} else if (r->id.p) {
+		touch(db, r->user, 0);
 		op->a.n = db_exec(db, "DELETE FROM login WHERE id=? AND user=?", "ss", r->id, r->user);
 	} else {
 		op->a.n = logins_end(db, r->user, r->keep);

@@ -63,6 +63,42 @@ void do_changed(struct db *db, struct op *op)
 	op->a.n_changed = v.n;
 }
 
+void touch(struct db *db, struct chatd_str user, int64_t all_ended)
+{
+	db_exec(db,
+			"INSERT INTO touched(who, n, ended)"
+			" VALUES(?1, (SELECT coalesce(max(n), 0) + 1 FROM touched), ?2)"
+			" ON CONFLICT(who) DO UPDATE SET n=excluded.n,"
+			" ended=CASE WHEN excluded.ended > 0 THEN excluded.ended ELSE touched.ended END",
+			"si", user, all_ended);
+}
+
+void do_touched(struct db *db, struct op *op)
+{
+	const struct chatd_store_touched *r = op->req;
+	struct vec v = { 0 };
+	if (r->limit < 1 || r->limit > CHANGED_MAX || r->after_pos < 0) {
+		op->rc = -EINVAL;
+		return;
+	}
+	op->a.pos = db_int(db, "SELECT coalesce(max(n), 0) FROM touched");
+	db_rows *s = db_query(db, "SELECT who, n, ended FROM touched WHERE n > ? ORDER BY n LIMIT ?",
+			"id", r->after_pos, r->limit);
+	while (db_step(db, s)) {
+		struct chatd_store_changed_conv *c = vec_push(op, &v, sizeof(*c));
+		if (!c) {
+			break;
+		}
+		c->struct_size = sizeof(*c);
+		c->conv.a = db_text(op, s, 0);
+		c->pos = db_i64(s, 1);
+		c->seq = db_i64(s, 2);
+	}
+	db_done(s);
+	op->a.changed = v.p;
+	op->a.n_changed = v.n;
+}
+
 static int64_t handed(struct db *db, struct chatd_str node)
 {
 	int64_t pos = 0;

@@ -159,6 +159,7 @@ static const uint16_t *const shapes[CALL_COUNT] = {
 	SHAPE_NONE(changed),
 	SHAPE(handed, AT(chatd_store_handed, node)),
 	SHAPE(written, AT(chatd_store_written, node)),
+	SHAPE_NONE(touched),
 	SHAPE(file_put, AT(chatd_store_file, id), AT(chatd_store_file, owner),
 			AT(chatd_store_file, name), AT(chatd_store_file, hash), AT(chatd_store_file, object),
 			AT(chatd_store_file, type), AT(chatd_store_file, info)),

@@ -123,6 +123,11 @@ static const char *const steps[] = {
 	 "CREATE TABLE object_gone(object TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;"
 	 "CREATE TABLE file_day(user TEXT PRIMARY KEY, day INTEGER NOT NULL, bytes INTEGER NOT NULL)"
 	 " STRICT, WITHOUT ROWID;"),
+	/* 9: users whose account or logins changed, in the order of the last time; ended: when all
+	 * logins did */
+	("CREATE TABLE touched(who TEXT PRIMARY KEY, n INTEGER NOT NULL, ended INTEGER NOT NULL)"
+	 " STRICT, WITHOUT ROWID;"
+	 "CREATE INDEX touched_n ON touched(n);"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 

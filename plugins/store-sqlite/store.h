@@ -284,6 +284,9 @@ void room_remove(struct db *, struct chatd_str room);
 /* do_members.c: the user leaves every room, and what rooms knew of it goes. */
 void members_forget(struct db *, struct op *, struct chatd_str user);
 
+/* do_nodes.c: the account or the logins of that user change; all_ended: when all logins end, or 0 */
+void touch(struct db *, struct chatd_str user, int64_t all_ended);
+
 /* do_accounts.c: .accounts[0] of the answer, if there is such an account. */
 int answer_account(struct db *, struct op *, struct chatd_str id);
 

@@ -2,8 +2,6 @@
 /* An account is deleted by its owner: out of the rooms, out of the store, out of the server. */
 #include "users.h"
 
-enum { CLOSE_LOGGED_OUT = 4401 };
-
 static void on_deleted(void *arg, chatd_status rc, const struct chatd_store_answer *s)
 {
 	struct ask *a = arg;

@@ -7,6 +7,7 @@
 /* A login that was checked just before the change opens its session within this time. */
 enum { LINGER_MS = 10000, CLOSE_BANNED = 4403 };
 enum { LIVE_CLOSE, LIVE_BAN, LIVE_ROLES, LIVE_NAME, LIVE_UNBAN, LIVE_COUNT };
+enum { LIVE_FOUND = LIVE_COUNT }; /* the roles, as the store has them: no event */
 
 #define EVENT "users.live"
 
@@ -19,11 +20,18 @@ struct live {
 	char text[ROLES_MAX + 1]; /* why, the roles, or the name */
 };
 
+/* Who came without a login of ours has the roles of whoever let them in. */
+static int differs(const struct chatd_host *h, const chatd_ident *who, struct chatd_str roles)
+{
+	struct chatd_str has = h->ident_roles(who);
+	return h->ident_login(who).n && (has.n || roles.n) && !chatd_str_same(has, roles);
+}
+
 static void renew(const struct live *l, chatd_session *s)
 {
 	const struct chatd_host *h = l->h;
 	const chatd_ident *who = h->session_ident(s);
-	if (!who) {
+	if (!who || (l->what == LIVE_FOUND && !differs(h, who, text(l->text)))) {
 		return;
 	}
 	struct chatd_identity id = { .struct_size = sizeof(id),
@@ -140,11 +148,67 @@ static void on_event(void *arg, chatd_worker *w, const struct chatd_cluster_even
 	here(self, user, &l);
 }
 
+/* ---- what no event told ------------------------------------------------------------------ */
+
+struct look {
+	struct self *self;
+	char user[CHATD_ID_MAX + 1];
+};
+
+static void on_account(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct look *look = arg;
+	struct self *self = look->self;
+	struct live l = { .what = LIVE_FOUND };
+	if (rc == -ENOENT) {
+		l = (struct live){
+			.what = LIVE_CLOSE, .code = CLOSE_LOGGED_OUT, .text = "account deleted"
+		};
+		here(self, text(look->user), &l);
+	} else if (rc < 0) {
+		chatd_touched_again(&self->touched); /* the store was just asked, and is not there now */
+	} else if (a->accounts[0].banned_until > self->h->wall_ms()) {
+		l = (struct live){ .what = LIVE_BAN,
+			.code = CLOSE_BANNED,
+			.until = a->accounts[0].banned_until,
+			.text = "banned" };
+		here(self, text(look->user), &l);
+	} else {
+		chatd_str_copy(l.text, sizeof(l.text), a->accounts[0].roles);
+		here(self, text(look->user), &l);
+	}
+	self->h->mem_free(look);
+}
+
+static void on_touched(void *arg, chatd_worker *w, struct chatd_str user, int64_t ended)
+{
+	struct self *self = arg;
+	const struct chatd_store *store = self->store->vt;
+	struct look *look = self->h->mem_alloc(sizeof(*look));
+	(void)ended;
+	if (!look) {
+		chatd_touched_again(&self->touched);
+		return;
+	}
+	look->self = self;
+	chatd_str_copy(look->user, sizeof(look->user), user);
+	const struct chatd_store_account_key key = {
+		.struct_size = sizeof(key), .by = CHATD_STORE_BY_ID, .key = text(look->user)
+	};
+	if (store->account_get(self->store->obj, w, &key, on_account, look) < 0) {
+		self->h->mem_free(look);
+		chatd_touched_again(&self->touched);
+	}
+}
+
 chatd_status live_init(struct self *self)
 {
 	if (!self->cluster) {
 		return 0;
 	}
+	self->touched = (struct chatd_touched){
+		.h = self->h, .store = self->store, .cluster = self->cluster, .fn = on_touched, .arg = self
+	};
 	const struct chatd_cluster *cluster = self->cluster->vt;
 	const struct chatd_cluster_receiver r = {
 		.struct_size = sizeof(r), .kind = EVENT, .fn = on_event, .arg = self

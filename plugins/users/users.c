@@ -71,16 +71,18 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	struct local *l = wself;
 	if (self->conf->first_admin && self->h->worker_index(w) == 0) {
 		l->boot = boot_create(self, w);
-		return l->boot ? 0 : -ENOMEM;
+		if (!l->boot) {
+			return -ENOMEM;
+		}
 	}
-	return 0;
+	return chatd_touched_start(&self->touched, w);
 }
 
-static void worker_stop(void *self, chatd_worker *w, void *wself)
+static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 {
+	struct self *self = selfp;
 	struct local *l = wself;
-	(void)self;
-	(void)w;
+	chatd_touched_stop(&self->touched, w);
 	boot_destroy(l->boot);
 	l->boot = NULL;
 }

@@ -12,6 +12,7 @@
 
 #include <chatd-sdk/json.h>
 #include <chatd-sdk/text.h>
+#include <chatd-sdk/touched.h>
 #include <chatd/cluster.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
@@ -30,6 +31,7 @@ enum {
 	PEER_MAX = 64,
 	REQUEST_ID_MAX = 32,
 	LIFTED = 256,
+	CLOSE_LOGGED_OUT = 4401,
 };
 
 struct conf {
@@ -45,6 +47,7 @@ struct self {
 	const struct chatd_service *store, *http;
 	const struct chatd_service *rooms, *cluster; /* NULL: not there */
 	struct route *routes;
+	struct chatd_touched touched; /* of worker 0 */
 	/* Bans lifted so far, by a hash of the user: one that lingers knows that it is over. */
 	atomic_uint lifted[LIFTED];
 };

@@ -12,6 +12,7 @@ import time
 
 from nodes import Wide, Wounded, ready
 from harness import Person, wait_for
+import revoked
 
 from backends.base import IN_CI, Missing  # found by way of nodes
 
@@ -437,3 +438,29 @@ def f02_the_same_clientid_on_every_node(t, c, crowd):
     assert not [f for f in listener.frames if f.command == "MESSAGE" and b'"once ' in f.body], "it came twice"
     for d in (*devices, listener):
         d.close()
+
+
+def f59_what_is_revoked_ends_on_the_other_nodes(t):
+    """Logouts, bans, roles ... within 2 s; within 5 s with Redis and broker down."""
+    c = CLUSTER
+
+    def away():
+        c.redis.kill()
+        c.rabbit.stop_app()
+    try:
+        for _ in range(3 if t.full else 1):
+            revoked.table(c, 2)
+        revoked.table(c, 5, away)
+        if t.full:
+            # They may also just not answer.
+            c.heal()
+            revoked.table(c, 5, lambda: (c.redis.freeze(), c.rabbit.freeze()))
+    finally:
+        for server in (c.redis, c.rabbit):
+            if server.child.poll() is None:
+                server.thaw()
+        c.rabbit.start_app()
+        c.heal()
+
+
+TESTS.append(f59_what_is_revoked_ends_on_the_other_nodes)

@@ -37,7 +37,7 @@ class Wounded(Cluster):
 
     def __init__(self, cases, workers):
         super().__init__(NODES, "server.drain_spread=1s", "chat.sync_interval=2s", "chat.isolated_after=6s",
-                         "route-rabbitmq.heartbeat=2s",
+                         "route-rabbitmq.heartbeat=2s", "auth-password.register_per_hour=0",
                          workers=workers, accounts=accounts(cases))
         self.proxies = {}
 

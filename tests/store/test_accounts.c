@@ -593,6 +593,66 @@ static size_t logins(const char *user)
 	return ASK(h, login_list, l)->a.n_logins;
 }
 
+/* Who was touched after that place, the last one; *place goes on.  -1: ended was not as expected. */
+static const char *touched(int64_t *place, int64_t ended)
+{
+	struct chatd_store_touched r = { SZ(chatd_store_touched), .limit = 10, .after_pos = *place };
+	struct kept *k = ASK(h, touched, r);
+	assert_int_equal(k->rc, 0);
+	if (!k->a.n_changed) {
+		return "";
+	}
+	const struct chatd_store_changed_conv *c = &k->a.changed[k->a.n_changed - 1];
+	assert_true(c->pos > *place);
+	assert_int_equal(k->a.pos, c->pos);
+	assert_int_equal(c->seq, ended);
+	*place = c->pos;
+	static char who[80];
+	snprintf(who, sizeof(who), "%s%.*s", k->a.n_changed > 1 ? "+" : "", (int)c->conv.a.n,
+			c->conv.a.p);
+	return who;
+}
+
+/* So that a node finds out what nobody told it. */
+static void who_loses_a_login_or_is_changed_is_told_of(void **state)
+{
+	(void)state;
+	int64_t at = 0;
+	make("ann", "Ann", "ann@x.org");
+	make("bob", "Bob", "bob@x.org");
+	assert_string_equal(touched(&at, 0), "");
+	log_in("l1", "ann", 3);
+	log_in("b1", "bob", 3);
+	rotate("t0", "t1", WALL + 3);
+	assert_string_equal(touched(&at, 0), "");
+	struct chatd_store_login_end end = { SZ(chatd_store_login_end), .user = S("bob"),
+		.id = S("b1") };
+	ASK(h, login_end, end);
+	assert_string_equal(touched(&at, 0), "bob");
+	assert_int_equal(rotate("t0", "t2", WALL + 64)->rc, -EACCES); /* it was spent */
+	assert_string_equal(touched(&at, 0), "ann");
+	struct chatd_store_account_update u = update_of("bob", CHATD_STORE_ACCOUNT_BANNED);
+	u.banned_until = WALL + 5;
+	ASK(h, account_update, u);
+	assert_string_equal(touched(&at, 0), "bob");
+	host_set_wall(WALL + 77);
+	struct chatd_store_login_end all = { SZ(chatd_store_login_end), .user = S("ann") };
+	ASK(h, login_end, all);
+	assert_string_equal(touched(&at, WALL + 77), "ann");
+	struct chatd_store_account_update roles = update_of("ann", CHATD_STORE_ACCOUNT_ROLES);
+	roles.roles = S("moderator");
+	ASK(h, account_update, roles);
+	assert_string_equal(touched(&at, WALL + 77), "ann"); /* it is still known when they ended */
+	log_in("l2", "ann", 1);
+	assert_string_equal(touched(&at, 0), "");
+	log_in("l3", "ann", 1); /* which ends the other */
+	assert_string_equal(touched(&at, WALL + 77), "ann");
+	delete_account("bob");
+	assert_string_equal(touched(&at, WALL + 77), "bob");
+	struct chatd_store_touched bad = { SZ(chatd_store_touched), .limit = 0 };
+	assert_int_equal(ASK(h, touched, bad)->rc, -EINVAL);
+}
+
 static void devices_are_listed_limited_and_ended(void **state)
 {
 	(void)state;
@@ -700,6 +760,6 @@ int main(int argc, char **argv)
 		T(one_reads_back_what_one_sent), T(a_login_lives_until_it_is_idle_or_over),
 		T(the_newest_token_alone_is_good), T(a_lost_answer_is_forgiven_for_a_while),
 		T(of_rotations_that_race_one_is_first), T(devices_are_listed_limited_and_ended),
-		T(a_secret_is_presented_once) };
+		T(who_loses_a_login_or_is_changed_is_told_of), T(a_secret_is_presented_once) };
 	return suite_args(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 2;
 }
