@@ -9,7 +9,7 @@ enum { OPEN, DONE, REFUSED };
 
 int acks_init(struct acks *a, size_t cap)
 {
-	a->state = calloc(cap, 1);
+	a->state = calloc(cap, sizeof(*a->state));
 	a->cap = cap;
 	acks_reset(a);
 	return a->state ? 0 : -ENOMEM;
@@ -30,22 +30,34 @@ int acks_came(struct acks *a, uint64_t tag)
 	if (tag != a->next || a->next - a->first >= a->cap) {
 		return 0;
 	}
-	a->state[tag % a->cap] = OPEN;
+	a->state[tag % a->cap] = (struct ack){ .is = OPEN, .open = 1 };
 	a->next++;
 	return 1;
 }
 
 void acks_settle(struct acks *a, uint64_t tag, int refused)
 {
-	if (tag >= a->first && tag < a->next) {
-		a->state[tag % a->cap] = refused ? REFUSED : DONE;
+	struct ack *s = &a->state[tag % a->cap];
+	if (tag < a->first || tag >= a->next || s->is != OPEN) {
+		return;
 	}
+	s->open--;
+	if (refused) {
+		s->is = REFUSED;
+	} else if (s->open == 0) {
+		s->is = DONE;
+	}
+}
+
+void acks_more(struct acks *a, uint64_t tag)
+{
+	a->state[tag % a->cap].open++;
 }
 
 int acks_next(struct acks *a, uint64_t *ret_tag, int *ret_refused)
 {
 	uint64_t begin = a->first;
-	while (a->first < a->next && a->state[a->first % a->cap] == DONE) {
+	while (a->first < a->next && a->state[a->first % a->cap].is == DONE) {
 		a->first++;
 	}
 	if (a->first > begin) {
@@ -53,7 +65,7 @@ int acks_next(struct acks *a, uint64_t *ret_tag, int *ret_refused)
 		*ret_refused = 0;
 		return 1;
 	}
-	if (a->first < a->next && a->state[a->first % a->cap] == REFUSED) {
+	if (a->first < a->next && a->state[a->first % a->cap].is == REFUSED) {
 		*ret_tag = a->first++;
 		*ret_refused = 1;
 		return 1;

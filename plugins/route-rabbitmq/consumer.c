@@ -56,7 +56,8 @@ struct consumer {
 	struct nag poison, forged;
 	/* The delivery that is coming in, frame by frame. */
 	uint64_t tag, left, got;
-	int32_t state, sealed; /* 1: it is signed, and the signature not verified yet */
+	int32_t state, several;
+	int32_t sealed; /* 1: it is signed, and the signature not verified yet */
 	char rkey[256];
 	struct wire_in *in; /* NULL: it is refused already */
 };
@@ -323,8 +324,11 @@ static int unbind_some(struct consumer *c)
 static int unbind_stray(struct consumer *c, struct chatd_str topic)
 {
 	char rkey[WIRE_RKEY];
+	if (topics_has(c->topics, topic)) {
+		return 0;
+	}
 	wire_topic_key(topic, rkey);
-	if (topics_has(c->topics, topic) || strcmp(c->rkey, rkey) != 0) {
+	if (strcmp(c->rkey, rkey) != 0) {
 		return 0;
 	}
 	/* Many may be on their way by it. */
@@ -419,13 +423,9 @@ static int end_seal(struct consumer *c)
 	if (!c->sealed) {
 		return 1;
 	}
-	c->sealed = 0;
 	enum seal_verdict v = seal_end(c->seal, c->r->h->wall_ms());
 	if (v == SEAL_FAILED) {
 		return link_failed(&c->link, "delivery", AMQP_STATUS_NO_MEMORY);
-	}
-	if (v == SEAL_GOOD && !is_for_us(c, c->in)) {
-		v = SEAL_FORGED;
 	}
 	if (v != SEAL_GOOD) {
 		distrust(c, v);
@@ -449,6 +449,8 @@ static int on_head(struct consumer *c, const amqp_frame_t *f)
 	enum wire_verdict v = wire_decode(f->payload.properties.decoded, &from, &c->in, &why);
 	switch (v) {
 	case WIRE_OK:
+	case WIRE_BATCH:
+		c->several = v == WIRE_BATCH;
 		return c->in ? begin_seal(c, f) : link_failed(&c->link, "delivery", AMQP_STATUS_NO_MEMORY);
 	case WIRE_FOREIGN:
 		if (accepts_foreign(c)) {
@@ -471,6 +473,13 @@ static int is_own(const struct consumer *c, const struct wire_in *in)
 	return in->e.from.n == me.n && memcmp(in->e.from.p, me.p, me.n) == 0;
 }
 
+/* See publisher.c. */
+static int is_hello(const struct chatd_cluster_event *e)
+{
+	struct chatd_str v = chatd_cluster_get(e, CHATD_LIT("batch"));
+	return e->kind.n == 5 && memcmp(e->kind.p, "hello", 5) == 0 && v.n == 1 && *v.p == '2';
+}
+
 /* 0: there is nothing to do about it. */
 static int is_wanted(struct consumer *c, const struct wire_in *in)
 {
@@ -488,6 +497,12 @@ static int is_wanted(struct consumer *c, const struct wire_in *in)
 		count(c->r, COUNT_STALE);
 		return 0;
 	}
+	if (is_hello(&in->e)) {
+		if (peers_heard(c->r->peers, in->e.from, clock_ms())) {
+			publisher_hello(c->r->publisher);
+		}
+		return 0;
+	}
 	if (!rabbit_receiver(c->r, in->e.kind)) {
 		count(c->r, COUNT_UNKNOWN);
 		return 0;
@@ -495,36 +510,83 @@ static int is_wanted(struct consumer *c, const struct wire_in *in)
 	return 1;
 }
 
-static int complete(struct consumer *c)
+/* Takes it.  It is settled in any case, now or when a worker is done with it. */
+static int hand_in(struct consumer *c, struct wire_in *in)
 {
-	struct wire_in *in = c->in;
-	c->state = IDLE;
-	if (!in) {
-		return 0;
-	}
-	int good = end_seal(c);
-	if (good <= 0) {
-		return good;
-	}
 	if (in->e.to == CHATD_CLUSTER_TOPIC && unbind_stray(c, in->e.topic) < 0) {
+		free(in);
 		return -1;
 	}
 	if (!is_wanted(c, in)) {
 		acks_settle(&c->acks, c->tag, 0);
-		forget_delivery(c);
+		free(in);
 		return 0;
 	}
 	struct delivery *d = delivery_create(in, c->tag);
 	if (!d) {
+		free(in);
 		return link_failed(&c->link, "delivery", AMQP_STATUS_NO_MEMORY);
 	}
-	c->in = NULL;
 	d->generation = c->generation;
 	d->to = rabbit_receiver(c->r, in->e.kind);
 	count(c->r, COUNT_RECEIVED);
 	return inbound_add(&c->inbound, d) == 0
 			? 0
 			: link_failed(&c->link, "delivery", AMQP_STATUS_NO_MEMORY);
+}
+
+static int take_one(struct consumer *c)
+{
+	struct wire_in *in = c->in;
+	if (c->sealed && !is_for_us(c, in)) {
+		distrust(c, SEAL_FORGED);
+		return 0;
+	}
+	c->in = NULL;
+	return hand_in(c, in);
+}
+
+/* Each is acknowledged by itself, the message when all are. */
+static int take_several(struct consumer *c)
+{
+	struct wire_in *in;
+	const char *why;
+	size_t at = 0;
+	int rc;
+	while ((rc = wire_unpack(c->in, &at, &in, &why)) > 0) {
+		if (c->sealed && !is_for_us(c, in)) {
+			free(in);
+			distrust(c, SEAL_FORGED);
+			return 0;
+		}
+		acks_more(&c->acks, c->tag);
+		if (hand_in(c, in) < 0) {
+			return -1;
+		}
+	}
+	if (rc == -ENOMEM) {
+		return link_failed(&c->link, "delivery", AMQP_STATUS_NO_MEMORY);
+	}
+	if (rc < 0) {
+		refuse(c, COUNT_POISON, why);
+	} else {
+		acks_settle(&c->acks, c->tag, 0);
+	}
+	forget_delivery(c);
+	return 0;
+}
+
+static int complete(struct consumer *c)
+{
+	c->state = IDLE;
+	if (!c->in) {
+		return 0;
+	}
+	int good = end_seal(c);
+	if (good <= 0) {
+		return good;
+	}
+	return c->several ? take_several(c) : take_one(c);
 }
 
 static int on_body(struct consumer *c, amqp_bytes_t piece)

@@ -66,6 +66,8 @@ chatd_status item_create(struct rabbit *r, const struct chatd_cluster_event *e,
 	i->r = r;
 	i->to = e->to;
 	i->ephemeral = !!(e->flags & CHATD_CLUSTER_EPHEMERAL);
+	i->key = e->key.p ? chatd_hash(&r->hash, e->key.p, e->key.n) | 1 : 0;
+	i->packed = wire_pack_size(i->wire);
 	atomic_init(&i->refs, 1);
 	atomic_init(&i->rc, 0);
 	atomic_fetch_add(&r->held, (int_fast64_t)(sizeof(*i) + i->wire->size));
@@ -83,6 +85,7 @@ struct parcel *parcel_create(struct item *i, const char *rkey, int directed)
 	memset(p, 0, sizeof(*p));
 	memcpy(p->rkey, rkey, n);
 	p->directed = directed;
+	p->slot = (uint8_t)chatd_hash(&i->r->hash, rkey, n - 1);
 	p->item = i;
 	item_ref(i);
 	atomic_fetch_add(&i->r->held, (int_fast64_t)(sizeof(*p) + n));

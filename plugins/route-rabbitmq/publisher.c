@@ -13,10 +13,21 @@
 
 enum {
 	CANARY_MS = 2000,
-	FLUSH_MS = 2000,     /* at the end */
-	STEP_MS = 1000,      /* longest sleep: heartbeats are kept up by calls of the library */
-	TRIES = 5,           /* of a message that the broker refuses */
-	FLYING = 1024 * 1024 /* bytes without a confirm; a larger message flies alone */
+	FLUSH_MS = 2000,      /* at the end */
+	STEP_MS = 1000,       /* longest sleep: heartbeats are kept up by calls of the library */
+	TRIES = 5,            /* of a message that the broker refuses */
+	FLYING = 1024 * 1024, /* bytes without a confirm; a larger message flies alone */
+	HOLD = 4,             /* messages to one key: with more under way, the next ones gather */
+	LOOK = 512,           /* of those that wait */
+	SLOTS = 256
+};
+
+/* Those that wait, from the first one on: which was looked at last, and the keys of those that
+ * were passed over.  What comes behind them for the same key must not overtake them. */
+struct sweep {
+	struct leg *last;
+	uint64_t keys[16];
+	int32_t looked;
 };
 
 struct publisher {
@@ -32,7 +43,13 @@ struct publisher {
 	struct legs given; /* with the lock */
 	int32_t blocked;   /* the broker takes nothing just now */
 	int32_t trusted;   /* it has confirmed something on this connection */
-	int64_t canary_at, flying;
+	int64_t canary_at, hello_at, flying;
+	atomic_int hello;          /* say it now */
+	int32_t all_can;           /* all nodes understand several events in one message */
+	uint16_t under_way[SLOTS]; /* messages, by routing key */
+	struct sweep sweep;        /* until something is confirmed */
+	struct leg *batch[WIRE_BATCH_EVENTS];
+	char *pack;    /* WIRE_BATCH_BYTES */
 	uint64_t left; /* of a returned message's body */
 	int32_t in_return;
 };
@@ -95,7 +112,7 @@ static void drop_ephemeral(struct publisher *p)
 	while ((l = STAILQ_FIRST(&p->w.waiting))) {
 		STAILQ_REMOVE_HEAD(&p->w.waiting, link);
 		if (parcel_of(l)->item->ephemeral) {
-			if (!parcel_of(l)->item->canary) {
+			if (!parcel_of(l)->item->internal) {
 				count(p->r, COUNT_AWAY);
 			}
 			parcel_settle(parcel_of(l), -ENOTCONN);
@@ -117,6 +134,8 @@ static void disconnect(struct publisher *p)
 	link_drop(&p->link);
 	window_reset(&p->w);
 	p->flying = 0;
+	memset(p->under_way, 0, sizeof(p->under_way));
+	p->sweep = (struct sweep){ .last = NULL };
 	p->in_return = 0;
 	drop_ephemeral(p);
 }
@@ -143,26 +162,32 @@ static void connect_again(struct publisher *p)
 	link_works(&p->link);
 	p->blocked = 0;
 	p->trusted = 0;
-	p->canary_at = 0;
+	p->canary_at = p->hello_at = 0;
 	p->in_return = 0;
 	rabbit_link(p->r, &p->r->publishing, 1);
 }
 
 /* ---- publishing --------------------------------------------------------------------------------- */
 
-/* Into the spare entries, which belong to this thread by now. */
-static int sign(struct publisher *p, const struct parcel *parcel, amqp_basic_properties_t *props,
-		char ret[SEAL_TEXT + 1])
+/* A message as it goes out; .props.headers have WIRE_SPARE entries more than they say. */
+struct message {
+	const char *rkey;
+	uint64_t tag;
+	amqp_basic_properties_t props;
+	amqp_bytes_t body;
+};
+
+static int sign(struct publisher *p, struct message *msg, char ret[SEAL_TEXT + 1])
 {
-	amqp_table_t *t = &props->headers;
-	const struct sealed m = { .rkey = chatd_str_of(parcel->rkey, strlen(parcel->rkey)),
-		.props = props,
-		.body_size = parcel->item->wire->body.len };
+	amqp_table_t *t = &msg->props.headers;
+	const struct sealed m = { .rkey = chatd_str_of(msg->rkey, strlen(msg->rkey)),
+		.props = &msg->props,
+		.body_size = msg->body.len };
 	amqp_table_entry_t *time = &t->entries[t->num_entries++];
 	time->key = amqp_cstring_bytes("chatd-time");
 	time->value.kind = AMQP_FIELD_KIND_I64;
 	time->value.value.i64 = p->r->h->wall_ms();
-	int rc = seal_sign(p->seal, &m, wire_str(parcel->item->wire->body), ret);
+	int rc = seal_sign(p->seal, &m, wire_str(msg->body), ret);
 	amqp_table_entry_t *sig = &t->entries[t->num_entries++];
 	sig->key = amqp_cstring_bytes("chatd-sig");
 	sig->value.kind = AMQP_FIELD_KIND_UTF8;
@@ -170,29 +195,151 @@ static int sign(struct publisher *p, const struct parcel *parcel, amqp_basic_pro
 	return rc < 0 ? link_failed(&p->link, "sign", AMQP_STATUS_NO_MEMORY) : 0;
 }
 
-static int send_one(struct publisher *p, struct leg *l)
+static int publish(struct publisher *p, struct message *m)
 {
-	struct item *i = parcel_of(l)->item;
-	amqp_basic_properties_t props = i->wire->props;
 	char tag[24], sig[SEAL_TEXT + 1] = "";
-	if (p->seal && sign(p, parcel_of(l), &props, sig) < 0) {
+	if (p->seal && sign(p, m, sig) < 0) {
 		return -1;
 	}
 	/* The broker names a returned message by nothing else that is ours. */
-	snprintf(tag, sizeof(tag), "%llu", (unsigned long long)l->tag);
-	props.correlation_id = amqp_cstring_bytes(tag);
+	snprintf(tag, sizeof(tag), "%llu", (unsigned long long)m->tag);
+	m->props.correlation_id = amqp_cstring_bytes(tag);
 	int rc = amqp_basic_publish(p->link.conn, LINK_CHANNEL, amqp_cstring_bytes("chat.exchange"),
-			amqp_cstring_bytes(parcel_of(l)->rkey), 1, 0, &props, i->wire->body);
-	if (rc != AMQP_STATUS_OK) {
-		return link_failed(&p->link, "publish", rc);
-	}
-	if (!i->canary) {
+			amqp_cstring_bytes(m->rkey), 1, 0, &m->props, m->body);
+	return rc == AMQP_STATUS_OK ? 0 : link_failed(&p->link, "publish", rc);
+}
+
+static void count_sent(struct publisher *p, struct leg *l)
+{
+	if (!parcel_of(l)->item->internal) {
 		count(p->r, COUNT_PUBLISHED);
 		if (l->tries++) {
 			count(p->r, COUNT_REPEATED);
 		}
 	}
-	return 0;
+}
+
+static int send_one(struct publisher *p, struct leg *l)
+{
+	const struct wire_out *o = parcel_of(l)->item->wire;
+	struct message m = {
+		.rkey = parcel_of(l)->rkey, .tag = l->tag, .props = o->props, .body = o->body
+	};
+	count_sent(p, l);
+	return publish(p, &m);
+}
+
+static int send_several(struct publisher *p, size_t n)
+{
+	const struct rabbit *r = p->r;
+	const struct parcel *first = parcel_of(p->batch[0]);
+	const struct wire_sender s = { .node = r->node,
+		.epoch = chatd_str_of(r->epoch, strlen(r->epoch)) };
+	struct wire_batch b;
+	struct message m = { .rkey = first->rkey, .tag = first->leg.tag, .body = { 0, p->pack } };
+	wire_batch(&b, &s, first->item->wire);
+	m.props = b.props;
+	for (size_t i = 0; i < n; i++) {
+		const struct item *item = parcel_of(p->batch[i])->item;
+		wire_pack(item->wire, p->pack + m.body.len);
+		m.body.len += item->packed;
+		count_sent(p, p->batch[i]);
+		count(p->r, COUNT_BATCHED);
+	}
+	count(p->r, COUNT_BATCHES);
+	return publish(p, &m);
+}
+
+/* ---- which, and which together ------------------------------------------------------------------ */
+
+static struct leg *behind(const struct publisher *p, struct leg *last)
+{
+	return last ? STAILQ_NEXT(last, link) : STAILQ_FIRST(&p->w.waiting);
+}
+
+static uint64_t *word_of(struct sweep *s, struct leg *l, uint64_t *ret_bit)
+{
+	uint64_t key = parcel_of(l)->item->key;
+	*ret_bit = key ? (uint64_t)1 << (key >> 1 & 63) : 0;
+	return &s->keys[key >> 7 & 15];
+}
+
+/* 1: nothing for its key was passed over. */
+static int may_pass(struct sweep *s, struct leg *l)
+{
+	uint64_t bit, *word = word_of(s, l, &bit);
+	return !(*word & bit);
+}
+
+static void pass_over(struct sweep *s, struct leg *l)
+{
+	uint64_t bit, *word = word_of(s, l, &bit);
+	*word |= bit;
+	s->last = l;
+}
+
+static int all_can(const struct publisher *p, int64_t now)
+{
+	const struct rabbit *r = p->r;
+	const struct chatd_presence *who = r->presence ? r->presence->vt : NULL;
+	if (r->conf->batch != BATCH_AUTO) {
+		return r->conf->batch == BATCH_ON;
+	}
+	return who && CHATD_HAS(who, live) && who->live &&
+			peers_all(r->peers, who->live(r->presence->obj), now);
+}
+
+/* Whoever gets it can read several events in one message. */
+static int may_batch(struct publisher *p, const struct parcel *parcel)
+{
+	if (parcel->item->internal || !p->trusted || p->r->conf->batch == BATCH_OFF) {
+		return 0;
+	}
+	return p->all_can || (parcel->directed && peers_one(p->r->peers, parcel->rkey, clock_ms()));
+}
+
+static int is_alike(const struct parcel *a, const struct parcel *b)
+{
+	return a->slot == b->slot && a->item->ephemeral == b->item->ephemeral && !b->item->internal &&
+			strcmp(a->rkey, b->rkey) == 0;
+}
+
+/* The next one that may go now; it is behind s->last.  NULL: none. */
+static struct leg *next_leg(struct publisher *p, struct sweep *s)
+{
+	struct leg *l;
+	while (s->looked < LOOK && (l = behind(p, s->last))) {
+		if (may_pass(s, l) &&
+				(p->under_way[parcel_of(l)->slot] < HOLD || !may_batch(p, parcel_of(l)))) {
+			return l;
+		}
+		pass_over(s, l);
+		s->looked++;
+	}
+	return NULL;
+}
+
+/* What waits for the same key flies with it.  How many there are in .batch. */
+static size_t gather(struct publisher *p, const struct sweep *from, int64_t now)
+{
+	const struct parcel *first = parcel_of(p->batch[0]);
+	struct sweep s = *from;
+	struct leg *l;
+	size_t n = 1, bytes = first->item->packed;
+	if (bytes > WIRE_BATCH_BYTES || !may_batch(p, first)) {
+		return 1;
+	}
+	for (int i = 0; i < LOOK && n < WIRE_BATCH_EVENTS && (l = behind(p, s.last)); i++) {
+		const struct parcel *x = parcel_of(l);
+		if (!is_alike(first, x) || !may_pass(&s, l) || bytes + x->item->packed > WIRE_BATCH_BYTES) {
+			pass_over(&s, l);
+			continue;
+		}
+		p->batch[n++] = window_join(&p->w, s.last, now);
+		bytes += x->item->packed;
+		p->flying += size_of(l);
+	}
+	return n;
 }
 
 static int send_some(struct publisher *p)
@@ -201,47 +348,85 @@ static int send_some(struct publisher *p)
 	 * something, and then what is under way must not fill the socket. */
 	size_t window = p->trusted ? (size_t)p->r->conf->window : 1;
 	int64_t now = clock_ms();
-	while (!p->blocked && p->w.n_flying < window && !STAILQ_EMPTY(&p->w.waiting)) {
-		struct leg *l = STAILQ_FIRST(&p->w.waiting);
+	struct leg *l;
+	p->all_can = all_can(p, now);
+	while (!p->blocked && p->w.n_messages < window && (l = next_leg(p, &p->sweep))) {
 		if (p->flying && p->flying + size_of(l) > FLYING) {
 			break;
 		}
-		l = window_send(&p->w, now);
+		p->batch[0] = window_send(&p->w, p->sweep.last, now);
 		p->flying += size_of(l);
-		if (send_one(p, l) < 0) {
+		p->under_way[parcel_of(l)->slot]++;
+		size_t n = gather(p, &p->sweep, now);
+		if ((n > 1 ? send_several(p, n) : send_one(p, l)) < 0) {
 			return -1;
 		}
 	}
 	return 0;
 }
 
-/* A message to ourselves, now and then: if it comes back, our bindings are gone. */
-static void send_canary(struct publisher *p)
+/* ---- what nodes tell each other about themselves --------------------------------------------- */
+
+static void send_internal(
+		struct publisher *p, const struct chatd_cluster_event *e, const char *rkey, uint64_t number)
 {
 	struct rabbit *r = p->r;
-	int64_t now = clock_ms();
-	char rkey[WIRE_RKEY];
+	const struct wire_sender s = {
+		.node = r->node, .epoch = chatd_str_of(r->epoch, strlen(r->epoch)), .number = number
+	};
 	struct item *i;
-	struct chatd_cluster_event e = { .struct_size = sizeof(e),
-		.to = CHATD_CLUSTER_NODE,
-		.flags = CHATD_CLUSTER_EPHEMERAL,
-		.kind = CHATD_LIT("canary"),
-		.node = r->node,
-		.body = CHATD_LIT("") };
-	struct wire_sender s = { .node = r->node, .epoch = chatd_str_of(r->epoch, strlen(r->epoch)) };
-	if (now < p->canary_at || p->blocked || (p->trusted && !atomic_load(&r->consuming))) {
+	if (item_create(r, e, &s, &i) < 0) {
 		return;
 	}
-	p->canary_at = now + CANARY_MS;
-	if (item_create(r, &e, &s, &i) < 0) {
-		return;
-	}
-	i->canary = 1;
-	wire_node_key(r->node, rkey);
+	i->internal = 1;
 	struct parcel *parcel = parcel_create(i, rkey, 0);
 	item_unref(i, 0);
 	if (parcel) {
 		window_push(&p->w, &parcel->leg);
+	}
+}
+
+/* A message to ourselves, now and then: if the broker finds no queue for it, our bindings are gone. */
+static void send_canary(struct publisher *p)
+{
+	char rkey[WIRE_RKEY];
+	const struct chatd_cluster_event e = { .struct_size = sizeof(e),
+		.to = CHATD_CLUSTER_NODE,
+		.flags = CHATD_CLUSTER_EPHEMERAL,
+		.kind = CHATD_LIT("canary"),
+		.node = p->r->node,
+		.body = CHATD_LIT("") };
+	wire_node_key(p->r->node, rkey);
+	send_internal(p, &e, rkey, 0);
+}
+
+/* To all: what this release can read besides single events. */
+static void send_hello(struct publisher *p)
+{
+	const struct chatd_cluster_header can = { CHATD_LIT("batch"), CHATD_LIT("2") };
+	const struct chatd_cluster_event e = { .struct_size = sizeof(e),
+		.to = CHATD_CLUSTER_ALL,
+		.flags = CHATD_CLUSTER_EPHEMERAL,
+		.kind = CHATD_LIT("hello"),
+		.headers = &can,
+		.n_headers = 1,
+		.body = CHATD_LIT("") };
+	send_internal(p, &e, "chat.all", atomic_fetch_add(&p->r->numbers, 1) + 1);
+}
+
+static void send_own(struct publisher *p)
+{
+	int64_t now = clock_ms();
+	if (p->blocked || (p->trusted && !atomic_load(&p->r->consuming))) {
+		return;
+	}
+	if (now >= p->canary_at) {
+		p->canary_at = now + CANARY_MS;
+		send_canary(p);
+	}
+	if (p->trusted && (atomic_exchange(&p->hello, 0) || now >= p->hello_at)) {
+		p->hello_at = now + PEERS_SAY_MS;
+		send_hello(p);
 	}
 }
 
@@ -257,10 +442,10 @@ static void resend_to_all(struct publisher *p, struct parcel *old)
 	parcel_settle(old, all ? 0 : -ENOMEM);
 }
 
-static void settle(struct publisher *p, struct parcel *parcel)
+static void settle(struct publisher *p, struct parcel *parcel, struct legs *again)
 {
 	struct item *i = parcel->item;
-	if (i->canary) {
+	if (i->internal) {
 		if (parcel->leg.returned && atomic_load(&p->r->consuming)) {
 			consumer_refresh(p->r->consumer);
 		}
@@ -269,7 +454,7 @@ static void settle(struct publisher *p, struct parcel *parcel)
 	}
 	if (parcel->leg.refused) {
 		if (parcel->leg.tries < TRIES) {
-			window_put_back(&p->w, &parcel->leg);
+			STAILQ_INSERT_TAIL(again, &parcel->leg, link);
 		} else {
 			parcel_settle(parcel, -EIO);
 		}
@@ -292,6 +477,7 @@ static void settle(struct publisher *p, struct parcel *parcel)
 
 static int on_answer(struct publisher *p, uint64_t tag, int multiple, int refused)
 {
+	struct legs again = STAILQ_HEAD_INITIALIZER(again);
 	struct leg *l;
 	if (!window_answer(&p->w, tag, multiple, refused)) {
 		return link_failed(&p->link, "a confirm of what was not sent", AMQP_STATUS_BAD_AMQP_DATA);
@@ -299,8 +485,11 @@ static int on_answer(struct publisher *p, uint64_t tag, int multiple, int refuse
 	p->trusted = 1;
 	while ((l = window_settle(&p->w))) {
 		p->flying -= size_of(l);
-		settle(p, parcel_of(l));
+		p->under_way[parcel_of(l)->slot] -= !l->joined;
+		settle(p, parcel_of(l), &again);
 	}
+	window_put_back(&p->w, &again);
+	p->sweep = (struct sweep){ .last = NULL };
 	return 0;
 }
 
@@ -354,10 +543,7 @@ static void on_head(struct publisher *p, const amqp_frame_t *f)
 		return;
 	}
 	memcpy(text, props->correlation_id.bytes, props->correlation_id.len);
-	struct leg *l = window_find(&p->w, strtoull(text, NULL, 10));
-	if (l) {
-		l->returned = 1;
-	}
+	window_return(&p->w, strtoull(text, NULL, 10));
 }
 
 static int receive(struct publisher *p)
@@ -394,7 +580,7 @@ static int overdue(struct publisher *p)
 
 static int turn(struct publisher *p)
 {
-	send_canary(p);
+	send_own(p);
 	if (send_some(p) < 0) {
 		return -1;
 	}
@@ -413,7 +599,7 @@ static void *run(void *arg)
 			if (!p->link.conn || clock_ms() >= until || (!p->w.n_waiting && !p->w.n_flying)) {
 				break;
 			}
-			p->canary_at = INT64_MAX;
+			p->canary_at = p->hello_at = INT64_MAX;
 		}
 		if (p->link.conn) {
 			if (turn(p) < 0) {
@@ -443,7 +629,8 @@ struct publisher *publisher_create(struct rabbit *r)
 	STAILQ_INIT(&p->given);
 	pthread_mutex_init(&p->lock, NULL);
 	p->seal = r->conf->sign == SIGN_OFF ? NULL : seal_create(r->conf->keys);
-	if (p->wake < 0 || (r->conf->sign != SIGN_OFF && !p->seal)) {
+	p->pack = malloc(WIRE_BATCH_BYTES);
+	if (p->wake < 0 || !p->pack || (r->conf->sign != SIGN_OFF && !p->seal)) {
 		publisher_destroy(p);
 		return NULL;
 	}
@@ -460,6 +647,12 @@ int publisher_start(struct publisher *p)
 void publisher_hurry(struct publisher *p)
 {
 	atomic_store(&p->link.hurry, 1);
+	publisher_wake(p);
+}
+
+void publisher_hello(struct publisher *p)
+{
+	atomic_store(&p->hello, 1);
 	publisher_wake(p);
 }
 
@@ -499,6 +692,7 @@ void publisher_destroy(struct publisher *p)
 	}
 	link_finish(&p->link);
 	seal_destroy(p->seal);
+	free(p->pack);
 	pthread_mutex_destroy(&p->lock);
 	if (p->wake >= 0) {
 		close(p->wake);

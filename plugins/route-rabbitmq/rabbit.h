@@ -9,6 +9,7 @@
 #ifndef ROUTE_RABBITMQ_RABBIT_H
 #define ROUTE_RABBITMQ_RABBIT_H
 
+#include "peers.h"
 #include "window.h"
 #include "wire.h"
 
@@ -28,9 +29,10 @@ struct conf {
 	int64_t queue_max, window, prefetch, unbind_after, subscribe_wait;
 	int32_t accept_foreign;
 	const char *const *keys;
-	int32_t sign; /* SIGN_* */
+	int32_t sign, batch; /* SIGN_*, BATCH_* */
 };
 enum { SIGN_OFF, SIGN_ACCEPT, SIGN_REQUIRE };
+enum { BATCH_OFF, BATCH_ON, BATCH_AUTO };
 
 #define REJECTED \
 	"Messages refused: unreadable, foreign, of a kind nobody receives, not signed, forged, or old."
@@ -38,7 +40,10 @@ enum { SIGN_OFF, SIGN_ACCEPT, SIGN_REQUIRE };
 /* What is counted.  X(name, Prometheus name, labels, help) */
 #define COUNT_MAP(X)                                                                            \
 	X(PUBLISHED, "chatd_cluster_published_total", NULL,                                         \
-			"Messages given to the broker, repetitions included.")                              \
+			"Events given to the broker, for each routing key, repetitions included.")          \
+	X(BATCHED, "chatd_cluster_batched_total", NULL,                                             \
+			"Of those, the ones that went together with others.")                               \
+	X(BATCHES, "chatd_cluster_batches_total", NULL, "How many such messages there were.")       \
 	X(CONFIRMED, "chatd_cluster_confirmed_total", NULL, "Messages that the broker has taken.")  \
 	X(RETURNED, "chatd_cluster_returned_total", NULL,                                           \
 			"Messages that no queue was bound for: no other node is interested.")               \
@@ -88,8 +93,11 @@ struct item {
 	void (*done)(void *arg, chatd_status rc);
 	void *arg;
 	atomic_int refs, rc;
-	int32_t to, ephemeral, canary;
-	int32_t open; /* [worker] done has not run */
+	int32_t to, ephemeral;
+	int32_t internal; /* the plugin's own: not counted; if it comes back, bindings are gone */
+	int32_t open;     /* [worker] done has not run */
+	uint64_t key;     /* a hash of what order is kept for; 0: nothing */
+	size_t packed;    /* what it takes of a message of several */
 	TAILQ_ENTRY(item) all;
 	STAILQ_ENTRY(item) finished;
 };
@@ -98,6 +106,7 @@ struct parcel {
 	struct leg leg;
 	struct item *item;
 	int32_t directed; /* to one node */
+	uint8_t slot;     /* of the routing key */
 	char rkey[];
 };
 
@@ -149,6 +158,7 @@ struct rabbit {
 	int32_t closed;           /* with the lock: workers stop, and soon receivers are no more */
 	struct publisher *publisher;
 	struct consumer *consumer;
+	struct peers *peers;
 };
 
 static inline void count(struct rabbit *r, int what)
@@ -203,6 +213,7 @@ int publisher_start(struct publisher *);                  /* [main or worker] a 
 void publisher_push(struct publisher *, struct parcel *); /* [any] */
 void publisher_wake(struct publisher *);
 void publisher_hurry(struct publisher *);   /* [any] try again now */
+void publisher_hello(struct publisher *);   /* [any] somebody new wants to know what we can */
 void publisher_destroy(struct publisher *); /* [main] ends the thread; NULL is fine */
 
 /* ---- consumer.c -------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *const batch_modes[] = { "off", "on", "auto", NULL };
 static const char *const sign_modes[] = { "off", "accept", "require", NULL };
 
 static const struct chatd_opt opts[] = {
@@ -128,6 +129,13 @@ static const struct chatd_opt opts[] = {
 			.fallback = "require",
 			.doc = "require: what is not signed is refused.  accept: sign, and take what is not signed, "
 				   "until all nodes sign.  off: neither sign nor look." },
+	{ .key = "batch",
+			.type = CHATD_T_CHOICE,
+			.choices = batch_modes,
+			.offset = offsetof(struct conf, batch),
+			.fallback = "auto",
+			.doc = "Several events in one message while many wait.  auto: for whom all nodes concerned "
+				   "have said that they understand it; on: always; off: never." },
 	{ 0 },
 };
 
@@ -350,9 +358,10 @@ static chatd_status start(struct rabbit *r)
 		r->homes[i].w = r->h->worker_at(i);
 	}
 	tell_keys(r);
+	r->peers = peers_create();
 	r->publisher = publisher_create(r);
 	r->consumer = consumer_create(r);
-	if (!r->publisher || !r->consumer) {
+	if (!r->publisher || !r->consumer || !r->peers) {
 		return -ENOMEM;
 	}
 	chatd_status rc = consumer_try(r->consumer, why);
@@ -461,6 +470,7 @@ static void fini(void *selfp)
 	const struct chatd_host *h = r->h;
 	publisher_destroy(r->publisher);
 	consumer_destroy(r->consumer);
+	peers_destroy(r->peers);
 	for (int32_t i = 0; r->homes && i < r->n_homes; i++) {
 		out_finish(&r->homes[i]);
 		home_finish(&r->homes[i]);

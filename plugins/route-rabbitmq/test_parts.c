@@ -153,6 +153,115 @@ TEST(what_is_no_event_is_refused_with_a_reason)
 	}
 }
 
+static void same_event(const struct wire_in *a, const struct wire_in *b)
+{
+	assert_int_equal(a->e.to, b->e.to);
+	assert_int_equal(a->e.flags, b->e.flags);
+	assert_int_equal(a->number, b->number);
+	assert_int_equal(a->e.n_users, b->e.n_users);
+	assert_int_equal(a->e.n_headers, b->e.n_headers);
+	const struct chatd_str x[] = { a->e.kind, a->e.key, a->e.topic, a->e.body, a->e.from, a->epoch,
+		a->lines, a->message_id, a->content_type },
+						   y[] = { b->e.kind, b->e.key, b->e.topic, b->e.body, b->e.from, b->epoch,
+							   b->lines, b->message_id, b->content_type };
+	for (size_t i = 0; i < sizeof(x) / sizeof(x[0]); i++) {
+		assert_int_equal(x[i].n, y[i].n);
+		assert_int_equal(!x[i].p, !y[i].p);
+		assert_memory_equal(x[i].p ? x[i].p : "", y[i].p ? y[i].p : "", x[i].n);
+	}
+}
+
+/* Some events in one message, as it comes in. */
+static struct wire_in *together(struct wire_out *const *all, size_t n)
+{
+	struct wire_batch b;
+	struct wire_in *in = NULL;
+	const char *why;
+	size_t size = 0, at = 0;
+	wire_batch(&b, &sender, all[0]);
+	for (size_t i = 0; i < n; i++) {
+		size += wire_pack_size(all[i]);
+	}
+	struct wire_source from = { CHATD_LIT("chat.n1"), size };
+	assert_int_equal(wire_decode(&b.props, &from, &in, &why), WIRE_BATCH);
+	for (size_t i = 0; i < n; i++) {
+		wire_pack(all[i], in->body + at);
+		at += wire_pack_size(all[i]);
+	}
+	return in;
+}
+
+TEST(several_events_in_a_message_come_out_the_same)
+{
+	UNUSED;
+	const struct chatd_str users[] = { CHATD_LIT("ann"), CHATD_LIT("bob_1") };
+	const struct chatd_cluster_header headers[] = { { CHATD_LIT("seq"), CHATD_LIT("12") },
+		{ CHATD_LIT("empty"), CHATD_LIT("") } };
+	struct chatd_cluster_event e[3] = { for_users(users, 2), for_users(users, 1) };
+	e[0].headers = headers;
+	e[0].n_headers = 2;
+	e[1].body = CHATD_LIT("");
+	e[2] = (struct chatd_cluster_event){ .struct_size = sizeof(e[2]),
+		.to = CHATD_CLUSTER_TOPIC,
+		.kind = CHATD_LIT("topic"),
+		.topic = CHATD_LIT("/topic/room/r1"),
+		.body = CHATD_LIT("\0x") };
+	struct wire_out *o[3];
+	for (size_t i = 0; i < 3; i++) {
+		o[i] = encode(&e[i]);
+	}
+	struct wire_in *all = together(o, 3), *in, *alone;
+	const char *why;
+	size_t at = 0;
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(wire_unpack(all, &at, &in, &why), 1);
+		alone = decode_as(o[i], WIRE_OK);
+		same_event(in, alone);
+		free(in);
+		free(alone);
+		free(o[i]);
+	}
+	assert_int_equal(wire_unpack(all, &at, &in, &why), 0);
+	free(all);
+}
+
+TEST(several_events_that_are_none_are_poison)
+{
+	UNUSED;
+	const struct chatd_str ann = CHATD_LIT("ann");
+	struct chatd_cluster_event e = for_users(&ann, 1);
+	struct wire_out *o[2] = { encode(&e), encode(&e) };
+	struct wire_in *whole = together(o, 2), *in;
+	const char *why;
+	size_t n = whole->e.body.n, one = wire_pack_size(o[0]);
+	for (size_t cut = one + 1; cut < n; cut++) { /* the first one is whole */
+		size_t at = 0;
+		struct wire_in *copy = malloc(sizeof(*copy) + cut);
+		*copy = *whole;
+		copy->body = (char *)(copy + 1);
+		memcpy(copy->body, whole->body, cut);
+		copy->e.body = chatd_str_of(copy->body, cut);
+		assert_int_equal(wire_unpack(copy, &at, &in, &why), 1);
+		free(in);
+		assert_int_equal(wire_unpack(copy, &at, &in, &why), -EBADMSG);
+		assert_non_null(why);
+		free(copy);
+	}
+	for (size_t i = 0; i < one; i++) { /* whatever a byte is: no more than an event comes out */
+		size_t at = 0;
+		char was = whole->body[i];
+		whole->body[i] = (char)~was;
+		for (int k = 0; k < 3 && wire_unpack(whole, &at, &in, &why) > 0; k++) {
+			same(in->e.from, "n1");
+			free(in);
+		}
+		whole->body[i] = was;
+	}
+	free(whole);
+	free(o[0]);
+	free(o[1]);
+}
+
 static void set(struct wire_out *o, const char *name, amqp_field_value_t value)
 {
 	for (int i = 0; i < o->props.headers.num_entries; i++) {
@@ -188,7 +297,7 @@ TEST(a_bad_envelope_is_poison)
 		amqp_field_value_t value;
 		enum wire_verdict want;
 	} bad[] = {
-		{ "chatd-v", number(2), WIRE_UNKNOWN_VERSION },
+		{ "chatd-v", number(3), WIRE_UNKNOWN_VERSION },
 		{ "chatd-v", text("1"), WIRE_UNKNOWN_VERSION },
 		{ "chatd-v", number(-1), WIRE_UNKNOWN_VERSION },
 		{ "chatd-kind", text(""), WIRE_POISON },
@@ -298,7 +407,7 @@ static void window_with(struct window *w, int waiting, int flying)
 		window_push(w, &legs[i]);
 	}
 	for (int i = 0; i < flying; i++) {
-		assert_ptr_equal(window_send(w, 100 + i), &legs[i]);
+		assert_ptr_equal(window_send(w, NULL, 100 + i), &legs[i]);
 		assert_int_equal(legs[i].tag, i + 1);
 	}
 }
@@ -346,10 +455,10 @@ TEST(a_lost_channel_puts_all_back_in_order)
 	window_reset(&w);
 	assert_int_equal(w.n_waiting, 4);
 	for (int i = 1; i < 5; i++) {
-		assert_ptr_equal(window_send(&w, 0), &legs[i]);
+		assert_ptr_equal(window_send(&w, NULL, 0), &legs[i]);
 		assert_int_equal(legs[i].tag, i);
 	}
-	assert_null(window_send(&w, 0));
+	assert_null(window_send(&w, NULL, 0));
 }
 
 TEST(returned_ones_are_found_by_their_tag)
@@ -357,9 +466,50 @@ TEST(returned_ones_are_found_by_their_tag)
 	UNUSED;
 	struct window w;
 	window_with(&w, 0, 3);
-	assert_ptr_equal(window_find(&w, 2), &legs[1]);
-	assert_null(window_find(&w, 4));
-	assert_null(window_find(&w, 0));
+	window_return(&w, 2);
+	window_return(&w, 4);
+	window_return(&w, 0);
+	assert_int_equal(legs[0].returned, 0);
+	assert_int_equal(legs[1].returned, 1);
+	assert_int_equal(legs[2].returned, 0);
+}
+
+TEST(several_fly_in_one_message)
+{
+	UNUSED;
+	struct window w;
+	window_with(&w, 6, 1);
+	/* 1 and 4 and 6, past 2 and 3 and 5 */
+	assert_ptr_equal(window_send(&w, NULL, 5), &legs[1]);
+	assert_ptr_equal(window_join(&w, &legs[3], 5), &legs[4]);
+	assert_ptr_equal(window_join(&w, &legs[5], 5), &legs[6]);
+	assert_null(window_join(&w, &legs[5], 5));
+	assert_null(window_send(&w, &legs[5], 5));
+	assert_int_equal(legs[6].tag, 2);
+	assert_int_equal(w.n_flying, 4);
+	assert_int_equal(w.n_messages, 2);
+	window_push(&w, &legs[7]); /* behind the one that is the last now */
+	assert_int_equal(w.n_waiting, 4);
+	window_return(&w, 2);
+	assert_int_equal(legs[0].returned + legs[1].returned + legs[4].returned + legs[6].returned, 3);
+	assert_true(window_answer(&w, 2, 0, 1));
+	assert_true(window_answer(&w, 1, 0, 0));
+	assert_ptr_equal(window_settle(&w), &legs[0]);
+	assert_int_equal(w.n_messages, 1);
+	struct legs again = STAILQ_HEAD_INITIALIZER(again);
+	struct leg *l;
+	while ((l = window_settle(&w))) {
+		assert_true(l->refused);
+		STAILQ_INSERT_TAIL(&again, l, link);
+	}
+	assert_int_equal(w.n_messages, 0);
+	window_put_back(&w, &again);
+	assert_int_equal(w.n_waiting, 7);
+	static const int order[] = { 1, 4, 6, 2, 3, 5, 7 };
+	for (size_t i = 0; i < 7; i++) {
+		assert_ptr_equal(window_send(&w, NULL, 9), &legs[order[i]]);
+		assert_int_equal(legs[order[i]].joined, 0);
+	}
 }
 
 /* ---- acknowledgements --------------------------------------------------------------------- */
@@ -397,6 +547,66 @@ TEST(many_are_acknowledged_at_once_and_refused_singly)
 	assert_false(acks_next(&a, &tag, &refused));
 	assert_true(acks_came(&a, 1));
 	acks_finish(&a);
+}
+
+TEST(a_message_of_several_is_acknowledged_when_all_are_done)
+{
+	UNUSED;
+	struct acks a;
+	uint64_t tag;
+	int refused;
+	assert_int_equal(acks_init(&a, 2), 0);
+	assert_true(acks_came(&a, 1));
+	acks_more(&a, 1);
+	acks_more(&a, 1);
+	acks_settle(&a, 1, 0);
+	acks_settle(&a, 1, 0);
+	assert_false(acks_next(&a, &tag, &refused));
+	acks_settle(&a, 1, 0);
+	assert_true(acks_next(&a, &tag, &refused));
+	assert_int_equal(tag, 1);
+	assert_true(acks_came(&a, 2));
+	acks_more(&a, 2);
+	acks_settle(&a, 2, 1); /* one is poison, the other one still under way */
+	assert_true(acks_next(&a, &tag, &refused));
+	assert_true(refused);
+	acks_settle(&a, 2, 0);
+	assert_true(acks_came(&a, 3));
+	assert_true(acks_came(&a, 4)); /* in the same place */
+	acks_settle(&a, 2, 0);
+	assert_false(acks_next(&a, &tag, &refused));
+	acks_finish(&a);
+}
+
+/* ---- who understands what ------------------------------------------------------------------ */
+
+TEST(several_go_to_whom_can_read_them)
+{
+	UNUSED;
+	struct peers *p = peers_create();
+	assert_false(peers_one(p, "chat.n2", 0));
+	assert_true(peers_all(p, 1, 0)); /* nobody else is there */
+	assert_false(peers_all(p, 0, 0));
+	assert_false(peers_all(p, 2, 0));
+	assert_true(peers_heard(p, CHATD_LIT("n2"), 1000));
+	assert_false(peers_heard(p, CHATD_LIT("n2"), 5000));
+	assert_true(peers_one(p, "chat.n2", 5000));
+	assert_false(peers_one(p, "chat.n3", 5000));
+	assert_true(peers_all(p, 2, 5000));
+	assert_false(peers_all(p, 3, 5000)); /* one of an older release */
+	assert_true(peers_heard(p, CHATD_LIT("n3"), 6000));
+	assert_true(peers_all(p, 3, 6000));
+	assert_false(peers_all(p, 3, 5000 + PEERS_FORGET_MS)); /* silent: perhaps it is older by now */
+	assert_false(peers_one(p, "chat.n2", 5000 + PEERS_FORGET_MS));
+	assert_true(peers_one(p, "chat.n3", 5000 + PEERS_FORGET_MS));
+	assert_true(peers_heard(p, CHATD_LIT("n2"), 5000 + PEERS_FORGET_MS));
+	char name[16];
+	for (int i = 0; i < 1000; i++) { /* bounded */
+		snprintf(name, sizeof(name), "x%d", i);
+		(void)peers_heard(p, chatd_str_of(name, strlen(name)), 6000);
+	}
+	assert_true(peers_one(p, "chat.n3", 6000));
+	peers_destroy(p);
 }
 
 /* ---- topics --------------------------------------------------------------------------------- */
@@ -594,6 +804,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_sent_comes_out_the_same),
+		cmocka_unit_test(several_events_in_a_message_come_out_the_same),
+		cmocka_unit_test(several_events_that_are_none_are_poison),
 		cmocka_unit_test(a_thousand_users_go_and_no_more),
 		cmocka_unit_test(what_is_no_event_is_refused_with_a_reason),
 		cmocka_unit_test(a_bad_envelope_is_poison),
@@ -604,7 +816,10 @@ int main(void)
 		cmocka_unit_test(a_confirm_of_what_was_never_sent_is_a_breach),
 		cmocka_unit_test(a_lost_channel_puts_all_back_in_order),
 		cmocka_unit_test(returned_ones_are_found_by_their_tag),
+		cmocka_unit_test(several_fly_in_one_message),
 		cmocka_unit_test(many_are_acknowledged_at_once_and_refused_singly),
+		cmocka_unit_test(a_message_of_several_is_acknowledged_when_all_are_done),
+		cmocka_unit_test(several_go_to_whom_can_read_them),
 		cmocka_unit_test(a_topic_lingers_and_comes_back_for_nothing),
 		cmocka_unit_test(a_new_connection_binds_what_is_wanted),
 		cmocka_unit_test(what_comes_again_is_known),

@@ -5,7 +5,7 @@ void window_init(struct window *w)
 {
 	STAILQ_INIT(&w->waiting);
 	STAILQ_INIT(&w->flying);
-	w->n_waiting = w->n_flying = 0;
+	w->n_waiting = w->n_flying = w->n_messages = 0;
 	w->last_tag = 0;
 }
 
@@ -15,15 +15,19 @@ void window_push(struct window *w, struct leg *l)
 	w->n_waiting++;
 }
 
-struct leg *window_send(struct window *w, int64_t now)
+static struct leg *fly(struct window *w, struct leg *after, int64_t now)
 {
-	struct leg *l = STAILQ_FIRST(&w->waiting);
+	struct leg *l = after ? STAILQ_NEXT(after, link) : STAILQ_FIRST(&w->waiting);
 	if (!l) {
 		return NULL;
 	}
-	STAILQ_REMOVE_HEAD(&w->waiting, link);
+	if (!after) {
+		STAILQ_REMOVE_HEAD(&w->waiting, link);
+	} else if (!(STAILQ_NEXT(after, link) = STAILQ_NEXT(l, link))) {
+		w->waiting.stqh_last = &STAILQ_NEXT(after, link);
+	}
 	w->n_waiting--;
-	l->tag = ++w->last_tag;
+	l->tag = w->last_tag;
 	l->sent = now;
 	l->returned = l->confirmed = l->refused = 0;
 	STAILQ_INSERT_TAIL(&w->flying, l, link);
@@ -31,15 +35,37 @@ struct leg *window_send(struct window *w, int64_t now)
 	return l;
 }
 
-struct leg *window_find(const struct window *w, uint64_t tag)
+struct leg *window_send(struct window *w, struct leg *after, int64_t now)
+{
+	w->last_tag++;
+	struct leg *l = fly(w, after, now);
+	if (!l) {
+		w->last_tag--;
+		return NULL;
+	}
+	l->joined = 0;
+	w->n_messages++;
+	return l;
+}
+
+struct leg *window_join(struct window *w, struct leg *after, int64_t now)
+{
+	struct leg *l = fly(w, after, now);
+	if (l) {
+		l->joined = 1;
+	}
+	return l;
+}
+
+void window_return(struct window *w, uint64_t tag)
 {
 	struct leg *l;
 	STAILQ_FOREACH (l, &w->flying, link) {
-		if (l->tag >= tag) {
-			return l->tag == tag ? l : NULL;
+		if (l->tag > tag) {
+			return;
 		}
+		l->returned |= l->tag == tag;
 	}
-	return NULL;
 }
 
 int window_answer(struct window *w, uint64_t tag, int multiple, int refused)
@@ -69,13 +95,18 @@ struct leg *window_settle(struct window *w)
 	}
 	STAILQ_REMOVE_HEAD(&w->flying, link);
 	w->n_flying--;
+	w->n_messages -= !l->joined;
 	return l;
 }
 
-void window_put_back(struct window *w, struct leg *l)
+void window_put_back(struct window *w, struct legs *legs)
 {
-	STAILQ_INSERT_HEAD(&w->waiting, l, link);
-	w->n_waiting++;
+	struct leg *l;
+	STAILQ_FOREACH (l, legs, link) {
+		w->n_waiting++;
+	}
+	STAILQ_CONCAT(legs, &w->waiting);
+	STAILQ_CONCAT(&w->waiting, legs);
 }
 
 void window_reset(struct window *w)
@@ -83,7 +114,7 @@ void window_reset(struct window *w)
 	STAILQ_CONCAT(&w->flying, &w->waiting);
 	STAILQ_CONCAT(&w->waiting, &w->flying);
 	w->n_waiting += w->n_flying;
-	w->n_flying = 0;
+	w->n_flying = w->n_messages = 0;
 	w->last_tag = 0;
 }
 

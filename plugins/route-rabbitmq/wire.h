@@ -12,6 +12,8 @@
  * | chatd-time, chatd-sig | when it was published, and its signature: seal.h |
  * | any other | the event's headers |
  * | delivery_mode | 1: ephemeral; then it expires after 5 s |
+ *
+ * Version 2: several events of one sender in one message: wire_pack.c.
  */
 #ifndef ROUTE_RABBITMQ_WIRE_H
 #define ROUTE_RABBITMQ_WIRE_H
@@ -27,6 +29,7 @@
 
 enum {
 	WIRE_VERSION = 1,
+	WIRE_BATCH_VERSION = 2,
 	WIRE_USERS = 1000,
 	WIRE_HEADERS = 32,
 	WIRE_KIND = 32,
@@ -39,6 +42,8 @@ enum {
 	WIRE_ENVELOPE = 120 * 1024,
 	WIRE_RKEY = 128, /* a routing key's room */
 	WIRE_SPARE = 2,  /* entries for what is known only when it is published */
+	WIRE_BATCH_EVENTS = 256,
+	WIRE_BATCH_BYTES = 64 * 1024,
 };
 
 static inline amqp_bytes_t wire_bytes(struct chatd_str s)
@@ -84,6 +89,16 @@ struct wire_out {
 chatd_status wire_encode(const struct chatd_cluster_event *, const struct wire_sender *,
 		struct wire_out **ret, const char **ret_why);
 
+/* Several in one: each takes so many bytes of the body. */
+size_t wire_pack_size(const struct wire_out *);
+void wire_pack(const struct wire_out *, char *ret);
+struct wire_batch {
+	amqp_basic_properties_t props;
+	amqp_table_entry_t entries[3 + WIRE_SPARE];
+};
+/* The head of the message; @p one is any of its events, which are all ephemeral or all not. */
+void wire_batch(struct wire_batch *, const struct wire_sender *, const struct wire_out *one);
+
 /* A message's headers as lines: to free(); .p NULL: no memory. */
 struct wire_lines {
 	char *p;
@@ -102,6 +117,7 @@ enum wire_verdict {
 	WIRE_FOREIGN, /* of a program that is no chatd */
 	WIRE_POISON,
 	WIRE_UNKNOWN_VERSION,
+	WIRE_BATCH, /* several events; of .e only .from, .flags and .body are there */
 };
 
 /* 1: a number that int64_t holds. */
@@ -121,9 +137,14 @@ struct wire_in {
 	char *body; /* room for e.body.n bytes */
 };
 
-/* @p *ret is to free() unless NULL, which WIRE_OK means: no memory; it is there for WIRE_OK and
- * WIRE_FOREIGN only. */
+/* @p *ret is to free() unless NULL, which WIRE_OK means: no memory; it is there for WIRE_OK,
+ * WIRE_BATCH and WIRE_FOREIGN only. */
 enum wire_verdict wire_decode(const amqp_basic_properties_t *, const struct wire_source *,
 		struct wire_in **ret, const char **ret_why);
+
+/* The next event of several, body and all, to free(); begin with *at 0.  1; 0: there is no more;
+ * -EBADMSG: it is none, and so is what follows; -ENOMEM. */
+int wire_unpack(
+		const struct wire_in *batch, size_t *at, struct wire_in **ret, const char **ret_why);
 
 #endif

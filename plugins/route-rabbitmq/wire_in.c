@@ -210,6 +210,11 @@ static int is_kind(struct chatd_str s)
 	return s.n > 0 && s.n <= WIRE_KIND;
 }
 
+static int names_process(const struct envelope *env)
+{
+	return wire_is_node(env->from) && env->epoch.n > 0 && env->epoch.n <= WIRE_EPOCH;
+}
+
 static const char *what_is_bad(const struct envelope *env, int64_t users)
 {
 	int to = to_whom(env->to);
@@ -219,7 +224,7 @@ static const char *what_is_bad(const struct envelope *env, int64_t users)
 	if (!is_kind(env->kind)) {
 		return "chatd-kind is no kind of event";
 	}
-	if (!wire_is_node(env->from) || env->epoch.n == 0 || env->epoch.n > WIRE_EPOCH) {
+	if (!names_process(env)) {
 		return "chatd-from and chatd-epoch do not name a node's process";
 	}
 	if (env->number < 0) {
@@ -346,6 +351,18 @@ static struct wire_in *foreign(const amqp_basic_properties_t *p, const struct wi
 	return copy_all(&env, p, 0, from->body_size);
 }
 
+/* What each event of it is, is seen when they are all here. */
+static enum wire_verdict decode_batch(const struct envelope *env, const amqp_basic_properties_t *p,
+		uint64_t body, struct wire_in **ret)
+{
+	const struct envelope head = { .from = env->from, .epoch = env->epoch };
+	if (env->bad || !names_process(env)) {
+		return WIRE_POISON;
+	}
+	*ret = copy_all(&head, p, 0, body);
+	return *ret ? WIRE_BATCH : WIRE_OK;
+}
+
 enum wire_verdict wire_decode(const amqp_basic_properties_t *p, const struct wire_source *from,
 		struct wire_in **ret, const char **ret_why)
 {
@@ -360,6 +377,10 @@ enum wire_verdict wire_decode(const amqp_basic_properties_t *p, const struct wir
 	if (env.version < 0) {
 		*ret = foreign(p, from);
 		return WIRE_FOREIGN;
+	}
+	if (env.version == WIRE_BATCH_VERSION) {
+		*ret_why = "chatd-from and chatd-epoch do not name a node's process";
+		return decode_batch(&env, p, from->body_size, ret);
 	}
 	if (env.version != WIRE_VERSION) {
 		*ret_why = "chatd-v is a version that this release does not know";

@@ -39,8 +39,10 @@ void wire_sha(struct chatd_str s, char ret[17])
 	unsigned char md[SHA256_DIGEST_LENGTH];
 	SHA256((const unsigned char *)(s.p ? s.p : ""), s.n, md);
 	for (int i = 0; i < 8; i++) {
-		snprintf(ret + 2 * i, 3, "%02x", md[i]);
+		ret[2 * i] = "0123456789abcdef"[md[i] >> 4];
+		ret[2 * i + 1] = "0123456789abcdef"[md[i] & 15];
 	}
+	ret[16] = '\0';
 }
 
 void wire_node_key(struct chatd_str node, char ret[WIRE_RKEY])

@@ -112,6 +112,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < n; i++) {
 		amqp_destroy_envelope(&all[i]);
 	}
+	/* In good order: else the broker drops what its channel has not come to yet. */
+	must(amqp_connection_close(c, AMQP_REPLY_SUCCESS).reply_type == AMQP_RESPONSE_NORMAL, "close");
 	amqp_destroy_connection(c);
 	return 0;
 }

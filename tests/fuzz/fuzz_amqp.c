@@ -71,8 +71,8 @@ static void as_message(const amqp_basic_properties_t *props, uint64_t body)
 	struct wire_in *in;
 	const char *why;
 	enum wire_verdict v = wire_decode(props, &from, &in, &why);
-	expect((in != NULL) == (v == WIRE_OK || v == WIRE_FOREIGN));
-	if (in) {
+	expect((in != NULL) == (v == WIRE_OK || v == WIRE_FOREIGN || v == WIRE_BATCH));
+	if (in && v != WIRE_BATCH) {
 		look_at(in, v);
 		as_lines((char *)(uintptr_t)in->lines.p, in->lines.n);
 	}
@@ -90,6 +90,23 @@ static void as_frame(char *p, size_t n, uint64_t body)
 		as_message(props, body);
 	}
 	empty_amqp_pool(&pool);
+}
+
+/* As the body of a message of several events. */
+static void as_batch(char *p, size_t n)
+{
+	const struct wire_in batch = {
+		.e = { .from = CHATD_LIT("n1"), .body = { p, n } }, .epoch = CHATD_LIT("1"), .body = p
+	};
+	struct wire_in *in;
+	const char *why;
+	size_t at = 0;
+	while (wire_unpack(&batch, &at, &in, &why) > 0) {
+		expect(at <= n);
+		look_at(in, WIRE_OK);
+		free(in);
+	}
+	expect(in == NULL);
 }
 
 /* One byte for a name, one for a kind, one for a length: an envelope is found sooner than so. */
@@ -131,7 +148,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	}
 	char *copy = malloc(n - 3);
 	memcpy(copy, data + 3, n - 3);
-	if (data[1] & 1) {
+	if (data[1] & 2) {
+		as_batch(copy, n - 3);
+	} else if (data[1] & 1) {
 		as_envelope(copy, n - 3, (uint64_t)data[0] << 14);
 	} else {
 		as_frame(copy, n - 3, (uint64_t)data[0] << 14);
