@@ -140,11 +140,11 @@ static chatd_status refuse_server(struct db *db, const char *why)
 }
 
 /* A server whose clocks run on while it is asked nothing must not keep what others wait for: a
- * transaction of a node that is gone ends by itself. */
+ * transaction of a node that is gone ends by itself, and soon, for all other nodes wait to write. */
 static chatd_status settle(struct db *db)
 {
 	const struct store_conf *conf = &db->e->conf;
-	char patience[24], statement[24];
+	char patience[24], statement[24], idle[24];
 	if (PQserverVersion(db->c) < 130000) {
 		return refuse_server(db, "the server is older than PostgreSQL 13");
 	}
@@ -152,17 +152,19 @@ static chatd_status settle(struct db *db)
 		return refuse_server(db, "the database is not encoded in UTF8");
 	}
 	snprintf(patience, sizeof(patience), "%lld", (long long)conf->commit_timeout);
+	snprintf(idle, sizeof(idle), "%lld",
+			(long long)(conf->commit_timeout < IDLE_MS ? conf->commit_timeout : IDLE_MS));
 	snprintf(statement, sizeof(statement), "%lld",
 			(long long)(db->writer ? 10 * conf->commit_timeout : conf->read_timeout));
 	db_exec(db,
 			"SELECT set_config('search_path', '\"' || ?1 || '\"', false),"
 			" set_config('synchronous_commit', ?2, false), set_config('lock_timeout', ?3, false),"
-			" set_config('idle_in_transaction_session_timeout', ?3, false),"
 			" set_config('statement_timeout', ?4, false),"
+			" set_config('idle_in_transaction_session_timeout', ?5, false),"
 			" set_config('default_transaction_isolation', 'read committed', false),"
 			" set_config('jit', 'off', false)",
-			"ssss", str_z(conf->back.schema), str_z(conf->back.synchronous_commit), str_z(patience),
-			str_z(statement));
+			"sssss", str_z(conf->back.schema), str_z(conf->back.synchronous_commit), str_z(patience),
+			str_z(statement), str_z(idle));
 	if (db->writer) { /* few rows of large tables, always by an index */
 		db_exec(db,
 				"SELECT set_config('plan_cache_mode', 'force_generic_plan', false),"

@@ -706,7 +706,7 @@ def a_forged_event_reaches_nobody(w):
     log = w.b.text()
     assert re.search(r'WARN.*an event with routing key "%s" that names node "n8" as its sender is refused: it is not signed'
                      % key, log), log[-2000:]
-    same(log.count("as its sender is refused"), 1, "said too often")
+    assert log.count("as its sender is refused") <= 2, "said more than once a minute"
     x.put(dest, "true")
     same(y.on(dest).body, b"true")
     close(x, y)

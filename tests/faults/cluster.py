@@ -378,7 +378,8 @@ def f66_a_node_is_cut_off_from_all_but_its_clients(t, c, crowd):
     again = Person(node, crowd.person(0).id).device()
     assert "seq" in again.send("/app/chat.send", {"to": crowd.person(1).id, "content": "back"})
     again.close()
-    return lambda text: at_most(2, "the other nodes go on", longest_silence(text))
+    # The node may have held the lock of all writers: the database takes it away after 2 s.
+    return lambda text: at_most(4, "the other nodes go on", longest_silence(text))
 
 
 @long_case
