@@ -31,7 +31,7 @@ static int may_have(struct sub *s, chatd_msg *msg)
 }
 
 /* A frame of its own: only acknowledged deliveries carry something nobody else has. */
-static void deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
+static int deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
 {
 	char room[21];
 	uint64_t number = session_pend(s->session, s, msg, place);
@@ -39,43 +39,45 @@ static void deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
 	if (!b) {
 		log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory to deliver; closing the session");
 		session_close(s->session, 1011, "out of memory");
-		return;
+		return number != 0;
 	}
 	session_ops(s->session)->send(session_conn(s->session), b);
 	buf_unref(b);
+	return 1;
 }
 
-static void deliver(struct sub *s, chatd_msg *msg, uint64_t place)
+/* 1: its ACK is waited for. */
+static int deliver(struct sub *s, chatd_msg *msg, uint64_t place)
 {
 	if (!session_is_open(s->session) || !may_have(s, msg)) {
-		return;
+		return 0;
 	}
 	stat_add(chat_at(session_worker(s->session)), STAT_DELIVERED, 1);
 	if (s->ack != CHATD_ACK_AUTO) {
-		deliver_acked(s, msg, place);
-		return;
+		return deliver_acked(s, msg, place);
 	}
 	chatd_buf *b = wire_render(s->wire, chatd_str_of(NULL, 0), msg);
 	if (!b) {
 		session_close(s->session, 1011, "out of memory");
-		return;
+		return 0;
 	}
 	session_ops(s->session)->send(session_conn(s->session), b);
 	buf_unref(b);
+	return 0;
 }
 
-void dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
+int dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
 {
 	/* A queue has no past. */
 	if (s->hold && !place && session_is_open(s->session) && hold_keep(s, msg)) {
-		return;
+		return 0;
 	}
-	deliver(s, msg, place);
+	return deliver(s, msg, place);
 }
 
 void dest_deliver_now(struct sub *s, chatd_msg *msg)
 {
-	deliver(s, msg, 0);
+	(void)deliver(s, msg, 0);
 }
 
 static int too_slow_for(const struct sub *s, const chatd_msg *msg, int64_t limit)
@@ -111,7 +113,7 @@ void dest_fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 		}
 		delivered++;
 		if (s->ack != CHATD_ACK_AUTO) {
-			deliver_acked(s, msg, 0);
+			(void)deliver_acked(s, msg, 0);
 			continue;
 		}
 		struct wire *w = s->wire;

@@ -17,33 +17,6 @@
 
 enum { TELL_MS = 200 };
 
-/* Something that one worker asks of another. */
-struct op {
-	struct chat_worker *to;
-	void (*run)(struct op *);
-	int32_t from, here; /* here: a message that other nodes do not get */
-	uint32_t serial, epoch, home_epoch;
-	chatd_sid session;
-	chatd_msg *msg;
-	uint64_t place;
-	chatd_token token;
-	const struct chat_prefix *prefix;
-	struct post *way_back; /* of a SUBSCRIBE: it is answered, whatever memory there is by then */
-	chatd_status rc;
-	int32_t settled;
-	dest_ready *ready;
-	void *arg;
-	uint32_t text, len;
-	char key[];
-};
-
-/* A destination's key while it is being looked up. */
-struct name {
-	struct chatd_str key;
-	uint32_t text;
-	const struct chat_prefix *prefix;
-};
-
 struct dest_table *dest_table_create(void)
 {
 	return calloc(1, sizeof(struct dest_table));
@@ -80,7 +53,7 @@ void dest_table_destroy(struct dest_table *t)
 /* ---- names ------------------------------------------------------------- */
 
 /* A user's own destination is keyed by user and text; no client can spell the \1. */
-static chatd_status name_user(struct chatd_str user, struct chatd_str dest, struct name *ret)
+static chatd_status name_user(struct chatd_str user, struct chatd_str dest, struct dest_key *ret)
 {
 	size_t n = 1 + user.n + 1 + dest.n;
 	char *p = malloc(n);
@@ -97,7 +70,7 @@ static chatd_status name_user(struct chatd_str user, struct chatd_str dest, stru
 	return 0;
 }
 
-static void name_free(struct name *n)
+static void name_free(struct dest_key *n)
 {
 	free((void *)(uintptr_t)n->key.p);
 }
@@ -114,7 +87,7 @@ struct dest *dest_find(struct chat_worker *cw, struct chatd_str key)
 	return d;
 }
 
-static struct dest *obtain(struct chat_worker *cw, const struct name *n)
+struct dest *dest_obtain(struct chat_worker *cw, const struct dest_key *n)
 {
 	struct dest *d = dest_find(cw, n->key);
 	if (d) {
@@ -154,7 +127,7 @@ struct chatd_str dest_text(const struct sub *s)
 	return chatd_str_of(s->dest->key + s->dest->text, s->dest->len - s->dest->text);
 }
 
-static void drop_if_idle(struct chat_worker *cw, struct dest *d)
+void dest_drop_if_idle(struct chat_worker *cw, struct dest *d)
 {
 	if (d->n == 0 && d->interest == 0 && (!d->queue || queue_idle(d->queue))) {
 		dest_free(cw->dests, d);
@@ -163,7 +136,7 @@ static void drop_if_idle(struct chat_worker *cw, struct dest *d)
 
 /* ---- between workers --------------------------------------------------- */
 
-static void op_free(struct op *op)
+static void op_free(struct dest_op *op)
 {
 	msg_unref(op->msg);
 	free(op->way_back);
@@ -172,14 +145,14 @@ static void op_free(struct op *op)
 
 static void op_run(void *arg)
 {
-	struct op *op = arg;
+	struct dest_op *op = arg;
 	op->run(op);
 	op_free(op);
 }
 
-static struct op *op_create(struct chat_worker *from, int32_t to, struct chatd_str key)
+struct dest_op *dest_op(struct chat_worker *from, int32_t to, struct chatd_str key)
 {
-	struct op *op = calloc(1, sizeof(*op) + key.n);
+	struct dest_op *op = calloc(1, sizeof(*op) + key.n);
 	if (!op) {
 		return NULL;
 	}
@@ -190,7 +163,7 @@ static struct op *op_create(struct chat_worker *from, int32_t to, struct chatd_s
 	return op;
 }
 
-static chatd_status op_send(struct op *op, void (*run)(struct op *))
+chatd_status dest_op_send(struct dest_op *op, void (*run)(struct dest_op *))
 {
 	op->run = run;
 	chatd_status rc = worker_post(op->to->w, op_run, op);
@@ -200,16 +173,16 @@ static chatd_status op_send(struct op *op, void (*run)(struct op *))
 	return rc;
 }
 
-static struct chatd_str op_key(const struct op *op)
+struct chatd_str dest_op_key(const struct dest_op *op)
 {
 	return chatd_str_of(op->key, op->len);
 }
 
 /* ---- publishing -------------------------------------------------------- */
 
-static void on_fan_out(struct op *op)
+static void on_fan_out(struct dest_op *op)
 {
-	struct dest *d = dest_find(op->to, op_key(op));
+	struct dest *d = dest_find(op->to, dest_op_key(op));
 	if (d) {
 		dest_fan_out(op->to, d, op->msg);
 	}
@@ -229,9 +202,9 @@ static void carry(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg)
 }
 
 /* Who lacks a message must not go on as if nothing were: they come again and resume. */
-static void on_lost(struct op *op)
+static void on_lost(struct dest_op *op)
 {
-	struct dest *d = dest_find(op->to, op_key(op));
+	struct dest *d = dest_find(op->to, dest_op_key(op));
 	for (uint32_t i = 0; d && i < d->n; i++) {
 		session_close(d->subs[i]->session, 4010, "insufficient state: subscribe again");
 	}
@@ -240,8 +213,8 @@ static void on_lost(struct op *op)
 /* 0: still no memory, and so what comes now is lost as well. */
 static int tell_lost(struct chat_worker *cw, struct dest *d, int32_t worker, struct chatd_str key)
 {
-	struct op *op = op_create(cw, worker, key);
-	if (!op || op_send(op, on_lost) < 0) {
+	struct dest_op *op = dest_op(cw, worker, key);
+	if (!op || dest_op_send(op, on_lost) < 0) {
 		return 0;
 	}
 	d->lost &= ~((uint64_t)1 << worker);
@@ -328,21 +301,21 @@ static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg
 		if (d->lost >> i & 1 && !tell_lost(cw, d, i, key)) {
 			continue;
 		}
-		struct op *op = op_create(cw, i, key);
+		struct dest_op *op = dest_op(cw, i, key);
 		if (op) {
 			op->msg = msg_ref(msg);
 		}
-		if (!op || op_send(op, on_fan_out) < 0) {
+		if (!op || dest_op_send(op, on_fan_out) < 0) {
 			note_lost(cw, d, i, msg);
 		}
 	}
 }
 
-static void on_publish(struct op *op)
+static void on_publish(struct dest_op *op)
 {
-	publish_home(op->to, op_key(op), op->msg);
+	publish_home(op->to, dest_op_key(op), op->msg);
 	if (!op->here) {
-		carry(op->to, op_key(op), op->msg);
+		carry(op->to, dest_op_key(op), op->msg);
 	}
 }
 
@@ -358,13 +331,13 @@ static chatd_status publish(
 		}
 		return 0;
 	}
-	struct op *op = op_create(cw, home, key);
+	struct dest_op *op = dest_op(cw, home, key);
 	if (!op) {
 		return -ENOMEM;
 	}
 	op->msg = msg_ref(msg);
 	op->here = here;
-	return op_send(op, on_publish);
+	return dest_op_send(op, on_publish);
 }
 
 static chatd_status publish_topic(struct chat_worker *cw, chatd_msg *msg, int32_t here)
@@ -374,7 +347,8 @@ static chatd_status publish_topic(struct chat_worker *cw, chatd_msg *msg, int32_
 		return -EINVAL;
 	}
 	if (is_queue(n.prefix)) {
-		return dest_enqueue(cw, msg, n.prefix, 0);
+		/* Of a queue that all nodes share there is no part that would be this node's own. */
+		return here && work_is_shared(cw->chat) ? -EINVAL : dest_enqueue(cw, msg, n.prefix, 0);
 	}
 	return publish(cw, msg_dest(msg), msg, here);
 }
@@ -392,7 +366,7 @@ chatd_status dest_publish_here(struct chat_worker *cw, chatd_msg *msg)
 static chatd_status publish_user(
 		struct chat_worker *cw, struct chatd_str user, chatd_msg *msg, int32_t here)
 {
-	struct name n;
+	struct dest_key n;
 	if (dest_parse(cw->chat, msg_dest(msg)).kind != DEST_USER) {
 		return -EINVAL;
 	}
@@ -412,141 +386,6 @@ chatd_status dest_publish_user(struct chat_worker *cw, struct chatd_str user, ch
 chatd_status dest_publish_user_here(struct chat_worker *cw, struct chatd_str user, chatd_msg *msg)
 {
 	return publish_user(cw, user, msg, 1);
-}
-
-/* ---- work queues ------------------------------------------------------- */
-
-static void on_give_back(struct op *op);
-
-static void give_back(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg, uint64_t place)
-{
-	struct op *op = op_create(cw, home_of(cw->chat, key), key);
-	if (op) {
-		op->msg = msg_ref(msg);
-		op->place = place;
-		op->prefix = dest_parse(cw->chat, key).prefix;
-	}
-	if (!op || op_send(op, on_give_back) < 0) {
-		log_limited(
-				CHATD_LOG_ERROR, "core", "memory", "no memory: an unacknowledged message is lost");
-	}
-}
-
-static void on_deliver(struct op *op)
-{
-	chatd_session *s = session_find(op->to->w, op->session);
-	struct sub *sub = s && session_is_open(s) ? session_sub(s, op->serial) : NULL;
-	if (sub) {
-		dest_deliver_one(sub, op->msg, op->place);
-	} else {
-		give_back(op->to, op_key(op), op->msg, op->place);
-	}
-}
-
-static void pump(struct chat_worker *cw, struct dest *d)
-{
-	struct consumer to;
-	chatd_msg *msg;
-	uint64_t place;
-	while (d->queue && queue_next(d->queue, &msg, &place, &to)) {
-		struct op *op = op_create(cw, to.worker, chatd_str_of(d->key, d->len));
-		if (op) {
-			op->msg = msg; /* the queue's reference */
-			op->place = place;
-			op->session = to.session;
-			op->serial = to.serial;
-		} else {
-			msg_unref(msg);
-		}
-		/* Also on the same worker by post: a subscriber must not be written to from
-		 * inside the SUBSCRIBE that made it one. */
-		if (!op || op_send(op, on_deliver) < 0) {
-			log_limited(CHATD_LOG_ERROR, "core", "memory", "no memory: a queued message is lost");
-		}
-	}
-}
-
-static struct dest *queue_home(
-		struct chat_worker *cw, struct chatd_str key, const struct chat_prefix *prefix)
-{
-	struct name n = { .key = key, .prefix = prefix };
-	struct dest *d = obtain(cw, &n);
-	if (d && !d->queue) {
-		d->queue = queue_create(prefix->conf.max_messages, prefix->conf.max_bytes);
-		if (!d->queue) {
-			drop_if_idle(cw, d);
-			return NULL;
-		}
-	}
-	return d;
-}
-
-static chatd_status enqueue_home(struct chat_worker *cw, struct chatd_str key, chatd_msg *msg,
-		const struct chat_prefix *prefix)
-{
-	struct dest *d = queue_home(cw, key, prefix);
-	if (!d) {
-		return -ENOMEM;
-	}
-	chatd_status rc = queue_push(d->queue, msg);
-	pump(cw, d);
-	drop_if_idle(cw, d);
-	return rc;
-}
-
-static void answer(chatd_token token, chatd_status rc)
-{
-	if (rc == -ENOSPC) {
-		(void)call_resume(token, CHATD_REJECT, "UNAVAILABLE",
-				"the queue is full and nobody consumes it; try again later");
-	} else if (rc < 0) {
-		(void)call_resume(token, rc, NULL, NULL);
-	} else {
-		(void)call_resume(token, CHATD_ACCEPT, NULL, NULL);
-	}
-}
-
-static void on_enqueue(struct op *op)
-{
-	chatd_status rc = enqueue_home(op->to, op_key(op), op->msg, op->prefix);
-	if (op->token) {
-		answer(op->token, rc);
-	}
-}
-
-chatd_status dest_enqueue(
-		struct chat_worker *cw, chatd_msg *msg, const struct chat_prefix *prefix, chatd_token token)
-{
-	struct chatd_str key = msg_dest(msg);
-	struct op *op = op_create(cw, home_of(cw->chat, key), key);
-	if (!op) {
-		return -ENOMEM;
-	}
-	op->msg = msg_ref(msg);
-	op->prefix = prefix;
-	op->token = token;
-	return op_send(op, on_enqueue);
-}
-
-static void on_give_back(struct op *op)
-{
-	struct dest *d = op->prefix ? queue_home(op->to, op_key(op), op->prefix) : NULL;
-	chatd_msg *again = d ? msg_clone(op->msg) : NULL;
-	if (!again || msg_set(again, "redelivered", CHATD_LIT("true")) < 0 ||
-			queue_return(d->queue, again, op->place) < 0) {
-		log_limited(
-				CHATD_LOG_ERROR, "core", "memory", "no memory: an unacknowledged message is lost");
-	}
-	msg_unref(again);
-	if (d) {
-		pump(op->to, d);
-		drop_if_idle(op->to, d);
-	}
-}
-
-void dest_give_back(struct chat_worker *cw, chatd_msg *msg, uint64_t place)
-{
-	give_back(cw, msg_dest(msg), msg, place);
 }
 
 /* ---- subscribing ------------------------------------------------------- */
@@ -575,8 +414,8 @@ static chatd_status attach(struct dest *d, struct sub *s)
 /* Back on the subscriber's worker. */
 static void on_ready(void *arg)
 {
-	struct op *op = arg;
-	struct dest *d = dest_find(op->to, op_key(op));
+	struct dest_op *op = arg;
+	struct dest *d = dest_find(op->to, dest_op_key(op));
 	const struct dest_joined joined = {
 		.session = op->session, .serial = op->serial, .rc = op->rc
 	};
@@ -600,19 +439,17 @@ static void interest_set(struct chat_worker *cw, struct dest *d, int32_t worker,
 	}
 }
 
-static chatd_status home_join(struct op *op, struct dest *d)
+static chatd_status home_join(struct dest_op *op, struct dest *d)
 {
 	chatd_status rc = 0;
 	interest_set(op->to, d, op->from, 1);
 	if (d->queue) {
-		struct consumer c = { .worker = op->from, .session = op->session, .serial = op->serial };
-		rc = queue_join(d->queue, &c);
-		pump(op->to, d);
+		rc = work_join(op, d);
 	}
 	return rc;
 }
 
-static void join_answer(struct op *op)
+static void join_answer(struct dest_op *op)
 {
 	struct post *way = op->way_back;
 	op->way_back = NULL;
@@ -629,8 +466,8 @@ static int is_settled(const struct chat_worker *cw, const struct dest *d)
 
 static void on_settled(void *arg, chatd_status rc)
 {
-	struct op *op = arg;
-	struct dest *d = rc == 0 ? dest_find(op->to, op_key(op)) : NULL;
+	struct dest_op *op = arg;
+	struct dest *d = rc == 0 ? dest_find(op->to, dest_op_key(op)) : NULL;
 	if (d && d->epoch == op->home_epoch && d->interest) {
 		d->settled = 1;
 	}
@@ -639,13 +476,13 @@ static void on_settled(void *arg, chatd_status rc)
 }
 
 /* At the home, which knows of the subscriber: the router may be told to wait for. */
-static void settle(struct op *op, struct dest *d)
+static void settle(struct dest_op *op, struct dest *d)
 {
 	const struct chatd_router *r = &op->to->chat->router;
 	op->home_epoch = d->epoch;
 	op->settled = is_settled(op->to, d);
 	if (op->settled ||
-			r->settle(op->to->chat->router_self, op->to->w, op_key(op), on_settled, op) < 0) {
+			r->settle(op->to->chat->router_self, op->to->w, dest_op_key(op), on_settled, op) < 0) {
 		join_answer(op);
 	}
 }
@@ -653,10 +490,10 @@ static void settle(struct op *op, struct dest *d)
 /* At the home: note the worker, then tell it. */
 static void on_interest(void *arg)
 {
-	struct op *op = arg;
-	struct name n = { .key = op_key(op), .text = op->text, .prefix = op->prefix };
+	struct dest_op *op = arg;
+	struct dest_key n = { .key = dest_op_key(op), .text = op->text, .prefix = op->prefix };
 	struct dest *d =
-			is_queue(op->prefix) ? queue_home(op->to, n.key, op->prefix) : obtain(op->to, &n);
+			is_queue(op->prefix) ? work_home(op->to, n.key, op->prefix) : dest_obtain(op->to, &n);
 	op->rc = d ? home_join(op, d) : -ENOMEM;
 	if (op->rc == 0) {
 		settle(op, d);
@@ -665,20 +502,19 @@ static void on_interest(void *arg)
 	}
 }
 
-static void on_disinterest(struct op *op)
+static void on_disinterest(struct dest_op *op)
 {
-	struct dest *d = dest_find(op->to, op_key(op));
+	struct dest *d = dest_find(op->to, dest_op_key(op));
 	if (!d) {
 		return;
 	}
 	if (d->queue) {
-		struct consumer c = { .worker = op->from, .session = op->session, .serial = op->serial };
-		queue_leave(d->queue, &c);
+		work_leave(op, d);
 	}
 	if (op->epoch) { /* the last subscriber of that worker */
 		interest_set(op->to, d, op->from, 0);
 	}
-	drop_if_idle(op->to, d);
+	dest_drop_if_idle(op->to, d);
 }
 
 static chatd_status tell_home(struct sub *s, dest_ready *ready, void *arg)
@@ -696,7 +532,7 @@ static chatd_status tell_home(struct sub *s, dest_ready *ready, void *arg)
 		ready(cw, &joined, arg);
 		return 0;
 	}
-	struct op *op = op_create(cw, home, chatd_str_of(d->key, d->len));
+	struct dest_op *op = dest_op(cw, home, chatd_str_of(d->key, d->len));
 	if (!op || !(op->way_back = worker_post_create())) {
 		free(op);
 		return -ENOMEM;
@@ -719,16 +555,16 @@ static chatd_status tell_home(struct sub *s, dest_ready *ready, void *arg)
 	return rc;
 }
 
-static chatd_status subscribe(
-		struct chat_worker *cw, struct sub *s, const struct name *n, dest_ready *ready, void *arg)
+static chatd_status subscribe(struct chat_worker *cw, struct sub *s, const struct dest_key *n,
+		dest_ready *ready, void *arg)
 {
-	struct dest *d = obtain(cw, n);
+	struct dest *d = dest_obtain(cw, n);
 	if (!d) {
 		return -ENOMEM;
 	}
 	chatd_status rc = attach(d, s);
 	if (rc < 0) {
-		drop_if_idle(cw, d);
+		dest_drop_if_idle(cw, d);
 		return rc;
 	}
 	rc = tell_home(s, ready, arg);
@@ -742,7 +578,7 @@ chatd_status dest_subscribe(struct sub *s, struct chatd_str dest, dest_ready *re
 {
 	struct chat_worker *cw = chat_at(session_worker(s->session));
 	struct dest_name parsed = dest_parse(cw->chat, dest);
-	struct name n = { .key = dest, .prefix = parsed.prefix };
+	struct dest_key n = { .key = dest, .prefix = parsed.prefix };
 	if (parsed.kind == DEST_PREFIX) {
 		return subscribe(cw, s, &n, ready, arg);
 	}
@@ -773,13 +609,13 @@ void dest_unsubscribe(struct sub *s)
 		interest_set(cw, d, cw->index, 0);
 	}
 	if (is_queue(d->prefix) || (d->n == 0 && home != cw->index)) {
-		struct op *op = op_create(cw, home, key);
+		struct dest_op *op = dest_op(cw, home, key);
 		if (op) {
 			op->session = session_sid(s->session);
 			op->serial = s->serial;
 			op->epoch = d->n == 0; /* was it the last? */
-			(void)op_send(op, on_disinterest);
+			(void)dest_op_send(op, on_disinterest);
 		}
 	}
-	drop_if_idle(cw, d);
+	dest_drop_if_idle(cw, d);
 }

@@ -63,12 +63,24 @@ chatd_status dest_publish_user_here(struct chat_worker *, struct chatd_str user,
 /** To a work queue; @p token (or 0) is resumed when the queue has it, or has refused. */
 chatd_status dest_enqueue(
 		struct chat_worker *, chatd_msg *, const struct chat_prefix *, chatd_token token);
+/** Do all nodes share the work queues?  Then a router keeps what is in them. */
+int work_is_shared(const struct chat *);
 /** To one subscription, past its hold. */
 void dest_deliver_now(struct sub *, chatd_msg *);
-/** To one subscription, whatever its destination. */
-void dest_deliver_one(struct sub *, chatd_msg *, uint64_t place);
-/** Give a queued message back to its queue, in its old place. */
-void dest_give_back(struct chat_worker *, chatd_msg *, uint64_t place);
+/** To one subscription, whatever its destination.  1: its session waits for the ACK. */
+int dest_deliver_one(struct sub *, chatd_msg *, uint64_t place);
+/** A queue's message and who had it. */
+struct dest_given {
+	chatd_msg *msg;
+	uint64_t place; /**< 0: of no queue */
+	chatd_sid session;
+	uint32_t serial; /**< of the subscription */
+};
+/** Its consumer is done with it; or it is not (0): it goes back to its place. */
+void dest_settle(struct chat_worker *, const struct dest_given *, int done);
+/** [home] From the router, for one consumer of this node; the reference stays the caller's.
+ *  -ENOENT: there is none; -ENOMEM. */
+chatd_status dest_bring(struct chat_worker *, chatd_msg *, uint64_t handle);
 /** [any] Of a topic. */
 int32_t dest_home(const struct chat *, struct chatd_str dest);
 /** [home] Has this node subscribers? */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file chat/dest_impl.h
- * @brief A destination as one worker has it, shared by dest.c and deliver.c alone.
+ * @brief A destination as one worker has it, shared by dest.c, work.c and deliver.c alone.
  */
 #ifndef CHAT_DEST_IMPL_H
 #define CHAT_DEST_IMPL_H
@@ -33,9 +33,50 @@ struct dest_table {
 	struct chatd_timer again; /* at homes: of telling workers that they lack a message */
 };
 
+/** Something that one worker asks of another. */
+struct dest_op {
+	struct chat_worker *to;
+	void (*run)(struct dest_op *);
+	int32_t from, here; /**< here: a message that other nodes do not get */
+	uint32_t serial, epoch, home_epoch;
+	chatd_sid session;
+	chatd_msg *msg;
+	uint64_t place;
+	chatd_token token;
+	const struct chat_prefix *prefix;
+	struct post *way_back; /**< of a SUBSCRIBE: it is answered, whatever memory there is by then */
+	chatd_status rc;
+	int32_t settled;
+	dest_ready *ready;
+	void *arg;
+	uint32_t text, len;
+	char key[];
+};
+
+/** A destination's key while it is being looked up. */
+struct dest_key {
+	struct chatd_str key;
+	uint32_t text;
+	const struct chat_prefix *prefix;
+};
+
 /** [worker] NULL: this worker has no such destination. */
 struct dest *dest_find(struct chat_worker *, struct chatd_str key);
+struct dest *dest_obtain(struct chat_worker *, const struct dest_key *); /**< NULL: no memory */
+void dest_drop_if_idle(struct chat_worker *, struct dest *);
+/** NULL: no memory. */
+struct dest_op *dest_op(struct chat_worker *from, int32_t to, struct chatd_str key);
+/** Takes it, and its reference to .msg. */
+chatd_status dest_op_send(struct dest_op *, void (*run)(struct dest_op *));
+struct chatd_str dest_op_key(const struct dest_op *);
 /** To every subscriber that this worker has. */
 void dest_fan_out(struct chat_worker *, struct dest *, chatd_msg *);
+
+/* ---- work.c, at the home of a work queue ------------------------------------ */
+
+/** NULL: no memory. */
+struct dest *work_home(struct chat_worker *, struct chatd_str key, const struct chat_prefix *);
+chatd_status work_join(const struct dest_op *, struct dest *); /**< -ENOMEM */
+void work_leave(const struct dest_op *, struct dest *);
 
 #endif

@@ -59,14 +59,56 @@ chatd_status queue_join(struct queue *q, const struct consumer *c)
 	return 0;
 }
 
-void queue_leave(struct queue *q, const struct consumer *c)
+static struct consumer *find(struct queue *q, const struct consumer *c)
 {
 	for (size_t i = 0; i < q->n_consumers; i++) {
 		if (q->consumers[i].session == c->session && q->consumers[i].serial == c->serial) {
-			q->consumers[i] = q->consumers[--q->n_consumers];
-			return;
+			return &q->consumers[i];
 		}
 	}
+	return NULL;
+}
+
+void queue_leave(struct queue *q, const struct consumer *c)
+{
+	struct consumer *at = find(q, c);
+	if (at) {
+		*at = q->consumers[--q->n_consumers];
+	}
+}
+
+int queue_turn(struct queue *q, struct consumer *ret_to)
+{
+	size_t best = 0;
+	for (size_t i = 1; i <= q->n_consumers; i++) {
+		size_t at = (q->turn + i) % q->n_consumers;
+		if (i == 1 || q->consumers[at].has < q->consumers[best].has) {
+			best = at;
+		}
+		if (!q->consumers[best].has) {
+			break;
+		}
+	}
+	if (!q->n_consumers) {
+		return 0;
+	}
+	q->turn = best;
+	q->consumers[best].has++;
+	*ret_to = q->consumers[best];
+	return 1;
+}
+
+void queue_settled(struct queue *q, const struct consumer *c)
+{
+	struct consumer *at = find(q, c);
+	if (at && at->has) {
+		at->has--;
+	}
+}
+
+size_t queue_consumers(const struct queue *q)
+{
+	return q->n_consumers;
 }
 
 static struct item *item_create(struct queue *q, chatd_msg *msg, uint64_t place)

@@ -456,6 +456,9 @@ static chatd_verdict enqueue_tail(chatd_call *c, void *self, void *wself)
 	}
 	call_reply(c, "message-id", msg_id(call_msg(c)));
 	chatd_status rc = dest_enqueue(cw, call_msg(c), n.prefix, t);
+	if (rc == 0 && work_is_shared(cw->chat)) {
+		session_go_on(c); /* its place is taken; that it is safe takes a while */
+	}
 	return rc < 0 ? rc : CHATD_WAIT;
 }
 
@@ -563,9 +566,7 @@ static chatd_status svc_ack(
 		}
 		*at = p->next;
 		s->n_pending--;
-		if (!ack1_nack0 && p->place) {
-			dest_give_back(s->cw, p->msg, p->place);
-		}
+		session_settle(s, p, ack1_nack0);
 		msg_unref(p->msg);
 		free(p);
 	}

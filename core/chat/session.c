@@ -172,6 +172,14 @@ uint64_t session_pend(chatd_session *s, struct sub *sub, chatd_msg *msg, uint64_
 	return p->number;
 }
 
+void session_settle(const chatd_session *s, const struct pending *p, int done)
+{
+	const struct dest_given g = {
+		.msg = p->msg, .place = p->place, .session = s->sid, .serial = p->sub
+	};
+	dest_settle(s->cw, &g, done);
+}
+
 /* Takes the deliveries of one subscription (0: of all) back to their queues. */
 static void give_back(chatd_session *s, uint32_t serial)
 {
@@ -184,9 +192,7 @@ static void give_back(chatd_session *s, uint32_t serial)
 		}
 		*at = p->next;
 		s->n_pending--;
-		if (p->place) {
-			dest_give_back(s->cw, p->msg, p->place);
-		}
+		session_settle(s, p, 0);
 		msg_unref(p->msg);
 		free(p);
 	}

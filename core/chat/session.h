@@ -48,6 +48,8 @@ struct sub *session_subs(chatd_session *);
 struct sub *session_sub(chatd_session *, uint32_t serial); /**< NULL: ended */
 /** Note a delivery that awaits its ack; returns its number. 0: no memory. */
 uint64_t session_pend(chatd_session *, struct sub *, chatd_msg *, uint64_t place);
+/** The delivery was acknowledged (1), or goes back to its queue (0), if it is of one. */
+void session_settle(const chatd_session *, const struct pending *, int done);
 const struct chatd_conn_ops *session_ops(chatd_session *);
 void *session_conn(chatd_session *);
 int session_is_open(const chatd_session *); /**< logged in and not closing */

@@ -285,6 +285,11 @@ static chatd_status t_router(chatd_ctx *c, const struct chatd_router *r, void *s
 	return 0;
 }
 
+static chatd_status t_queue_give(chatd_worker *w, chatd_msg *m, uint64_t handle)
+{
+	return dest_bring(chat_at(w), m, handle);
+}
+
 static chatd_status t_publish_here(chatd_worker *w, chatd_msg *m)
 {
 	return dest_publish_here(chat_at(w), m);
@@ -461,6 +466,7 @@ static const struct chatd_host the_table = {
 	.drain_spread = t_drain_spread,
 	.session_facts = session_facts,
 	.stop = t_stop,
+	.queue_give = t_queue_give,
 };
 
 const struct chatd_host *table_for(struct host *h)

@@ -273,6 +273,12 @@ struct chatd_session_facts {
 	uint32_t unacked;           /**< deliveries that wait for its ACK */
 };
 
+/** What becomes of a message of a work queue, see chatd_router.settled. */
+enum {
+	CHATD_SETTLED = 1,       /**< its consumer has acknowledged it, or had it without an ack */
+	CHATD_SETTLED_AGAIN = 2, /**< NACKed, or its consumer left: somebody is to have it again */
+};
+
 /** What carries messages to other nodes, see router().  All [worker]: the home worker of the
  *  destination, in the order in which the messages take their places there. */
 struct chatd_router {
@@ -290,6 +296,20 @@ struct chatd_router {
 	 *  any case; where it is known to be so nobody asks again. */
 	chatd_status (*settle)(void *self, chatd_worker *, struct chatd_str dest,
 			void (*done)(void *arg, chatd_status rc), void *arg);
+	/* Work queues.  A router that has these three keeps them for all nodes; without them each
+	 * node keeps its own. */
+	/** To the end of the queue msg_dest(), within the bounds of @p conf (of the prefix; lives as
+	 *  long as the server).  Once it is safe there, resume() @p token with CHATD_ACCEPT, or with
+	 *  CHATD_REJECT within 4 s; 0: nobody waits. */
+	void (*enqueue)(void *self, chatd_worker *, chatd_msg *, const struct chatd_dest_conf *conf,
+			chatd_token token); /* 0.1 */
+	/** The first consumer of this node has come to queue @p dest (1): give it messages with
+	 *  queue_give(); the last has gone (0). */
+	void (*demand)(void *self, chatd_worker *, struct chatd_str dest,
+			const struct chatd_dest_conf *conf, int32_t on); /* 0.1 */
+	/** [any worker] What queue_give() brought has become: CHATD_SETTLED...  Once for each, but
+	 *  for those that a consumer still has when the server ends. */
+	void (*settled)(void *self, chatd_worker *, uint64_t handle, int32_t how); /* 0.1 */
 };
 
 struct chatd_host {
@@ -503,6 +523,10 @@ struct chatd_host {
 	void (*session_facts)(chatd_session *, struct chatd_session_facts *ret); /* 0.1 */
 	/** [any] As SIGTERM, and not counted as one: the server drains and exits. */
 	void (*stop)(void); /* 0.1 */
+	/** [worker: dest_home() of msg_dest()] A router's: this message of a work queue is for one
+	 *  consumer of this node, settled() will name @p handle (below 2^63).  -ENOENT: there is no
+	 *  consumer (any more), and -ENOMEM: the message stays the router's. */
+	chatd_status (*queue_give)(chatd_worker *, chatd_msg *, uint64_t handle); /* 0.1 */
 };
 
 /** What stopping() tells. */

@@ -579,6 +579,12 @@ static chatd_status t_publish_user(chatd_worker *w, struct chatd_str user, chatd
 	return rc;
 }
 
+static chatd_status t_queue_give(chatd_worker *w, chatd_msg *m, uint64_t handle)
+{
+	on_worker(w, "queue_give()");
+	return kit_fault(w->k) ? -ENOMEM : dest_bring(chat_at(w), m, handle);
+}
+
 static chatd_status t_publish_here(chatd_worker *w, chatd_msg *m)
 {
 	on_worker(w, "publish_here()");
@@ -781,4 +787,5 @@ const struct chatd_host kit_table = {
 	.drain_spread = t_drain_spread,
 	.session_facts = session_facts,
 	.stop = t_stop,
+	.queue_give = t_queue_give,
 };
