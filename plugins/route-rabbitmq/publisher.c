@@ -177,21 +177,9 @@ struct message {
 	amqp_bytes_t body;
 };
 
-static int sign(struct publisher *p, struct message *msg, char ret[SEAL_TEXT + 1])
+static int sign(struct publisher *p, struct message *m, char ret[SEAL_TEXT + 1])
 {
-	amqp_table_t *t = &msg->props.headers;
-	const struct sealed m = { .rkey = chatd_str_of(msg->rkey, strlen(msg->rkey)),
-		.props = &msg->props,
-		.body_size = msg->body.len };
-	amqp_table_entry_t *time = &t->entries[t->num_entries++];
-	time->key = amqp_cstring_bytes("chatd-time");
-	time->value.kind = AMQP_FIELD_KIND_I64;
-	time->value.value.i64 = p->r->h->wall_ms();
-	int rc = seal_sign(p->seal, &m, wire_str(msg->body), ret);
-	amqp_table_entry_t *sig = &t->entries[t->num_entries++];
-	sig->key = amqp_cstring_bytes("chatd-sig");
-	sig->value.kind = AMQP_FIELD_KIND_UTF8;
-	sig->value.value.bytes = amqp_cstring_bytes(ret);
+	int rc = seal_stamp(p->seal, m->rkey, &m->props, wire_str(m->body), p->r->h->wall_ms(), ret);
 	return rc < 0 ? link_failed(&p->link, "sign", AMQP_STATUS_NO_MEMORY) : 0;
 }
 

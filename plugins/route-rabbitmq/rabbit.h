@@ -27,6 +27,7 @@ struct conf {
 	const char *ca_file, *cert_file, *key_file;
 	int64_t connect_timeout, heartbeat, confirm_timeout;
 	int64_t queue_max, window, prefetch, unbind_after, subscribe_wait;
+	int64_t work_prefetch, work_expires;
 	int32_t accept_foreign;
 	const char *const *keys;
 	int32_t sign, batch; /* SIGN_*, BATCH_* */
@@ -37,35 +38,43 @@ enum { BATCH_OFF, BATCH_ON, BATCH_AUTO };
 #define REJECTED \
 	"Messages refused: unreadable, foreign, of a kind nobody receives, not signed, forged, or old."
 
+#define WORK                                                                                        \
+	"Messages of work queues: the broker has taken, refused (or was away), or a consumer was done " \
+	"with, or gave back."
+
 /* What is counted.  X(name, Prometheus name, labels, help) */
-#define COUNT_MAP(X)                                                                            \
-	X(PUBLISHED, "chatd_cluster_published_total", NULL,                                         \
-			"Events given to the broker, for each routing key, repetitions included.")          \
-	X(BATCHED, "chatd_cluster_batched_total", NULL,                                             \
-			"Of those, the ones that went together with others.")                               \
-	X(BATCHES, "chatd_cluster_batches_total", NULL, "How many such messages there were.")       \
-	X(CONFIRMED, "chatd_cluster_confirmed_total", NULL, "Messages that the broker has taken.")  \
-	X(RETURNED, "chatd_cluster_returned_total", NULL,                                           \
-			"Messages that no queue was bound for: no other node is interested.")               \
-	X(REPEATED, "chatd_cluster_repeated_total", NULL,                                           \
-			"Messages published again after a lost connection or a refusal.")                   \
-	X(RECEIVED, "chatd_cluster_received_total", NULL, "Events of other nodes handed on here.")  \
-	X(STALE, "chatd_cluster_stale_total", NULL, "Events that came again and were passed over.") \
-	X(POISON, "chatd_cluster_rejected_total", "reason=\"poison\"", REJECTED)                    \
-	X(FOREIGN, "chatd_cluster_rejected_total", "reason=\"foreign\"", REJECTED)                  \
-	X(UNKNOWN, "chatd_cluster_rejected_total", "reason=\"kind\"", REJECTED)                     \
-	X(UNSIGNED, "chatd_cluster_rejected_total", "reason=\"unsigned\"", REJECTED)                \
-	X(FORGED, "chatd_cluster_rejected_total", "reason=\"signature\"", REJECTED)                 \
-	X(OLD, "chatd_cluster_rejected_total", "reason=\"old\"", REJECTED)                          \
-	X(FULL, "chatd_cluster_dropped_total", "reason=\"full\"",                                   \
-			"Events that did not go out: too many wait, the broker is away, or they are none.") \
-	X(AWAY, "chatd_cluster_dropped_total", "reason=\"away\"",                                   \
-			"Events that did not go out: too many wait, the broker is away, or they are none.") \
-	X(INVALID, "chatd_cluster_dropped_total", "reason=\"invalid\"",                             \
-			"Events that did not go out: too many wait, the broker is away, or they are none.") \
-	X(LATE, "chatd_cluster_late_bindings_total", NULL,                                          \
-			"SUBSCRIBEs answered before the broker had bound their topic: it took too long.")   \
-	X(RECONNECTS, "chatd_cluster_reconnects_total", NULL, "Connections to the broker made anew.")
+#define COUNT_MAP(X)                                                                              \
+	X(PUBLISHED, "chatd_cluster_published_total", NULL,                                           \
+			"Events given to the broker, for each routing key, repetitions included.")            \
+	X(BATCHED, "chatd_cluster_batched_total", NULL,                                               \
+			"Of those, the ones that went together with others.")                                 \
+	X(BATCHES, "chatd_cluster_batches_total", NULL, "How many such messages there were.")         \
+	X(CONFIRMED, "chatd_cluster_confirmed_total", NULL, "Messages that the broker has taken.")    \
+	X(RETURNED, "chatd_cluster_returned_total", NULL,                                             \
+			"Messages that no queue was bound for: no other node is interested.")                 \
+	X(REPEATED, "chatd_cluster_repeated_total", NULL,                                             \
+			"Messages published again after a lost connection or a refusal.")                     \
+	X(RECEIVED, "chatd_cluster_received_total", NULL, "Events of other nodes handed on here.")    \
+	X(STALE, "chatd_cluster_stale_total", NULL, "Events that came again and were passed over.")   \
+	X(POISON, "chatd_cluster_rejected_total", "reason=\"poison\"", REJECTED)                      \
+	X(FOREIGN, "chatd_cluster_rejected_total", "reason=\"foreign\"", REJECTED)                    \
+	X(UNKNOWN, "chatd_cluster_rejected_total", "reason=\"kind\"", REJECTED)                       \
+	X(UNSIGNED, "chatd_cluster_rejected_total", "reason=\"unsigned\"", REJECTED)                  \
+	X(FORGED, "chatd_cluster_rejected_total", "reason=\"signature\"", REJECTED)                   \
+	X(OLD, "chatd_cluster_rejected_total", "reason=\"old\"", REJECTED)                            \
+	X(FULL, "chatd_cluster_dropped_total", "reason=\"full\"",                                     \
+			"Events that did not go out: too many wait, the broker is away, or they are none.")   \
+	X(AWAY, "chatd_cluster_dropped_total", "reason=\"away\"",                                     \
+			"Events that did not go out: too many wait, the broker is away, or they are none.")   \
+	X(INVALID, "chatd_cluster_dropped_total", "reason=\"invalid\"",                               \
+			"Events that did not go out: too many wait, the broker is away, or they are none.")   \
+	X(LATE, "chatd_cluster_late_bindings_total", NULL,                                            \
+			"SUBSCRIBEs answered before the broker had bound their topic: it took too long.")     \
+	X(RECONNECTS, "chatd_cluster_reconnects_total", NULL, "Connections to the broker made anew.") \
+	X(WORK_IN, "chatd_cluster_work_total", "what=\"taken\"", WORK)                                \
+	X(WORK_REFUSED, "chatd_cluster_work_total", "what=\"refused\"", WORK)                         \
+	X(WORK_OUT, "chatd_cluster_work_total", "what=\"done\"", WORK)                                \
+	X(WORK_AGAIN, "chatd_cluster_work_total", "what=\"again\"", WORK)
 
 enum {
 #define X(name, metric, labels, help) COUNT_##name,
@@ -159,6 +168,8 @@ struct rabbit {
 	struct publisher *publisher;
 	struct consumer *consumer;
 	struct peers *peers;
+	struct work_out *work_out; /* see work.h */
+	struct work_in *work_in;
 };
 
 static inline void count(struct rabbit *r, int what)

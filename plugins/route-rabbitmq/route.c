@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The router: what clients publish to topics and what plugins publish to users, on all nodes. */
+#include "message.h"
 #include "waits.h"
+#include "work.h"
 
-#include <chatd-sdk/text.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,30 @@ static void interest(void *self, chatd_worker *w, struct chatd_str dest, int32_t
 	consumer_interest(r->consumer, dest, on);
 }
 
+/* ---- work queues ------------------------------------------------------------------------------ */
+
+static void enqueue(void *self, chatd_worker *w, chatd_msg *m, const struct chatd_dest_conf *conf,
+		chatd_token token)
+{
+	struct rabbit *r = self;
+	work_out_enqueue(r->work_out, w, m, conf, token);
+}
+
+static void demand(void *self, chatd_worker *w, struct chatd_str dest,
+		const struct chatd_dest_conf *conf, int32_t on)
+{
+	(void)w;
+	struct rabbit *r = self;
+	work_in_demand(r->work_in, dest, conf, on);
+}
+
+static void settled(void *self, chatd_worker *w, uint64_t handle, int32_t how)
+{
+	(void)w;
+	struct rabbit *r = self;
+	work_in_settled(r->work_in, handle, how);
+}
+
 /* ---- in -------------------------------------------------------------------------------------- */
 
 /* The event is of a kind that this plugin receives: it stands in a struct wire_in. */
@@ -91,51 +116,11 @@ static const struct wire_in *in_of(const struct chatd_cluster_event *e)
 	return (const struct wire_in *)(const void *)((const char *)e - offsetof(struct wire_in, e));
 }
 
-static int is_text(struct chatd_str s)
-{
-	return chatd_text_ok(s) && !(s.n && memchr(s.p, '\0', s.n));
-}
-
-static chatd_msg *new_msg(struct rabbit *r, const struct wire_in *in)
-{
-	char id[37];
-	if (in->message_id.n != 36 || !is_text(in->message_id)) {
-		return r->h->msg_new(in->e.topic, in->e.body);
-	}
-	memcpy(id, in->message_id.p, 36);
-	id[36] = '\0';
-	return r->h->msg_with_id(id, in->e.topic, in->e.body);
-}
-
-static chatd_status set_headers(struct rabbit *r, chatd_msg *m, const struct wire_in *in)
-{
-	/* Unescaped in place; the lines are this delivery's own. */
-	char *at = (char *)(uintptr_t)in->lines.p, name[257];
-	size_t left = in->lines.n;
-	struct chatd_str n, v;
-	int rc;
-	while ((rc = wire_line_next(&at, &left, &n, &v)) > 0) {
-		if (n.n >= sizeof(name) || !is_text(n) || !is_text(v)) {
-			return -EINVAL;
-		}
-		memcpy(name, n.p, n.n);
-		name[n.n] = '\0';
-		/* Of repeated ones the first counts. */
-		rc = r->h->msg_get(m, name).p ? 0 : r->h->msg_set(m, name, v);
-		if (rc < 0) {
-			return rc;
-		}
-	}
-	return rc;
-}
-
 static chatd_msg *message_of(struct rabbit *r, const struct chatd_cluster_event *e)
 {
-	chatd_msg *m = is_text(e->topic) ? new_msg(r, in_of(e)) : NULL;
-	if (m &&
-			(set_headers(r, m, in_of(e)) < 0 ||
-					r->h->msg_flags(
-							m, e->flags & CHATD_CLUSTER_EPHEMERAL ? CHATD_MSG_EPHEMERAL : 0) < 0)) {
+	chatd_status rc;
+	chatd_msg *m = message_in(r, in_of(e), &rc);
+	if (m && r->h->msg_flags(m, e->flags & CHATD_CLUSTER_EPHEMERAL ? CHATD_MSG_EPHEMERAL : 0) < 0) {
 		r->h->msg_unref(m);
 		m = NULL;
 	}
@@ -173,7 +158,11 @@ chatd_status route_init(struct rabbit *r)
 		.interest = interest,
 		.publish = publish,
 		.publish_user = publish_user,
-		.settle = waits_settle };
+		.settle = waits_settle,
+
+		.enqueue = enqueue,
+		.demand = demand,
+		.settled = settled };
 	struct chatd_cluster_receiver topic = {
 		.struct_size = sizeof(topic), .kind = "topic", .fn = on_topic, .arg = r
 	};

@@ -2,6 +2,7 @@
 /* Options and life of the plugin. */
 #include "link.h"
 #include "seal.h"
+#include "work.h"
 
 #include <chatd/http.h>
 #include <chatd/stats.h>
@@ -111,6 +112,22 @@ static const struct chatd_opt opts[] = {
 			.max = 30000,
 			.doc = "How long a SUBSCRIBE's receipt waits at most until what other nodes publish comes; "
 				   "0: not at all." },
+	{ .key = "work_prefetch",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, work_prefetch),
+			.fallback = "50",
+			.min = 1,
+			.max = 10000,
+			.doc = "Messages of one work queue that this node's consumers have and have not "
+				   "acknowledged." },
+	{ .key = "work_expires",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, work_expires),
+			.fallback = "24h",
+			.min = 60000,
+			.max = INT64_C(30) * 86400 * 1000,
+			.doc = "A work queue that nobody consumes or sends to for so long is deleted with what is "
+				   "in it; the same on all nodes." },
 	{ .key = "accept_foreign",
 			.type = CHATD_T_BOOL,
 			.offset = offsetof(struct conf, accept_foreign),
@@ -361,7 +378,9 @@ static chatd_status start(struct rabbit *r)
 	r->peers = peers_create();
 	r->publisher = publisher_create(r);
 	r->consumer = consumer_create(r);
-	if (!r->publisher || !r->consumer || !r->peers) {
+	r->work_out = work_out_create(r);
+	r->work_in = work_in_create(r);
+	if (!r->publisher || !r->consumer || !r->peers || !r->work_out || !r->work_in) {
 		return -ENOMEM;
 	}
 	chatd_status rc = consumer_try(r->consumer, why);
@@ -432,6 +451,8 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	}
 	int rc = publisher_start(r->publisher);
 	rc = rc < 0 ? rc : consumer_start(r->consumer);
+	rc = rc < 0 ? rc : work_out_start(r->work_out);
+	rc = rc < 0 ? rc : work_in_start(r->work_in);
 	return rc < 0 ? r->h->fail(r->ctx, rc, "cannot start a thread: %s", strerror(-rc)) : 0;
 }
 
@@ -460,6 +481,8 @@ static chatd_status reload(void *selfp, const void *confp)
 	set_password(r, conf->password);
 	publisher_hurry(r->publisher);
 	consumer_hurry(r->consumer);
+	work_out_hurry(r->work_out);
+	work_in_hurry(r->work_in);
 	return 0;
 }
 
@@ -468,6 +491,8 @@ static void fini(void *selfp)
 	struct self *self = selfp;
 	struct rabbit *r = &self->rabbit;
 	const struct chatd_host *h = r->h;
+	work_out_destroy(r->work_out);
+	work_in_destroy(r->work_in);
 	publisher_destroy(r->publisher);
 	consumer_destroy(r->consumer);
 	peers_destroy(r->peers);

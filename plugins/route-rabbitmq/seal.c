@@ -285,6 +285,25 @@ static const amqp_field_value_t *header(const amqp_basic_properties_t *p, const 
 	return found;
 }
 
+int seal_stamp(struct seal *s, const char *rkey, amqp_basic_properties_t *props,
+		struct chatd_str body, int64_t now, char ret[SEAL_TEXT + 1])
+{
+	amqp_table_t *t = &props->headers;
+	const struct sealed m = {
+		.rkey = chatd_str_of(rkey, strlen(rkey)), .props = props, .body_size = body.n
+	};
+	amqp_table_entry_t *time = &t->entries[t->num_entries++];
+	time->key = amqp_cstring_bytes("chatd-time");
+	time->value.kind = AMQP_FIELD_KIND_I64;
+	time->value.value.i64 = now;
+	int rc = seal_sign(s, &m, body, ret);
+	amqp_table_entry_t *sig = &t->entries[t->num_entries++];
+	sig->key = amqp_cstring_bytes("chatd-sig");
+	sig->value.kind = AMQP_FIELD_KIND_UTF8;
+	sig->value.value.bytes = amqp_cstring_bytes(ret);
+	return rc;
+}
+
 enum seal_verdict seal_begin(struct seal *s, const struct sealed *m)
 {
 	int any = m->props->_flags & AMQP_BASIC_HEADERS_FLAG;

@@ -51,6 +51,11 @@ const char *seal_id(const struct seal *);
 /* @p body is all of it; @p props have chatd-time, and no chatd-sig.  0; -ENOMEM. */
 int seal_sign(struct seal *, const struct sealed *, struct chatd_str body, char ret[SEAL_TEXT + 1]);
 
+/* Adds the two headers to those of @p props, behind which there is room for them; @p now as in
+ * seal_end(), @p ret has to live as long as they do.  0; -ENOMEM. */
+int seal_stamp(struct seal *, const char *rkey, amqp_basic_properties_t *props,
+		struct chatd_str body, int64_t now, char ret[SEAL_TEXT + 1]);
+
 /* SEAL_GOOD: so far; then the body in pieces, and seal_end() has the verdict. */
 enum seal_verdict seal_begin(struct seal *, const struct sealed *);
 void seal_body(struct seal *, amqp_bytes_t piece);

@@ -17,6 +17,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
+import work  # noqa: E402
 from plain import BUILD, KEY, Plain, free_port, wait_until  # noqa: E402
 from backends.base import IN_CI, Missing  # noqa: E402
 from backends.rabbit import Rabbit  # noqa: E402
@@ -1044,9 +1045,9 @@ def start_twin(w):
 
 def run(w, only):
     failed = 0
-    tests = [t for t in TESTS if only in t.__name__]
+    tests = [t for t in TESTS + work.TESTS if only in t.__name__]
     # The twin must not meet a broker that is away.
-    tests.sort(key=lambda t: 1 if "second_node" in t.__name__ else 0 if TESTS.index(t) < 10 else 2) if not only else None
+    tests.sort(key=lambda t: 1 if "second_node" in t.__name__ else 0 if t in TESTS[:10] else 2) if not only else None
     print("1..%d" % (len(tests) + 1))
     for i, t in enumerate(tests, 1):
         name, begin = t.__name__.replace("_", " "), time.monotonic()
