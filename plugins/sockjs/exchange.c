@@ -3,6 +3,7 @@
 
 #include "frames.h"
 #include "headers.h"
+#include "peers.h"
 #include "session.h"
 
 #include <errno.h>
@@ -35,6 +36,7 @@ void exch_unref(struct exch *x)
 {
 	if (!x || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	peers_forget(x);
 	self_of(x)->host->msg_unref(x->creds);
 	free(x->body);
 	free(x->in);
@@ -110,7 +112,10 @@ static void answer_here(struct note *note)
 void exch_answer(struct exch *x, int32_t status, const char *text)
 {
 	struct note note = { .x = x, .fn = answer_here, .status = status, .text = text };
-	tell(x->home, &note);
+	if (x->peer)
+		peers_answer(x, status, text);
+	else
+		tell(x->home, &note);
 }
 
 /** false: the answer could not be begun, and was cut off. */
@@ -155,7 +160,10 @@ static void frame_here(struct note *note)
 void exch_frame(struct exch *x, chatd_buf *frame, bool last)
 {
 	struct note note = { .x = x, .fn = frame_here, .frame = frame, .last = last };
-	tell(x->home, &note);
+	if (!x->peer)
+		tell(x->home, &note);
+	else if (frame)
+		peers_frame(x, frame);
 }
 
 /* ---- home: the request ------------------------------------------------- */
@@ -265,8 +273,11 @@ static void on_body_end(void *arg)
 		return;
 	}
 	int rc = inbox_parse(text.p, text.n, &x->in);
-	free(x->body);
-	x->body = NULL;
+	x->text = text;
+	if (rc < 0 || !self_of(x)->peers_on) {
+		free(x->body);
+		x->body = NULL;
+	}
 	if (rc == -E2BIG) {
 		tell(x->owner, &(struct note){ .x = x, .fn = too_big_there });
 		refuse(x, 413, "Too many messages.");
@@ -291,19 +302,49 @@ static const struct chatd_req_user sender = {
 };
 
 /** The session's key, and who owns it. */
-static void set_key(struct exch *x, const struct exch_target *target)
+static void set_key(struct exch *x, const struct exch_name *name)
 {
-	const struct sockjs *self = self_of(x);
-	memcpy(x->key, &x->ep->number, sizeof(x->ep->number));
-	memcpy(x->key + sizeof(x->ep->number), target->id, target->id_len);
-	x->key_len = (uint16_t)(sizeof(x->ep->number) + target->id_len);
+	const struct endpoint *ep = name->ep;
+	memcpy(x->key, &ep->number, sizeof(ep->number));
+	memcpy(x->key + sizeof(ep->number), name->id.p, name->id.n);
+	x->key_len = (uint16_t)(sizeof(ep->number) + name->id.n);
 	unsigned char out[crypto_shorthash_BYTES];
-	crypto_shorthash(out, (const unsigned char *)x->key, x->key_len, self->hash_key);
+	crypto_shorthash(out, (const unsigned char *)x->key, x->key_len, ep->self->hash_key);
 	uint32_t half;
 	memcpy(&x->hash, out, sizeof(x->hash));
 	/* The other half, so that a worker's sessions spread over all of its buckets. */
 	memcpy(&half, out + sizeof(x->hash), sizeof(half));
-	x->owner = self->host->worker_at((int32_t)(half % (uint32_t)self->host->worker_count()));
+	const struct chatd_host *host = ep->self->host;
+	x->owner = host->worker_at((int32_t)(half % (uint32_t)host->worker_count()));
+}
+
+chatd_worker *exch_owner(const struct exch_name *name)
+{
+	struct exch x;
+	set_key(&x, name);
+	return x.owner;
+}
+
+struct exch_name exch_name(const struct exch *x)
+{
+	const size_t n = sizeof(x->ep->number);
+	struct exch_name name = { .ep = x->ep, .id = chatd_str_of(x->key + n, x->key_len - n) };
+	return name;
+}
+
+struct exch *exch_remote(const struct exch_name *name, const struct transport *transport,
+		struct chatd_str callback, chatd_msg *creds)
+{
+	struct exch *x = calloc(1, sizeof(*x));
+	if (!x)
+		return NULL;
+	atomic_init(&x->refs, 1);
+	x->ep = name->ep;
+	x->transport = transport;
+	x->creds = creds;
+	memcpy(x->callback, callback.p, callback.n);
+	set_key(x, name);
+	return x;
 }
 
 static bool is_form(const struct sockjs *self, chatd_req *req)
@@ -330,7 +371,7 @@ void exch_start(const struct endpoint *ep, chatd_req *req, const struct exch_tar
 	x->home = self->http->req_worker(req);
 	x->creds = creds;
 	x->req = req;
-	set_key(x, target);
+	set_key(x, &(struct exch_name){ .ep = ep, .id = chatd_str_of(target->id, target->id_len) });
 	if (x->transport->callback) {
 		struct chatd_str name = self->http->req_query(req, "c");
 		memcpy(x->callback, name.p, name.n);

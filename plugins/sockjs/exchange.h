@@ -20,6 +20,15 @@
 /** Longest key: the endpoint's number, then the id. */
 #define EXCHANGE_KEY_MAX (sizeof(uint16_t) + SOCKJS_ID_MAX)
 
+struct peer;
+struct forward;
+
+/** The name of a session, as endpoint and id. */
+struct exch_name {
+	const struct endpoint *ep;
+	struct chatd_str id;
+};
+
 struct exch {
 	atomic_uint refs;
 	/* Set once, then read by both sides. */
@@ -36,9 +45,14 @@ struct exch {
 	size_t body_len, body_size;
 	bool begun; /**< a streamed answer has begun */
 	bool form;  /**< the body is a form, its field d counts */
-	/* owner only; .in goes there with the call */
+	/* owner only; .in and .body go there with the call */
 	struct inbox *in;
-	size_t sent; /**< bytes of frames, framing included */
+	struct chatd_str text;   /**< of .body: what .in was made of */
+	struct peer *peer;       /**< the node that it came to; NULL: this one */
+	struct forward *forward; /**< it was passed on; NULL: it was not */
+	bool asking;             /**< Redis is asked who has the session */
+	bool left;               /**< and meanwhile the client has left */
+	size_t sent;             /**< bytes of frames, framing included */
 	char key[EXCHANGE_KEY_MAX];
 };
 
@@ -51,6 +65,12 @@ struct exch_target {
 
 /** [home] Takes over the request: it will be answered. */
 void exch_start(const struct endpoint *, chatd_req *, const struct exch_target *);
+/** [any] The worker where a session of that name is, on this node. */
+chatd_worker *exch_owner(const struct exch_name *);
+struct exch_name exch_name(const struct exch *);
+/** [owner] For a request that came to another node, with @p creds; NULL: no memory. */
+struct exch *exch_remote(const struct exch_name *, const struct transport *,
+		struct chatd_str callback, chatd_msg *creds);
 struct exch *exch_ref(struct exch *);
 void exch_unref(struct exch *); /**< any thread; NULL is fine */
 /** [owner] The whole answer; @p text is a literal. */

@@ -10,11 +10,15 @@
 #define SOCKJS_INTERNAL_H
 
 #include <chatd-sdk/pace.h>
+#include <chatd/cluster.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
+#include <chatd/redis.h>
 #include <chatd/sockjs.h>
+#include <chatd/stats.h>
 #include <chatd/transport.h>
 #include <chatd/websocket.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,7 +33,10 @@ struct conf {
 	int32_t cookie, jsonp, htmlfile, iframe;
 	int64_t heartbeat, disconnect_delay;
 	int64_t stream_limit, max_queue, max_body;
+	int32_t forward;
 };
+
+enum { STAT_POLLS, STAT_SENDS, STAT_ASKED, STAT_FAILED, STATS };
 
 struct endpoint;
 
@@ -48,6 +55,18 @@ struct sockjs {
 	struct chatd_str iframe;    /**< the page */
 	char iframe_tag[24];        /**< its ETag */
 	uint16_t endpoint_count;
+	/* See peers.h. */
+	bool peers_on;
+	const struct chatd_cluster *cluster;
+	void *cluster_obj;
+	const struct chatd_redis *redis;
+	void *redis_obj;
+	const struct chatd_stats *stats; /**< NULL: nobody counts */
+	void *stats_obj;
+	uint32_t claim, release, stat[STATS];
+	atomic_uint round; /**< grows when Redis comes back */
+	char mark[96];     /**< this process, as it stands in Redis: node, space, boot */
+	char boot[17];
 };
 
 /** A prefix that is served: the plugin's own for STOMP, or one of another plugin. */
@@ -93,6 +112,13 @@ struct worker_state {
 	struct chatd_timer drain_timer;
 	struct chatd_pace pace;
 	bool draining;
+	/* See peers.h. */
+	struct forward *forwards; /**< requests that were passed on, by number */
+	struct peer *peers;       /**< requests that came by way of others and wait here */
+	uint64_t forwarded;       /**< the number of the last one */
+	uint32_t renewals;        /**< that are left in this tick */
+	struct chatd_timer renew_timer;
+	bool stopped;
 };
 
 #endif

@@ -4,6 +4,7 @@
 #include "conn.h"
 #include "escape.h"
 #include "frames.h"
+#include "peers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,9 @@ struct session {
 	bool leaving;  /**< it was asked to, because the server stops */
 	bool slow;     /**< the queue was full: it ends in its next turn */
 	bool beats;    /**< the user has heart-beats of its own */
+	bool claimed;  /**< Redis knows that it is here */
+	uint32_t round;
+	int64_t renewed;
 	size_t key_len;
 	char key[];
 };
@@ -189,7 +193,7 @@ static void give(struct session *s, const struct chatd_str parts[], size_t n, bo
 		return;
 	}
 	x->sent += wrap_host->buf_len(buf);
-	last = last || !x->transport->streams || x->sent >= x->ep->stream_limit;
+	last = last || x->peer || !x->transport->streams || x->sent >= x->ep->stream_limit;
 	if (last)
 		let_receiver_go(s);
 	exch_frame(x, buf, last);
@@ -206,9 +210,10 @@ static void give_messages(struct session *s)
 {
 	struct chatd_str parts[2 * FRAMES_JOIN + 1];
 	size_t n = 0, count = 0, bytes = s->receiver->sent;
-	bool limited = s->receiver->transport->streams;
-	while (count < s->queue_len && count < FRAMES_JOIN &&
-			(!count || !limited || bytes < s->receiver->ep->stream_limit)) {
+	size_t limit = s->receiver->peer          ? PEERS_FRAME
+			: s->receiver->transport->streams ? s->receiver->ep->stream_limit
+											  : SIZE_MAX;
+	while (count < s->queue_len && count < FRAMES_JOIN && (!count || bytes < limit)) {
 		chatd_buf *buf = s->queue[(s->queue_from + count) % s->queue_size];
 		parts[n++] = count ? CHATD_LIT(",") : CHATD_LIT("a[");
 		parts[n++] = chatd_str_of(wrap_host->buf_data(buf), wrap_host->buf_len(buf));
@@ -235,8 +240,19 @@ static void flush(struct session *s)
 
 /* ---- life -------------------------------------------------------------- */
 
+static struct exch_name name_of(const struct session *s)
+{
+	const size_t n = sizeof(s->conn.ep->number);
+	struct exch_name name = { .ep = s->conn.ep, .id = chatd_str_of(s->key + n, s->key_len - n) };
+	return name;
+}
+
 static void reap(struct session *s)
 {
+	if (s->claimed) {
+		struct exch_name name = name_of(s);
+		peers_release(self_of(s), s->home, &name);
+	}
 	HASH_DEL(s->home->sessions, s);
 	s->home = NULL;
 	self_of(s)->host->timer_clear(&s->timer);
@@ -261,10 +277,11 @@ static void arm(struct session *s)
 	const struct sockjs *self = self_of(s);
 	if (s->closed || !s->home)
 		return;
-	if (!s->receiver)
-		self->host->timer_set(s->conn.worker, &s->timer, self->conf->disconnect_delay, on_timer, s);
-	else if (self->conf->heartbeat && !s->beats)
-		self->host->timer_set(s->conn.worker, &s->timer, self->conf->heartbeat, on_timer, s);
+	int64_t ms = !s->receiver ? self->conf->disconnect_delay : s->beats ? 0 : self->conf->heartbeat;
+	if (s->receiver && s->receiver->peer && (!ms || ms > PEERS_POLL_MS))
+		ms = PEERS_POLL_MS;
+	if (ms)
+		self->host->timer_set(s->conn.worker, &s->timer, ms, on_timer, s);
 	else
 		self->host->timer_clear(&s->timer);
 }
@@ -365,6 +382,8 @@ static bool same(struct chatd_str a, struct chatd_str b)
  * browsers add to some requests of a page and not to others: it counts if it is there. */
 static bool is_owner(const struct session *s, const struct exch *x)
 {
+	if (x->peer)
+		return peers_same(x, s->creds);
 	static const char *const names[] = { CHATD_CRED_PEER, CHATD_CRED_BEARER, CHATD_CRED_TOKEN };
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		if (!same(wrap_host->msg_get(s->creds, names[i]), wrap_host->msg_get(x->creds, names[i])))
@@ -410,16 +429,9 @@ static void refuse(struct exch *x, const char *goodbye)
 		exch_answer(x, 503, "");
 }
 
-void session_receive(struct exch *x)
+static void serve(struct session *s, struct exch *x)
 {
-	struct session *s = find(x);
-	if (!s) {
-		s = state_of(x)->draining ? NULL : create(x);
-		if (!s) {
-			exch_answer(x, 503, "");
-			return;
-		}
-	} else if (!is_owner(s, x)) {
+	if (!is_owner(s, x)) {
 		exch_answer(x, 404, "");
 		return;
 	}
@@ -434,7 +446,50 @@ void session_receive(struct exch *x)
 		exch_frame(x, NULL, false);
 	conn_ref(&s->conn);
 	flush(s);
+	if (x->peer && s->receiver == x)
+		peers_held(x);
 	conn_unref(&s->conn);
+}
+
+void session_receive(struct exch *x)
+{
+	struct session *s = find(x);
+	if (s)
+		serve(s, x);
+	else if (x->peer)
+		exch_answer(x, 404, "");
+	else if (x->ep->self->peers_on)
+		peers_receive(x);
+	else
+		session_open_here(x, false);
+}
+
+int session_open_here(struct exch *x, bool claimed)
+{
+	struct session *s = find(x);
+	if (!s)
+		s = state_of(x)->draining ? NULL : create(x);
+	if (!s) {
+		exch_answer(x, 503, "");
+		return -1;
+	}
+	if (claimed && !s->claimed) {
+		s->claimed = true;
+		s->renewed = x->ep->self->host->now_ms(x->owner);
+	}
+	serve(s, x);
+	return 0;
+}
+
+void session_renew(const struct sockjs *self, struct worker_state *state)
+{
+	struct session *s, *next;
+	HASH_ITER(hh, state->sessions, s, next)
+	{
+		struct exch_name name = name_of(s);
+		if (s->claimed)
+			peers_renew(self, state, &name, &s->renewed, &s->round);
+	}
 }
 
 void session_take(struct exch *x)
@@ -442,6 +497,11 @@ void session_take(struct exch *x)
 	struct session *s = find(x);
 	struct inbox *in = x->in;
 	x->in = NULL;
+	if (!s && !x->peer && x->ep->self->peers_on) {
+		free(in);
+		peers_take(x);
+		return;
+	}
 	if (!s || s->closed || !is_owner(s, x)) {
 		free(in);
 		exch_answer(x, 404, "");
@@ -467,6 +527,8 @@ void session_too_big(struct exch *x)
 void session_lost(struct exch *x)
 {
 	struct session *s = find(x);
+	if (x->forward || x->asking)
+		peers_left(x);
 	if (!s || (s->receiver != x && s->last != x))
 		return;
 	if (s->receiver == x)
@@ -523,4 +585,5 @@ void session_stop(const struct sockjs *self, struct worker_state *state)
 		flush(s);
 		reap(s);
 	}
+	peers_stop(state);
 }

@@ -16,6 +16,11 @@
 void session_setup(const struct chatd_host *);
 /** The request waits for frames; a key that is not there yet makes a session. */
 void session_receive(struct exch *);
+/** The same once it is known that no other node has the session.  @p claimed: Redis says that it
+ *  is here.  0: it is served; else there is no session, and the request was answered. */
+int session_open_here(struct exch *, bool claimed);
+/** Renews what Redis knows of the sessions here. */
+void session_renew(const struct sockjs *, struct worker_state *);
 /** The request brings messages (.in, taken over). */
 void session_take(struct exch *);
 /** The request brought more than is allowed: it was refused, the session ends. */

@@ -3,6 +3,7 @@
 
 #include "conn.h"
 #include "internal.h"
+#include "peers.h"
 #include "session.h"
 #include "urls.h"
 #include "wsconn.h"
@@ -48,6 +49,9 @@ static const struct chatd_opt opts[] = {
 	OPT("max_body", CHATD_T_SIZE, max_body, "0",
 			"Largest request body or WebSocket message; 0: room for eight STOMP frames of the largest "
 			"size."),
+	OPT("forward", CHATD_T_BOOL, forward, "true",
+			"In a cluster, pass requests that came to another node than their session's on to it; "
+			"without route-rabbitmq and redis, or with false, the balancer must not send them astray."),
 	{ .key = NULL },
 };
 #undef OPT
@@ -212,7 +216,15 @@ static chatd_status sockjs_init(
 	int rc = urls_setup(self);
 	if (!rc)
 		rc = add_stomp(self);
+	if (!rc)
+		rc = peers_setup(self);
 	return rc < 0 ? rc : host->provide(ctx, CHATD_SOCKJS, &service, self);
+}
+
+static chatd_status sockjs_worker_start(void *arg, chatd_worker *w, void *wself)
+{
+	peers_start(arg, w, wself);
+	return 0;
 }
 
 static void sockjs_drain(void *arg, chatd_worker *w, void *wself)
@@ -227,6 +239,7 @@ static void sockjs_worker_stop(void *arg, chatd_worker *w, void *wself)
 }
 
 static const char *const provides[] = { CHATD_SOCKJS, NULL };
+static const char *const wants[] = { CHATD_CLUSTER, CHATD_REDIS, CHATD_STATS, NULL };
 static const char *const needs[] = { CHATD_HTTP, CHATD_WEBSOCKET, CHATD_CODEC_STOMP, NULL };
 
 CHATD_PLUGIN = {
@@ -236,11 +249,13 @@ CHATD_PLUGIN = {
 	.summary = "STOMP and other endpoints over SockJS, on every transport a browser may have",
 	.provides = provides,
 	.needs = needs,
+	.wants = wants,
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
 	.worker_size = sizeof(struct worker_state),
 	.check = sockjs_check,
 	.init = sockjs_init,
+	.worker_start = sockjs_worker_start,
 	.drain = sockjs_drain,
 	.worker_stop = sockjs_worker_stop,
 	.fini = sockjs_fini,

@@ -8,7 +8,7 @@ from .base import Process, program
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SAMPLE = os.path.join(ROOT, "config", "nginx", "chatd.conf")
 FRAME = """daemon off;
-worker_processes 1;
+%sworker_processes 1;
 error_log stderr %s;
 pid %s/pid;
 events { worker_connections 8192; }
@@ -53,7 +53,9 @@ class Nginx(Process):
         with open(os.path.join(self.folder, "chatd.conf"), "w", encoding="utf-8") as f:
             f.write(self.configuration())
         with open(os.path.join(self.folder, "nginx.conf"), "w", encoding="utf-8") as f:
-            f.write(FRAME % ((self.level,) + (self.folder,) * 8))
+            # Its folder is its account's alone, and large bodies are buffered there.
+            user = "" if os.geteuid() else "user root;\n"
+            f.write(FRAME % ((user, self.level) + (self.folder,) * 8))
 
     def command(self):
         self.write()

@@ -17,6 +17,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
+import astray  # noqa: E402
 import work  # noqa: E402
 from plain import BUILD, KEY, Plain, free_port, wait_until  # noqa: E402
 from backends.base import IN_CI, Missing  # noqa: E402
@@ -1045,7 +1046,7 @@ def start_twin(w):
 
 def run(w, only):
     failed = 0
-    tests = [t for t in TESTS + work.TESTS if only in t.__name__]
+    tests = [t for t in TESTS + work.TESTS + astray.TESTS if only in t.__name__]
     # The twin must not meet a broker that is away.
     tests.sort(key=lambda t: 1 if "second_node" in t.__name__ else 0 if t in TESTS[:10] else 2) if not only else None
     print("1..%d" % (len(tests) + 1))
@@ -1085,6 +1086,7 @@ def main():
             w.twin.kill()
         for n in w.more:
             n.proc.kill()
+        astray.end()
         w.rabbit.close()
 
 
