@@ -342,7 +342,8 @@ struct exch *exch_remote(const struct exch_name *name, const struct transport *t
 	x->ep = name->ep;
 	x->transport = transport;
 	x->creds = creds;
-	memcpy(x->callback, callback.p, callback.n);
+	if (callback.n)
+		memcpy(x->callback, callback.p, callback.n);
 	set_key(x, name);
 	return x;
 }

@@ -1,5 +1,5 @@
 /* The stock SockJS client through a balancer that sends each request to the next node.  By tests/cluster/astray.py, which
- * sets ASTRAY_URL; ASTRAY_MESSAGES: how many go each way. */
+ * sets ASTRAY_URL; ASTRAY_MESSAGES: how many go each way; ASTRAY_ONLY: one transport alone. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,7 +9,9 @@ const url = process.env.ASTRAY_URL;
 const many = Number(process.env.ASTRAY_MESSAGES ?? 300);
 const limit = { timeout: 60000 };
 
-for (const transport of transports) {
+const only = process.env.ASTRAY_ONLY;
+
+for (const transport of only ? [only] : transports) {
 	test(`${transport}: ${many} messages in order, large ones, and a clean end`, limit, async () => {
 		const user = await StompUser.connect({ factory: overSockJs(url, transport) });
 		const inbox = await user.subscribe(`/topic/astray-${transport}`);
@@ -27,7 +29,7 @@ for (const transport of transports) {
 	});
 }
 
-test("the client chooses by itself, and two hear each other", limit, async () => {
+test("the client chooses by itself, and two hear each other", { ...limit, skip: Boolean(only) }, async () => {
 	const any = () => new SockJS(`${url}/ws-chat`);
 	const [ann, bob] = [await StompUser.connect({ factory: any }), await StompUser.connect({ factory: overSockJs(url, "xhr-polling") })];
 	const [atAnn, atBob] = [await ann.subscribe("/topic/astray-both"), await bob.subscribe("/topic/astray-both")];
