@@ -57,10 +57,14 @@ void engine_done(struct engine *e, struct op *op)
 	if (op->waiter) {
 		op->waiter->done = 1;
 	} else {
+		/* Others that are there have rung already. */
+		int first = !seat->done;
 		*seat->done_end = op;
 		seat->done_end = &op->next;
 		op->next = NULL;
-		ring(seat->fd);
+		if (first) {
+			ring(seat->fd);
+		}
 	}
 	pthread_cond_broadcast(&e->changed);
 	pthread_mutex_unlock(&e->lock);
@@ -139,6 +143,9 @@ static void hand_out(struct seat *seat, chatd_worker *w)
 	pthread_mutex_lock(&e->lock);
 	struct op *op = seat->done;
 	struct heard *heard = seat->heard;
+	for (const struct op *o = op; o; o = o->next) {
+		seat->out--;
+	}
 	seat->done = NULL;
 	seat->done_end = &seat->done;
 	seat->heard = NULL;
@@ -149,9 +156,6 @@ static void hand_out(struct seat *seat, chatd_worker *w)
 		op->fn(op->arg, op->rc, op->raw && (op->rc == 0 || op->rc == -EPROTO) ? &op->reply : NULL);
 		op_destroy(op);
 		op = next;
-		pthread_mutex_lock(&e->lock);
-		seat->out--;
-		pthread_mutex_unlock(&e->lock);
 	}
 	while (heard) {
 		struct heard *next = heard->next;
