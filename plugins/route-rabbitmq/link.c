@@ -20,6 +20,7 @@
 #include <amqp_tcp_socket.h>
 #endif
 
+enum { ASK_MS = 500 };
 enum { BACKOFF_MIN = 200, BACKOFF_MAX = 4000, BACKOFF_REFUSED = 30000, IN_USE_MS = 1000 };
 
 void link_init(struct link *l, struct rabbit *r, const char *role)
@@ -407,6 +408,7 @@ void link_wait(struct link *l, int wake, int64_t ms)
 		}
 	}
 	(void)poll(fds, 2, (int)ms);
+	l->ask = fds[1].revents || clock_ms() - l->asked >= ASK_MS;
 	if (atomic_exchange(&l->hurry, 0)) {
 		l->retry_at = 0;
 	}
@@ -421,7 +423,15 @@ int link_frame(struct link *l, amqp_frame_t *ret)
 	static const struct timeval none;
 	struct timeval tv = none;
 	amqp_maybe_release_buffers(l->conn);
+	if (!l->ask && !amqp_frames_enqueued(l->conn) && !amqp_data_in_buffer(l->conn)) {
+		return 0;
+	}
+	if (l->ask) {
+		l->asked = clock_ms();
+	}
 	int rc = amqp_simple_wait_frame_noblock(l->conn, ret, &tv);
+	/* What it has read it has taken out of the socket; of TLS nobody else knows what is left. */
+	l->ask = l->ask && l->r->conf->tls && rc == AMQP_STATUS_OK;
 	if (rc == AMQP_STATUS_OK) {
 		atomic_store_explicit(&l->r->heard, clock_ms(), memory_order_relaxed);
 		return 1;

@@ -34,6 +34,10 @@ struct link {
 	struct nag nag;
 	pthread_mutex_t lock;
 	int fd; /* with the lock; -1: none */
+	/* Whether the library is to be asked for frames: it reads and polls in vain otherwise, but
+	 * sends heartbeats only then. */
+	int32_t ask;
+	int64_t asked;
 };
 
 void link_init(struct link *, struct rabbit *, const char *role);

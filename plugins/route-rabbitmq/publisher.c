@@ -17,7 +17,7 @@ enum {
 	STEP_MS = 1000,       /* longest sleep: heartbeats are kept up by calls of the library */
 	TRIES = 5,            /* of a message that the broker refuses */
 	FLYING = 1024 * 1024, /* bytes without a confirm; a larger message flies alone */
-	HOLD = 4,             /* messages to one key: with more under way, the next ones gather */
+	HOLD = 8,             /* messages to one key: with more under way, the next ones gather */
 	LOOK = 512,           /* of those that wait */
 	SLOTS = 256
 };
