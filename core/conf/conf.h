@@ -95,6 +95,9 @@ const struct conf_plugin *conf_plugin_at(const struct conf *c, size_t i);
 int conf_fill(struct conf *c, const struct conf_node *node, const char *who,
 		const struct chatd_opt *opts, size_t opt_size, void *out, struct diag *d);
 
+/* One option of a table whose records have @p opt_size bytes; 0 at the end. */
+int fill_opt_at(const struct chatd_opt *opts, size_t opt_size, size_t i, struct chatd_opt *ret);
+
 /*
  * A complaint about @p key of a plugin's node ("ttl", "preset.1.id"), shown at the key's
  * value, or at the plugin if the key is not written.  @p key may be NULL.

@@ -84,9 +84,6 @@ int fill_common(struct conf *c, const struct conf_node *node, const char *who,
 		const struct chatd_opt *opts, void *out, struct diag *d);
 extern const char *const fill_common_keys[]; /* NULL-terminated */
 
-/* One option of a table whose records have @p opt_size bytes; 0 at the end. */
-int fill_opt_at(const struct chatd_opt *opts, size_t opt_size, size_t i, struct chatd_opt *ret);
-
 /* plan.c: the keys that every plugin has, but for `order:`. */
 const struct chatd_opt *plan_plugin_opts(void);
 

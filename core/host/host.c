@@ -463,6 +463,7 @@ void host_destroy(struct host *h)
 	}
 	for (size_t i = 0; i < h->n; i++) {
 		free(h->inst[i]->options);
+		free(h->inst[i]->reloaded);
 		free(h->inst[i]);
 	}
 	for (size_t i = 0; i < h->n_bound; i++) {

@@ -25,6 +25,8 @@ int host_start(struct host *); /**< 0, or a negative errno after it was logged *
 /** A plugin cannot go on with this configuration, which ends the server. */
 int host_gave_up(const struct host *);
 /** 0, or a negative errno after it was logged. */
+void host_reload_secrets(
+		struct host *); /**< those in files are read again; what comes of it is logged */
 int host_ready_file(const struct host *, const char *path);
 void host_announce(const struct host *); /**< what it serves, in the log */
 /** From now on /readyz and the like tell that it is going to stop. */

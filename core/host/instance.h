@@ -26,7 +26,8 @@ struct chatd_ctx {
 	const char *name;
 	const struct module *module;
 	const struct chatd_plugin *plugin;
-	void *options; /**< what its table filled */
+	void *options;  /**< what its table filled */
+	void *reloaded; /**< what it filled when reload() was called last; NULL: never */
 	void *self;
 	uint32_t index; /**< in host->inst, and of its wself */
 	int placed;     /**< graph: 0 not yet, 1 being placed, 2 done */

@@ -87,10 +87,10 @@ static void beat(struct host *h)
 	}
 }
 
-static void on_hangup(void)
+static void on_hangup(struct host *h)
 {
 	notify_reloading();
-	log_write(CHATD_LOG_WARN, "core", "SIGHUP: reloading is not supported yet; restart instead");
+	host_reload_secrets(h);
 	(void)notify_send("READY=1");
 }
 
@@ -102,7 +102,7 @@ static int await_end(struct host *h)
 		beat(h);
 		int sig = next_signal(host_wake_fd(h), each);
 		if (sig == SIGHUP) {
-			on_hangup();
+			on_hangup(h);
 		} else if (sig != 0 || host_asked_to_stop(h)) {
 			return sig;
 		}

@@ -558,7 +558,8 @@ struct chatd_plugin {
 	chatd_status (*init)(const struct chatd_host *, chatd_ctx *, const void *conf, void **ret_self);
 	/** [worker] On every worker, before its first client: connect, listen, set timers. */
 	chatd_status (*worker_start)(void *self, chatd_worker *, void *wself);
-	/** [main] New values of CHATD_O_LIVE options.  NULL: such a change needs a restart. */
+	/** [main] New values of CHATD_O_LIVE options; today of secrets in files, after SIGHUP.  @p conf
+	 *  is for the call, its texts stay until fini().  NULL: such a change needs a restart. */
 	chatd_status (*reload)(void *self, const void *conf);
 	/** [worker] No new clients come (CHATD_DRAINS): finish what is under way, and close what is
 	 *  open in batches over drain_spread(), see chatd-sdk/pace.h. */

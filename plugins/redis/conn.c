@@ -137,7 +137,8 @@ static void say_auth(struct conn *c)
 	const struct conf *conf = c->e->conf;
 	int watch = c->kind == CONN_SENTINEL;
 	const char *user = watch ? conf->sentinel_user : conf->user;
-	const char *password = watch ? conf->sentinel_password : conf->password;
+	const char *password =
+			watch ? atomic_load(&c->e->sentinel_password) : atomic_load(&c->e->password);
 	if (password && user) {
 		step(c, STEP_AUTH,
 				(struct chatd_str[]){ word("AUTH"), word(user), word(password), { NULL, 0 } });

@@ -422,6 +422,8 @@ struct engine *engine_create(const struct chatd_host *h, chatd_ctx *ctx, const s
 		e->h = h;
 		e->ctx = ctx;
 		e->conf = conf;
+		atomic_init(&e->password, conf->password);
+		atomic_init(&e->sentinel_password, conf->sentinel_password);
 		e->wake_fd = -1;
 		e->in_end = &e->inbox;
 		pthread_mutex_init(&e->lock, NULL);

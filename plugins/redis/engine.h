@@ -81,6 +81,7 @@ struct engine {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
+	_Atomic(const char *) password, sentinel_password; /**< reload() changes them */
 	struct address *addresses, *sentinels;
 	size_t n_addresses, n_sentinels;
 	struct script scripts[SCRIPTS_MAX];

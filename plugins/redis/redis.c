@@ -56,10 +56,11 @@ static const struct chatd_opt opts[] = {
 			.doc = "Sentinels as HOST:PORT; they say where the master is, and addresses is unused." },
 	TEXT("master", master, 0, "mymaster", "What the sentinels call the master."),
 	TEXT("sentinel_user", sentinel_user, CHATD_O_SECRET, NULL, "Login at the sentinels."),
-	TEXT("sentinel_password", sentinel_password, CHATD_O_SECRET, NULL,
+	TEXT("sentinel_password", sentinel_password, CHATD_O_SECRET | CHATD_O_LIVE, NULL,
 			"Its password, as env:NAME or file:PATH."),
 	TEXT("user", user, CHATD_O_SECRET, NULL, "Login at Redis; absent: the user \"default\"."),
-	TEXT("password", password, CHATD_O_SECRET, NULL, "Its password, as env:NAME or file:PATH."),
+	TEXT("password", password, CHATD_O_SECRET | CHATD_O_LIVE, NULL,
+			"Its password, as env:NAME or file:PATH."),
 	NUMBER(db, "0", 0, 1000000, "Number of the database."),
 	TEXT("prefix", prefix, 0, "",
 			"What every key and channel begins with, such as \"chat:\"; the same on all nodes."),
@@ -386,6 +387,16 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wselfp)
 	engine_rise(&ws->seat);
 }
 
+/* The connections that are there stay; the next one takes it. */
+static chatd_status reload(void *selfp, const void *confp)
+{
+	struct self *self = selfp;
+	const struct conf *conf = confp;
+	atomic_store(&self->engine->password, conf->password);
+	atomic_store(&self->engine->sentinel_password, conf->sentinel_password);
+	return 0;
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -410,5 +421,6 @@ CHATD_PLUGIN = {
 	.init = init,
 	.worker_start = worker_start,
 	.worker_stop = worker_stop,
+	.reload = reload,
 	.fini = fini,
 };

@@ -18,9 +18,10 @@
 enum { BACK_IS_SHARED = 1, REPLICAS_MAX = 16, PENDING_MAX = 32768 };
 
 struct back_conf {
-	const char *url, *password, *schema;
-	const char *synchronous_commit; /* as PostgreSQL calls it */
-	const char *const *replicas;    /* ends with NULL */
+	const char *url, *schema;
+	const _Atomic(const char *) *password; /* NULL, or what it is now: reload() changes it */
+	const char *synchronous_commit;        /* as PostgreSQL calls it */
+	const char *const *replicas;           /* ends with NULL */
 	int64_t replica_lag, start_timeout;
 };
 

@@ -65,8 +65,9 @@ static PGconn *begin_connect(struct db *db)
 	KEY("keepalives_interval", "5");
 	KEY("keepalives_count", "3");
 	KEY("dbname", db->url);
-	if (conf->password) {
-		KEY("password", conf->password);
+	const char *password = conf->password ? atomic_load(conf->password) : NULL;
+	if (password) {
+		KEY("password", password);
 	}
 	KEY("client_encoding", "UTF8");
 	/* Of several hosts the one that takes writes; readers must see what was just written. */

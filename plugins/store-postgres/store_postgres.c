@@ -19,6 +19,7 @@ struct conf {
 struct self {
 	const struct chatd_host *h;
 	struct engine *engine;
+	_Atomic(const char *) password;
 };
 
 static const char *const levels[] = { "on", "remote_apply", "local", "off", NULL };
@@ -35,7 +36,7 @@ static const struct chatd_opt opts[] = {
 				   "writes is used." },
 	{ .key = "password",
 			.type = CHATD_T_STRING,
-			.flags = CHATD_O_SECRET,
+			.flags = CHATD_O_SECRET | CHATD_O_LIVE,
 			.offset = offsetof(struct conf, password),
 			.doc = "The role's password, if it is not in url or a file of libpq's." },
 	{ .key = "schema",
@@ -161,10 +162,11 @@ static chatd_status init(
 		return -ENOMEM;
 	}
 	self->h = h;
+	atomic_init(&self->password, conf->password);
 	*ret_self = self;
 	chatd_status rc = check(h, ctx, conf);
 	struct store_conf sc = { .back = { .url = conf->url,
-									 .password = conf->password,
+									 .password = &self->password,
 									 .schema = conf->schema,
 									 .synchronous_commit = levels[conf->synchronous],
 									 .replicas = conf->replicas,
@@ -188,6 +190,15 @@ static chatd_status init(
 	return rc < 0 ? rc : engine_provide(self->engine);
 }
 
+/* The connections that are there stay; the next ones take it. */
+static chatd_status reload(void *selfp, const void *confp)
+{
+	struct self *self = selfp;
+	const struct conf *conf = confp;
+	atomic_store(&self->password, conf->password);
+	return 0;
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -206,5 +217,6 @@ CHATD_PLUGIN = {
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
 	.init = init,
+	.reload = reload,
 	.fini = fini,
 };

@@ -915,33 +915,65 @@ def a_full_queue_refuses_and_says_so_once(w):
 
 @test
 def wrong_credentials_are_named_and_a_change_of_them_heals(w):
-    n = w.node(user="nobody", password="wrong")
+    secret = tempfile.NamedTemporaryFile("w", prefix="chatd-secret-")
+
+    def write(text):
+        secret.seek(0)
+        secret.truncate()
+        secret.write(text + "\n")
+        secret.flush()
+
+    def hangup(says):
+        seen = len(n.text())
+        n.proc.send_signal(signal.SIGHUP)
+        wait_until(lambda: says in n.text()[seen:], 10, says)
+
+    def change_password(to):
+        w.rabbit.erlang('rabbit_auth_backend_internal:change_password(<<"nobody">>, <<"%s">>, <<"test">>).' % to)
+    permit = ('rabbit_auth_backend_internal:set_permissions(<<"nobody">>, <<"/">>, <<"^chat">>, <<"^chat">>, <<"^chat">>, '
+              '<<"test">>).')
+    write("wrong")
+    n = w.node(user="nobody", password="file:" + secret.name)
     time.sleep(1)
     log = n.text()
     assert re.search(r"ERROR.*the broker refuses the connection to consume \(.*ACCESS_REFUSED.*check user \"nobody\"", log), log
     same(len(re.findall(r"refuses the connection to consume", log)), 1, "once a minute")
     same(n.readyz()["broker"], "DOWN")
-    w.rabbit.erlang("rabbit_auth_backend_internal:add_user(<<\"nobody\">>, <<\"wrong\">>, <<\"test\">>), "
-                    "rabbit_auth_backend_internal:set_permissions(<<\"nobody\">>, <<\"/\">>, <<\"^chat\">>, <<\"^chat\">>, "
-                    "<<\"^chat\">>, <<\"test\">>).")
-    n.wait_up(1, 40)
-    # F23: taken away, and given back.
-    w.rabbit.erlang("rabbit_auth_backend_internal:change_password(<<\"nobody\">>, <<\"other\">>, <<\"test\">>).")
+    w.rabbit.erlang('rabbit_auth_backend_internal:add_user(<<"nobody">>, <<"good">>, <<"test">>), ' + permit)
+    write("good")
+    hangup("1 plugins have new ones")
+    n.wait_up(1, 5)  # it does not wait for its turn
+    # F23: changed while it is connected; chat goes on, and the new one is taken.
+    change_password("other")
     w.rabbit.close_connections(n.name + " ")
     n.wait_up(0, 10)
     x = n.client()
     x.subscribe("/topic/f23")
     assert "message-id" in x.send("/topic/f23", b"x")
-    w.rabbit.erlang("rabbit_auth_backend_internal:change_password(<<\"nobody\">>, <<\"wrong\">>, <<\"test\">>).")
-    n.wait_up(1, 40)
-    w.rabbit.erlang("rabbit_auth_backend_internal:clear_permissions(<<\"nobody\">>, <<\"/\">>, <<\"test\">>).")
+    os.chmod(secret.name, 0o644)
+    write("other")
+    hangup("reload rejected")
+    assert "run: chmod 600 " + secret.name in n.text(), n.text()[-2000:]
+    same(n.number("up"), 0)
+    os.chmod(secret.name, 0o600)
+    hangup("1 plugins have new ones")
+    n.wait_up(1, 5)
+    hangup("0 plugins have new ones")
+    w.rabbit.erlang('rabbit_auth_backend_internal:clear_permissions(<<"nobody">>, <<"/">>, <<"test">>).')
     w.rabbit.close_connections(n.name + " ")
     n.wait_up(0, 10)
-    w.rabbit.erlang("rabbit_auth_backend_internal:set_permissions(<<\"nobody\">>, <<\"/\">>, <<\"^chat\">>, <<\"^chat\">>, "
-                    "<<\"^chat\">>, <<\"test\">>).")
+    assert "message-id" in x.send("/topic/f23", b"x")
+    w.rabbit.erlang(permit)
+    n.wait_up(1, 40)
+    # And what is changed at the broker alone is found by itself.
+    change_password("third")
+    w.rabbit.close_connections(n.name + " ")
+    n.wait_up(0, 10)
+    change_password("other")
     n.wait_up(1, 40)
     x.close()
     w.drop(n)
+    secret.close()
 
 
 @test

@@ -548,8 +548,17 @@ def tls_and_a_password(s):
         within(lambda: len(redis.hash("t:connection:alice")) == 1, 2, "written")
         exactly(redis.lines_of("KEYS", "[^t]*"), [], "everything has the prefix")
         device.close()
-        bad = s.node("server2", base + ', ca_file: "%s", password: wrong' % tls[2])
+        secret = os.path.join(folder, "secret")
+
+        def write(text):
+            with open(secret, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
+                f.write(text)
+        write("wrong")
+        bad = s.node("server2", base + ', ca_file: "%s", password: "file:%s"' % (tls[2], secret))
         within(lambda: "refused the login: correct redis.user and redis.password (WRONGPASS" in bad.text(), 3, "the password")
+        write("secret")
+        bad.proc.send_signal(signal.SIGHUP)
+        within(lambda: redis.hash("t:active:servers").keys() == {"server1", "server2"}, 5, "the new password is taken")
         none = s.node("server3", base + ', ca_file: "%s"' % tls[2])
         within(lambda: "wants a password" in none.text(), 3, "no password")
         stranger = s.node("server4", base + ", password: secret")
