@@ -750,7 +750,7 @@ def a_scanner(workers, memory):
     with open(program, "w") as f:
         f.write(SCANNER % ((folder,) * 3))
     os.chmod(program, 0o755)
-    s = Server(workers, memory=memory, accounts=ACCOUNTS.replace("max_size: 8 MiB", "scanner: [%s], scan_timeout: 400ms" % program))
+    s = Server(workers, memory=memory, accounts=ACCOUNTS.replace("max_size: 8 MiB", "scanner: [%s], scan_timeout: 3s" % program))
     try:
         alice, bob = known(s, "alice", "bob")
         a = alice.device()
@@ -758,6 +758,8 @@ def a_scanner(workers, memory):
         def scans():
             with open(os.path.join(folder, "scans")) as f:
                 return len(f.readlines())
+        def running():
+            return subprocess.run(["pgrep", "-f", program], capture_output=True, check=False).stdout.split()
         good = upload(alice, b"a good text\n", name='filename="g.txt"')
         same(good["quarantined"], True)
         attach(a, {"to": "bob"}, good["url"])
@@ -773,22 +775,19 @@ def a_scanner(workers, memory):
         same((r.status, r.json["code"]), (422, "FILE_REFUSED"))
         same(scans(), n + 1)
         for text in (b"it gets stuck\n", b"it will crash\n"):
-            f = upload(alice, text)
+            n, f = scans(), upload(alice, text)
             attach(a, {"to": "bob"}, f["url"])
-            n = scans()
-            until(lambda: scans() == n, what="the scanner was asked")
-            time.sleep(0.8)
+            until(lambda: scans() > n, what="the scanner was asked")
+            until(lambda: not running(), what="the scanner has ended, or was ended")
             same((get(alice, f["url"]).status, get(bob, f["url"]).status), (200, 404), text)
         with open(os.path.join(folder, "mended"), "w"):
             pass
         if not memory:  # asked again after a start
             s.kill()
             s.begin()
-            until(lambda: get(bob, f["url"]).status == 200, what="the scanner is asked again")
+            until(lambda: get(bob, f["url"]).status == 200, 20, "the scanner is asked again")
+            until(lambda: not running(), what="the one that is stuck was ended")
         a.close()
-        alive = subprocess.run(["pgrep", "-f", program], capture_output=True, text=True).stdout.split()
-        for pid in alive:  # one that was stuck when the server was killed
-            os.kill(int(pid), 9)
     finally:
         code, log = s.stop()
         shutil.rmtree(folder, ignore_errors=True)
