@@ -88,7 +88,7 @@ int type_pattern_ok(const char *pattern)
 	size_t n = strlen(pattern);
 	return slash && slash != pattern && slash[1] && n < TYPE_BYTES &&
 			strspn(pattern, "abcdefghijklmnopqrstuvwxyz0123456789.+-/*") == n &&
-			(!strchr(pattern, '*') || strcmp(slash, "/*") == 0);
+			(!strchr(pattern, '*') || (strchr(pattern, '*') == slash + 1 && !slash[2]));
 }
 
 int type_shows(const char *type)

@@ -36,7 +36,10 @@ struct kit_req {
 	const struct chatd_req_user *user;
 	void *user_arg;
 	int32_t status;
-	int over, left; /* answered to the end; the client has gone */
+	int over, left;          /* answered to the end; the client has gone */
+	int streams, held, came; /* the body is shown in a piece; not now; it was */
+	int sized;               /* .length bytes will be the answer */
+	int64_t length;
 	chatd_http_identified *identified;
 	void *identified_arg;
 };
@@ -241,6 +244,11 @@ static void h_user(chatd_req *req, const struct chatd_req_user *user, void *arg)
 	r->user_arg = arg;
 }
 
+static struct chatd_str h_query_text(chatd_req *req)
+{
+	return str_of(of(req)->query);
+}
+
 /* ---- answers ----------------------------------------------------------------------------- */
 
 static chatd_status h_set(chatd_req *req, const char *name, struct chatd_str value)
@@ -275,15 +283,68 @@ static void h_begin(chatd_req *req, int32_t status, const char *type)
 	}
 }
 
+static void h_begin_sized(chatd_req *req, int32_t status, const char *type, int64_t length)
+{
+	struct kit_req *r = of(req);
+	char digits[24];
+	h_begin(req, status, type);
+	snprintf(digits, sizeof(digits), "%lld", (long long)length);
+	(void)msg_set(r->out, "Content-Length", str_of(digits));
+	r->sized = 1;
+	r->length = length;
+}
+
+static void on_drained(void *arg)
+{
+	struct kit_req *r = arg;
+	if (!r->over && !r->left && r->user && CHATD_HAS(r->user, drained)) {
+		r->user->drained(r->user_arg);
+	}
+}
+
+/* Who says how long the answer will be, writes more when there is room for it. */
 static size_t h_write(chatd_req *req, chatd_buf *b)
 {
-	add(of(req), buf_str(b));
+	struct kit_req *r = of(req);
+	add(r, buf_str(b));
+	if (r->sized && worker_post(&r->req.k->workers[0], on_drained, r) < 0) {
+		kit_broken(r->req.k, "no memory for the test itself");
+	}
 	return 0;
 }
 
 static void h_end(chatd_req *req)
 {
-	of(req)->over = 1;
+	struct kit_req *r = of(req);
+	if (r->sized && r->length != (int64_t)r->answer_n) {
+		kit_broken(r->req.k, "an answer of %lld bytes has %zu", (long long)r->length, r->answer_n);
+	}
+	r->over = 1;
+}
+
+/* ---- streamed bodies --------------------------------------------------------------------- */
+
+static void show_body(void *arg)
+{
+	struct kit_req *r = arg;
+	size_t n = strlen(r->body);
+	if (!r->streams || r->held || r->came || r->over || r->left || !r->user) {
+		return;
+	}
+	r->came = 1;
+	chatd_status rc = n && CHATD_HAS(r->user, body) ? r->user->body(r->user_arg, r->body, n) : 0;
+	if (rc == 0 && !r->over && !r->left && CHATD_HAS(r->user, body_end)) {
+		r->user->body_end(r->user_arg);
+	}
+}
+
+static void h_hold(chatd_req *req, int32_t on)
+{
+	struct kit_req *r = of(req);
+	r->held = on;
+	if (!on && worker_post(&r->req.k->workers[0], show_body, r) < 0) {
+		kit_broken(r->req.k, "no memory for the test itself");
+	}
 }
 
 static void h_respond(chatd_req *req, int32_t status, const char *type, struct chatd_str body)
@@ -379,7 +440,10 @@ const struct chatd_http kit_http_vt = { .struct_size = sizeof(kit_http_vt),
 	.end = h_end,
 	.abort = h_abort,
 	.upgrade = h_upgrade,
-	.req_header_at = h_header_at };
+	.req_header_at = h_header_at,
+	.hold = h_hold,
+	.begin_sized = h_begin_sized,
+	.req_query_text = h_query_text };
 
 /* ---- the test's side ----------------------------------------------------------------------- */
 
@@ -445,7 +509,9 @@ struct kit_req *kit_http(struct kit *k, const char *method, const char *path, co
 		return r;
 	}
 	k->here = &k->workers[0];
+	r->streams = (route->r.flags & CHATD_HTTP_STREAM) != 0;
 	route->r.handle(route->r.arg, &r->req);
+	show_body(r);
 	k->here = NULL;
 	kit_settle(k);
 	return r;
