@@ -139,13 +139,16 @@ void name_disposition(const char *name, int is_inline, char ret[DISPOSITION_MAX]
 int64_t number_read(struct chatd_str s)
 {
 	int64_t n = 0;
+	if (s.n == 0 || s.n > 18) {
+		return -1;
+	}
 	for (size_t i = 0; i < s.n; i++) {
 		if (s.p[i] < '0' || s.p[i] > '9') {
 			return -1;
 		}
 		n = 10 * n + (s.p[i] - '0');
 	}
-	return s.n > 0 && s.n <= 18 ? n : -1;
+	return n;
 }
 
 int range_read(struct chatd_str h, int64_t size, int64_t *ret_from, int64_t *ret_n)
