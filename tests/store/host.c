@@ -406,6 +406,21 @@ static void hold_logins(struct chatd_store_answer *to)
 	to->secrets = s;
 }
 
+static void hold_files(struct chatd_store_answer *to)
+{
+	struct chatd_store_file *f = hold_array(to->files, to->n_files, sizeof(*f));
+	for (size_t i = 0; i < to->n_files; i++) {
+		f[i].id = hold_str(f[i].id);
+		f[i].owner = hold_str(f[i].owner);
+		f[i].name = hold_str(f[i].name);
+		f[i].hash = hold_str(f[i].hash);
+		f[i].object = hold_str(f[i].object);
+		f[i].type = hold_str(f[i].type);
+		f[i].info = hold_str(f[i].info);
+	}
+	to->files = f;
+}
+
 static void hold_rows(struct chatd_store_answer *to)
 {
 	struct chatd_store_message *m = hold_array(to->messages, to->n_messages, sizeof(*m));
@@ -452,6 +467,7 @@ void keep(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 	hold_people(&k->a);
 	hold_rows(&k->a);
 	hold_logins(&k->a);
+	hold_files(&k->a);
 }
 
 void answers_free(void)
