@@ -502,6 +502,36 @@ def a_slow_upload_holds_nobody_up(s):
 
 
 @test
+def a_slow_disk_holds_the_sender(s):
+    """Whoever sends faster than the disk writes, waits: nothing piles up in memory."""
+    (frank,) = known(s, "frank")
+    if not shutil.which("strace"):
+        return
+    tracer = subprocess.Popen(["strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=pwrite64", "-e",
+                               "inject=pwrite64:delay_enter=60000", "-p", str(s.proc.pid)], stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: tracer.poll() is not None or "TracerPid:\t%d" % tracer.pid in
+              open("/proc/%d/status" % s.proc.pid).read(), what="strace is there")
+        if tracer.poll() is not None:
+            print("# strace may not attach here: %s" % tracer.stderr.read()[:100])
+            return
+
+        def peak():
+            with open("/proc/%d/status" % s.proc.pid) as f:
+                return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1)) * 1024
+        with open("/proc/%d/clear_refs" % s.proc.pid, "w") as f:
+            f.write("5")
+        before, data = peak(), png(31, MAX)
+        f = upload(frank, data)
+        grown = peak() - before
+    finally:
+        tracer.send_signal(2)
+        tracer.wait(10)
+    assert grown < 3 * MIB, "%d bytes for an upload of %d" % (grown, MAX)
+    same(get(frank, f["url"]).body == data, True)
+
+
+@test
 def a_slow_download_costs_little(s):
     (alice,) = known(s, "alice")
     f = upload(alice, png(30, MAX))
