@@ -9,7 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIAL_MS = 5000, AGAIN_MS = 100, AGAIN_MAX_MS = 3000 };
+enum {
+	DIAL_MS = 5000,
+	AGAIN_MS = 100,
+	AGAIN_MAX_MS = 3000,
+	IDLE_MS = 2000, /* of a transaction that is asked nothing */
+};
 
 /* ---- what is asked for ----------------------------------------------------------- */
 
@@ -164,8 +169,8 @@ static chatd_status settle(struct db *db)
 			" set_config('idle_in_transaction_session_timeout', ?5, false),"
 			" set_config('default_transaction_isolation', 'read committed', false),"
 			" set_config('jit', 'off', false)",
-			"sssss", str_z(conf->back.schema), str_z(conf->back.synchronous_commit), str_z(patience),
-			str_z(statement), str_z(idle));
+			"sssss", str_z(conf->back.schema), str_z(conf->back.synchronous_commit),
+			str_z(patience), str_z(statement), str_z(idle));
 	if (db->writer) { /* few rows of large tables, always by an index */
 		db_exec(db,
 				"SELECT set_config('plan_cache_mode', 'force_generic_plan', false),"

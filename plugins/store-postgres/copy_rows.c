@@ -36,6 +36,7 @@ const struct copy_table copy_tables[COPY_TABLES] = {
 	{ "attach", "file, pos" },
 	{ "object_gone", "object" },
 	{ "file_day", USER ", day, bytes" },
+	{ "touched", "who, n, ended" },
 };
 
 int target_failed(struct copy *c)
