@@ -179,6 +179,12 @@ def add_by_hand(path):
         f.execute("INSERT INTO outbox(pos, route, headers, body, owner, held) VALUES(1, 'r', '{}', 'b', NULL, 0)")
         f.execute("INSERT INTO gone VALUES('nobody', 1)")
         f.execute("INSERT INTO node VALUES('one', 3, 'who', 5, 2)")
+        f.execute("INSERT INTO blob VALUES('a-hash', 'aa/a.1', 'image/png', 5, 0, '{}', 1)")
+        f.execute("INSERT INTO file VALUES('f', 'a-hash', 'alice', '고양이.png', 5, 1, NULL)")
+        f.execute("INSERT INTO attach VALUES('f', 1)")
+        f.execute("INSERT INTO object_gone VALUES('bb/b.1')")
+        f.execute("INSERT INTO file_day VALUES('alice', 20000, 5)")
+        f.execute("INSERT OR REPLACE INTO touched VALUES('nobody', 1000000, 7)")
         f.execute("INSERT INTO secret VALUES(1, 'hash', NULL, 'data', 4102444800000)")
         f.execute("UPDATE msg SET text='with' || char(0) || 'zero' WHERE pos=(SELECT max(pos) FROM msg WHERE text IS NOT NULL)")
 
@@ -220,8 +226,8 @@ def every_table_goes_over_as_it_is(pg, kept):
         path = shutil.copy(kept, os.path.join(folder, "chatd.db"))
         add_by_hand(path)
         shown = copy(path, pg.url, "--schema", "every")
-        tables = [line.split() for line in shown.splitlines()[1:16]]
-        same([t[2] for t in tables], ["ok"] * 15, shown)
+        tables = [line.split() for line in shown.splitlines()[1:22]]
+        same([t[2] for t in tables], ["ok"] * 21, shown)
         assert not [t for t in tables if int(t[1]) == 0], shown
         f = sqlite3.connect(path)
         same(pg.sql("SELECT last_value FROM every.place"), str(f.execute(
