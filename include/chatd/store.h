@@ -97,7 +97,7 @@ enum {
 	CHATD_STORE_ID_TAKEN = 15,  /**< -EEXIST, of accounts: id or secret */
 	CHATD_STORE_EMAIL_TAKEN = 16,
 	CHATD_STORE_NICK_TAKEN = 17,
-	CHATD_STORE_REUSED = 18, /**< -EACCES: a refresh token that was spent; the login has ended */
+	CHATD_STORE_REUSED = 18,  /**< -EACCES: a refresh token that was spent; the login has ended */
 	CHATD_STORE_NO_FILE = 19, /**< -ENOENT: one of .files is none that the sender may pass on */
 	CHATD_STORE_TODAY = 20,   /**< -EDQUOT: so much was stored today; .until: the next day */
 };
