@@ -349,7 +349,7 @@ static int send_some(struct work_out *o)
 		if (o->flying && o->flying + size_of(load_of(l)) > FLYING) {
 			break;
 		}
-		l = window_send(&o->w, now);
+		l = window_send(&o->w, NULL, now);
 		o->flying += size_of(load_of(l));
 		if (send_one(o, l) < 0) {
 			return -1;
@@ -360,7 +360,7 @@ static int send_some(struct work_out *o)
 
 /* ---- what the broker says ------------------------------------------------------------------------------ */
 
-static void settle(struct work_out *o, struct leg *leg)
+static void settle(struct work_out *o, struct leg *leg, struct legs *again)
 {
 	struct load *l = load_of(leg);
 	if (leg->refused) {
@@ -373,7 +373,7 @@ static void settle(struct work_out *o, struct leg *leg)
 		if (q) {
 			q->declared_at = 0;
 		}
-		window_put_back(&o->w, leg);
+		STAILQ_INSERT_TAIL(again, leg, link);
 	} else {
 		load_end(o, l, "the broker has no such queue; try again later");
 	}
@@ -381,6 +381,7 @@ static void settle(struct work_out *o, struct leg *leg)
 
 static int on_answer(struct work_out *o, uint64_t tag, int multiple, int refused)
 {
+	struct legs again = STAILQ_HEAD_INITIALIZER(again);
 	struct leg *l;
 	if (!window_answer(&o->w, tag, multiple, refused)) {
 		return link_failed(&o->link, "a confirm of what was not sent", AMQP_STATUS_BAD_AMQP_DATA);
@@ -388,8 +389,9 @@ static int on_answer(struct work_out *o, uint64_t tag, int multiple, int refused
 	o->trusted = 1;
 	while ((l = window_settle(&o->w))) {
 		o->flying -= size_of(load_of(l));
-		settle(o, l);
+		settle(o, l, &again);
 	}
+	window_put_back(&o->w, &again);
 	return 0;
 }
 
@@ -445,10 +447,7 @@ static void on_head(struct work_out *o, const amqp_frame_t *f)
 		return;
 	}
 	memcpy(text, props->correlation_id.bytes, props->correlation_id.len);
-	struct leg *l = window_find(&o->w, strtoull(text, NULL, 10));
-	if (l) {
-		l->returned = 1;
-	}
+	window_return(&o->w, strtoull(text, NULL, 10));
 }
 
 static int receive(struct work_out *o)
