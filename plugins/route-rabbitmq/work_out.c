@@ -360,6 +360,7 @@ static int send_some(struct work_out *o)
 
 /* ---- what the broker says ------------------------------------------------------------------------------ */
 
+/* @p again: what is sent once more. */
 static void settle(struct work_out *o, struct leg *leg, struct legs *again)
 {
 	struct load *l = load_of(leg);

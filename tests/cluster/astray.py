@@ -9,9 +9,10 @@ import threading
 import time
 
 from plain import TESTS as ROOT   # before the rest: it knows where that is
-from plain import Plain, wait_until
+from plain import KEY, Plain, wait_until
 from backends.nginx import Nginx
 from backends.redis import Redis
+from seal import signed
 
 FULL = os.environ.get("CHATD_FULL") == "1"
 TESTS = []
@@ -288,7 +289,7 @@ def astray_without_the_broker_nothing_is_passed_on(w):
 def astray_hostile_events_do_no_harm(w):
     f = fleet(w)
     a, b, _ = f.nodes
-    sid = opened(a)
+    sid, received = opened(a), a.number("received_total")
     base = {"chatd-v": 1, "chatd-to": "node", "chatd-from": "nx", "chatd-epoch": "evil", "path": "/ws-chat", "op": "poll",
             "session": sid.split("/")[1].encode().hex(), "transport": "xhr", "boot": "0" * 16, "id": "x.0.1"}
     odd = [{}, {"id": "i" * 300}, {"session": "zz"}, {"session": "61" * 300}, {"path": "/other"}, {"transport": "websocket"},
@@ -297,7 +298,9 @@ def astray_hostile_events_do_no_harm(w):
     for kind in ("sockjs.ask", "sockjs.re"):
         for more in odd + [{"op": "frame"}, {"op": "answer", "status": "99"}, {"op": "answer", "status": "2000"}]:
             n += 1
-            w.rabbit.publish("chat." + a.name, b"[]", {**base, **more, "chatd-kind": kind, "chatd-n": n})
+            headers = {**base, **more, "chatd-kind": kind, "chatd-n": n}
+            w.rabbit.publish("chat." + a.name, b"[]", signed(KEY, "chat." + a.name, b"[]", headers))
+    wait_until(lambda: a.number("received_total") >= received + n, 5, "they are let in")
     same(say(b, sid, "fine").status, 204)
     assert "fine" in ask(b, sid + "/xhr").body
 

@@ -5,7 +5,8 @@ import os
 import signal
 import time
 
-from plain import Plain, wait_until
+from plain import KEY, Plain, wait_until
+from seal import signed
 
 FULL = os.environ.get("CHATD_FULL") == "1"
 TESTS = []
@@ -240,21 +241,31 @@ def work_hostile_messages_are_refused_and_the_rest_goes_on(w):
     key = queue_of(dest)
     good = {"chatd-v": 1, "chatd-kind": "work", "chatd-to": "topic", "chatd-from": "nx", "chatd-epoch": "e",
             "chatd-n": 1, "chatd-topic": dest}
-    before = {k: w.b.number("rejected_totalreason=" + k) for k in ("poison", "foreign")}
+    kinds = ("poison", "foreign", "unsigned", "signature", "old")
+    before = {k: w.b.number("rejected_totalreason=" + k) for k in kinds}
+
+    def put(body, headers, signer=KEY, when=None, by=key):
+        w.rabbit.publish(key, body, signed(signer, by, body, headers, when) if signer else headers)
+
     w.rabbit.publish(key, b"plain", {})
+    put(b"not signed", good, None)
+    put(b"another key", good, "k" * 48)
+    put(b"of another queue", good, by=queue_of("/queue/other"))
+    w.rabbit.publish(key, b"changed", signed(KEY, key, b"other", good))
     bad = [{**good, "chatd-v": 9}, {**good, "chatd-kind": "topic"}, {**good, "chatd-topic": "/queue/other"},
            {**good, "chatd-topic": b"/queue/\xff"}, {**good, "chatd-headers": b"a\xff:b\n"}, {**good, "chatd-headers": "no colon\n"},
            {**good, "chatd-users": "a"}, {k: v for k, v in good.items() if k != "chatd-topic"}]
     for headers in bad:
-        w.rabbit.publish(key, b"x", headers)
+        put(b"x", headers)
     w.rabbit.publish(key, b"y" * (1 << 20) + b"y", good)
-    w.rabbit.publish(key, b"let in", {**good, "chatd-headers": "destination:/topic/x\nsubscription:7\nok:1\n"})
+    # A queue keeps it for a day: only what is for nodes must be of now.
+    put(b"let in", {**good, "chatd-headers": "destination:/topic/x\nsubscription:7\nok:1\n"}, when=time.time() - 7200)
     x.send(dest, "good")
     f = c.on(dest)
     same((f.body, f.headers["destination"], f.headers["ok"]), (b"let in", dest, "1"))
     same(c.on(dest).body, b'"good"')
-    same(w.b.number("rejected_totalreason=foreign") - before["foreign"], 1)
-    same(w.b.number("rejected_totalreason=poison") - before["poison"], len(bad) + 1)
+    grown = {k: w.b.number("rejected_totalreason=" + k) - before[k] for k in kinds}
+    same(grown, {"poison": len(bad) + 1, "foreign": 1, "unsigned": 1, "signature": 3, "old": 0})
     wait_until(lambda: sum(w.rabbit.queue(key)[k] for k in ("messages_ready", "messages_unacknowledged")) == 0, 5, "it is empty")
     close(c, x)
 
