@@ -10,11 +10,12 @@
 
 enum {
 	STOOD_STILL_MS = 5000,
-	SWEEP_AFTER_MS = 5000,  /* others must have had the time to come back with Redis */
-	SETTLE_UP_MS = 5000,    /* after a loss of the connection others write again what they have */
-	SETTLE_LOST_MS = 10000, /* and when Redis has forgotten everything, too */
-	SWEEP_USERS = 200,      /* in one call */
-	READ_MS = 5000,         /* events are read, even if nothing calls for it */
+	SWEEP_AFTER_MS = 5000, /* others must have had the time to come back with Redis */
+	SETTLE_UP_MS = 5000,   /* after a loss of the connection others write again what they have */
+	SETTLE_LOST_MS =
+			5000,      /* and when Redis has forgotten everything, too: they see it within 1 s */
+	SWEEP_USERS = 200, /* in one call */
+	READ_MS = 5000,    /* events are read, even if nothing calls for it */
 	LEAVE_MS = 1000,
 	SWEEP_WORDS = 9,
 };
@@ -324,6 +325,18 @@ static void sweep_words(struct self *self, int judge, int leaves, struct sweep_w
 
 static void sweep(struct self *self);
 
+/* Each second it is seen whether Redis has forgotten us: all others will have been, too. */
+static int knows_us(const struct self *self, const struct chatd_redis_reply *live)
+{
+	for (size_t i = 0; i < live->n; i++) {
+		struct chatd_str node = live->items[i].text;
+		if (node.n == strlen(self->node) && memcmp(node.p, self->node, node.n) == 0) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
 static void on_swept(void *arg, chatd_status rc, const struct chatd_redis_reply *r)
 {
 	struct self *self = arg;
@@ -337,6 +350,9 @@ static void on_swept(void *arg, chatd_status rc, const struct chatd_redis_reply 
 	}
 	if (r->items[1].type == CHATD_REDIS_ARRAY) {
 		atomic_store(&self->live, (int32_t)r->items[1].n);
+		if (self->home->state == LEASE_HELD && !knows_us(self, &r->items[1])) {
+			lease_claim(self);
+		}
 	}
 	if (integer_at(r, 0) > 0) {
 		sweep(self);

@@ -10,7 +10,8 @@ import shutil
 import signal
 import time
 
-from nodes import Wide, Wounded, ready
+from nodes import Wide, Wounded, name_of, ready
+from client import Device
 from harness import Person, wait_for
 import revoked
 
@@ -465,3 +466,74 @@ def f59_what_is_revoked_ends_on_the_other_nodes(t):
 
 
 TESTS.append(f59_what_is_revoked_ends_on_the_other_nodes)
+
+
+def put_back(postgres, dump):
+    """Another database takes the place of the one that is there, under its name."""
+    postgres.sql("CREATE DATABASE restored", "postgres")
+    postgres.run(postgres.program("psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-h", postgres.folder, "-p", str(postgres.port),
+                 "-U", "chatd", "-f", dump, "restored")
+    postgres.sql("UPDATE pg_database SET datallowconn=false WHERE datname='chatd'", "postgres")
+    postgres.sql("DROP DATABASE chatd WITH (FORCE)", "postgres")
+    postgres.sql("ALTER DATABASE restored RENAME TO chatd", "postgres")
+
+
+def f35_an_old_dump_is_put_back(t):
+    """A new epoch on every node: who resumes is told so, and no place is given twice within one."""
+    c = CLUSTER
+    user, other = (name_of(CASES["f35_an_old_dump_is_put_back"], i) for i in (0, 1))
+    ann, bob = (Person(n, u) for n, u in zip(c.nodes, (user, other)))
+    room = ann.rest("POST", "/api/chat/rooms", {"name": "restored", "public": True}).json["id"]
+    bob.rest("POST", "/api/chat/rooms/%s/join" % room)
+    topic, rows = "/topic/room/" + room, []
+    speaker, listener = ann.device(), bob.device()
+    listener.subscribe(topic)
+
+    def say(n):
+        r = speaker.send("/app/chat.send", {"roomId": room, "content": "m%d" % n, "clientId": "f35-%s-%d" % (room, n)})
+        rows.append((r["epoch"], int(r["seq"]), r["message-id"]))
+        return r
+    for i in range(10):
+        say(i)
+    dump = os.path.join(c.postgres.folder, "dump.sql")
+    c.postgres.run(c.postgres.program("pg_dump"), "-h", c.postgres.folder, "-p", str(c.postgres.port), "-U", "chatd",
+                   "-f", dump, "chatd")
+    for i in range(10, 20):
+        top = say(i)
+    listener.on(topic, content="m19")
+    put_back(c.postgres, dump)
+    try:
+        listener.wait(lambda f: False, 20)
+        raise AssertionError("whoever listened goes on as if nothing were")
+    except ConnectionError:
+        assert any(f.command == "ERROR" and "insufficient state" in f.headers["message"] for f in listener.frames)
+    wait_for(lambda: all(ready(n)[0] == 200 for n in c.nodes), 20, "the store is back on all nodes")
+    epochs = set()
+    for n in c.nodes:
+        d = Device.bare(Person(n, other))
+        answer = d.resume(topic, {"since": top["seq"], "epoch": top["epoch"]})
+        assert answer["recovered"] == "false", answer
+        assert d.on(topic).json["code"] == "HISTORY_GAP"
+        epochs.add(answer["epoch"])
+        d.close()
+    assert len(epochs) == 1 and top["epoch"] not in epochs, (epochs, top)
+    speaker.close()
+    speaker = Person(c.nodes[2], user).device()
+    listener = Device.bare(bob)
+    listener.subscribe(topic)
+    # What was lost is sent again with its clientId, and is new; what was not is known.
+    assert say(9)["message-id"] == rows[9][2]
+    for i in range(10, 20):
+        assert say(i)["epoch"] in epochs
+        assert listener.on(topic, content="m%d" % i)
+    places = {}
+    for epoch, seq, mid in rows:
+        assert places.setdefault((epoch, seq), mid) == mid, "a place was given twice within an epoch"
+    page = bob.rest("GET", "/api/chat/messages/room/%s?after=0&limit=100" % room).json["messages"]
+    assert [m["content"] for m in page if m["type"] == "CHAT"] == ["m%d" % i for i in range(20)], page
+    for d in (speaker, listener):
+        d.close()
+    c.heal()
+
+
+TESTS.append(f35_an_old_dump_is_put_back)
