@@ -709,8 +709,8 @@ def a_forged_event_reaches_nobody(w):
     assert grown(w.b, before)["signature"] in (8, 9, 10), grown(w.b, before)
     w.rabbit.erlang((BIND % ("chat.n1", "n2")).replace("add(", "remove("))
     log = w.b.text()
-    assert re.search(r'WARN.*an event with routing key "%s" that names node "n8" as its sender is refused: it is not signed'
-                     % key, log), log[-2000:]
+    # Once a minute, so it may have been said of what an earlier case sent.
+    assert re.search(r'WARN.*an event with routing key "[^"]+" that names node "[^"]*" as its sender is refused: ', log), log[-2000:]
     assert log.count("as its sender is refused") <= 2, "said more than once a minute"
     x.put(dest, "true")
     same(y.on(dest).body, b"true")
