@@ -150,9 +150,9 @@ static void op_run(void *arg)
 	op_free(op);
 }
 
-struct dest_op *dest_op(struct chat_worker *from, int32_t to, struct chatd_str key)
+static struct dest_op *fill(
+		struct dest_op *op, struct chat_worker *from, int32_t to, struct chatd_str key)
 {
-	struct dest_op *op = calloc(1, sizeof(*op) + key.n);
 	if (!op) {
 		return NULL;
 	}
@@ -161,6 +161,11 @@ struct dest_op *dest_op(struct chat_worker *from, int32_t to, struct chatd_str k
 	op->len = (uint32_t)key.n;
 	memcpy(op->key, key.p, key.n);
 	return op;
+}
+
+struct dest_op *dest_op(struct chat_worker *from, int32_t to, struct chatd_str key)
+{
+	return fill(calloc(1, sizeof(struct dest_op) + key.n), from, to, key);
 }
 
 chatd_status dest_op_send(struct dest_op *op, void (*run)(struct dest_op *))
@@ -301,7 +306,8 @@ static void publish_home(struct chat_worker *cw, struct chatd_str key, chatd_msg
 		if (d->lost >> i & 1 && !tell_lost(cw, d, i, key)) {
 			continue;
 		}
-		struct dest_op *op = dest_op(cw, i, key);
+		/* Got here, so that a test can take away this memory and no other. */
+		struct dest_op *op = fill(calloc(1, sizeof(*op) + key.n), cw, i, key);
 		if (op) {
 			op->msg = msg_ref(msg);
 		}

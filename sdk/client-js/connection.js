@@ -94,9 +94,14 @@ export class Connection {
 		}
 	}
 
+	/* Up, and the socket not about to be closed: what is written then is lost, and browsers complain. */
+	get #writable() {
+		return this.#online && this.#client?.webSocket?.readyState === OPEN;
+	}
+
 	/* Without an answer. Returns false when it is not up. */
 	send(destination, body) {
-		if (!this.#online) {
+		if (!this.#writable) {
 			return false;
 		}
 		this.#publish(destination, body, {});
@@ -105,7 +110,7 @@ export class Connection {
 
 	/* Resolves once the server has done what was asked; rejects with a Refusal. */
 	ask(destination, body, patienceMs) {
-		if (!this.#online) {
+		if (!this.#writable) {
 			return Promise.reject(disconnected());
 		}
 		const [receipt, done] = this.#awaitReceipt(patienceMs);
@@ -124,6 +129,9 @@ export class Connection {
 	/* Returns {stop(), done}: `done` resolves to the receipt's headers once the server hands out messages, and rejects
 	 * with a Refusal. Subscriptions end with the connection; `up` makes them again. `headers`: where to resume. */
 	subscribe(destination, onBody, { patienceMs, headers = {} } = {}) {
+		if (!this.#writable) {
+			return { stop() {}, done: Promise.reject(disconnected()) };
+		}
 		const client = this.#client;
 		const [receipt, done] = this.#awaitReceipt(patienceMs);
 		const subscription = client.subscribe(
@@ -140,7 +148,7 @@ export class Connection {
 			{ ...headers, receipt },
 		);
 		const stop = () => {
-			if (client === this.#client && this.#online) {
+			if (client === this.#client && this.#writable) {
 				subscription.unsubscribe();
 			}
 		};

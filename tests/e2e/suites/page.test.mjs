@@ -44,10 +44,13 @@ describe("what the page remembers and manages", () => {
 		await bob.logIn(accounts.bob);
 	});
 	after(async () => {
-		ann?.quiet(/status of (403|404|409)/);
-		bob?.quiet(/status of (403|404|409)/);
-		await browser?.close();
-		await server?.stop();
+		try {
+			ann?.quiet(/status of (403|404|409)/);
+			bob?.quiet(/status of (403|404|409)/);
+		} finally {
+			await browser?.close();
+			await server?.stop();
+		}
 	});
 
 	async function rest(who, method, where, body) {
