@@ -32,7 +32,7 @@ struct slot {
 };
 
 struct call_slots {
-	uint32_t n, free;
+	uint32_t n, free, used;
 	struct slot slot[];
 };
 
@@ -90,6 +90,11 @@ struct call_slots *call_slots_create(uint32_t n)
 	}
 	t->free = n ? 0 : SLOT_NONE;
 	return t;
+}
+
+int call_slots_are_short(const struct call_slots *t)
+{
+	return t->used > t->n / 2;
 }
 
 void call_slots_destroy(struct call_slots *t)
@@ -197,6 +202,7 @@ static void slot_release(chatd_call *c)
 	s->call = NULL;
 	s->next_free = t->free;
 	t->free = c->slot;
+	t->used--;
 	atomic_store(&s->state, (gen ? gen : 1) << 2 | FREE);
 	c->slot = SLOT_NONE;
 	worker_timer_clear(&c->deadline);
@@ -236,6 +242,7 @@ chatd_token call_suspend(chatd_call *c, void (*cancel)(void *arg), void *arg)
 	c->slot = t->free;
 	struct slot *s = &t->slot[c->slot];
 	t->free = s->next_free;
+	t->used++;
 	s->call = c;
 	c->cancel = cancel;
 	c->cancel_arg = arg;

@@ -502,12 +502,14 @@ static void input_end(chatd_call *c, void *arg)
 	tell(r->done, r->arg, c);
 }
 
-/* The handler keeps the order from here: the codec may give in what comes next. */
+/* The handler keeps the order from here: the codec may give in what comes next.  Unless many wait
+ * already: those who send as fast as they can would take the places of all others. */
 void session_go_on(chatd_call *c)
 {
 	struct request *r = call_arg(c, input_end);
 	const struct chatd_conn_ops *ops = r ? r->session->ops : NULL;
-	if (r && !r->went_on && CHATD_HAS(ops, proceed)) {
+	if (r && !r->went_on && CHATD_HAS(ops, proceed) &&
+			!call_slots_are_short(r->session->cw->slots)) {
 		r->went_on = ops->proceed(r->session->conn, &r->done, &r->arg);
 	}
 }
