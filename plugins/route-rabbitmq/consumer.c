@@ -814,15 +814,9 @@ int consumer_start(struct consumer *c)
 
 static void end_thread(struct consumer *c)
 {
-	struct timespec t;
 	atomic_store(&c->stop, 1);
 	consumer_wake(c);
-	clock_gettime(CLOCK_REALTIME, &t);
-	t.tv_sec += 1;
-	if (pthread_timedjoin_np(c->thread, NULL, &t) != 0) {
-		link_cut(&c->link);
-		pthread_join(c->thread, NULL);
-	}
+	link_end_thread(&c->link, c->thread, 1000);
 }
 
 void consumer_destroy(struct consumer *c)

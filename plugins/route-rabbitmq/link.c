@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #if __has_include(<rabbitmq-c/ssl_socket.h>)
@@ -374,13 +375,24 @@ void link_close(struct link *l)
 	forget(l);
 }
 
-void link_cut(struct link *l)
+static void cut(struct link *l)
 {
 	pthread_mutex_lock(&l->lock);
 	if (l->fd >= 0) {
 		(void)shutdown(l->fd, SHUT_RDWR);
 	}
 	pthread_mutex_unlock(&l->lock);
+}
+
+void link_end_thread(struct link *l, pthread_t thread, int64_t ms)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t); /* the clock of pthread_timedjoin_np() */
+	t.tv_sec += ms / 1000;
+	if (pthread_timedjoin_np(thread, NULL, &t) != 0) {
+		cut(l);
+		pthread_join(thread, NULL);
+	}
 }
 
 int link_due(const struct link *l, int64_t *ret_ms)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One connection to the broker, with one channel.  Belongs to one thread at a time; only
- * link_cut() may come from another.  What blocks in here is bounded: connecting and logging in
+ * link_end_thread() comes from another.  What blocks in here is bounded: connecting and logging in
  * by connect_timeout, questions by RPC_MS, writing by TCP_USER_TIMEOUT.
  */
 #ifndef ROUTE_RABBITMQ_LINK_H
@@ -59,8 +59,9 @@ void link_works(struct link *);
 int link_due(const struct link *, int64_t *ret_ms);
 /* Ends it in good order. */
 void link_close(struct link *);
-/* [any] Breaks what its thread is blocked in. */
-void link_cut(struct link *);
+/* [main] Waits for its thread, which has been told to stop; after @p ms what it is blocked in is
+ * broken. */
+void link_end_thread(struct link *, pthread_t thread, int64_t ms);
 void link_finish(struct link *);
 /* Waits until @p wake or the connection has something, at most @p ms. */
 void link_wait(struct link *, int wake, int64_t ms);

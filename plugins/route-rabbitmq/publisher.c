@@ -646,15 +646,9 @@ void publisher_hello(struct publisher *p)
 
 static void end_thread(struct publisher *p)
 {
-	struct timespec t;
 	atomic_store(&p->stop, 1);
 	publisher_wake(p);
-	clock_gettime(CLOCK_REALTIME, &t);
-	t.tv_sec += 1 + FLUSH_MS / 1000;
-	if (pthread_timedjoin_np(p->thread, NULL, &t) != 0) {
-		link_cut(&p->link);
-		pthread_join(p->thread, NULL);
-	}
+	link_end_thread(&p->link, p->thread, 1000 + FLUSH_MS);
 }
 
 void publisher_destroy(struct publisher *p)

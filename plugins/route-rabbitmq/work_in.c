@@ -622,15 +622,9 @@ int work_in_start(struct work_in *c)
 
 static void end_thread(struct work_in *c)
 {
-	struct timespec t;
 	atomic_store(&c->stop, 1);
 	wake(c);
-	clock_gettime(CLOCK_REALTIME, &t);
-	t.tv_sec += 1;
-	if (pthread_timedjoin_np(c->thread, NULL, &t) != 0) {
-		link_cut(&c->link);
-		pthread_join(c->thread, NULL);
-	}
+	link_end_thread(&c->link, c->thread, 1000);
 }
 
 void work_in_destroy(struct work_in *c)

@@ -552,15 +552,9 @@ int work_out_start(struct work_out *o)
 
 static void end_thread(struct work_out *o)
 {
-	struct timespec t;
 	atomic_store(&o->stop, 1);
 	wake(o);
-	clock_gettime(CLOCK_REALTIME, &t);
-	t.tv_sec += 1 + FLUSH_MS / 1000;
-	if (pthread_timedjoin_np(o->thread, NULL, &t) != 0) {
-		link_cut(&o->link);
-		pthread_join(o->thread, NULL);
-	}
+	link_end_thread(&o->link, o->thread, 1000 + FLUSH_MS);
 }
 
 void work_out_destroy(struct work_out *o)
