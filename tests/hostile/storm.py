@@ -541,8 +541,9 @@ def alive(server):
 
 
 def storm_twice(server, chat, args):
-    """The second storm must leave no more behind than the first."""
-    Storm(server, chat, "%s warm" % args.seed).run(args.seconds / 2)
+    """The second storm must leave no more behind than the first, which is the longer one: on a quick machine the peak
+    grows over some storms (by 55 MiB from the first to the second, then ever less) before it stays where it is."""
+    Storm(server, chat, "%s warm" % args.seed).run(args.seconds * 2)
     assert until(lambda: server.descriptors() <= args.descriptors + 16, 20), \
         "%d descriptors are left, %d were at first" % (server.descriptors(), args.descriptors)
     before = server.memory()
@@ -555,13 +556,10 @@ def storm_twice(server, chat, args):
     assert until(lambda: server.descriptors() <= args.descriptors + 16, 20), \
         "%d descriptors are left, %d were at first" % (server.descriptors(), args.descriptors)
     alive(server)
-    # Guests' accounts stay (ten thousand, on a quick machine), and the allocator keeps what a peak has
-    # touched; what leaks is found by LeakSanitizer at the exit.  This finds connections that leave
-    # buffers behind, of which each has some KiB more than that.
-    most = 49152 + 4 * storm.counts.get("crowd", 0)
-    until(lambda: server.memory() - before < most, 20)
     grown = server.memory() - before
-    assert grown < most or SANITIZED, "%d KiB more than after the first storm, at most %d may be" % (grown, most)
+    # Guests' accounts stay (thousands here), and the allocator keeps what a peak has touched; what
+    # leaks is found by LeakSanitizer at the exit.  This finds connections that leave buffers behind.
+    assert grown < 49152 or SANITIZED, "%d KiB more than after the first storm" % grown
     return "%s; %d messages, slowest %.0f ms; %+d KiB" % (storm.counts, pair.sent, pair.worst * 1000, grown)
 
 
