@@ -642,6 +642,56 @@ struct chatd_store_cursor_row {
 	int64_t seq;
 };
 
+/* ---- records ---------------------------------------------------------------------- */
+
+/* What a plugin keeps that is no chat: a document of its own, found by (space, key).  A space
+ * belongs to one plugin, whose name it begins with ("push.sub"); no other writes there. */
+enum { /* .how of record_put() */
+	CHATD_STORE_RECORD_ANY = 0,
+	CHATD_STORE_RECORD_NEW = 1,     /**< -EEXIST when it is there */
+	CHATD_STORE_RECORD_VERSION = 2, /**< only while .version is that: else -ESTALE; -ENOENT */
+};
+struct chatd_store_record {
+	uint32_t struct_size;
+	int32_t how;
+	struct chatd_str space; /**< [a-z0-9.-]{1,32} */
+	struct chatd_str key;   /**< 1 to 256 printable ASCII characters, no blank; compared bytewise */
+	struct chatd_str value; /**< any bytes, at most 64 KiB */
+	struct chatd_str owner; /**< .p NULL: nobody's.  Goes with that account; can be listed by it */
+	int64_t at;             /**< when it is due, for record_claim(); 0: never */
+	int64_t expires;        /**< 0: never.  From then on no call finds it */
+	int64_t version;        /**< 1, and one more with every put and claim */
+	/** record_put: -EDQUOT when the owner would have more of them in the space; 0: any number */
+	int64_t max;
+	int64_t wall; /**< now; given back: when it was put */
+};
+struct chatd_store_record_key { /* record_get, record_take, record_end */
+	uint32_t struct_size;
+	int32_t prefix; /**< 1: all whose keys begin with .key, which may be empty */
+	struct chatd_str space, key;
+	struct chatd_str owner; /**< .p NULL: whoever's */
+	int64_t wall;
+};
+struct chatd_store_record_list {
+	uint32_t struct_size;
+	int32_t limit;                  /**< 1 to 1000 */
+	struct chatd_str space, prefix; /**< empty: all of the space */
+	struct chatd_str after;         /**< the last key of the page before; .p NULL: from the end */
+	struct chatd_str owner;         /**< .p NULL: whoever's */
+	int32_t down;                   /**< 1: from the highest key down */
+	int32_t reserved;
+	int64_t wall;
+};
+/** Work that several nodes share: those that are due, the earliest first, are given to one and
+ *  are due again at .until, unless it ends them or puts them anew before. */
+struct chatd_store_record_claim {
+	uint32_t struct_size;
+	int32_t limit; /**< 1 to 1000 */
+	struct chatd_str space;
+	int64_t wall;
+	int64_t until; /**< after .wall */
+};
+
 /** What a call does not mention is 0. */
 struct chatd_store_answer {
 	uint32_t struct_size;
@@ -682,6 +732,8 @@ struct chatd_store_answer {
 	const struct chatd_store_file *files;
 	size_t n_files;
 	int64_t today; /**< file_space: bytes stored by this day */
+	const struct chatd_store_record *records;
+	size_t n_records;
 };
 
 /** [worker] @p a is never NULL. */
@@ -734,7 +786,13 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *  file_mark             .n: how many files it concerns; -ENOENT
  *  objects               .files, only .object, .size, .type, .state, .wall
  *  object_end            nothing
- *  touched               .changed, .pos: the highest place there is */
+ *  touched               .changed, .pos: the highest place there is
+ *  record_put            .records[0] without its value, .version
+ *  record_get            .records[0]; -ENOENT.  By prefix: the first by key
+ *  record_take           the same, and it is gone: no two get the same one
+ *  record_list           .records, by key; at most 4 MiB of them: none, not few, is the end
+ *  record_claim          .records as they are now; as many as record_list
+ *  record_end            .n: how many went */
 #define CHATD_STORE_MAP(X)                                  \
 	X(account_create, struct chatd_account, 1)              \
 	X(account_get, struct chatd_store_account_key, 0)       \
@@ -786,7 +844,13 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
 	X(file_space, struct chatd_store_file_key, 0)           \
 	X(file_mark, struct chatd_store_file_mark, 1)           \
 	X(objects, struct chatd_store_objects, 0)               \
-	X(object_end, struct chatd_store_object, 1)
+	X(object_end, struct chatd_store_object, 1)             \
+	X(record_put, struct chatd_store_record, 1)             \
+	X(record_get, struct chatd_store_record_key, 0)         \
+	X(record_list, struct chatd_store_record_list, 0)       \
+	X(record_claim, struct chatd_store_record_claim, 1)     \
+	X(record_take, struct chatd_store_record_key, 1)        \
+	X(record_end, struct chatd_store_record_key, 1)
 
 enum { /* state() */
 	CHATD_STORE_OK = 0,

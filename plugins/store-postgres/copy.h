@@ -18,7 +18,7 @@ struct copy_table {
 	const char *name;
 	const char *columns; /* as both databases call them */
 };
-enum { COPY_TABLES = 21 };
+enum { COPY_TABLES = 22 };
 extern const struct copy_table copy_tables[COPY_TABLES];
 
 struct copy_sum {

@@ -37,6 +37,7 @@ const struct copy_table copy_tables[COPY_TABLES] = {
 	{ "object_gone", "object" },
 	{ "file_day", USER ", day, bytes" },
 	{ "touched", "who, n, ended" },
+	{ "record", "space, key, value, owner, due, expires, version, wall" },
 };
 
 int target_failed(struct copy *c)

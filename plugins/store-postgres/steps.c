@@ -129,4 +129,13 @@ static const char touched[] =
 		" WITH (fillfactor=80);"
 		"CREATE INDEX touched_n ON touched(n);";
 
-const char *const steps[STEPS] = { people, rows, rest, files, touched };
+/* What plugins keep. */
+static const char records[] =
+		"CREATE TABLE record(space" TEXT "NOT NULL, key" TEXT "NOT NULL, value bytea NOT NULL,"
+		" owner" TEXT ", due bigint NOT NULL, expires bigint, version bigint NOT NULL,"
+		" wall bigint NOT NULL, PRIMARY KEY(space, key)) WITH (fillfactor=80);"
+		"CREATE INDEX record_owner ON record(owner, space, key) WHERE owner IS NOT NULL;"
+		"CREATE INDEX record_due ON record(space, due, key) WHERE due > 0;"
+		"CREATE INDEX record_expires ON record(expires) WHERE expires IS NOT NULL;";
+
+const char *const steps[STEPS] = { people, rows, rest, files, touched, records };

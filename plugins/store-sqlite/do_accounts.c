@@ -373,6 +373,7 @@ void do_account_delete(struct db *db, struct op *op)
 	db_exec(db, "DELETE FROM dedupe WHERE sender=?", "s", r->id);
 	forget_reactions(db, r->id);
 	files_forget(db, r->id);
+	records_forget(db, r->id);
 	members_forget(db, op, r->id);
 	op->a.n = erase_messages(db, r->id);
 }

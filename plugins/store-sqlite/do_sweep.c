@@ -231,6 +231,7 @@ int64_t sweep(struct db *db, int64_t wall)
 	n += removed;
 	n += logins_sweep(db, wall);
 	n += files_sweep(db, wall);
+	n += records_sweep(db, wall);
 	return n + forget_client_ids(db, wall);
 }
 

@@ -89,6 +89,9 @@ void *vec_push(struct op *op, struct vec *v, size_t size)
 		UINT16_MAX                     \
 	}
 #define KEY(type) CONV_AT(type, conv), AT(type, user)
+#define RECORD_KEY                                                      \
+	AT(chatd_store_record_key, space), AT(chatd_store_record_key, key), \
+			AT(chatd_store_record_key, owner)
 
 static const uint16_t *const shapes[CALL_COUNT] = {
 	SHAPE(account_create, AT(chatd_account, id), AT(chatd_account, nickname),
@@ -169,6 +172,14 @@ static const uint16_t *const shapes[CALL_COUNT] = {
 	SHAPE(file_mark, AT(chatd_store_file_mark, object), AT(chatd_store_file_mark, info)),
 	SHAPE(objects, AT(chatd_store_objects, after)),
 	SHAPE(object_end, AT(chatd_store_object, object)),
+	SHAPE(record_put, AT(chatd_store_record, space), AT(chatd_store_record, key),
+			AT(chatd_store_record, value), AT(chatd_store_record, owner)),
+	SHAPE(record_get, RECORD_KEY),
+	SHAPE(record_list, AT(chatd_store_record_list, space), AT(chatd_store_record_list, prefix),
+			AT(chatd_store_record_list, after), AT(chatd_store_record_list, owner)),
+	SHAPE(record_claim, AT(chatd_store_record_claim, space)),
+	SHAPE(record_take, RECORD_KEY),
+	SHAPE(record_end, RECORD_KEY),
 };
 
 static const size_t sizes[CALL_COUNT] = {

@@ -128,6 +128,13 @@ static const char *const steps[] = {
 	("CREATE TABLE touched(who TEXT PRIMARY KEY, n INTEGER NOT NULL, ended INTEGER NOT NULL)"
 	 " STRICT, WITHOUT ROWID;"
 	 "CREATE INDEX touched_n ON touched(n);"),
+	/* 10: what plugins keep.  Not WITHOUT ROWID: values may be long */
+	("CREATE TABLE record(space TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, owner TEXT,"
+	 " due INTEGER NOT NULL, expires INTEGER, version INTEGER NOT NULL, wall INTEGER NOT NULL,"
+	 " PRIMARY KEY(space, key)) STRICT;"
+	 "CREATE INDEX record_owner ON record(owner, space, key) WHERE owner IS NOT NULL;"
+	 "CREATE INDEX record_due ON record(space, due, key) WHERE due > 0;"
+	 "CREATE INDEX record_expires ON record(expires) WHERE expires IS NOT NULL;"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 

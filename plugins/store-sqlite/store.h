@@ -304,6 +304,10 @@ void files_detach(struct db *, int64_t pos);            /* the message goes, or 
 void files_forget(struct db *, struct chatd_str owner); /* those that nobody else has */
 int64_t files_sweep(struct db *, int64_t wall);
 
+/* do_records.c */
+void records_forget(struct db *, struct chatd_str owner);
+int64_t records_sweep(struct db *, int64_t wall);
+
 /* The search index, the back-end's. */
 /* [writer] A text was changed: it is no more, and there is a new one. */
 void words_change(struct db *, int64_t pos, struct chatd_str old_text, struct chatd_str new_text);

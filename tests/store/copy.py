@@ -185,6 +185,7 @@ def add_by_hand(path):
         f.execute("INSERT INTO object_gone VALUES('bb/b.1')")
         f.execute("INSERT INTO file_day VALUES('alice', 20000, 5)")
         f.execute("INSERT OR REPLACE INTO touched VALUES('nobody', 1000000, 7)")
+        f.execute("INSERT INTO record VALUES('a.b', 'key', x'00ff5c0a', 'alice', 5, NULL, 3, 1)")
         f.execute("INSERT INTO secret VALUES(1, 'hash', NULL, 'data', 4102444800000)")
         f.execute("UPDATE msg SET text='with' || char(0) || 'zero' WHERE pos=(SELECT max(pos) FROM msg WHERE text IS NOT NULL)")
 
@@ -226,8 +227,8 @@ def every_table_goes_over_as_it_is(pg, kept):
         path = shutil.copy(kept, os.path.join(folder, "chatd.db"))
         add_by_hand(path)
         shown = copy(path, pg.url, "--schema", "every")
-        tables = [line.split() for line in shown.splitlines()[1:22]]
-        same([t[2] for t in tables], ["ok"] * 21, shown)
+        tables = [line.split() for line in shown.splitlines()[1:23]]
+        same([t[2] for t in tables], ["ok"] * 22, shown)
         assert not [t for t in tables if int(t[1]) == 0], shown
         f = sqlite3.connect(path)
         same(pg.sql("SELECT last_value FROM every.place"), str(f.execute(
@@ -235,6 +236,7 @@ def every_table_goes_over_as_it_is(pg, kept):
         same(pg.sql("SELECT count(*) FROM every.msg WHERE node <> 'one'"), "0", "the node that wrote them")
         same(pg.sql("SELECT handed FROM every.node"), "2")
         same(pg.sql("SELECT encode(hash, 'hex') FROM every.dedupe WHERE client_id='old'"), "00ff5c0a")
+        same(pg.sql("SELECT encode(value, 'hex') FROM every.record WHERE key='key'"), "00ff5c0a")
         same(pg.sql("SELECT count(*) FROM every.msg WHERE text='with zero' AND words @@ 'zero'"), "1")
         same(pg.sql("SELECT value FROM every.meta WHERE key='epoch'"),
              f.execute("SELECT value FROM meta WHERE key='epoch'").fetchone()[0])

@@ -421,6 +421,18 @@ static void hold_files(struct chatd_store_answer *to)
 	to->files = f;
 }
 
+static void hold_records(struct chatd_store_answer *to)
+{
+	struct chatd_store_record *r = hold_array(to->records, to->n_records, sizeof(*r));
+	for (size_t i = 0; i < to->n_records; i++) {
+		r[i].space = hold_str(r[i].space);
+		r[i].key = hold_str(r[i].key);
+		r[i].value = hold_str(r[i].value);
+		r[i].owner = hold_str(r[i].owner);
+	}
+	to->records = r;
+}
+
 static void hold_rows(struct chatd_store_answer *to)
 {
 	struct chatd_store_message *m = hold_array(to->messages, to->n_messages, sizeof(*m));
@@ -468,6 +480,7 @@ void keep(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 	hold_rows(&k->a);
 	hold_logins(&k->a);
 	hold_files(&k->a);
+	hold_records(&k->a);
 }
 
 void answers_free(void)

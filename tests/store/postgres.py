@@ -179,6 +179,11 @@ def the_suite_of_files(pg):
 
 
 @test
+def the_suite_of_records(pg):
+    run_suite(pg, "test_records")
+
+
+@test
 def the_suite_of_nodes(pg):
     run_suite(pg, "test_nodes")
 
