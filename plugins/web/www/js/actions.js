@@ -2,6 +2,7 @@
 /* What can be done with one message: the menu beside it, and the calls behind its buttons. */
 
 import { confirm } from "./dialogs.js";
+import { t } from "./i18n.js";
 import { openMenu } from "./menu.js";
 import { toast } from "./toasts.js";
 import { snippet } from "./view-row.js";
@@ -63,7 +64,7 @@ export class MessageActions {
 		if (entry) {
 			await this.jumpTo(conversation, entry);
 		} else {
-			toast("This message is not there any more.");
+			toast(t("This message is not there any more."));
 		}
 	}
 
@@ -82,15 +83,15 @@ export class MessageActions {
 			const pinned = conversation.pins?.has(entry.id);
 			const mayDelete = entry.mine || (conversation.kind === "room" && this.mayPin(conversation));
 			const items = [
-				speak && { label: "Reply", icon: "reply", run: () => this.#composer.reply(entry) },
-				{ label: "Copy text", icon: "copy", run: () => this.#copy(entry) },
-				speak && entry.mine && { label: "Edit", icon: "edit", run: () => this.#composer.edit(entry) },
-				speak && this.mayPin(conversation) && { label: pinned ? "Unpin" : "Pin", icon: "pin", run: () => this.pin(entry.id, pinned) },
-				speak && mayDelete && { label: "Delete", icon: "trash", danger: true, run: () => this.#delete(entry) },
+				speak && { label: t("Reply"), icon: "reply", run: () => this.#composer.reply(entry) },
+				{ label: t("Copy text"), icon: "copy", run: () => this.#copy(entry) },
+				speak && entry.mine && { label: t("Edit"), icon: "edit", run: () => this.#composer.edit(entry) },
+				speak && this.mayPin(conversation) && { label: pinned ? t("Unpin") : t("Pin"), icon: "pin", run: () => this.pin(entry.id, pinned) },
+				speak && mayDelete && { label: t("Delete"), icon: "trash", danger: true, run: () => this.#delete(entry) },
 			];
 			const chosen = PALETTE.filter((choice) => entry.reactions[choice]?.includes(this.#state.me.id));
 			const palette = speak ? { choices: PALETTE, chosen, pick: (choice) => this.react(row, choice) } : null;
-			openMenu(anchor, "Message", items, palette);
+			openMenu(anchor, t("Message"), items, palette);
 		});
 	}
 
@@ -99,8 +100,11 @@ export class MessageActions {
 	}
 
 	async #delete(entry) {
-		const whose = entry.mine ? "your message" : `the message of ${entry.senderName}`;
-		if (await confirm("Delete this message?", `“${snippet(entry)}” — ${whose} is removed for everybody.`, "Delete", true)) {
+		const vars = { text: snippet(entry), name: entry.senderName };
+		const text = entry.mine
+			? t("“{text}” — your message is removed for everybody.", vars)
+			: t("“{text}” — the message of {name} is removed for everybody.", vars);
+		if (await confirm(t("Delete this message?"), text, t("Delete"), true)) {
 			this.#session.change("delete", { messageId: entry.id });
 		}
 	}
@@ -108,9 +112,9 @@ export class MessageActions {
 	async #copy(entry) {
 		try {
 			await navigator.clipboard.writeText(entry.content);
-			toast("The text is copied.");
+			toast(t("The text is copied."));
 		} catch {
-			toast("This browser does not let the page copy.", { kind: "error" });
+			toast(t("This browser does not let the page copy."), { kind: "error" });
 		}
 	}
 }

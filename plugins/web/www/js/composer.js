@@ -2,6 +2,7 @@
 /* The box to write in: a new message, an answer to one, or another wording of one's own. */
 
 import { $ } from "./dom.js";
+import { plural, t } from "./i18n.js";
 import { toast } from "./toasts.js";
 import { snippet } from "./view-row.js";
 
@@ -93,11 +94,12 @@ export class Composer {
 		const writing = this.#conversation?.writing;
 		$("writing").hidden = !writing;
 		if (writing) {
-			const name = writing.entry.mine ? "yourself" : writing.entry.senderName;
-			$("writing-what").textContent = writing.what === "edit" ? "Editing your message" : `Replying to ${name}`;
+			const name = writing.entry.senderName;
+			const reply = writing.entry.mine ? t("Replying to yourself") : t("Replying to {name}", { name });
+			$("writing-what").textContent = writing.what === "edit" ? t("Editing your message") : reply;
 			$("writing-text").textContent = snippet(writing.entry);
 		}
-		$("composer-send").setAttribute("aria-label", writing?.what === "edit" ? "Save the new wording" : "Send");
+		$("composer-send").setAttribute("aria-label", writing?.what === "edit" ? t("Save the new wording") : t("Send"));
 		this.fit();
 	}
 
@@ -112,7 +114,7 @@ export class Composer {
 		$("composer-send").disabled = length === 0;
 		$("composer-count").hidden = length < this.#max * 0.9;
 		$("composer-count").classList.toggle("over", length > this.#max);
-		$("composer-count").textContent = `${length.toLocaleString()} of ${this.#max.toLocaleString()} characters`;
+		$("composer-count").textContent = t("{n} of {max} characters", { n: length, max: this.#max });
 	}
 
 	#submit() {
@@ -123,7 +125,7 @@ export class Composer {
 		}
 		const over = lengthOf(text) - this.#max;
 		if (over > 0) {
-			toast(`This message is ${over.toLocaleString()} character${over === 1 ? "" : "s"} too long.`, { kind: "error" });
+			toast(plural(over, "This message is {n} character too long.", "This message is {n} characters too long."), { kind: "error" });
 			return;
 		}
 		const writing = conversation.writing;

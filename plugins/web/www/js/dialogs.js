@@ -4,6 +4,7 @@
 import { $, h, reconcile } from "./dom.js";
 import { ApiError, explain } from "./errors.js";
 import { onSubmit, resetForm } from "./forms.js";
+import { t } from "./i18n.js";
 import { roomKey, userKey } from "./state.js";
 import { avatar } from "./view-lists.js";
 
@@ -75,8 +76,8 @@ export class Finder {
 	open(peopleOnly) {
 		this.#peopleOnly = peopleOnly;
 		this.#chosen = 0;
-		$("finder-title").textContent = peopleOnly ? "New message" : "Find a room or a person";
-		$("finder-input").placeholder = peopleOnly ? "Name or id of a person" : "Name of a room, of a person, or an id";
+		$("finder-title").textContent = peopleOnly ? t("New message") : t("Find a room or a person");
+		$("finder-input").placeholder = peopleOnly ? t("Name or id of a person") : t("Name of a room, of a person, or an id");
 		$("finder-input").value = "";
 		this.#show();
 		$("finder").showModal();
@@ -113,11 +114,11 @@ export class Finder {
 		}
 		people.sort((a, b) => Number(Boolean(b.online)) - Number(Boolean(a.online)) || a.name.localeCompare(b.name));
 		const found = [
-			...rooms.map((r) => ({ key: roomKey(r.id), id: r.id, name: r.name, note: r.joined ? "room" : "room to join", room: true })),
-			...people.map((p) => ({ key: userKey(p.id), id: p.id, name: p.name, note: p.online ? "online" : p.id })),
+			...rooms.map((r) => ({ key: roomKey(r.id), id: r.id, name: r.name, note: r.joined ? t("room") : t("room to join"), room: true })),
+			...people.map((p) => ({ key: userKey(p.id), id: p.id, name: p.name, note: p.online ? t("online") : p.id })),
 		].slice(0, SHOWN);
 		if (USER_ID.test(text) && !found.some((f) => f.id === text && !f.room)) {
-			found.push({ key: userKey(text), id: text, name: text, note: "person with exactly this id" });
+			found.push({ key: userKey(text), id: text, name: text, note: t("person with exactly this id") });
 		}
 		return found;
 	}
@@ -203,8 +204,8 @@ export function initRoomDialog(create) {
 			});
 			$("room-dialog").close();
 		} catch (error) {
-			const guests = "This server does not let guests make rooms. You are welcome in every open one.";
-			fault.textContent = error.status === 403 ? guests : error.code === "VALIDATION" ? error.message : explain(error);
+			const guests = t("This server does not let guests make rooms. You are welcome in every open one.");
+			fault.textContent = error.status === 403 ? guests : explain(error);
 			fault.hidden = false;
 		}
 	});

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How names, times and texts look. */
 
-const timeFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
-const yearFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
-const shortFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const untilFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" });
-const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+import { locale, t } from "./i18n.js";
+
+const timeFormat = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
+const dayFormat = new Intl.DateTimeFormat(locale, { weekday: "long", day: "numeric", month: "long" });
+const yearFormat = new Intl.DateTimeFormat(locale, { dateStyle: "full" });
+const shortFormat = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
+const untilFormat = new Intl.DateTimeFormat(locale, { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" });
+const fullFormat = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
 
 export const timeOf = (ms) => timeFormat.format(ms);
 export const fullTimeOf = (ms) => fullFormat.format(ms);
@@ -15,22 +17,22 @@ export const dayKey = (ms) => new Date(ms).toDateString();
 export function dayOf(ms) {
 	const today = new Date();
 	if (dayKey(ms) === today.toDateString()) {
-		return "Today";
+		return t("Today");
 	}
 	today.setDate(today.getDate() - 1);
 	if (dayKey(ms) === today.toDateString()) {
-		return "Yesterday";
+		return t("Yesterday");
 	}
 	return (new Date(ms).getFullYear() === today.getFullYear() ? dayFormat : yearFormat).format(ms);
 }
 
-/* " until …", or nothing. */
-export function untilText(timestamp) {
+/* When it ends, or nothing. */
+export function untilOf(timestamp) {
 	const ms = Date.parse(timestamp ?? "");
 	if (!ms) {
 		return "";
 	}
-	return ` until ${dayKey(ms) === dayKey(Date.now()) ? timeOf(ms) : untilFormat.format(ms)}`;
+	return dayKey(ms) === dayKey(Date.now()) ? timeOf(ms) : untilFormat.format(ms);
 }
 
 /* For lists: the time today, the day before. */
@@ -55,13 +57,6 @@ export function hueClass(id) {
 	}
 	hash ^= hash >>> 15; /* FNV's low bits alone are alike for ids that differ in one place */
 	return `hue-${(hash >>> 0) % HUES}`;
-}
-
-export function list(names) {
-	if (names.length < 2) {
-		return names.join("");
-	}
-	return `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
 const LINK = /\bhttps?:\/\/[^\s<>"'`]+/gi;

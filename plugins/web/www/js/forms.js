@@ -2,11 +2,12 @@
 /* Forms that ask the server: what it finds fault with is shown at its field, how long to wait is counted down. */
 
 import { h } from "./dom.js";
-import { ApiError, explain } from "./errors.js";
+import { ApiError, explainField, explainForm } from "./errors.js";
+import { t } from "./i18n.js";
 
 const BUSY = {
-	429: "Too many attempts.",
-	503: "The server is busy.",
+	429: t("Too many attempts."),
+	503: t("The server is busy."),
 };
 
 /* What a form's refusal means; the server's own words where they say more. */
@@ -14,7 +15,7 @@ export function reasonOf(error) {
 	if (BUSY[error.status]) {
 		return BUSY[error.status];
 	}
-	return error.status > 0 && error.message ? error.message : explain(error);
+	return explainForm(error);
 }
 
 function clear(form) {
@@ -28,14 +29,13 @@ function clear(form) {
 	form.querySelector(".form-error").hidden = true;
 }
 
-function atField(form, { field, message }) {
+function atField(form, { field, code, message }) {
 	const input = form.querySelector(`[name="${CSS.escape(field ?? "")}"]`);
 	if (!input || !message) {
 		return false;
 	}
 	const id = `${input.id}-fault`;
-	const text = message[0].toUpperCase() + message.slice(1);
-	input.after(h("p", { class: "field-fault", id }, text.endsWith(".") ? text : `${text}.`));
+	input.after(h("p", { class: "field-fault", id }, explainField({ code, message })));
 	input.setAttribute("aria-invalid", "true");
 	input.setAttribute("aria-describedby", id);
 	return true;
@@ -54,7 +54,7 @@ function countDown(form, text, seconds) {
 		}
 		const left = Math.ceil((until - Date.now()) / 1000);
 		button.disabled = left > 0;
-		line.textContent = left > 0 ? `${text} Try again in ${left} s.` : `${text} You can try again now.`;
+		line.textContent = left > 0 ? `${text} ${t("Try again in {n} s.", { n: left })}` : `${text} ${t("You can try again now.")}`;
 		if (left > 0) {
 			setTimeout(tick, 250);
 		}

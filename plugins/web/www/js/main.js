@@ -6,6 +6,8 @@ import { Api } from "./api.js";
 import { Composer } from "./composer.js";
 import { confirm, Finder, initDialogs, initNameDialog, initRoomDialog } from "./dialogs.js";
 import { $, oncePerFrame } from "./dom.js";
+import { serverWords } from "./errors.js";
+import { plural, t } from "./i18n.js";
 import { Session } from "./session.js";
 import { roomKey, State, userKey } from "./state.js";
 import { deviceToken, login, outbox, theme } from "./storage.js";
@@ -18,7 +20,7 @@ import { Pins, Search } from "./view-search.js";
 import { StartScreen } from "./view-start.js";
 
 const THEMES = ["", "light", "dark"];
-const THEME_NAMES = { "": "as the system has them", light: "light", dark: "dark" };
+const THEME_NAMES = { "": t("Colours: as the system has them"), light: t("Colours: light"), dark: t("Colours: dark") };
 /* The server is the judge; what it would refuse anyway is better mended before it is sent. */
 const MAX_CONTENT = Number(document.querySelector('meta[name="chatd-max-content"]').content);
 const narrow = matchMedia("(max-width: 820px)");
@@ -35,8 +37,8 @@ const session = new Session({
 	endpoint: document.querySelector('meta[name="chatd-endpoint"]').content,
 	transport: new URLSearchParams(location.search).get("transport"),
 	invited: (room, by) =>
-		room && toast(`${by} invites you to ${room.name}.`, { sticky: true, action: { label: "Show", run: () => openConversation(roomKey(room.id)) } }),
-	left: (reason) => showWelcome(reason ? `You were logged out: ${reason}` : "You are logged out.", "login"),
+		room && toast(t("{name} invites you to {title}.", { name: by, title: room.name }), { sticky: true, action: { label: t("Show"), run: () => openConversation(roomKey(room.id)) } }),
+	left: (reason) => showWelcome(serverWords(reason) ? t("You were logged out: {reason}", { reason }) : t("You are logged out."), "login"),
 });
 const composer = new Composer(session, MAX_CONTENT);
 const finder = new Finder(state, api, (key) => openConversation(key));
@@ -121,7 +123,7 @@ async function jumpTo(conversation, message) {
 	if (await session.history.around(conversation, message)) {
 		flash(message.id, renderNow);
 	} else {
-		toast("This message cannot be shown here any more.", { kind: "error" });
+		toast(t("This message cannot be shown here any more."), { kind: "error" });
 	}
 }
 
@@ -161,12 +163,12 @@ function showConnection() {
 	box.dataset.transport = transport ?? "";
 	const seconds = Math.max(1, Math.ceil(((retryAt ?? 0) - Date.now()) / 1000));
 	const texts = {
-		connecting: "Connecting…",
-		online: VIA[transport] ? `Connected through ${VIA[transport]}` : "Connected",
-		waiting: navigator.onLine ? `Connection lost. Trying again in ${seconds} s.` : "You are offline.",
+		connecting: t("Connecting…"),
+		online: VIA[transport] ? t("Connected through {name}", { name: VIA[transport] }) : t("Connected"),
+		waiting: navigator.onLine ? t("Connection lost. Trying again in {n} s.", { n: seconds }) : t("You are offline."),
 		stopped: "",
-		taken: "You opened this chat in another place. A guest can be in one at a time.",
-		banned: `You are banned from this server${reason && reason !== "banned" ? `: ${reason}` : "."}`,
+		taken: t("You opened this chat in another place. A guest can be in one at a time."),
+		banned: reason && reason !== "banned" ? t("You are banned from this server: {reason}", { reason }) : t("You are banned from this server."),
 	};
 	/* Written only when it differs: a live region is read out at every change. */
 	if ($("connection-text").textContent !== texts[now]) {
@@ -322,7 +324,7 @@ async function askToLeave() {
 	const conversation = activeConversation();
 	$("manage").close();
 	const title = state.titleOf(conversation);
-	if (await confirm(`Leave ${title}?`, "You will not get its messages until you join again.", "Leave")) {
+	if (await confirm(t("Leave {title}?", { title }), t("You will not get its messages until you join again."), t("Leave"))) {
 		session.rooms.leave(conversation.id);
 	}
 }
@@ -330,17 +332,17 @@ async function askToLeave() {
 $("leave-room").addEventListener("click", askToLeave);
 $("manage-leave").addEventListener("click", askToLeave);
 async function askToSignOut() {
-	const guest = "This browser forgets who you are. A guest that was forgotten cannot come back. Make an account to keep everything.";
+	const guest = t("This browser forgets who you are. A guest that was forgotten cannot come back. Make an account to keep everything.");
 	const waiting = state.localOnes().length;
-	const lost = waiting > 0 ? ` ${waiting === 1 ? "One message" : `${waiting} messages`} could not be sent yet and would be lost.` : "";
-	const member = `You can log in again with your e-mail address and password.${lost}`;
-	const [title, text, yes] = session.isGuest ? ["Forget me here?", guest, "Forget me"] : ["Log out?", member, "Log out"];
+	const lost = plural(waiting, "One message could not be sent yet and would be lost.", "{n} messages could not be sent yet and would be lost.");
+	const member = `${t("You can log in again with your e-mail address and password.")}${waiting > 0 ? ` ${lost}` : ""}`;
+	const [title, text, yes] = session.isGuest ? [t("Forget me here?"), guest, t("Forget me")] : [t("Log out?"), member, t("Log out")];
 	if (!(await confirm(title, text, yes))) {
 		return;
 	}
 	const wasGuest = session.isGuest;
 	const heard = await session.account.signOut();
-	const unheard = "You are logged out here, but the server could not be told: it is over there when its tokens are.";
+	const unheard = t("You are logged out here, but the server could not be told: it is over there when its tokens are.");
 	showWelcome(heard ? "" : unheard, wasGuest ? "guest" : "login");
 }
 
@@ -348,9 +350,9 @@ $("sign-out").addEventListener("click", askToSignOut);
 $("me-id").addEventListener("click", async () => {
 	try {
 		await navigator.clipboard.writeText(state.me.id);
-		toast("Your id is copied. Others can write to you with it.");
+		toast(t("Your id is copied. Others can write to you with it."));
 	} catch {
-		toast(`Your id is ${state.me.id}.`);
+		toast(t("Your id is {id}.", { id: state.me.id }));
 	}
 });
 
@@ -361,7 +363,7 @@ function showTheme() {
 	} else {
 		delete document.documentElement.dataset.theme;
 	}
-	const label = `Colours: ${THEME_NAMES[chosen]}`;
+	const label = THEME_NAMES[chosen];
 	$("toggle-theme").setAttribute("aria-label", label);
 	$("toggle-theme").title = label;
 }

@@ -3,6 +3,7 @@
  * what it belongs to on a wide screen, at the bottom on a narrow one. */
 
 import { $, h, icon } from "./dom.js";
+import { t } from "./i18n.js";
 
 const GAP_PX = 6;
 
@@ -23,7 +24,7 @@ export function openMenu(anchor, title, items, palette) {
 				type: "button",
 				class: "palette-item",
 				"aria-pressed": String(palette.chosen.includes(choice)),
-				"aria-label": `React with ${choice}`,
+				"aria-label": t("React with {emoji}", { emoji: choice }),
 				onclick: done(() => palette.pick(choice)),
 			},
 			choice,

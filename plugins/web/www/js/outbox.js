@@ -4,6 +4,7 @@
 import { newId } from "../client/connection.js";
 import { SendQueue } from "../client/send-queue.js";
 import { explain } from "./errors.js";
+import { t } from "./i18n.js";
 import { outbox as kept, login } from "./storage.js";
 
 const KEPT_MS = 7 * 24 * 3600 * 1000;
@@ -130,9 +131,9 @@ export class Outbox {
 			return;
 		}
 		const nobody = error.code === "NOT_FOUND" && conversation.kind === "user";
-		const text = nobody ? "The server knows nobody with this id." : explain(error);
+		const text = nobody ? t("The server knows nobody with this id.") : explain(error);
 		if (this.#set(conversation, entry, "failed", text) && this.#state.active !== conversation.key) {
-			this.#toast(`Not sent to ${this.#state.titleOf(conversation)}. ${text}`, { kind: "error" });
+			this.#toast(t("Not sent to {title}. {reason}", { title: this.#state.titleOf(conversation), reason: text }), { kind: "error" });
 		}
 	}
 

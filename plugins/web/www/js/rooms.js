@@ -4,7 +4,8 @@
 
 import { newId, Refusal } from "../client/connection.js";
 import { ApiError, explain } from "./errors.js";
-import { untilText } from "./format.js";
+import { untilOf } from "./format.js";
+import { t } from "./i18n.js";
 import { roomKey } from "./state.js";
 import { wantedRooms } from "./storage.js";
 
@@ -51,7 +52,7 @@ export class Rooms {
 		await Promise.all(rooms.map((room) => this.#settle(room, wanted)));
 		for (const { id } of before) {
 			if (!this.#state.rooms.get(id)?.joined && !this.#state.gone.has(id)) {
-				this.#shownOut(id, "You are no longer in this room.", Boolean(this.#state.rooms.get(id)?.public));
+				this.#shownOut(id, t("You are no longer in this room."), Boolean(this.#state.rooms.get(id)?.public));
 			}
 		}
 		return true;
@@ -247,14 +248,14 @@ export class Rooms {
 	/* What /user/queue/rooms says. */
 	async onNotice(body) {
 		const { roomId, code } = body;
-		const by = body.actor ? this.#state.nameOf(body.actor) : "Somebody";
+		const by = body.actor ? this.#state.nameOf(body.actor) : t("Somebody");
 		const title = () => this.#state.titleOf({ kind: "room", id: roomId });
 		if (body.type === "JOIN" || (body.type === "LEAVE" && OUT.includes(code)) || code === "ROOM_DELETED") {
 			const added = body.type === "JOIN" && body.actor && body.actor !== this.#state.me.id;
 			this.onEvent(roomId, body);
 			if (added) {
 				await this.load();
-				this.#toast(`${by} brought you into ${title()}.`);
+				this.#toast(t("{name} brought you into {title}.", { name: by, title: title() }));
 			}
 			return;
 		}
@@ -262,11 +263,15 @@ export class Rooms {
 		if (code === "INVITED" && !this.#state.rooms.get(roomId)?.joined) {
 			this.invited(this.#state.rooms.get(roomId), by);
 		} else if (code === "MUTED") {
-			this.#toast(`${by} muted you in ${title()}${untilText(body.until)}. You may read, but not write.`, { sticky: true });
+			const vars = { name: by, title: title(), time: untilOf(body.until) };
+			const text = vars.time
+				? t("{name} muted you in {title} until {time}. You may read, but not write.", vars)
+				: t("{name} muted you in {title}. You may read, but not write.", vars);
+			this.#toast(text, { sticky: true });
 		} else if (code === "UNMUTED") {
-			this.#toast(`You may write in ${title()} again.`);
+			this.#toast(t("You may write in {title} again.", { title: title() }));
 		} else if (code === "UNBANNED") {
-			this.#toast(`You may come back into ${title()}.`);
+			this.#toast(t("You may come back into {title}.", { title: title() }));
 		}
 	}
 
@@ -279,9 +284,8 @@ export class Rooms {
 			this.#loadSoon();
 			return;
 		}
-		const by = body.actor ? ` by ${this.#state.nameOf(body.actor)}` : "";
 		const banned = body.code === "BANNED";
-		const text = banned ? `You were banned from this room${by}${untilText(body.until)}.` : `You were removed from this room${by}.`;
+		const text = outText(banned, { name: body.actor && this.#state.nameOf(body.actor), time: untilOf(body.until) });
 		this.#shownOut(roomId, text, !banned && Boolean(this.#state.rooms.get(roomId)?.public), body.id);
 	}
 
@@ -295,7 +299,7 @@ export class Rooms {
 		if (this.#toldOf(roomId, body)) {
 			return;
 		}
-		this.#shownOut(roomId, "This room was deleted.", false, body.id ?? body.code);
+		this.#shownOut(roomId, t("This room was deleted."), false, body.id ?? body.code);
 	}
 
 	#shownOut(roomId, text, mayJoin, event) {
@@ -342,4 +346,16 @@ export class Rooms {
 		await this.refreshPeople();
 		return answer;
 	}
+}
+
+function outText(banned, { name, time }) {
+	if (!banned) {
+		return name ? t("You were removed from this room by {name}.", { name }) : t("You were removed from this room.");
+	}
+	if (time) {
+		return name
+			? t("You were banned from this room by {name} until {time}.", { name, time })
+			: t("You were banned from this room until {time}.", { time });
+	}
+	return name ? t("You were banned from this room by {name}.", { name }) : t("You were banned from this room.");
 }

@@ -5,6 +5,7 @@ import { Account } from "./account.js";
 import { Connection, newId, Refusal } from "../client/connection.js";
 import { ApiError, explain } from "./errors.js";
 import { History } from "./history.js";
+import { t } from "./i18n.js";
 import { Outbox } from "./outbox.js";
 import { Rooms } from "./rooms.js";
 import { userKey } from "./state.js";
@@ -121,7 +122,7 @@ export class Session {
 		this.#adopt(await this.#api.join(name));
 		displayName.set(name);
 		if (name && this.#state.me.name !== name) {
-			this.#toast(`This server did not take that name: you are ${this.#state.me.name}.`);
+			this.#toast(t("This server did not take that name: you are {name}.", { name: this.#state.me.name }));
 		}
 		this.#freshIdentity = true;
 	}
@@ -173,8 +174,8 @@ export class Session {
 		this.#state.setMe({ id: account.userId, name: account.nickname });
 		if (before && before.id !== account.userId) {
 			const name = account.nickname;
-			const who = name === before.name ? `You are still ${name}, with a new id.` : `You are ${name} now.`;
-			this.#toast(`The server has forgotten its guests. ${who}`);
+			const still = t("The server has forgotten its guests. You are still {name}, with a new id.", { name });
+			this.#toast(name === before.name ? still : t("The server has forgotten its guests. You are {name} now.", { name }));
 		}
 	}
 
@@ -214,7 +215,7 @@ export class Session {
 		} else if (!this.isGuest && ["TOKEN_EXPIRED", "INVALID_TOKEN", "UNAUTHORIZED"].includes(code)) {
 			this.#closed({ code: LOGGED_OUT, reason: message });
 		} else {
-			this.#toast(`The server refused the connection: ${message}`, { kind: "error" });
+			this.#toast(t("The server refused the connection: {reason}", { reason: explain({ code, message }) }), { kind: "error" });
 		}
 	}
 
@@ -230,7 +231,7 @@ export class Session {
 				this.halt("taken", reason);
 				return { stop: true };
 			case RATE_LIMIT:
-				this.#toast("The server asks for a pause: too much at once.", { kind: "error" });
+				this.#toast(t("The server asks for a pause: too much at once."), { kind: "error" });
 				return { waitMs: SLOW_DOWN_MS };
 			default:
 				return null;
@@ -290,7 +291,7 @@ export class Session {
 		this.#thrownOut = false;
 		this.#state.setConnection({ state: "online", transport });
 		if (!entered) {
-			this.#toast("The rooms could not be listed.", { kind: "error" });
+			this.#toast(t("The rooms could not be listed."), { kind: "error" });
 		}
 		this.outbox.open();
 		this.#loadActive();

@@ -57,6 +57,12 @@ export const theme = {
 	set: (name) => (name ? write("chatd.theme", name) : erase("chatd.theme")),
 };
 
+/* "" or a language of i18n.js; "": what the browser asks for. */
+export const languageChosen = {
+	get: () => read("chatd.language") ?? "",
+	set: (name) => (name ? write("chatd.language", name) : erase("chatd.language")),
+};
+
 /* Rooms that this person wants to be in, so that a server that forgot its members (a restart) gets them back. null:
  * never chosen yet, the default room then. */
 export const wantedRooms = {

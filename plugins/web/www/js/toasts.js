@@ -3,6 +3,7 @@
  * is still there is not shown twice. */
 
 import { $, h, icon } from "./dom.js";
+import { t } from "./i18n.js";
 
 const LASTS_MS = 6000;
 const AT_ONCE = 4;
@@ -37,7 +38,7 @@ export function toast(text, { kind = "info", sticky = false, action } = {}) {
 		kind === "error" ? icon("alert") : icon("chat"),
 		h("span", {}, text),
 		action ? h("button", { type: "button", class: "link-button", onclick: () => (close(), action.run()) }, action.label) : null,
-		h("button", { type: "button", class: "icon-button small", "aria-label": "Dismiss", onclick: close }, icon("close")),
+		h("button", { type: "button", class: "icon-button small", "aria-label": t("Dismiss"), onclick: close }, icon("close")),
 	);
 	item.dataset.text = text;
 	box.append(item);

@@ -6,6 +6,7 @@ import { confirm } from "./dialogs.js";
 import { ApiError } from "./errors.js";
 import { fullTimeOf } from "./format.js";
 import { onSubmit, reasonOf, resetForm } from "./forms.js";
+import { t } from "./i18n.js";
 import { lastEmail } from "./storage.js";
 
 const FORMS = ["upgrade-form", "switch-form", "confirm-mail-form", "password-form", "admin-form", "delete-form"];
@@ -40,7 +41,7 @@ export class AccountDialog {
 		this.#memberForms();
 		onSubmit($("delete-form"), async ({ password }) => {
 			await this.#delete(password);
-			gone("Your account is deleted.");
+			gone(t("Your account is deleted."));
 		});
 	}
 
@@ -91,15 +92,15 @@ export class AccountDialog {
 		const profile = this.#profile;
 		$("guest-part").hidden = !guest;
 		$("member-part").hidden = guest;
-		$("account-leave").textContent = guest ? "Forget me" : "Log out";
+		$("account-leave").textContent = guest ? t("Forget me") : t("Log out");
 		const roles = profile?.roles?.length ? ` · ${profile.roles.join(", ")}` : "";
-		$("account-text").textContent = guest ? "You are here as a guest: only this browser knows you." : `${profile?.email ?? ""}${roles}`;
+		$("account-text").textContent = guest ? t("You are here as a guest: only this browser knows you.") : `${profile?.email ?? ""}${roles}`;
 		$("account-discoverable").checked = profile?.discoverable ?? true;
 		$("account-discoverable").disabled = !profile;
 		$("confirm-mail-form").hidden = !profile?.email || profile.emailVerified;
 		$("confirm-mail-code").hidden = true;
-		$("confirm-mail-button").textContent = "Send a code";
-		$("confirm-mail-text").textContent = `It is not confirmed that ${profile?.email ?? "the address"} is yours.`;
+		$("confirm-mail-button").textContent = t("Send a code");
+		$("confirm-mail-text").textContent = t("It is not confirmed that {email} is yours.", { email: profile?.email ?? "" });
 		$("admin-part").hidden = Boolean(profile?.roles?.includes("admin"));
 		this.#showWho();
 	}
@@ -113,7 +114,7 @@ export class AccountDialog {
 			try {
 				const made = await this.#account.register({ email, password, ...(nickname ? { nickname } : {}) });
 				lastEmail.set(email);
-				this.#toast(made.verificationSent ? `Your account is made. A code was mailed to ${email}.` : "Your account is made.");
+				this.#toast(made.verificationSent ? t("Your account is made. A code was mailed to {email}.", { email }) : t("Your account is made."));
 			} catch (error) {
 				if (error.registered) {
 					$("account").close();
@@ -137,24 +138,24 @@ export class AccountDialog {
 			if ($("confirm-mail-code").hidden) {
 				await this.#api.requestVerification(this.#profile.email);
 				$("confirm-mail-code").hidden = false;
-				$("confirm-mail-button").textContent = "Confirm";
-				$("confirm-mail-text").textContent = "A code was mailed.";
+				$("confirm-mail-button").textContent = t("Confirm");
+				$("confirm-mail-text").textContent = t("A code was mailed.");
 				$("mail-code").focus();
 				return;
 			}
 			await this.#api.verify(code);
-			this.#toast("Your address is confirmed.");
+			this.#toast(t("Your address is confirmed."));
 			await this.#load();
 		});
 		onSubmit($("password-form"), async (values) => {
 			await this.#api.changePassword(values.old, values.new);
 			resetForm($("password-form"));
 			$("password-form").closest("details").open = false;
-			this.#toast("Your password is changed. All other devices are logged out.");
+			this.#toast(t("Your password is changed. All other devices are logged out."));
 		});
 		onSubmit($("admin-form"), async ({ code }) => {
 			this.#profile = await this.#api.becomeAdmin(code);
-			this.#toast("You are an administrator of this server now.");
+			this.#toast(t("You are an administrator of this server now."));
 			this.#show();
 		});
 	}
@@ -179,15 +180,15 @@ export class AccountDialog {
 		found.sort((a, b) => Number(b.current) - Number(a.current) || (a.used < b.used ? 1 : -1));
 		$("devices-others").hidden = !found.some((d) => !d.current);
 		const time = (text) => fullTimeOf(Date.parse(text));
-		const items = found.map((d) => ({ key: d.id, name: d.device || "Unknown device", current: d.current, since: time(d.created), used: time(d.used) }));
+		const items = found.map((d) => ({ key: d.id, name: d.device || t("Unknown device"), current: d.current, since: time(d.created), used: time(d.used) }));
 		reconcile($("devices-list"), items, (item) =>
 			h(
 				"li",
 				{ class: "device", "data-session": item.key },
-				h("span", {}, h("strong", {}, item.name), h("span", { class: "muted" }, `Last used ${item.used}`), h("span", { class: "muted" }, `Logged in ${item.since}`)),
+				h("span", {}, h("strong", {}, item.name), h("span", { class: "muted" }, t("Last used {time}", { time: item.used })), h("span", { class: "muted" }, t("Logged in {time}", { time: item.since }))),
 				item.current
-					? h("span", { class: "tag" }, "this one")
-					: h("button", { type: "button", class: "button quiet small", "aria-label": `Log out ${item.name}`, onclick: () => this.#endOne(item.key) }, "Log out"),
+					? h("span", { class: "tag" }, t("this one"))
+					: h("button", { type: "button", class: "button quiet small", "aria-label": t("Log out {device}", { device: item.name }), onclick: () => this.#endOne(item.key) }, t("Log out")),
 			),
 		);
 	}
@@ -199,7 +200,7 @@ export class AccountDialog {
 	}
 
 	async #endOthers() {
-		if (await confirm("Log out all other devices?", "They have to log in again.", "Log out all others")) {
+		if (await confirm(t("Log out all other devices?"), t("They have to log in again."), t("Log out all others"))) {
 			if (await this.#told(() => this.#api.endDevice(), $("devices-error"))) {
 				await this.#showDevices();
 			}
@@ -209,7 +210,7 @@ export class AccountDialog {
 	/* ---- one's data ---- */
 
 	async #export() {
-		if (!(await confirm("Save a copy of your data?", "Your profile, rooms and messages, as one file.", "Save"))) {
+		if (!(await confirm(t("Save a copy of your data?"), t("Your profile, rooms and messages, as one file."), t("Save")))) {
 			return;
 		}
 		$("account-export").disabled = true;
@@ -225,7 +226,7 @@ export class AccountDialog {
 	#askToDelete() {
 		const guest = this.#session.isGuest;
 		resetForm($("delete-form"));
-		$("delete-title").textContent = guest ? "Delete everything of this guest?" : "Delete your account?";
+		$("delete-title").textContent = guest ? t("Delete everything of this guest?") : t("Delete your account?");
 		$("delete-password-part").hidden = guest;
 		$("delete-password").disabled = guest;
 		$("delete-dialog").showModal();

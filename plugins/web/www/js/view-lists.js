@@ -3,6 +3,7 @@
 
 import { $, h, icon, reconcile } from "./dom.js";
 import { hueClass, initials, shortTimeOf } from "./format.js";
+import { t } from "./i18n.js";
 import { roomKey } from "./state.js";
 import { snippet } from "./view-row.js";
 
@@ -34,7 +35,7 @@ function conversationRow(item, onOpen) {
 			),
 			item.tag ? h("span", { class: "tag" }, item.tag) : null,
 			item.unread
-				? h("span", { class: "badge" }, item.unread > 99 ? "99+" : String(item.unread), h("span", { class: "visually-hidden" }, " unread"))
+				? h("span", { class: "badge" }, item.unread > 99 ? "99+" : String(item.unread), h("span", { class: "visually-hidden" }, ` ${t("unread")}`))
 				: null,
 		),
 	);
@@ -46,8 +47,8 @@ function previewOf(conversation) {
 	if (!entry) {
 		return { preview: "", time: "" };
 	}
-	const who = entry.mine ? "You: " : conversation.kind === "room" ? `${entry.senderName}: ` : "";
-	return { preview: `${who}${snippet(entry)}`, time: shortTimeOf(entry.at) };
+	const who = entry.mine ? t("You") : conversation.kind === "room" ? entry.senderName : "";
+	return { preview: `${who ? `${who}: ` : ""}${snippet(entry)}`, time: shortTimeOf(entry.at) };
 }
 
 function presenceAvatar(item) {
@@ -61,7 +62,7 @@ function presenceAvatar(item) {
 		face,
 		item.online === null
 			? null
-			: h("span", { class: `presence ${item.online ? "on" : "off"}` }, h("span", { class: "visually-hidden" }, item.online ? "online" : "offline")),
+			: h("span", { class: `presence ${item.online ? "on" : "off"}` }, h("span", { class: "visually-hidden" }, item.online ? t("online") : t("offline"))),
 	);
 }
 
@@ -74,7 +75,7 @@ function roomItem(state, room) {
 		name: room.name,
 		room: true,
 		outside: !room.joined,
-		tag: room.joined ? "" : room.invited ? "invited" : "join",
+		tag: room.joined ? "" : room.invited ? t("invited") : t("join"),
 		active: key === state.active,
 		unread: room.joined ? (conversation?.unread ?? 0) : 0,
 		...(room.joined ? previewOf(conversation) : {}),
@@ -103,7 +104,7 @@ export function showConversations(state, onOpen) {
 	$("room-empty").hidden = rooms.length > 0;
 	const more = state.rooms.size - rooms.length;
 	$("more-rooms").hidden = more === 0;
-	$("more-rooms").textContent = `${more} more to join…`;
+	$("more-rooms").textContent = t("{n} more to join…", { n: more });
 
 	const direct = [...state.conversations.values()]
 		.filter((c) => c.kind === "user")
@@ -111,7 +112,7 @@ export function showConversations(state, onOpen) {
 		.map((c) => ({
 			key: c.key,
 			id: c.id,
-			name: c.id === state.me?.id ? `${state.nameOf(c.id)} (you)` : state.nameOf(c.id),
+			name: c.id === state.me?.id ? t("{name} (you)", { name: state.nameOf(c.id) }) : state.nameOf(c.id),
 			online: state.people.get(c.id)?.online ?? null,
 			active: c.key === state.active,
 			unread: c.unread,
@@ -147,9 +148,12 @@ export function showPeople(state, roomId, onOpen, manager) {
 		})
 		.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
 	const known = people.some((p) => p.online !== null);
-	$("people-count").textContent = known ? `${people.filter((p) => p.online).length} of ${people.length} online` : "";
+	$("people-count").textContent = known ? t("{n} of {all} online", { n: people.filter((p) => p.online).length, all: people.length }) : "";
 	reconcile($("people-list"), people, (item) => personRow(item, roomId, onOpen, manager));
 }
+
+const ROLE_NAMES = { owner: t("owner"), moderator: t("moderator") };
+const roleName = (role) => ROLE_NAMES[role] ?? role;
 
 function personRow(item, roomId, onOpen, manager) {
 	return h(
@@ -162,12 +166,12 @@ function personRow(item, roomId, onOpen, manager) {
 				class: `conversation${item.online === false ? " away" : ""}`,
 				"data-user": item.id,
 				"data-act": "open",
-				title: item.me ? "This is you" : `Message ${item.name}`,
+				title: item.me ? t("This is you") : t("Message {title}", { title: item.name }),
 				onclick: () => onOpen(item.id),
 			},
 			presenceAvatar(item),
-			h("span", { class: "conversation-name" }, item.me ? `${item.name} (you)` : item.name),
-			item.role === "member" ? null : h("span", { class: "tag" }, item.role),
+			h("span", { class: "conversation-name" }, item.me ? t("{name} (you)", { name: item.name }) : item.name),
+			item.role === "member" ? null : h("span", { class: "tag" }, roleName(item.role)),
 		),
 		item.managed
 			? h(
@@ -177,7 +181,7 @@ function personRow(item, roomId, onOpen, manager) {
 						class: "icon-button small",
 						"data-act": "manage",
 						"aria-haspopup": "dialog",
-						"aria-label": `Manage ${item.name}`,
+						"aria-label": t("Manage {name}", { name: item.name }),
 						onclick: (event) => manager.menu(roomId, item, event.currentTarget),
 					},
 					icon("more"),

@@ -2,7 +2,8 @@
 /* The open conversation: its head, its messages, who is typing. */
 
 import { $, h, reconcile } from "./dom.js";
-import { dayKey, dayOf, list, timeOf } from "./format.js";
+import { dayKey, dayOf, timeOf } from "./format.js";
+import { listed, plural, t } from "./i18n.js";
 import { avatar } from "./view-lists.js";
 import { chatRow, eventText, snippet } from "./view-row.js";
 
@@ -17,7 +18,7 @@ let lastAnnounced = 0;
 /* Plain data for each row, so that a row is rebuilt only when something that it shows changed. */
 function rowsOf(state, conversation) {
 	const rows = [];
-	const nameOf = (id) => (id === state.me?.id ? "you" : state.nameOf(id));
+	const nameOf = (id) => (id === state.me?.id ? "" : state.nameOf(id));
 	const lastMine = conversation.messages.findLast((m) => m.mine && m.kind === "chat" && m.id);
 	const lastChat = conversation.messages.findLast((m) => m.kind === "chat" && m.id && !m.deleted);
 	let day = "";
@@ -67,7 +68,7 @@ function rowsOf(state, conversation) {
 
 function quoteOf(state, conversation, id) {
 	const entry = conversation.messages.find((m) => m.id === id) ?? conversation.quoted.get(id);
-	return { id, name: entry ? (entry.mine ? "You" : entry.senderName) : "Reply", text: entry ? snippet(entry) : "Earlier message" };
+	return { id, name: entry ? (entry.mine ? t("You") : entry.senderName) : t("Reply"), text: entry ? snippet(entry) : t("Earlier message") };
 }
 
 function reactionsOf(state, m) {
@@ -75,7 +76,7 @@ function reactionsOf(state, m) {
 		reaction,
 		count: ids.length,
 		mine: ids.includes(state.me?.id),
-		names: list(ids.slice(0, 8).map((id) => (id === state.me?.id ? "you" : state.nameOf(id)))),
+		names: listed(ids.slice(0, 8).map((id) => (id === state.me?.id ? t("you") : state.nameOf(id)))),
 	}));
 }
 
@@ -124,7 +125,7 @@ export function showMessages(state, conversation, actions) {
 	} else if (moved && last?.live) {
 		$("jump").hidden = false;
 	}
-	$("jump-text").textContent = conversation.after !== null ? "To the newest messages" : "New messages";
+	$("jump-text").textContent = conversation.after !== null ? t("To the newest messages") : t("New messages");
 	scroller.dataset.key = conversation.key;
 	scroller.dataset.last = last?.row ?? 0;
 }
@@ -153,9 +154,9 @@ function showTop(conversation) {
 	}
 	top.hidden = now === "";
 	$("history-text").textContent = {
-		failed: "The earlier messages could not be loaded.",
-		busy: "Loading earlier messages…",
-		beginning: "This is the beginning of the conversation.",
+		failed: t("The earlier messages could not be loaded."),
+		busy: t("Loading earlier messages…"),
+		beginning: t("This is the beginning of the conversation."),
 		"": "",
 	}[now];
 	$("history-retry").hidden = !failed;
@@ -171,10 +172,10 @@ function showBlank(state, conversation, rows) {
 function blankText(state, conversation) {
 	const title = state.titleOf(conversation);
 	if (conversation.kind === "user") {
-		return `This is the beginning of what you and ${title} say to each other.`;
+		return t("This is the beginning of what you and {name} say to each other.", { name: title });
 	}
 	const outside = !state.rooms.get(conversation.id)?.joined;
-	return outside ? `What is said in ${title} is for its members.` : `Nothing said in ${title} yet. Say hello!`;
+	return outside ? t("What is said in {title} is for its members.", { title }) : t("Nothing said in {title} yet. Say hello!", { title });
 }
 
 export function nearBottom() {
@@ -230,40 +231,40 @@ function showBelow(state, conversation, room, title) {
 	$("join-room").hidden = !outside || !room || (gone && !gone.mayJoin) || false;
 	let text = "";
 	if (outside) {
-		text = gone?.text ?? (room?.invited ? `You are invited to ${title}.` : `You are not in ${title}.`);
+		text = gone?.text ?? (room?.invited ? t("You are invited to {title}.", { title }) : t("You are not in {title}.", { title }));
 	} else if (quiet) {
-		text = muted ? "You have been muted here: you may read, but not write." : "Only moderators write here.";
+		text = muted ? t("You have been muted here: you may read, but not write.") : t("Only moderators write here.");
 	}
 	if ($("join-text").textContent !== text) {
 		$("join-text").textContent = text;
 	}
-	$("composer-input").placeholder = `Message ${title}`;
+	$("composer-input").placeholder = t("Message {title}", { title });
 }
 
 function roomLine(room) {
-	const people = room.members === 1 ? "1 person" : `${room.members ?? 0} people`;
+	const people = plural(room.members ?? 0, "{n} person", "{n} people");
 	const about = room.about ? ` · ${room.about}` : "";
-	return `${people} · ${room.public ? "open to everyone" : "private"}${about}`;
+	return `${people} · ${room.public ? t("open to everyone") : t("private")}${about}`;
 }
 
-const STATUS = { away: "Away", busy: "Busy" };
+const STATUS = { away: t("Away"), busy: t("Busy") };
 
 function personLine(state, id) {
 	if (id === state.me?.id) {
-		return "Notes to yourself";
+		return t("Notes to yourself");
 	}
 	const person = state.people.get(id);
 	const name = person && person.name !== id ? ` · ${id}` : "";
 	if ((person?.online ?? null) === null) {
-		return `Direct messages${name}`;
+		return `${t("Direct messages")}${name}`;
 	}
-	return `${STATUS[person.status] ?? (person.online ? "Online" : "Offline")}${person.text ? `: ${person.text}` : ""}${name}`;
+	return `${STATUS[person.status] ?? (person.online ? t("Online") : t("Offline"))}${person.text ? `: ${person.text}` : ""}${name}`;
 }
 
 export function showTyping(state, conversation) {
 	const names = [...conversation.typing.keys()].map((id) => state.nameOf(id));
-	const shown = names.length > 3 ? ["Several people"] : names;
-	$("typing").textContent = names.length === 0 ? "" : `${list(shown)} ${names.length === 1 ? "is" : "are"} typing…`;
+	const text = names.length > 3 ? t("Several people are typing…") : plural(names.length, "{names} is typing…", "{names} are typing…", { names: listed(names) });
+	$("typing").textContent = names.length === 0 ? "" : text;
 }
 
 /* Up and down from one message's button to the next. */

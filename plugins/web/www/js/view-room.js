@@ -5,12 +5,14 @@
 import { confirm } from "./dialogs.js";
 import { $, h, reconcile } from "./dom.js";
 import { ApiError, explain } from "./errors.js";
-import { untilText } from "./format.js";
+import { untilOf } from "./format.js";
+import { t } from "./i18n.js";
 import { openMenu } from "./menu.js";
 import { toast } from "./toasts.js";
 
 const RANK = { member: 1, moderator: 2, owner: 3 };
 const DAY_S = 86400;
+const ROLE_TEXTS = { owner: t("you are its owner."), moderator: t("you are a moderator."), member: t("you are a member.") };
 
 /* Shows why not, and resolves to whether it worked. */
 async function attempt(work, fault) {
@@ -22,10 +24,15 @@ async function attempt(work, fault) {
 		if (!(error instanceof ApiError)) {
 			throw error;
 		}
-		fault.textContent = error.code === "VALIDATION" ? error.message : explain(error);
+		fault.textContent = explain(error);
 		fault.hidden = false;
 		return false;
 	}
+}
+
+function banEnd(until) {
+	const time = untilOf(until);
+	return time ? t("until {time}", { time }) : t("for ever");
 }
 
 export class RoomManager {
@@ -71,7 +78,7 @@ export class RoomManager {
 		}
 		const rank = this.rankIn(roomId);
 		$("manage-title").textContent = room.name;
-		$("manage-role").textContent = `${room.public ? "Open to everyone" : "Private"} · you are ${{ owner: "its owner", moderator: "a moderator", member: "a member" }[room.role] ?? "not in it"}.`;
+		$("manage-role").textContent = `${room.public ? t("Open to everyone") : t("Private")} · ${ROLE_TEXTS[room.role] ?? t("you are not in it.")}`;
 		$("manage-about-text").textContent = room.about ?? "";
 		$("manage-about-text").hidden = !room.about || rank >= RANK.moderator;
 		$("manage-form").hidden = rank < RANK.moderator;
@@ -138,7 +145,7 @@ export class RoomManager {
 		const work = () => this.#session.rooms.manage((api) => api.changeRoom(this.#roomId, changes));
 		if (Object.keys(changes).length === 0 || (await attempt(work, $("manage-error")))) {
 			$("manage").close();
-			toast("The settings are saved.");
+			toast(t("The settings are saved."));
 		}
 	}
 
@@ -147,8 +154,9 @@ export class RoomManager {
 		$("add-done").textContent = "";
 		const work = () => this.#session.rooms.manage((api) => (now ? api.addMember(this.#roomId, userId) : api.invite(this.#roomId, userId)));
 		if (userId && (await attempt(work, $("add-error")))) {
+			const name = this.#state.nameOf(userId);
 			$("add-user").value = "";
-			$("add-done").textContent = `${this.#state.nameOf(userId)} ${now ? "is in the room now" : "is invited"}.`;
+			$("add-done").textContent = now ? t("{name} is in the room now.", { name }) : t("{name} is invited.", { name });
 			this.#offerPeople();
 		}
 	}
@@ -156,8 +164,8 @@ export class RoomManager {
 	async #delete() {
 		const room = this.#room();
 		$("manage").close();
-		const text = "Everything that was said in it is gone, for everybody. This cannot be undone.";
-		if (await confirm(`Delete ${room.name}?`, text, "Delete the room", true)) {
+		const text = t("Everything that was said in it is gone, for everybody. This cannot be undone.");
+		if (await confirm(t("Delete {title}?", { title: room.name }), text, t("Delete the room"), true)) {
 			await this.#told((api) => api.deleteRoom(room.id));
 		}
 	}
@@ -180,13 +188,13 @@ export class RoomManager {
 		let bans = [];
 		await attempt(async () => (bans = await this.#session.rooms.bans(this.#roomId)), $("manage-error"));
 		$("bans-empty").hidden = bans.length > 0;
-		const items = bans.map((b) => ({ key: b.userId, name: b.nickname || b.userId, until: untilText(b.until) || " for ever" }));
+		const items = bans.map((b) => ({ key: b.userId, name: b.nickname || b.userId, until: banEnd(b.until) }));
 		reconcile($("bans-list"), items, (item) =>
 			h(
 				"li",
 				{ class: "ban", "data-user": item.key },
-				h("span", {}, item.name, h("span", { class: "muted" }, item.until)),
-				h("button", { type: "button", class: "button quiet small", "aria-label": `Let ${item.name} come back`, onclick: () => this.#unban(item.key) }, "Unban"),
+				h("span", {}, item.name, " ", h("span", { class: "muted" }, item.until)),
+				h("button", { type: "button", class: "button quiet small", "aria-label": t("Let {name} come back", { name: item.name }), onclick: () => this.#unban(item.key) }, t("Unban")),
 			),
 		);
 	}
@@ -211,27 +219,27 @@ export class RoomManager {
 		const role = (to, label, sure) => ({ label, icon: "people", run: () => this.#setRole(member.id, to, name, sure) });
 		const owner = this.rankIn(roomId) >= RANK.owner;
 		openMenu(anchor, name, [
-			owner && member.role === "member" && role("moderator", "Make moderator"),
-			owner && member.role === "moderator" && role("member", "Make ordinary member"),
-			owner && role("owner", "Make owner", true),
-			{ label: "Mute…", icon: "mute", run: () => this.#askTime("mute", member.id, name) },
-			{ label: "Unmute", icon: "chat", run: () => this.#told((api) => api.mute(roomId, member.id, 0)).then((ok) => ok && toast(`${name} may write again.`)) },
-			{ label: "Remove", icon: "leave", danger: true, run: () => this.#kick(member.id, name) },
-			{ label: "Ban…", icon: "alert", danger: true, run: () => this.#askTime("ban", member.id, name) },
+			owner && member.role === "member" && role("moderator", t("Make moderator")),
+			owner && member.role === "moderator" && role("member", t("Make ordinary member")),
+			owner && role("owner", t("Make owner"), true),
+			{ label: t("Mute…"), icon: "mute", run: () => this.#askTime("mute", member.id, name) },
+			{ label: t("Unmute"), icon: "chat", run: () => this.#told((api) => api.mute(roomId, member.id, 0)).then((ok) => ok && toast(t("{name} may write again.", { name }))) },
+			{ label: t("Remove"), icon: "leave", danger: true, run: () => this.#kick(member.id, name) },
+			{ label: t("Ban…"), icon: "alert", danger: true, run: () => this.#askTime("ban", member.id, name) },
 		]);
 	}
 
 	async #setRole(userId, role, name, sure) {
 		const roomId = this.#roomId;
-		const text = "You will be a moderator then.";
-		if (!sure || (await confirm(`Give the room to ${name}?`, text, "Make owner"))) {
+		const text = t("You will be a moderator then.");
+		if (!sure || (await confirm(t("Give the room to {name}?", { name }), text, t("Make owner")))) {
 			await this.#told((api) => api.setRole(roomId, userId, role));
 		}
 	}
 
 	async #kick(userId, name) {
 		const roomId = this.#roomId;
-		if (await confirm(`Remove ${name}?`, "Whoever is removed may join again where the room is open, or be invited.", "Remove", true)) {
+		if (await confirm(t("Remove {name}?", { name }), t("Whoever is removed may join again where the room is open, or be invited."), t("Remove"), true)) {
 			await this.#told((api) => api.kick(roomId, userId));
 		}
 	}
@@ -239,12 +247,12 @@ export class RoomManager {
 	#askTime(what, userId, name) {
 		this.#target = { what, userId, name, roomId: this.#roomId };
 		const ban = what === "ban";
-		$("time-title").textContent = ban ? `Ban ${name}?` : `Mute ${name}?`;
-		$("time-text").textContent = ban ? "They leave the room and cannot come back so long." : "They hear everything, but cannot write so long.";
+		$("time-title").textContent = ban ? t("Ban {name}?", { name }) : t("Mute {name}?", { name });
+		$("time-text").textContent = ban ? t("They leave the room and cannot come back so long.") : t("They hear everything, but cannot write so long.");
 		$("time-ever").hidden = !ban;
 		$("time-ever").disabled = !ban;
 		$("time-seconds").value = "3600";
-		$("time-yes").textContent = ban ? "Ban" : "Mute";
+		$("time-yes").textContent = ban ? t("Ban") : t("Mute");
 		$("time-error").hidden = true;
 		$("time-dialog").showModal();
 	}
@@ -255,7 +263,7 @@ export class RoomManager {
 		const work = () => this.#session.rooms.manage((api) => api[what](roomId, userId, seconds));
 		if (await attempt(work, $("time-error"))) {
 			$("time-dialog").close();
-			toast(what === "ban" ? `${name} is banned.` : `${name} is muted.`);
+			toast(what === "ban" ? t("{name} is banned.", { name }) : t("{name} is muted.", { name }));
 		}
 	}
 }

@@ -2,44 +2,81 @@
 /* One row of a conversation: a message with what belongs to it, or a small line. */
 
 import { h, icon } from "./dom.js";
-import { fullTimeOf, hueClass, initials, isJumbo, linkify, list, timeOf, untilText } from "./format.js";
+import { fullTimeOf, hueClass, initials, isJumbo, linkify, timeOf, untilOf } from "./format.js";
+import { listed, t } from "./i18n.js";
 
 const QUOTE_CHARS = 140;
 
-const ROLES = { member: "an ordinary member", moderator: "a moderator", owner: "the owner" };
-
-/* What happened, as a sentence. `nameOf(id)` knows people, and is "you" for oneself. */
+/* What happened, as a sentence. `nameOf(id)` knows people, and is "" for oneself. */
 export function eventText(m, nameOf) {
 	const you = m.mine && m.senderId;
-	const who = you ? "You" : m.senderName || nameOf(m.senderId);
-	const were = you ? "were" : "was";
-	const actor = m.actor ? nameOf(m.actor) : "a moderator";
-	const first = capital(m.actor ? nameOf(m.actor) : "somebody");
+	const name = m.senderName || nameOf(m.senderId);
 	switch (m.code || m.type) {
 		case "JOIN":
-			return m.actor && m.actor !== m.senderId ? `${who} ${were} brought in by ${actor}` : `${who} joined`;
+			if (m.actor && m.actor !== m.senderId) {
+				return outcome(JOINED, you, name, m, nameOf);
+			}
+			return you ? t("You joined") : t("{name} joined", { name });
 		case "LEAVE":
-			return `${who} left`;
+			return you ? t("You left") : t("{name} left", { name });
 		case "KICKED":
-			return `${who} ${were} removed by ${actor}`;
+			return outcome(KICKED, you, name, m, nameOf);
 		case "BANNED":
-			return `${who} ${were} banned by ${actor}${untilText(m.until)}`;
+			return outcome(untilOf(m.until) ? BANNED_UNTIL : BANNED, you, name, m, nameOf);
 		case "ROLE_CHANGED":
-			return `${first} made ${nameOf(m.about)} ${ROLES[m.role] ?? m.role}`;
+			return roleText(m, nameOf);
 		case "ROOM_CHANGED":
-			return "The room's settings were changed";
+			return t("The room's settings were changed");
 		case "ROOM_DELETED":
-			return "The room was deleted";
+			return t("The room was deleted");
 		case "PINNED":
-			return `${who} pinned a message`;
+			return you ? t("You pinned a message") : t("{name} pinned a message", { name });
 		case "UNPINNED":
-			return `${who} unpinned a message`;
+			return you ? t("You unpinned a message") : t("{name} unpinned a message", { name });
 		default:
-			return m.content || "Something changed";
+			return m.content || t("Something changed");
 	}
 }
 
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+/* What somebody did to somebody: [to you, to others by you, among others]. */
+const JOINED = [
+	(vars) => t("You were brought in by {actor}", vars),
+	(vars) => t("You brought in {name}", vars),
+	(vars) => t("{name} was brought in by {actor}", vars),
+];
+const KICKED = [
+	(vars) => t("You were removed by {actor}", vars),
+	(vars) => t("You removed {name}", vars),
+	(vars) => t("{name} was removed by {actor}", vars),
+];
+const BANNED = [
+	(vars) => t("You were banned by {actor}", vars),
+	(vars) => t("You banned {name}", vars),
+	(vars) => t("{name} was banned by {actor}", vars),
+];
+const BANNED_UNTIL = [
+	(vars) => t("You were banned by {actor} until {time}", vars),
+	(vars) => t("You banned {name} until {time}", vars),
+	(vars) => t("{name} was banned by {actor} until {time}", vars),
+];
+
+function outcome([toYou, byYou, among], you, name, m, nameOf) {
+	const actor = m.actor ? nameOf(m.actor) : t("a moderator");
+	const vars = { name, actor, time: untilOf(m.until) };
+	return you ? toYou(vars) : actor === "" ? byYou(vars) : among(vars);
+}
+
+const ROLES = { member: t("an ordinary member"), moderator: t("a moderator"), owner: t("the owner") };
+
+function roleText(m, nameOf) {
+	const role = ROLES[m.role] ?? m.role;
+	const actor = m.actor ? nameOf(m.actor) : t("Somebody");
+	const name = nameOf(m.about);
+	if (actor === "") {
+		return name === "" ? t("You became {role}", { role }) : t("You made {name} {role}", { name, role });
+	}
+	return name === "" ? t("{actor} made you {role}", { actor, role }) : t("{actor} made {name} {role}", { actor, name, role });
+}
 
 /* One line of what was said. */
 export function snippet(entry) {
@@ -47,17 +84,17 @@ export function snippet(entry) {
 		return "";
 	}
 	if (entry.deleted) {
-		return "Deleted message";
+		return t("Deleted message");
 	}
 	const text = entry.content.replace(/\s+/g, " ").trim();
-	return [...text].length > QUOTE_CHARS ? `${[...text].slice(0, QUOTE_CHARS).join("")}…` : text || "Attachment";
+	return [...text].length > QUOTE_CHARS ? `${[...text].slice(0, QUOTE_CHARS).join("")}…` : text || t("Attachment");
 }
 
 const MARKS = {
-	pending: ["clock", "Sending"],
-	sent: ["check", "Sent"],
-	read: ["checks", "Read"],
-	failed: ["alert", "Not sent"],
+	pending: ["clock", t("Sending")],
+	sent: ["check", t("Sent")],
+	read: ["checks", t("Read")],
+	failed: ["alert", t("Not sent")],
 };
 
 function statusMark(status) {
@@ -75,7 +112,7 @@ function quoteOf(item, actions) {
 	const { id, name, text } = item.quote;
 	return h(
 		"button",
-		{ type: "button", class: "quote", "data-act": "quote", title: "Show this message", onclick: () => actions.jump(id) },
+		{ type: "button", class: "quote", "data-act": "quote", title: t("Show this message"), onclick: () => actions.jump(id) },
 		h("span", { class: "quote-name" }, name),
 		h("span", { class: "quote-text" }, text),
 	);
@@ -87,12 +124,12 @@ function bubbleOf(item, actions) {
 		"div",
 		{ class: `bubble${jumbo ? " jumbo" : ""}${item.deleted ? " tombstone" : ""}` },
 		item.quote ? quoteOf(item, actions) : null,
-		h("p", { class: "content" }, ...(item.deleted ? ["This message was deleted."] : textOf(item.content))),
+		h("p", { class: "content" }, ...(item.deleted ? [t("This message was deleted.")] : textOf(item.content))),
 		h(
 			"span",
 			{ class: "stamp" },
-			item.pinned ? h("span", { class: "pin-mark", title: "Pinned" }, icon("pin", "Pinned")) : null,
-			item.edited ? h("span", { class: "edited" }, "edited") : null,
+			item.pinned ? h("span", { class: "pin-mark", title: t("Pinned") }, icon("pin", t("Pinned"))) : null,
+			item.edited ? h("span", { class: "edited" }, t("edited")) : null,
 			h("time", { datetime: new Date(item.at).toISOString(), title: fullTimeOf(item.at) }, timeOf(item.at)),
 			item.status ? statusMark(item.status) : null,
 		),
@@ -125,16 +162,22 @@ function failedLine(item, actions) {
 	return h(
 		"p",
 		{ class: "failed-line", role: "alert" },
-		h("span", {}, item.error ?? "Not sent."),
-		button("retry", "Send again"),
-		button("editFailed", "Edit"),
-		button("discard", "Discard"),
+		h("span", {}, item.error ?? t("Not sent.")),
+		button("retry", t("Send again")),
+		button("editFailed", t("Edit")),
+		button("discard", t("Discard")),
 	);
+}
+
+function readLine(names) {
+	return names.length > 3
+		? t("Read by {names} and others", { names: names.slice(0, 3).join(", ") })
+		: t("Read by {names}", { names: listed(names) });
 }
 
 function authorLine(item, actions) {
 	if (item.mine) {
-		return h("span", { class: "visually-hidden" }, "You: ");
+		return h("span", { class: "visually-hidden" }, `${t("You")}: `);
 	}
 	if (item.grouped) {
 		return h("span", { class: "visually-hidden" }, `${item.name}: `);
@@ -145,7 +188,7 @@ function authorLine(item, actions) {
 			type: "button",
 			class: `author link-button ${hueClass(item.senderId)}`,
 			"data-act": "author",
-			title: `Message ${item.name}`,
+			title: t("Message {title}", { title: item.name }),
 			onclick: () => actions.openPerson(item.senderId),
 		},
 		item.name,
@@ -160,7 +203,7 @@ function moreButton(item, actions) {
 			class: "icon-button small more",
 			"data-act": "more",
 			"aria-haspopup": "dialog",
-			"aria-label": `Actions for the message “${[...snippet(item)].slice(0, 40).join("")}”`,
+			"aria-label": t("Actions for the message “{text}”", { text: [...snippet(item)].slice(0, 40).join("") }),
 			tabindex: item.last ? null : "-1",
 			onclick: (event) => actions.menu(item.row, event.currentTarget),
 		},
@@ -177,10 +220,10 @@ export function chatRow(item, isNew, actions) {
 		below.push(failedLine(item, actions));
 	}
 	if (item.held > 0) {
-		below.push(h("p", { class: "held-line muted" }, `Too many messages at once: this one goes out by itself in ${item.held} s.`));
+		below.push(h("p", { class: "held-line muted" }, t("Too many messages at once: this one goes out by itself in {n} s.", { n: item.held })));
 	}
 	if (item.readBy.length > 0) {
-		below.push(h("p", { class: "read-line muted" }, `Read by ${list(item.readBy.slice(0, 3))}${item.readBy.length > 3 ? " and others" : ""}`));
+		below.push(h("p", { class: "read-line muted" }, readLine(item.readBy)));
 	}
 	const face = item.mine
 		? null

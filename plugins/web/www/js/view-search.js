@@ -4,6 +4,7 @@
 import { $, h, reconcile } from "./dom.js";
 import { ApiError, explain } from "./errors.js";
 import { fullTimeOf, shortTimeOf } from "./format.js";
+import { t } from "./i18n.js";
 import { snippet } from "./view-row.js";
 
 const TYPING_PAUSE_MS = 250;
@@ -71,7 +72,7 @@ export class Search {
 
 	open() {
 		const conversation = this.#conversation();
-		$("search-place").textContent = conversation ? this.#nameOf(conversation) : "Here";
+		$("search-place").textContent = conversation ? this.#nameOf(conversation) : t("Here");
 		$("search-here").disabled = !conversation;
 		if (!conversation) {
 			$("search-everywhere").checked = true;
@@ -100,13 +101,13 @@ export class Search {
 		const turn = ++this.#turn;
 		const words = $("search-input").value.trim();
 		const place = $("search-here").checked ? this.#conversation() : null;
-		$("search-text").textContent = "Searching…";
+		$("search-text").textContent = t("Searching…");
 		try {
 			const page = await this.#api.search(words, place, before);
 			if (turn === this.#turn) {
 				this.#found.push(...this.#state.entries(page.messages).map((entry, i) => ({ entry, message: page.messages[i] })));
 				this.#before = page.before;
-				this.#show(this.#found.length === 0 ? "Nothing found." : "");
+				this.#show(this.#found.length === 0 ? t("Nothing found.") : "");
 			}
 		} catch (error) {
 			if (!(error instanceof ApiError)) {
@@ -119,7 +120,8 @@ export class Search {
 	}
 
 	#nameOf(place) {
-		return `${place.kind === "room" ? "In" : "With"} ${this.#state.titleOf(place)}`;
+		const title = this.#state.titleOf(place);
+		return place.kind === "room" ? t("In {title}", { title }) : t("With {name}", { name: title });
 	}
 
 	#placeOf(message) {
@@ -130,15 +132,19 @@ export class Search {
 		return { kind: "user", id: sender === this.#state.me.id ? (message.receiverId ?? message.receiver) : sender };
 	}
 
+	#counted(n) {
+		return this.#before === undefined ? t("{n} found", { n }) : t("{n} newest found", { n });
+	}
+
 	#show(text) {
 		const items = this.#found.map(({ entry, message }) => ({
 			key: entry.id,
-			name: entry.mine ? "You" : entry.senderName,
+			name: entry.mine ? t("You") : entry.senderName,
 			place: $("search-everywhere").checked ? this.#nameOf(this.#placeOf(message)) : "",
 			text: snippet(entry),
 			at: entry.at,
 		}));
-		$("search-text").textContent = text || (items.length > 0 ? `${items.length}${this.#before === undefined ? "" : " newest"} found` : "");
+		$("search-text").textContent = text || (items.length > 0 ? this.#counted(items.length) : "");
 		$("search-more").hidden = items.length === 0 || this.#before === undefined;
 		showResults($("search-list"), items, (id) => {
 			const { entry, message } = this.#found.find((f) => f.entry.id === id);
@@ -175,7 +181,7 @@ export class Pins {
 	}
 
 	async open(conversation) {
-		$("pins-text").textContent = "Loading…";
+		$("pins-text").textContent = t("Loading…");
 		showResults($("pins-list"), [], () => {});
 		$("pins").showModal();
 		try {
@@ -189,20 +195,20 @@ export class Pins {
 	}
 
 	#show(conversation, entries) {
-		$("pins-text").textContent = entries.length === 0 ? "Nothing is pinned." : "";
-		const items = entries.map((e) => ({ key: e.id, name: e.mine ? "You" : e.senderName, text: snippet(e), at: e.at }));
+		$("pins-text").textContent = entries.length === 0 ? t("Nothing is pinned.") : "";
+		const items = entries.map((e) => ({ key: e.id, name: e.mine ? t("You") : e.senderName, text: snippet(e), at: e.at }));
 		const unpin = (item) =>
 			h("button", {
 				type: "button",
 				class: "button quiet small",
 				"data-act": "unpin",
-				"aria-label": `Unpin “${item.text}”`,
+				"aria-label": t("Unpin “{text}”", { text: item.text }),
 				onclick: async () => {
 					if (await this.#actions.pin(item.key, true)) {
 						this.#show(conversation, entries.filter((e) => e.id !== item.key));
 					}
 				},
-			}, "Unpin");
+			}, t("Unpin"));
 		const open = (id) => {
 			$("pins").close();
 			this.#jump(conversation, entries.find((e) => e.id === id));

@@ -4,6 +4,7 @@
 import { $ } from "./dom.js";
 import { ApiError } from "./errors.js";
 import { onSubmit, resetForm, showFault } from "./forms.js";
+import { t } from "./i18n.js";
 import { displayName, lastEmail } from "./storage.js";
 
 const FIRST_FIELD = {
@@ -93,7 +94,7 @@ export class StartScreen {
 			const made = await this.#session.account.register({ email, password, ...(nickname ? { nickname } : {}) });
 			lastEmail.set(email);
 			if (made.verificationSent) {
-				this.#toast(`A code was mailed to ${email}, to confirm that the address is yours.`);
+				this.#toast(t("A code was mailed to {email}, to confirm that the address is yours.", { email }));
 			}
 		} catch (error) {
 			if (error.registered) {
@@ -108,7 +109,7 @@ export class StartScreen {
 		const verify = error.code === "EMAIL_NOT_VERIFIED";
 		this.#waiting = who;
 		lastEmail.set(who.email);
-		this.show("Your account is made.", verify ? "verify" : "login");
+		this.show(t("Your account is made."), verify ? "verify" : "login");
 		if (!verify) {
 			showFault($("login-form"), error);
 		}
@@ -127,18 +128,18 @@ export class StartScreen {
 				throw error;
 			}
 			lastEmail.set(email);
-			this.#choose("newpass", `If there is an account of ${email}, a code is on its way.`);
+			this.#choose("newpass", t("If there is an account of {email}, a code is on its way.", { email }));
 		});
 		onSubmit($("newpass-form"), async ({ code, password }) => {
 			await this.#api.confirmReset(code, password);
-			this.show("Your password is set. Log in with it.", "login");
+			this.show(t("Your password is set. Log in with it."), "login");
 		});
 	}
 
 	async #mailAgain() {
 		try {
 			await this.#api.requestVerification(this.#waiting.email);
-			this.#toast("Another code was mailed.");
+			this.#toast(t("Another code was mailed."));
 		} catch (error) {
 			if (!(error instanceof ApiError)) {
 				throw error;
@@ -150,7 +151,7 @@ export class StartScreen {
 
 function noGuests(error) {
 	if ([401, 403, 404].includes(error.status) && error.code !== "BANNED") {
-		throw new ApiError(error.status, error.code, "This server does not take guests.");
+		throw new ApiError(error.status, error.code, t("This server does not take guests."));
 	}
 	throw error;
 }
