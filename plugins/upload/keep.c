@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A written file becomes an object, then a row.  Killed in between, it is an object that nobody
- * knows, which the sweep takes. */
+/* A written file gets its small pictures, becomes an object, then a row.  Killed in between, there are
+ * objects that nobody knows, which the sweep takes. */
 #include "upload.h"
 
 #include <unistd.h>
@@ -12,6 +12,7 @@ struct keep {
 	void *arg;
 	struct sink_facts facts;
 	char owner[CHATD_ID_MAX + 1], name[NAME_BYTES + 1], id[CHATD_ID_MAX + 1], object[DIR_OBJECT];
+	char info[64]; /* of the object, for good: {"width":W,"height":H} */
 	chatd_status rc;
 };
 
@@ -24,13 +25,13 @@ static void free_keep(void *arg)
 static void remove_object(void *arg)
 {
 	struct keep *k = arg;
-	dir_remove(&k->self->dir, k->object);
+	bytes_remove(k->self, k->object);
 }
 
 /* The object is nobody's; should this not be done, the sweep does it. */
 static void discard(struct keep *k)
 {
-	if (k->self->h->offload(k->w, remove_object, free_keep, k) < 0) {
+	if (crew_do(k->self->crew, k->w, remove_object, free_keep, k) < 0) {
 		free_keep(k);
 	}
 }
@@ -65,6 +66,7 @@ static void on_committed(void *arg)
 		.hash = text(k->facts.hash),
 		.object = text(k->object),
 		.type = text(k->facts.type),
+		.info = text(k->info),
 		.state = conf->scanner[0] ? CHATD_STORE_FILE_WAITS : CHATD_STORE_FILE_GOOD,
 		.size = k->facts.size,
 		.wall = now,
@@ -84,10 +86,36 @@ static void on_committed(void *arg)
 static void commit(void *arg)
 {
 	struct keep *k = arg;
-	k->rc = dir_commit(&k->self->dir, k->facts.path, k->object);
+	k->rc = bytes_put(k->self, k->facts.path, k->object, k->facts.hash);
 	if (k->rc < 0) {
 		unlink(k->facts.path);
 	}
+}
+
+static void on_thumb(void *arg, chatd_status rc, int width, int height)
+{
+	struct keep *k = arg;
+	if (rc == 0) {
+		snprintf(k->info, sizeof(k->info), "{\"width\":%d,\"height\":%d}", width, height);
+	}
+	/* Whatever became of them, the file is kept. */
+	k->rc = crew_do(k->self->crew, k->w, commit, on_committed, k);
+	if (k->rc < 0) {
+		unlink(k->facts.path);
+		on_committed(k);
+	}
+}
+
+/* What makes small pictures is busy, or there is none for this: somebody will ask for them later. */
+static chatd_status start(struct keep *k)
+{
+	const struct thumb_what what = {
+		.self = k->self, .w = k->w, .path = k->facts.path, .object = k->object
+	};
+	if (thumb_can(k->self, text(k->facts.type)) && thumb_start(&what, on_thumb, k) == 0) {
+		return 0;
+	}
+	return crew_do(k->self->crew, k->w, commit, on_committed, k);
 }
 
 chatd_status keep_start(const struct keep_what *what, keep_fn *fn, void *arg)
@@ -105,20 +133,33 @@ chatd_status keep_start(const struct keep_what *what, keep_fn *fn, void *arg)
 	k->facts = *what->facts;
 	chatd_str_copy(k->owner, sizeof(k->owner), what->owner);
 	chatd_str_copy(k->name, sizeof(k->name), text(what->name));
-	self->h->random(random, sizeof(random));
-	for (size_t i = 0; i < sizeof(random); i++) {
-		snprintf(k->id + 2 * i, 3, "%02x", random[i]);
-	}
+	random_name(self, k->id);
 	if (what->id) {
 		chatd_str_copy(k->id, sizeof(k->id), text(what->id));
 	}
 	self->h->random(random, sizeof(random));
 	dir_object(k->facts.hash, random, k->object);
-	chatd_status rc = self->h->offload(k->w, commit, on_committed, k);
+	chatd_status rc = start(k);
 	if (rc < 0) {
 		free_keep(k);
 	}
 	return rc;
+}
+
+/* How large it is, for who lays out a page, and that there are small ones. */
+static void add_picture(struct chatd_json *j, struct chatd_str info, const char *url)
+{
+	char why[CHATD_JSON_WHY], small[sizeof("/api/files//thumbnail") + CHATD_ID_MAX];
+	json_t *o = info.n ? chatd_json_parse(info, why) : NULL;
+	int64_t width = json_integer_value(json_object_get(o, "width"));
+	int64_t height = json_integer_value(json_object_get(o, "height"));
+	json_decref(o);
+	if (width > 0 && height > 0) {
+		snprintf(small, sizeof(small), "%s/thumbnail", url);
+		chatd_json_int(j, "width", width);
+		chatd_json_int(j, "height", height);
+		chatd_json_member(j, "thumbnail", text(small));
+	}
 }
 
 void file_json(struct chatd_json *j, const struct chatd_store_file *f)
@@ -131,6 +172,7 @@ void file_json(struct chatd_json *j, const struct chatd_store_file *f)
 	chatd_json_member(j, "name", f->name);
 	chatd_json_int(j, "size", f->size);
 	chatd_json_member(j, "contentType", f->type);
+	add_picture(j, f->info, url);
 	if (f->state == CHATD_STORE_FILE_WAITS) {
 		chatd_json_flag(j, "quarantined", 1);
 	}

@@ -4,11 +4,10 @@
  * thinks: 0 good, 1 bad.  Whatever else happens, it is asked again later and the file waits. */
 #include "upload.h"
 
-#include <fcntl.h>
+#include "spawn.h"
+
 #include <signal.h>
-#include <spawn.h>
 #include <sys/queue.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,12 +16,12 @@ enum { RUNNING_MAX = 2, QUEUE_MAX = 1000, AGAIN_MS = 60000 };
 struct scan {
 	TAILQ_ENTRY(scan) link;
 	struct scanner *of;
-	char object[129];
+	char object[OBJECT_NAME];
 	struct chatd_timer timer;
 	chatd_watch *watch;
 	pid_t pid;
 	int pidfd;
-	chatd_status rc; /* [pool] */
+	chatd_status rc; /* [crew] */
 };
 TAILQ_HEAD(scans, scan);
 
@@ -39,49 +38,16 @@ static struct self *self_of(const struct scanner *s)
 	return s->at->self;
 }
 
-/* ---- [pool] -------------------------------------------------------------------------------- */
-
-static int start_program(struct scan *c, int file)
-{
-	static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-	char *const env[] = { path, NULL };
-	const char *const *argv = self_of(c->of)->conf->scanner;
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attr);
-	posix_spawn_file_actions_adddup2(&actions, file, 0);
-	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-	posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setpgroup(&attr, 0); /* so that what it starts can be ended with it */
-	posix_spawnattr_setflags(
-			&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-	int rc = posix_spawn(&c->pid, argv[0], &actions, &attr, (char *const *)(uintptr_t)argv, env);
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attr);
-	return -rc;
-}
+/* ---- [crew] ------------------------------------------------------------------------------ */
 
 static void start(void *arg)
 {
 	struct scan *c = arg;
-	int file = dir_read(&self_of(c->of)->dir, c->object);
-	c->rc = file < 0 ? file : start_program(c, file);
+	int file = bytes_open(self_of(c->of), c->object);
+	c->rc = file < 0 ? file
+					 : spawn_program(self_of(c->of)->conf->scanner, file, -1, &c->pid, &c->pidfd);
 	if (file >= 0) {
 		close(file);
-	}
-	if (c->rc == 0) {
-		c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
-		if (c->pidfd < 0) {
-			c->rc = -errno;
-			kill(-c->pid, SIGKILL);
-			waitpid(c->pid, NULL, 0);
-		}
 	}
 }
 
@@ -188,7 +154,7 @@ static void pump(struct scanner *s)
 {
 	while (s->n_running < RUNNING_MAX && !TAILQ_EMPTY(&s->waiting)) {
 		struct scan *c = TAILQ_FIRST(&s->waiting);
-		if (self_of(s)->h->offload(s->at->w, start, on_started, c) < 0) {
+		if (crew_do(self_of(s)->crew, s->at->w, start, on_started, c) < 0) {
 			return; /* the next round tries again */
 		}
 		TAILQ_REMOVE(&s->waiting, c, link);
@@ -252,7 +218,7 @@ static void ask(void *arg)
 
 struct note {
 	struct self *self;
-	char object[129];
+	char object[OBJECT_NAME];
 };
 
 static void on_note(void *arg)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GET /api/files/{id}: to whoever may read now what the file came with.  The pool reads one block
- * ahead of what the client takes, so that a slow one costs two blocks and nobody's time. */
+/* GET /api/files/{id}: to whoever may read now what the file came with.  The crew reads one block
+ * ahead of what the client takes, so that a slow one costs two blocks and nobody's time.  GET
+ * /api/files/{id}/thumbnail: likewise a small picture of it, which is made now if there is none. */
 #include "upload.h"
 
 #include <unistd.h>
 
-enum { ETAG = DIR_HASH + 3 };
+enum { ETAG = DIR_HASH + 16 };
 
 struct serve {
 	struct self *self;
@@ -16,9 +17,11 @@ struct serve {
 	int64_t at, end; /* of the next block to be read */
 	int64_t left;    /* to be written */
 	chatd_buf *ready;
-	char id[CHATD_ID_MAX + 1], object[129]; /* of an address to be signed: the user */
-	/* [pool] while .waiting */
-	int fd;
+	int edge; /* of the small picture that is asked for; 0: the file itself */
+	int made; /* it was not there, and has been made */
+	char id[CHATD_ID_MAX + 1], user[CHATD_ID_MAX + 1], etag[ETAG];
+	/* [crew] while .waiting */
+	struct bytes_file file;
 	chatd_status rc;
 	chatd_buf *block;
 	int64_t from;
@@ -33,7 +36,7 @@ static const struct chatd_http *http_of(const struct serve *s)
 static void close_file(void *arg)
 {
 	struct serve *s = arg;
-	close(s->fd);
+	bytes_close(&s->file);
 }
 
 static void free_serve(void *arg)
@@ -51,10 +54,8 @@ static void leave(struct serve *s)
 	h->buf_unref(s->ready);
 	h->buf_unref(s->block);
 	s->ready = s->block = NULL;
-	if (s->fd < 0 || h->offload(s->w, close_file, free_serve, s) < 0) {
-		if (s->fd >= 0) {
-			close(s->fd);
-		}
+	if (s->file.fd < 0 || crew_do(s->self->crew, s->w, close_file, free_serve, s) < 0) {
+		bytes_close(&s->file);
 		free_serve(s);
 	}
 }
@@ -81,19 +82,7 @@ static void on_gone(void *arg)
 static void read_block(void *arg)
 {
 	struct serve *s = arg;
-	if (s->fd < 0) {
-		int fd = dir_read(&s->self->dir, s->object);
-		s->fd = fd < 0 ? -1 : fd;
-		s->rc = fd < 0 ? fd : 0;
-	}
-	char *to = s->self->h->buf_data(s->block);
-	for (size_t n = 0; s->rc == 0 && n < s->n;) {
-		ssize_t got = pread(s->fd, to + n, s->n - n, s->from + (int64_t)n);
-		if (got == 0 || (got < 0 && errno != EINTR)) {
-			s->rc = got < 0 ? -errno : -EIO;
-		}
-		n += got > 0 ? (size_t)got : 0;
-	}
+	s->rc = bytes_read(s->self, &s->file, s->from, s->self->h->buf_data(s->block), s->n);
 }
 
 static void pump(struct serve *s);
@@ -139,7 +128,7 @@ static int read_next(struct serve *s)
 	}
 	s->from = s->at;
 	s->n = (size_t)n;
-	if (h->offload(s->w, read_block, on_block, s) < 0) {
+	if (crew_do(s->self->crew, s->w, read_block, on_block, s) < 0) {
 		return -EBUSY;
 	}
 	s->at += n;
@@ -187,19 +176,18 @@ static const struct chatd_req_user req_user = {
 
 /* ---- the head ------------------------------------------------------------------------ */
 
-static void set_headers(struct serve *s, const struct chatd_store_file *f, const char *etag)
+static void set_headers(struct serve *s, const struct chatd_store_file *f)
 {
 	const struct chatd_http *http = http_of(s);
 	char disposition[DISPOSITION_MAX], name[NAME_BYTES + 1], type[TYPE_BYTES];
-	chatd_str_copy(name, sizeof(name), f->name);
+	snprintf(name, sizeof(name), s->edge ? "thumbnail.webp" : "%.*s", (int)f->name.n, f->name.p);
 	chatd_str_copy(type, sizeof(type), f->type);
-	int shows = http->req_query(s->req, "inline").p && type_shows(type);
+	int shows = s->edge || (http->req_query(s->req, "inline").p && type_shows(type));
 	name_disposition(name, shows, disposition);
 	http->header(s->req, "Content-Disposition", text(disposition));
 	http->header(s->req, "Content-Security-Policy", CHATD_LIT("sandbox; default-src 'none'"));
 	http->header(s->req, "Cross-Origin-Resource-Policy", CHATD_LIT("same-origin"));
-	http->header(s->req, "Accept-Ranges", CHATD_LIT("bytes"));
-	http->header(s->req, "ETag", text(etag));
+	http->header(s->req, "ETag", text(s->etag));
 	/* Rights are asked for each time. */
 	http->header(s->req, "Cache-Control", CHATD_LIT("private, no-cache"));
 }
@@ -218,19 +206,13 @@ static int wanted_range(struct serve *s, int64_t size, const char *etag, int64_t
 	return range_read(range, size, from, n);
 }
 
-static void begin(struct serve *s, const struct chatd_store_file *f)
+static void begin_file(struct serve *s, const struct chatd_store_file *f)
 {
 	const struct chatd_http *http = http_of(s);
-	char etag[ETAG], range[80], type[TYPE_BYTES + 20];
+	char range[80], type[TYPE_BYTES + 20];
 	int64_t n;
-	snprintf(etag, sizeof(etag), "\"%.*s\"", 32, f->hash.p);
-	set_headers(s, f, etag);
-	if (etag_in(http->req_header(s->req, "if-none-match"), etag)) {
-		http->respond(s->req, 304, NULL, CHATD_LIT(""));
-		answered(s);
-		return;
-	}
-	int kind = wanted_range(s, f->size, etag, &s->at, &n);
+	http->header(s->req, "Accept-Ranges", CHATD_LIT("bytes"));
+	int kind = wanted_range(s, f->size, s->etag, &s->at, &n);
 	if (kind == RANGE_BAD) {
 		snprintf(range, sizeof(range), "bytes */%lld", (long long)f->size);
 		http->header(s->req, "Content-Range", text(range));
@@ -245,12 +227,31 @@ static void begin(struct serve *s, const struct chatd_store_file *f)
 	int is_text = f->type.n > 5 && memcmp(f->type.p, "text/", 5) == 0;
 	snprintf(type, sizeof(type), "%.*s%s", (int)f->type.n, f->type.p,
 			is_text ? "; charset=utf-8" : "");
-	chatd_str_copy(s->object, sizeof(s->object), f->object);
 	s->end = s->at + n;
 	s->left = http->req_method(s->req) == CHATD_HEAD ? 0 : n;
 	s->sending = 1;
 	http->begin_sized(s->req, kind == RANGE_ONE ? 206 : 200, type, n);
 	pump(s);
+}
+
+static void begin_thumb(struct serve *s, const struct chatd_store_file *f);
+
+static void begin(struct serve *s, const struct chatd_store_file *f)
+{
+	snprintf(
+			s->etag, sizeof(s->etag), s->edge ? "\"%.*s-%d\"" : "\"%.*s\"", 32, f->hash.p, s->edge);
+	set_headers(s, f);
+	if (etag_in(http_of(s)->req_header(s->req, "if-none-match"), s->etag)) {
+		http_of(s)->respond(s->req, 304, NULL, CHATD_LIT(""));
+		answered(s);
+		return;
+	}
+	chatd_str_copy(s->file.object, sizeof(s->file.object), f->object);
+	if (s->edge) {
+		begin_thumb(s, f);
+	} else {
+		begin_file(s, f);
+	}
 }
 
 /* One that may not be read is not there. */
@@ -289,6 +290,100 @@ static void look_up(struct serve *s, struct chatd_str user)
 	}
 }
 
+/* ---- small pictures ------------------------------------------------------------------ */
+
+static void read_thumb(void *arg)
+{
+	struct serve *s = arg;
+	char name[OBJECT_NAME];
+	thumb_object(s->file.object, s->edge, name);
+	s->rc = bytes_get_small(s->self, name, &s->block);
+}
+
+static void fetch_thumb(struct serve *s);
+
+static void no_thumb(struct serve *s, chatd_status rc)
+{
+	if (rc == -ENODATA || rc == -ENOENT) {
+		refuse(s, 404, "NO_THUMBNAIL", "There is no small picture of this file.");
+	} else {
+		http_of(s)->header(s->req, "Retry-After", CHATD_LIT("2"));
+		refuse(s, 503, "UNAVAILABLE", "The small picture cannot be had now; try again.");
+	}
+}
+
+static void on_thumb_made(void *arg, chatd_status rc, int width, int height)
+{
+	struct serve *s = arg;
+	(void)width;
+	(void)height;
+	s->waiting = 0;
+	if (!s->req) {
+		leave(s);
+	} else if (rc < 0) {
+		no_thumb(s, rc);
+	} else {
+		fetch_thumb(s);
+	}
+}
+
+static void make_thumb(struct serve *s)
+{
+	const struct thumb_what what = { .self = s->self, .w = s->w, .object = s->file.object };
+	s->made = s->waiting = 1;
+	chatd_status rc = thumb_start(&what, on_thumb_made, s);
+	if (rc < 0) {
+		s->waiting = 0;
+		no_thumb(s, rc);
+	}
+}
+
+static void on_thumb_read(void *arg)
+{
+	struct serve *s = arg;
+	s->waiting = 0;
+	if (!s->req) {
+		leave(s);
+	} else if (s->rc == -ENOENT && !s->made) {
+		make_thumb(s);
+	} else if (s->rc < 0 || s->self->h->buf_len(s->block) == 0) {
+		no_thumb(s, s->rc < 0 ? s->rc : -ENODATA);
+	} else {
+		http_of(s)->respond_buf(s->req, 200, "image/webp", s->block);
+		answered(s);
+	}
+}
+
+static void fetch_thumb(struct serve *s)
+{
+	s->waiting = 1;
+	if (crew_do(s->self->crew, s->w, read_thumb, on_thumb_read, s) < 0) {
+		s->waiting = 0;
+		no_thumb(s, -EBUSY);
+	}
+}
+
+static void begin_thumb(struct serve *s, const struct chatd_store_file *f)
+{
+	if (thumb_can(s->self, f->type)) {
+		fetch_thumb(s);
+	} else {
+		no_thumb(s, -ENODATA);
+	}
+}
+
+/* The next larger one of those that are made. */
+static int choose_edge(const struct self *self, struct chatd_str size)
+{
+	int64_t wanted = size.p ? number_read(size) : 0;
+	for (int i = 0; i < self->n_edges; i++) {
+		if (self->edges[i] >= wanted) {
+			return self->edges[i];
+		}
+	}
+	return self->n_edges ? self->edges[self->n_edges - 1] : 0;
+}
+
 /* ---- who asks ------------------------------------------------------------------------ */
 
 static void on_identified(
@@ -302,12 +397,25 @@ static void on_identified(
 	}
 }
 
+/* "size=320&" in front of what was signed. */
+static struct chatd_str without_size(struct chatd_str query)
+{
+	const char *amp = query.n > 5 && memcmp(query.p, "size=", 5) == 0
+			? memchr(query.p, '&', query.n < 24 ? query.n : 24)
+			: NULL;
+	size_t n = amp ? (size_t)(amp + 1 - query.p) : 0;
+	return chatd_str_of(query.p + n, query.n - n);
+}
+
 static void by_signature(struct serve *s)
 {
 	const struct chatd_http *http = http_of(s);
 	struct signed_for f = { .file = text(s->id) };
-	chatd_status rc = sign_check(
-			s->self->key, http->req_query_text(s->req), s->self->h->wall_ms() / 1000, &f);
+	struct chatd_str query = http->req_query_text(s->req);
+	if (s->edge) { /* an address is good for the file's small pictures too */
+		query = without_size(query);
+	}
+	chatd_status rc = sign_check(s->self->key, query, s->self->h->wall_ms() / 1000, &f);
 	if (rc == 0) {
 		look_up(s, f.user);
 	} else {
@@ -330,7 +438,7 @@ static struct serve *create(struct self *self, chatd_req *req)
 	s->self = self;
 	s->req = req;
 	s->w = http->req_worker(req);
-	s->fd = -1;
+	s->file.fd = -1;
 	if (!chatd_id_ok(id)) {
 		not_there(s);
 		return NULL;
@@ -340,16 +448,31 @@ static struct serve *create(struct self *self, chatd_req *req)
 	return s;
 }
 
+static void find_out_who(struct serve *s)
+{
+	if (http_of(s)->req_query(s->req, "s").p) {
+		by_signature(s);
+	} else {
+		http_of(s)->identify(s->req, on_identified, s);
+	}
+}
+
 void on_download(void *self, chatd_req *req)
 {
 	struct serve *s = create(self, req);
-	if (!s) {
-		return;
+	if (s) {
+		find_out_who(s);
 	}
-	if (http_of(s)->req_query(req, "s").p) {
-		by_signature(s);
-	} else {
-		http_of(s)->identify(req, on_identified, s);
+}
+
+void on_thumbnail(void *selfp, chatd_req *req)
+{
+	struct self *self = selfp;
+	const struct chatd_http *http = self->http->vt;
+	struct serve *s = create(self, req);
+	if (s) {
+		s->edge = choose_edge(self, http->req_query(req, "size"));
+		find_out_who(s);
 	}
 }
 
@@ -416,7 +539,7 @@ static void on_signable(void *arg, chatd_status rc, const struct chatd_store_ans
 		return;
 	}
 	int64_t until = s->self->h->wall_ms() / 1000 + s->self->conf->url_ttl / 1000;
-	const struct signed_for f = { .file = text(s->id), .user = text(s->object), .expires = until };
+	const struct signed_for f = { .file = text(s->id), .user = text(s->user), .expires = until };
 	if (sign_write(s->self->key, &f, query) < 0) {
 		refuse(s, 503, "UNAVAILABLE", "The address cannot be signed now; try again.");
 		return;
@@ -446,9 +569,9 @@ static void on_signer(
 		refuse(s, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
 		return;
 	}
-	chatd_str_copy(s->object, sizeof(s->object), s->self->h->ident_user(who));
+	chatd_str_copy(s->user, sizeof(s->user), s->self->h->ident_user(who));
 	const struct chatd_store_file_key key = {
-		.struct_size = sizeof(key), .id = text(s->id), .user = text(s->object)
+		.struct_size = sizeof(key), .id = text(s->id), .user = text(s->user)
 	};
 	s->waiting = 1;
 	if (store->file_get(s->self->store->obj, s->w, &key, on_signable, s) < 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes on their way to a file.  Two buffers: one fills on the worker while the other is written
- * by the pool.  When both are full, the sender is held. */
+ * by the crew.  When both are full, the sender is held. */
 #include "upload.h"
 
 #include <fcntl.h>
@@ -26,7 +26,7 @@ struct sink {
 	int working, finishing, held, closed, removes, over;
 	chatd_status lost; /* found out on the worker */
 	int64_t size;
-	/* Of the job at hand: the pool's as long as .working. */
+	/* Of the job at hand: the crew's as long as .working. */
 	int fd;
 	int resumed; /* the file was there before: its hash is made at the end */
 	int partial; /* more will come, some day */
@@ -43,7 +43,7 @@ struct sink {
 	struct sink_facts facts;
 };
 
-/* ---- [pool] -------------------------------------------------------------------------- */
+/* ---- [crew] -------------------------------------------------------------------------- */
 
 /* One at a time, on whichever node: who comes late finds it grown. */
 static chatd_status open_again(struct sink *s)
@@ -237,11 +237,10 @@ static void free_sink(void *arg)
 
 static void dispose(struct sink *s)
 {
-	const struct chatd_host *h = s->self->h;
 	if (s->fd < 0 && !s->resumed) { /* there is no file */
 		free_sink(s);
-	} else if (h->offload(s->w, clean, free_sink, s) < 0) {
-		clean(s); /* the pool is full or has ended: better late than never */
+	} else if (crew_do(s->self->crew, s->w, clean, free_sink, s) < 0) {
+		clean(s); /* the crew is busy or has ended: better late than never */
 		free_sink(s);
 	}
 }
@@ -288,7 +287,7 @@ static void start(struct sink *s)
 	s->filling = !s->filling;
 	s->last = s->finishing;
 	s->working = 1;
-	if (s->self->h->offload(s->w, work, on_worked, s) < 0) {
+	if (crew_do(s->self->crew, s->w, work, on_worked, s) < 0) {
 		s->working = 0;
 		lose(s, -EBUSY);
 	}
@@ -315,8 +314,7 @@ static void next(struct sink *s)
 
 struct sink *sink_open(struct self *self, chatd_worker *w, const char *path, int64_t from)
 {
-	unsigned char random[16];
-	char name[2 * sizeof(random) + 1];
+	char name[RANDOM_NAME];
 	struct sink *s = self->h->mem_alloc(sizeof(*s));
 	if (!s) {
 		return NULL;
@@ -338,10 +336,7 @@ struct sink *sink_open(struct self *self, chatd_worker *w, const char *path, int
 		snprintf(s->facts.path, sizeof(s->facts.path), "%s", path);
 		return s;
 	}
-	self->h->random(random, sizeof(random));
-	for (size_t i = 0; i < sizeof(random); i++) {
-		snprintf(name + 2 * i, 3, "%02x", random[i]);
-	}
+	random_name(self, name);
 	dir_path(&self->dir, "tmp", name, s->facts.path);
 	return s;
 }

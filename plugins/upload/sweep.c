@@ -21,10 +21,10 @@ struct sweep {
 	int waiting, stopped;
 	int hh;           /* the folder that is looked through; 256: none */
 	int64_t next_all; /* monotonic ms */
-	/* [pool] while .waiting */
+	/* [crew] while .waiting */
 	int64_t temps;
 	struct names {
-		char (*name)[129];
+		char (*name)[OBJECT_NAME];
 		size_t n, next, cap;
 	} found;
 };
@@ -67,7 +67,7 @@ static int back(struct sweep *s)
 static void off(struct sweep *s, void (*work)(void *), void (*done)(void *))
 {
 	s->waiting = 1;
-	if (self_of(s)->h->offload(s->at->w, work, done, s) < 0) {
+	if (crew_do(self_of(s)->crew, s->at->w, work, done, s) < 0) {
 		s->waiting = 0;
 		rest(s);
 	}
@@ -98,7 +98,7 @@ static void remove_found(void *arg)
 {
 	struct sweep *s = arg;
 	for (size_t i = 0; i < s->found.n; i++) {
-		if (dir_remove(&self_of(s)->dir, s->found.name[i]) < 0) {
+		if (bytes_remove(self_of(s), s->found.name[i]) < 0) {
 			s->found.name[i][0] = '\0'; /* it stays on the list */
 		}
 	}
@@ -176,7 +176,7 @@ static void list_folder(void *arg)
 {
 	struct sweep *s = arg;
 	s->found.n = s->found.next = 0;
-	dir_list(&self_of(s)->dir, s->hh, time(NULL) - ORPHAN_S, note_object, s);
+	bytes_list(self_of(s), s->hh, time(NULL) - ORPHAN_S, note_object, s);
 }
 
 static void on_orphans_removed(void *arg)
@@ -198,6 +198,26 @@ static int by_name(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
+/* It, and the small ones that come behind it in order: "NAME-320". */
+static void mark_known(struct names *names, struct chatd_str object)
+{
+	char name[OBJECT_NAME];
+	size_t low = 0, high = names->n;
+	chatd_str_copy(name, sizeof(name), object);
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (strcmp(names->name[mid], name) < 0) {
+			low = mid + 1;
+		} else {
+			high = mid;
+		}
+	}
+	for (; low < names->n && strncmp(names->name[low], name, object.n) == 0; low++) {
+		char next = names->name[low][object.n];
+		names->name[low][KNOWN] |= next == '\0' || next == '-';
+	}
+}
+
 /* What the store knows is taken off the list. */
 static void on_known(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
@@ -212,12 +232,7 @@ static void on_known(void *arg, chatd_status rc, const struct chatd_store_answer
 	}
 	snprintf(prefix, sizeof(prefix), "%02x/", s->hh);
 	for (size_t i = 0; i < a->n_files; i++) {
-		char name[129];
-		chatd_str_copy(name, sizeof(name), a->files[i].object);
-		char *hit = bsearch(name, s->found.name, s->found.n, sizeof(s->found.name[0]), by_name);
-		if (hit) {
-			hit[KNOWN] = 1;
-		}
+		mark_known(&s->found, a->files[i].object);
 	}
 	struct chatd_str last = a->n_files ? a->files[a->n_files - 1].object : chatd_str_of("", 0);
 	if (a->n_files == LIST_MAX && last.n > 3 && memcmp(last.p, prefix, 3) == 0) {

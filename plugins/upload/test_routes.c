@@ -162,7 +162,7 @@ static struct kit_req *ask(struct kit *k, const char *method, const char *user, 
 
 static void up_and_down(void)
 {
-	struct kit *k = fresh("types: [text/plain]\nurl_ttl: 10s");
+	struct kit *k = fresh("threads: 0\ntypes: [text/plain]\nurl_ttl: 10s");
 	kit_expect_http(post(k, "ann", BODY("hello, world")), 201,
 			"\"size\":12,\"contentType\":\"text/plain\"}");
 	kit_expect_http(ask(k, "GET", "ann", ""), 200, "hello, world");
@@ -192,7 +192,7 @@ static void without_memory_nothing_is_lost(void **state)
 
 static void what_is_refused(void **state)
 {
-	struct kit *k = fresh("types: [text/plain]\nmax_size: 1 KiB\nuser_bytes: 2 KiB");
+	struct kit *k = fresh("threads: 0\ntypes: [text/plain]\nmax_size: 1 KiB\nuser_bytes: 2 KiB");
 	char large[2000];
 	(void)state;
 	kit_expect_http(post(k, "ann", "nonsense"), 400, "BAD_MULTIPART");
@@ -222,7 +222,7 @@ static void what_is_refused(void **state)
 
 static void who_leaves_in_between(void **state)
 {
-	struct kit *k = fresh("types: [text/plain]");
+	struct kit *k = fresh("threads: 0\ntypes: [text/plain]");
 	(void)state;
 	kit_hold_offload(k, 1);
 	kit_http_gone(post(k, "ann", BODY("hello, world")));

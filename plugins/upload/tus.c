@@ -19,7 +19,7 @@ struct tus {
 	enum what what;
 	int waiting, slot, ended, whole;
 	int64_t offset;         /* that the client says */
-	struct partial partial; /* [pool] while .waiting for it */
+	struct partial partial; /* [crew] while .waiting for it */
 	chatd_status rc;
 	struct sink *sink;
 	char user[CHATD_ID_MAX + 1];
@@ -70,11 +70,11 @@ static void on_gone(void *arg)
 	answered(arg);
 }
 
-/* Work for the pool; done() runs also when the client has gone. */
+/* Work for the crew; done() runs also when the client has gone. */
 static void off(struct tus *t, void (*work)(void *), void (*done)(void *))
 {
 	t->waiting = 1;
-	if (t->self->h->offload(t->w, work, done, t) < 0) {
+	if (crew_do(t->self->crew, t->w, work, done, t) < 0) {
 		t->waiting = 0;
 		problem_sink(t->self, t->req, -EBUSY);
 		answered(t);
@@ -319,7 +319,7 @@ static void forget_files(struct tus *t)
 {
 	t->req = NULL;
 	t->waiting = 1;
-	if (t->self->h->offload(t->w, remove_files, on_removed, t) < 0) {
+	if (crew_do(t->self->crew, t->w, remove_files, on_removed, t) < 0) {
 		t->waiting = 0; /* the sweep will do it */
 	}
 	leave(t);

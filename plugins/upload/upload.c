@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+enum { PAINTERS = 2, PAINTERS_QUEUE = 64, CREW_QUEUE = 1024 };
+
 #define IMAGES "image/png, image/jpeg, image/gif, image/webp, image/avif, "
 #define SOUNDS "audio/mpeg, audio/mp4, audio/ogg, audio/x-wav, audio/flac, audio/x-m4a, "
 #define FILMS  "video/mp4, video/webm, video/quicktime, video/ogg, "
@@ -105,6 +107,29 @@ static const struct chatd_opt opts[] = {
 			.min = 100,
 			.max = 3600000,
 			.doc = "A scanner that takes longer is ended; the file waits, and is looked at again." },
+	{ .key = "thumbnails",
+			.type = CHATD_T_STRINGS,
+			.offset = offsetof(struct conf, thumbnails),
+			.fallback = "[320, 960]",
+			.doc = "Small pictures of pictures: the pixels of their longest sides; []: none." },
+	{ .key = "thumbnail_pixels",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, pixels),
+			.fallback = "100000000",
+			.min = 10000,
+			.max = 1000000000,
+			.doc = "A picture that has more pixels gets none." },
+	{ .key = "thumbnailer",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_PATH,
+			.offset = offsetof(struct conf, thumbnailer),
+			.doc = "The program that makes them; without it, the one that comes with chatd." },
+	{ .key = "threads",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, threads),
+			.fallback = "4",
+			.max = 64,
+			.doc = "Threads that read and write files; 0: the server's own pool does it." },
 	{ .key = "anonymous",
 			.type = CHATD_T_BOOL,
 			.offset = offsetof(struct conf, anonymous),
@@ -139,6 +164,20 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 		rc = h->conf_error(ctx, "scanner",
 				"\"%s\" is no program that this user can run; give its whole path",
 				conf->scanner[0]);
+	}
+	if (conf->thumbnailer && access(conf->thumbnailer, X_OK) < 0) {
+		rc = h->conf_error(ctx, "thumbnailer", "\"%s\" is no program that this user can run",
+				conf->thumbnailer);
+	}
+	for (int i = 0; conf->thumbnails[i]; i++) {
+		int64_t edge = number_read(text(conf->thumbnails[i]));
+		if (edge < 16 || edge > 4096 || i == EDGES_MAX) {
+			rc = h->conf_error(ctx, "thumbnails",
+					i == EDGES_MAX ? "there are more than 8 sizes; \"%s\" is one too many"
+								   : "\"%s\" is no size; write pixels, from 16 to 4096",
+					conf->thumbnails[i]);
+			break;
+		}
 	}
 	if (conf->uploads_per_user > conf->uploads) {
 		rc = h->conf_error(ctx, "uploads_per_user", "it is more than uploads, which is %lld",
@@ -221,6 +260,10 @@ static chatd_status add_routes(struct self *self)
 				.flags = CHATD_HTTP_CORS,
 				.path = "/api/files/{id}/url",
 				.handle = on_sign },
+		{ .methods = CHATD_GET,
+				.flags = CHATD_HTTP_CORS,
+				.path = "/api/files/{id}/thumbnail",
+				.handle = on_thumbnail },
 	};
 	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
 		struct chatd_route r = routes[i];
@@ -263,6 +306,17 @@ static chatd_status open_folder(struct self *self)
 			: 0;
 }
 
+static chatd_status start_crews(struct self *self)
+{
+	int painters = self->conf->threads ? PAINTERS : 0;
+	self->crew = crew_create(self->h, "chatd-files", (int)self->conf->threads, CREW_QUEUE);
+	self->painters =
+			self->crew ? crew_create(self->h, "chatd-thumbs", painters, PAINTERS_QUEUE) : NULL;
+	return self->painters
+			? 0
+			: self->h->fail(self->ctx, -errno, "no thread can be started: %s", strerror(errno));
+}
+
 static chatd_status init(
 		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
 {
@@ -284,8 +338,10 @@ static chatd_status init(
 	if (!self->types) {
 		return h->fail(ctx, -ENOENT, "libmagic has no data base; install libmagic-mgc");
 	}
+	thumb_init(self);
 	rc = open_folder(self);
 	rc = rc < 0 ? rc : open_key(self);
+	rc = rc < 0 ? rc : start_crews(self);
 	rc = rc < 0 ? rc : add_routes(self);
 	return rc < 0 ? rc : h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHANGE, on_message_in);
 }
@@ -295,6 +351,11 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	struct worker *at = wself;
 	at->self = selfp;
 	at->w = w;
+	chatd_status rc = crew_sit(at->self->crew, w);
+	rc = rc < 0 ? rc : crew_sit(at->self->painters, w);
+	if (rc < 0) {
+		return rc;
+	}
 	if (at->self->h->worker_index(w) == 0) {
 		sweep_start(at);
 		scan_start(at);
@@ -302,17 +363,20 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	return 0;
 }
 
-static void worker_stop(void *self, chatd_worker *w, void *wself)
+static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 {
-	(void)self;
-	(void)w;
+	struct self *self = selfp;
 	sweep_stop(wself);
 	scan_stop(wself);
+	crew_rise(self->painters, w);
+	crew_rise(self->crew, w);
 }
 
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
+	crew_destroy(self->painters);
+	crew_destroy(self->crew);
 	types_close(self->types);
 	slots_finish(&self->slots);
 	self->h->mem_free(self);

@@ -16,18 +16,21 @@
 
 #include <pthread.h>
 
+#include "bytes.h"
+#include "crew.h"
 #include "dir.h"
 #include "names.h"
 #include "sign.h"
 #include "types.h"
 
-enum { BLOCK = 256 * 1024 };
+enum { BLOCK = 256 * 1024, EDGES_MAX = 8, RANDOM_NAME = 2 * 16 + 1 };
 
 struct conf {
 	const char *path, *key;
-	const char *const *types, *const *scanner;
+	const char *const *types, *const *scanner, *const *thumbnails;
+	const char *thumbnailer;
 	int64_t max_size, user_bytes, day_bytes, uploads, uploads_per_user;
-	int64_t unattached, url_ttl, partial_ttl, partials, scan_timeout;
+	int64_t unattached, url_ttl, partial_ttl, partials, scan_timeout, pixels, threads;
 	int32_t anonymous;
 };
 
@@ -50,6 +53,11 @@ struct self {
 	struct types *types;
 	struct dir dir;
 	struct slots slots;
+	struct crew *crew;     /* what has to do with bytes */
+	struct crew *painters; /* what waits for programs that make small pictures */
+	char thumbnailer[DIR_PATH];
+	int edges[EDGES_MAX]; /* of small pictures, the smallest first */
+	int n_edges;          /* 0: there are none */
 };
 
 struct worker {
@@ -63,6 +71,16 @@ struct worker {
 static inline struct chatd_str text(const char *s)
 {
 	return chatd_str_of(s, strlen(s));
+}
+
+/** 32 hex digits that nobody has had. */
+static inline void random_name(struct self *self, char ret[RANDOM_NAME])
+{
+	unsigned char random[(RANDOM_NAME - 1) / 2];
+	self->h->random(random, sizeof(random));
+	for (size_t i = 0; i < sizeof(random); i++) {
+		snprintf(ret + 2 * i, 3, "%02x", random[i]);
+	}
 }
 
 /* slots.c */
@@ -122,8 +140,27 @@ struct keep_what {
 /** The file at facts->path belongs to it from now on.  fn runs once, later.  -ENOMEM, -EBUSY: it
  *  does not, and the file stays where it was. */
 chatd_status keep_start(const struct keep_what *, keep_fn *fn, void *arg);
-/** {"id","url","name","size","contentType"} */
+/** {"id","url","name","size","contentType","width"?,"height"?,"thumbnail"?,"quarantined"?} */
 void file_json(struct chatd_json *, const struct chatd_store_file *);
+
+/* ---- thumb.c: small pictures ---------------------------------------------------------------- */
+
+/** [main] Finds the program; without it, or without sizes, there are none. */
+void thumb_init(struct self *);
+/** Is there a small one of what is of this type? */
+int thumb_can(const struct self *, struct chatd_str type);
+/** What the small picture of @p object is called. */
+void thumb_object(const char *object, int edge, char ret[OBJECT_NAME]);
+struct thumb_what {
+	struct self *self;
+	chatd_worker *w;
+	const char *path;   /**< where the picture lies; NULL: it is an object already */
+	const char *object; /**< what it is called, or will be */
+};
+/** All sizes, beside the object.  @p rc 0, and how large the picture is as it should be seen;
+ *  -ENODATA: it cannot be made small, and that is remembered; others: not now. */
+typedef void thumb_fn(void *arg, chatd_status rc, int width, int height);
+chatd_status thumb_start(const struct thumb_what *, thumb_fn *fn, void *arg);
 
 /* ---- the routes ---------------------------------------------------------------------------- */
 
@@ -140,6 +177,7 @@ int64_t space_left(struct self *, chatd_req *, const struct chatd_store_answer *
 
 /* serve.c */
 void on_download(void *self, chatd_req *);
+void on_thumbnail(void *self, chatd_req *);
 void on_delete(void *self, chatd_req *);
 void on_sign(void *self, chatd_req *);
 

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file bytes.h
+ * @brief Where objects lie, by their names.  Everything blocks: [crew].
+ *
+ * An object is whole or not there, and never changes.  Small ones that go with it have its name with
+ * "-..." behind, and go when it goes.
+ */
+#ifndef UPLOAD_BYTES_H
+#define UPLOAD_BYTES_H
+
+#include <chatd/plugin.h>
+
+enum { OBJECT_NAME = 129 /* with its NUL */, SMALL_MAX = 16 << 20 };
+
+struct self;
+
+/** An object that is read piece by piece; zeroed but for .fd, which is -1. */
+struct bytes_file {
+	char object[OBJECT_NAME];
+	int fd;
+};
+
+/** The file at @p path becomes the object, where it survives whatever happens from now on; @p path
+ *  has gone then.  @p hash: SHA-256 in hex. */
+chatd_status bytes_put(struct self *, const char *path, const char *object, const char *hash);
+chatd_status bytes_put_small(struct self *, const char *object, const void *p, size_t n);
+/** All of a small one in a buffer of its own; -ENOENT. */
+chatd_status bytes_get_small(struct self *, const char *object, chatd_buf **ret);
+/** Exactly @p n bytes from @p from on. */
+chatd_status bytes_read(struct self *, struct bytes_file *, int64_t from, void *to, size_t n);
+void bytes_close(struct bytes_file *);
+/** A descriptor to read the whole of it from; or a negative errno. */
+int bytes_open(struct self *, const char *object);
+/** With its small ones; 0 also when it was not there. */
+chatd_status bytes_remove(struct self *, const char *object);
+/** As dir_list(), also the small ones. */
+chatd_status bytes_list(struct self *, int hh, int64_t before,
+		int (*found)(void *arg, const char *object), void *arg);
+
+#endif
