@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 enum {
-	TIME_MS = 15000, /* it has 5 seconds of a processor, and the others have theirs */
 	WAIT_MS = 10000, /* for its turn; then it is not made now */
 	MEMORY = 512 << 20,
 	OUTPUT_MAX = 16 << 20,
@@ -51,12 +50,12 @@ void thumb_object(const char *object, int edge, char ret[OBJECT_NAME])
 /* ---- [crew] ------------------------------------------------------------------------------ */
 
 /* 0; -ENODATA: it is no picture that can be read; others: not now. */
-static chatd_status wait_for(pid_t pid, int pidfd)
+static chatd_status wait_for(pid_t pid, int pidfd, int64_t ms)
 {
 	struct pollfd wait = { .fd = pidfd, .events = POLLIN };
 	int status = 0, n;
 	do {
-		n = poll(&wait, 1, TIME_MS);
+		n = poll(&wait, 1, (int)ms);
 	} while (n < 0 && errno == EINTR);
 	if (n <= 0) {
 		kill(-pid, SIGKILL);
@@ -91,7 +90,7 @@ static chatd_status run(struct thumb *t, int in, int out)
 	if (rc < 0) {
 		return rc;
 	}
-	rc = wait_for(pid, pidfd);
+	rc = wait_for(pid, pidfd, t->self->conf->thumb_timeout);
 	close(pidfd);
 	return rc;
 }

@@ -30,7 +30,7 @@ struct conf {
 	const char *const *types, *const *scanner, *const *thumbnails;
 	const char *thumbnailer;
 	int64_t max_size, user_bytes, day_bytes, uploads, uploads_per_user;
-	int64_t unattached, url_ttl, partial_ttl, partials, scan_timeout, pixels, threads;
+	int64_t unattached, url_ttl, partial_ttl, partials, scan_timeout, pixels, thumb_timeout, threads;
 	int32_t anonymous;
 };
 

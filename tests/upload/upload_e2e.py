@@ -87,7 +87,8 @@ def known(s, *names):
 
 
 def objects(s):
-    return sorted(p for p in glob.glob(os.path.join(s.dir, "files", "objects", "*", "*")))
+    """Without the small pictures beside them."""
+    return sorted(p for p in glob.glob(os.path.join(s.dir, "files", "objects", "*", "*")) if "-" not in os.path.basename(p))
 
 
 def temps(s):
