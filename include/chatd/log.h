@@ -22,6 +22,16 @@ extern "C" {
 /** [worker: the home] Another node has written this row, of kind CHATD_STORE_EVENT. */
 typedef void chatd_log_event(void *arg, chatd_worker *, const struct chatd_store_message *);
 
+/** @p code NULL: it is gone; else a constant as in a refused SEND, and why. */
+typedef void chatd_log_removed(void *arg, const char *code, const char *why);
+
+struct chatd_log_remove {
+	uint32_t struct_size;
+	struct chatd_str message; /**< its id */
+	const chatd_ident *by;    /**< whose right it is, unless .over */
+	int32_t over;             /**< 1: its right comes from elsewhere, and was checked */
+};
+
 struct chatd_log {
 	uint32_t struct_size;
 	/** [any] The home of a conversation: ask the store there, publish there. */
@@ -35,6 +45,10 @@ struct chatd_log {
 	/** [main] In init().  In a cluster: fn hears of room events of other nodes, in their order
 	 *  and perhaps more than once, so that what they mean can be done here too. */
 	chatd_status (*watch)(void *obj, chatd_log_event *fn, void *arg);
+	/** [worker] As if .by had sent it to /app/chat.delete.  fn runs once, later, on this worker,
+	 *  unless an error is returned. */
+	chatd_status (*remove)(void *obj, chatd_worker *, const struct chatd_log_remove *,
+			chatd_log_removed *fn, void *arg);
 };
 
 #ifdef __cplusplus

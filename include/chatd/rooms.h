@@ -31,6 +31,19 @@ struct chatd_room_view { /**< borrowed for the callback */
 typedef void chatd_room_fn(void *arg, chatd_status rc, const struct chatd_room_view *);
 typedef void chatd_members_fn(void *arg, chatd_status rc, const struct chatd_str *users, size_t n);
 typedef void chatd_left_fn(void *arg, chatd_status rc);
+/** @p code NULL: it is done; else a constant as in a refused request, and why. */
+typedef void chatd_rooms_done(void *arg, const char *code, const char *why);
+
+enum { CHATD_ROOMS_KICK = 1, CHATD_ROOMS_BAN = 2, CHATD_ROOMS_MUTE = 3 };
+struct chatd_rooms_act {
+	uint32_t struct_size;
+	int32_t what; /**< CHATD_ROOMS_* */
+	struct chatd_str room, user;
+	const chatd_ident *by; /**< whose right it is, unless .over */
+	int32_t over;          /**< 1: its right comes from elsewhere, and was checked */
+	int64_t seconds;       /**< BAN, MUTE; -1: for ever; MUTE 0: may speak again */
+	struct chatd_str address, request; /**< for the record, see audit.h */
+};
 
 struct chatd_rooms {
 	uint32_t struct_size;
@@ -43,6 +56,9 @@ struct chatd_rooms {
 	 *  not every room could be told. */
 	chatd_status (*leave_all)(void *obj, chatd_worker *, struct chatd_str user,
 			struct chatd_str nick, chatd_left_fn *fn, void *arg);
+	/** As if .by had asked for it over REST. */
+	chatd_status (*act)(void *obj, chatd_worker *, const struct chatd_rooms_act *,
+			chatd_rooms_done *fn, void *arg);
 };
 
 #ifdef __cplusplus

@@ -312,6 +312,7 @@ static chatd_status init(
 		.stats = h->service(ctx, CHATD_STATS),
 		.store = h->service(ctx, CHATD_STORE),
 		.cluster = h->service(ctx, CHATD_CLUSTER),
+		.audit = h->service(ctx, CHATD_AUDIT),
 		.started = h->wall_ms() };
 	self->address = address_of(self);
 	chatd_status rc = self->address ? roster_init(self) : -ENOMEM;
@@ -359,7 +360,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_STATS, CHATD_NET, NULL };
-static const char *const wants[] = { CHATD_STORE, CHATD_CLUSTER, NULL };
+static const char *const wants[] = { CHATD_STORE, CHATD_CLUSTER, CHATD_AUDIT, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -10,6 +10,7 @@
 #define ADMIN_H
 
 #include <chatd-sdk/json.h>
+#include <chatd/audit.h>
 #include <chatd/cluster.h>
 #include <chatd/plugin.h>
 #include <chatd/stats.h>
@@ -26,7 +27,8 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *stats, *store, *cluster; /* store, cluster: NULL if there is none */
+	const struct chatd_service *stats;
+	const struct chatd_service *store, *cluster, *audit; /* NULL if there is none */
 	char *address;                                       /* "unix:PATH" */
 	uint32_t slot, uid;
 	int64_t started; /* wall ms */

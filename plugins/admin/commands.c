@@ -19,6 +19,19 @@ static void begin(struct job *job)
 	chatd_json_lit(&job->out, "{\"ok\":true");
 }
 
+/* Whoever may use the socket is the operator: no account is asked for. */
+static void note(const struct job *job, const char *action, struct chatd_str target,
+		struct chatd_str detail)
+{
+	const struct chatd_audit_entry e = { .struct_size = sizeof(e),
+		.action = text(action),
+		.actor = CHATD_LIT("operator"),
+		.target = target,
+		.detail = detail,
+		.address = CHATD_LIT("admin socket") };
+	chatd_audit_note(job->self->audit, job->home, &e);
+}
+
 static void end(struct job *job)
 {
 	chatd_json_lit(&job->out, "}");
@@ -150,6 +163,8 @@ static void kicked(struct job *job)
 	job->self->h->log(job->self->ctx, CHATD_LOG_INFO, "kick %.*s: %lld sessions closed here",
 			(int)(job->wish.user.p ? job->wish.user.n : job->wish.session.n),
 			job->wish.user.p ? job->wish.user.p : job->wish.session.p, (long long)job->n);
+	note(job, "session.kick", job->wish.user.p ? job->wish.user : job->wish.session,
+			job->wish.reason);
 	begin(job);
 	chatd_json_int(&job->out, "closed", job->n);
 	chatd_json_flag(&job->out, "othersTold", told);
@@ -211,6 +226,7 @@ static void run_broadcast(struct job *job)
 		job_refuse(job, "UNAVAILABLE", "it could not be published: %s", strerror(-rc));
 		return;
 	}
+	note(job, "server.broadcast", h->msg_id(m), job->wish.text);
 	begin(job);
 	chatd_json_member(&job->out, "id", h->msg_id(m));
 	h->msg_unref(m);
@@ -221,6 +237,7 @@ static void run_drain(struct job *job)
 {
 	const struct self *self = job->self;
 	self->h->log(self->ctx, CHATD_LOG_INFO, "told to drain and stop");
+	note(job, "server.drain", text(self->h->server_id()), chatd_str_of(NULL, 0));
 	begin(job);
 	chatd_json_member(&job->out, "node", text(self->h->server_id()));
 	chatd_json_int(&job->out, "pid", getpid());
@@ -239,6 +256,7 @@ static void on_backup(void *arg, chatd_status rc, const struct chatd_store_answe
 						: strerror(-rc));
 		return;
 	}
+	note(job, "server.backup", chatd_str_of(NULL, 0), job->wish.path);
 	begin(job);
 	chatd_json_member(&job->out, "path", job->wish.path);
 	chatd_json_int(&job->out, "bytes", (int64_t)a->n);

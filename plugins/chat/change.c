@@ -18,6 +18,9 @@ struct change {
 	char room[CHATD_ID_MAX + 1], other[CHATD_ID_MAX + 1]; /* one of them is "" */
 	char id[37];                                          /* of the new row */
 	struct chatd_json event, body;                        /* the row, and the message from now on */
+	int32_t over;             /* the right to it was checked elsewhere */
+	chatd_log_removed *done; /* a plugin waits, and no call */
+	void *arg;
 	/* the answer */
 	struct refusal no; /* .code NULL: it went well */
 	char first[ID_TEXT + 1], epoch[EPOCH_MAX + 1];
@@ -51,8 +54,13 @@ static void refuse(struct change *c, chatd_status rc, const struct chatd_store_a
 static void answer(struct change *c)
 {
 	const struct chatd_host *h = c->self->h;
-	chatd_call *call = h->call_of(c->from, c->token);
 	char digits[24];
+	if (c->done) {
+		c->done(c->arg, c->no.code, c->no.why);
+		change_free(c);
+		return;
+	}
+	chatd_call *call = h->call_of(c->from, c->token);
 	if (call && c->no.code) {
 		stored_until(c->self, call, c->no.until);
 	} else if (call && c->seq) {
@@ -175,7 +183,7 @@ static chatd_status put_change(struct change *c)
 		.kind = row_kind(c->kind),
 		.target = c->draft.target,
 		.id = text(c->id),
-		.actor = text(c->user),
+		.actor = c->over ? chatd_str_of(NULL, 0) : text(c->user),
 		.hash = { (const char *)c->hash, sizeof(c->hash) },
 		.body = chatd_json_str(&c->event),
 		.new_body = chatd_json_str(&c->body),
@@ -252,12 +260,26 @@ static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer
 		answer(c);
 		return;
 	}
+	if (c->over && !m->conv.room.n) {
+		/* The conversation has two sides, and whoever has the right to is neither: to them it is as
+		 * if its sender had taken it back. */
+		chatd_str_copy(c->user, sizeof(c->user), m->sender);
+		c->nick[0] = '\0';
+	}
 	int mine = chatd_str_same(m->conv.a, text(c->user));
 	chatd_str_copy(c->room, sizeof(c->room), m->conv.room);
 	chatd_str_copy(c->other, sizeof(c->other), mine ? m->conv.b : m->conv.a);
 	/* Whether it is there to be changed says the store: it may know the clientId. */
 	if (m->kind != CHATD_STORE_MESSAGE || m->body.n == 0) {
 		refuse(c, -ENOENT, a);
+		answer(c);
+		return;
+	}
+	/* What one has said oneself may be taken back. */
+	if (c->kind != CHANGE_DELETE && c->other[0]) {
+		c->no = blocked(c->self, c->from, text(c->user), text(c->other));
+	}
+	if (c->no.code) {
 		answer(c);
 		return;
 	}
@@ -356,6 +378,42 @@ static chatd_verdict on_pin(chatd_call *call, void *self, void *wself)
 {
 	(void)wself;
 	return on_change(self, call, CHANGE_PIN);
+}
+
+/* ---- for other plugins --------------------------------------------------------------------------- */
+
+chatd_status change_remove(void *obj, chatd_worker *w, const struct chatd_log_remove *r,
+		chatd_log_removed *fn, void *arg)
+{
+	struct self *self = obj;
+	const struct chatd_host *h = self->h;
+	const struct chatd_store *store = self->store->vt;
+	struct change *c = h->mem_alloc(sizeof(*c));
+	json_t *root = c ? json_pack("{s:s%}", "messageId", r->message.p, r->message.n) : NULL;
+	if (!root) {
+		h->mem_free(c);
+		return -ENOMEM;
+	}
+	const char *id = json_string_value(json_object_get(root, "messageId"));
+	*c = (struct change){ .self = self,
+		.from = w,
+		.kind = CHANGE_DELETE,
+		.draft = { .root = root, .target = text(id) },
+		.over = r->over,
+		.done = fn,
+		.arg = arg };
+	chatd_str_copy(c->user, sizeof(c->user), h->ident_user(r->by));
+	chatd_str_copy(c->nick, sizeof(c->nick), h->ident_name(r->by));
+	chatd_json_init(&c->event, NULL, 0);
+	chatd_json_init(&c->body, NULL, 0);
+	const struct chatd_store_message_key key = { .struct_size = sizeof(key),
+		.id = c->draft.target,
+		.user = r->over ? chatd_str_of(NULL, 0) : text(c->user) };
+	chatd_status rc = store->message(self->store->obj, w, &key, on_found, c);
+	if (rc < 0) {
+		change_free(c);
+	}
+	return rc;
 }
 
 chatd_status change_init(struct self *self)

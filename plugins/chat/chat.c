@@ -94,7 +94,8 @@ static chatd_status init(
 		.accounts = h->service(ctx, CHATD_ACCOUNTS),
 		.presence = h->service(ctx, CHATD_PRESENCE),
 		.http = h->service(ctx, CHATD_HTTP),
-		.store = h->service(ctx, CHATD_STORE) };
+		.store = h->service(ctx, CHATD_STORE),
+		.privacy = h->service(ctx, CHATD_PRIVACY) };
 	self->cluster = self->store ? h->service(ctx, CHATD_CLUSTER) : NULL;
 	self->redis = self->cluster ? h->service(ctx, CHATD_REDIS) : NULL;
 	*ret_self = self;
@@ -175,7 +176,7 @@ static void fini(void *selfp)
 
 static const char *const provides[] = { CHATD_LOG, NULL };
 static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_PRESENCE, CHATD_HTTP, CHATD_STORE,
-	CHATD_CLUSTER, CHATD_REDIS, NULL };
+	CHATD_CLUSTER, CHATD_REDIS, CHATD_PRIVACY, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -14,6 +14,7 @@
 #include <chatd/log.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
+#include <chatd/privacy.h>
 #include <chatd/store.h>
 
 #include <sys/queue.h>
@@ -40,6 +41,7 @@ struct self {
 	void *tell_arg[TELL_MAX];
 	size_t n_tell;
 	void *listening; /* atomic_llong, see notice.h */
+	const struct chatd_service *privacy; /* NULL: nobody can block anybody */
 	uint32_t slot;
 	struct chatd_hash_key key; /* the same on every worker: it also chooses a sender's home */
 };
@@ -101,6 +103,9 @@ struct refusal {
 };
 /* What the store's no means to whoever asked; the answer may be NULL. */
 struct refusal stored_refusal(chatd_status, const struct chatd_store_answer *);
+/* blocked.c: [worker] between these two nothing is passed on: .code NULL, or why. */
+struct refusal blocked(const struct self *, const chatd_worker *, struct chatd_str me,
+		struct chatd_str other);
 void stored_until(const struct self *, chatd_call *, int64_t until); /* retryAfterSeconds */
 /* log.c: where a conversation's rows are written and published, "" being the direct ones'. */
 struct log_row {
@@ -138,6 +143,9 @@ void notice_stop(struct worker *);
 /* notice.c, change.c, resume.c, history.c, status.c: [main] in init() */
 chatd_status notice_init(struct self *);
 chatd_status change_init(struct self *);
+/* change.c: [worker] of chatd.log/1 */
+chatd_status change_remove(void *self, chatd_worker *, const struct chatd_log_remove *,
+		chatd_log_removed *fn, void *arg);
 chatd_status resume_init(struct self *);
 void resume_stop(struct worker *);
 chatd_status history_init(struct self *);

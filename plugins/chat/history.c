@@ -99,12 +99,24 @@ static void write_message(struct chatd_json *j, const struct ask *a,
 	stored_write_as(j, m, epoch, status);
 }
 
+/* Whom one has blocked gets one's attention by no mention. */
+static int is_blocked(const struct ask *a, struct chatd_str sender)
+{
+	const struct chatd_privacy *privacy = a->self->privacy ? a->self->privacy->vt : NULL;
+	return privacy &&
+			privacy->blocks(a->self->privacy->obj, http_of(a)->req_worker(a->req), text(a->user),
+					sender) > 0;
+}
+
 static void write_messages(
 		struct chatd_json *j, const struct ask *a, const struct chatd_store_answer *s)
 {
 	chatd_json_lit(j, "[");
 	for (size_t i = 0; i < s->n_messages; i++) {
 		size_t at = a->bare ? s->n_messages - 1 - i : i;
+		if (a->kind == MENTIONS && is_blocked(a, s->messages[at].sender)) {
+			continue;
+		}
 		chatd_json_next(j);
 		write_message(j, a, &s->messages[at], s->epoch);
 	}
@@ -329,9 +341,16 @@ static void on_marks(void *arg, chatd_status rc, const struct chatd_store_answer
 		failed(a, rc);
 		return;
 	}
+	const struct chatd_service *p = a->self->privacy;
+	chatd_worker *w = http_of(a)->req_worker(a->req);
+	int hides = chatd_privacy_hides_reads(p, w, text(a->user)) ||
+			chatd_privacy_hides_reads(p, w, text(a->with));
 	for (size_t i = 0; i < s->n_cursors; i++) {
 		const struct chatd_store_cursor_row *c = &s->cursors[i];
 		int whose = !chatd_str_same(c->user, text(a->user));
+		if (c->kind == CHATD_STORE_READ && hides) {
+			continue;
+		}
 		*(c->kind == CHATD_STORE_READ ? &a->read[whose] : &a->delivered[whose]) = c->seq;
 	}
 	a->marked = 1;

@@ -295,6 +295,7 @@ static const struct chatd_log vt = {
 	.home = svc_home,
 	.publish = svc_publish,
 	.watch = svc_watch,
+	.remove = change_remove,
 };
 
 chatd_status log_init(struct self *self)

@@ -8,7 +8,7 @@ struct ask {
 	struct self *self;
 	chatd_req *req;    /* NULL: the client has gone */
 	int32_t under_way; /* presence will call back */
-	char user[CHATD_ID_MAX + 1];
+	char user[CHATD_ID_MAX + 1], me[CHATD_ID_MAX + 1];
 };
 
 static void on_gone(void *arg)
@@ -62,10 +62,17 @@ static void states_done(
 		void *arg, chatd_status rc, const struct chatd_presence_state *states, size_t n)
 {
 	static const struct chatd_presence_state unknown = { .struct_size = sizeof(unknown) };
+	static const struct chatd_presence_state offline = {
+		.struct_size = sizeof(offline), .status = CHATD_PRESENCE_OFFLINE
+	};
 	struct ask *a = arg;
+	const struct chatd_http *http = a->self->http->vt;
 	a->under_way = 0;
 	if (!a->req) {
 		a->self->h->mem_free(a);
+	} else if (chatd_privacy_between(
+					   a->self->privacy, http->req_worker(a->req), text(a->me), text(a->user))) {
+		answer(a, &offline);
 	} else {
 		answer(a, rc < 0 || n != 1 ? &unknown : states);
 	}
@@ -95,7 +102,9 @@ static void on_identified(
 {
 	struct ask *a = arg;
 	struct chatd_str user = text(a->user);
-	(void)who;
+	if (rc == 0) {
+		chatd_str_copy(a->me, sizeof(a->me), a->self->h->ident_user(who));
+	}
 	if (rc < 0) {
 		problem(a, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
 	} else if (!user.n) {

@@ -114,6 +114,10 @@ static chatd_status register_all(struct self *self)
 	if (rc == 0 && self->conf->visible_to == VISIBLE_TO_CONTACTS) {
 		rc = h->hook(self->ctx, chatd_hook_request_as, CHATD_ORDER_CHECK, on_request_as);
 	}
+	if (rc == 0 && self->privacy) {
+		const struct chatd_privacy *privacy = self->privacy->vt;
+		rc = privacy->watch(self->privacy->obj, on_blocked, self);
+	}
 	return rc < 0 || !self->http ? rc : rest_init(self);
 }
 
@@ -130,7 +134,8 @@ static chatd_status init(
 		.service = h->service(ctx, CHATD_PRESENCE),
 		.http = h->service(ctx, CHATD_HTTP),
 		.stats = h->service(ctx, CHATD_STATS),
-		.store = h->service(ctx, CHATD_STORE) };
+		.store = h->service(ctx, CHATD_STORE),
+		.privacy = h->service(ctx, CHATD_PRIVACY) };
 	*ret_self = self;
 	self->presence = self->service->vt;
 	if (!CHATD_HAS(self->presence, look) || !CHATD_HAS(self->presence, set) ||
@@ -182,7 +187,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_PRESENCE, NULL };
-static const char *const wants[] = { CHATD_HTTP, CHATD_STATS, CHATD_STORE, NULL };
+static const char *const wants[] = { CHATD_HTTP, CHATD_STATS, CHATD_STORE, CHATD_PRIVACY, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

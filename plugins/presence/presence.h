@@ -16,6 +16,7 @@
 #include <chatd/http.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
+#include <chatd/privacy.h>
 #include <chatd/stats.h>
 #include <chatd/store.h>
 
@@ -94,7 +95,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *service, *http, *stats, *store;
+	const struct chatd_service *service, *http, *stats, *store, *privacy;
 	const struct chatd_presence *presence;
 	struct chatd_hash_key key;
 	struct at *at; /**< of each worker */
@@ -139,6 +140,12 @@ void watcher_drop(void *slot);
 void watched_update(struct at *, struct watched *, const struct chatd_presence_state *);
 /** [worker] @p body to one session. */
 chatd_status tell_session(struct at *, chatd_session *, struct chatd_str body);
+/** Whom one has blocked, or is blocked by, is offline. */
+extern const struct chatd_presence_state tell_offline;
+/** [worker] 1: the session must not know what that user is. */
+int tell_hides(const struct at *, chatd_session *, struct chatd_str user);
+/** [worker] Of the service chatd.privacy/1. */
+chatd_privacy_event on_blocked;
 /** [home] Of chatd_presence_follower. */
 void on_changed(
 		void *self, chatd_worker *, struct chatd_str user, const struct chatd_presence_state *);

@@ -6,6 +6,7 @@ struct ask {
 	struct self *self;
 	chatd_req *req;    /* NULL: the client has gone */
 	int32_t under_way; /* presence will call back */
+	char me[CHATD_ID_MAX + 1];
 	size_t n;
 	struct chatd_str users[]; /* of the request */
 };
@@ -44,7 +45,9 @@ static void answer(struct ask *a, const struct chatd_presence_state *states)
 	for (size_t i = 0; i < a->n; i++) {
 		chatd_json_next(&j);
 		chatd_json_lit(&j, "{");
-		chatd_presence_write(&j, a->users[i], &states[i]);
+		int hidden = chatd_privacy_between(
+				a->self->privacy, http_of(a)->req_worker(a->req), text(a->me), a->users[i]);
+		chatd_presence_write(&j, a->users[i], hidden ? &tell_offline : &states[i]);
 		chatd_json_lit(&j, "}");
 	}
 	chatd_json_lit(&j, "]}");
@@ -157,6 +160,9 @@ static void on_identified(
 	struct ask *a = arg;
 	char fault[CHATD_JSON_WHY];
 	struct chatd_str list = http_of(a)->req_query(a->req, "users");
+	if (rc == 0) {
+		chatd_str_copy(a->me, sizeof(a->me), a->self->h->ident_user(who));
+	}
 	if (rc < 0) {
 		problem(a, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
 	} else if (!list.n) {

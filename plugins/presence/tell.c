@@ -49,13 +49,58 @@ static chatd_msg *event(
 	return m;
 }
 
+/* ---- who must not know ------------------------------------------------------------------------- */
+
+const struct chatd_presence_state tell_offline = {
+	.struct_size = sizeof(tell_offline), .status = CHATD_PRESENCE_OFFLINE
+};
+
+int tell_hides(const struct at *at, chatd_session *session, struct chatd_str user)
+{
+	const struct chatd_host *h = at->self->h;
+	return at->self->privacy &&
+			chatd_privacy_between(
+					at->self->privacy, at->w, h->ident_user(h->session_ident(session)), user);
+}
+
+/* Sessions of @p who that watch @p whom hear that it is offline, or what it is. */
+static void tell_turn(struct at *at, struct chatd_str who, struct chatd_str whom)
+{
+	const struct chatd_host *h = at->self->h;
+	const struct watched *v = watched_find(at, whom);
+	struct entry *e;
+	int hidden = chatd_privacy_between(at->self->privacy, at->w, who, whom);
+	if (!v || (!hidden && v->state.status == CHATD_PRESENCE_UNKNOWN)) {
+		return;
+	}
+	chatd_msg *m = event(at, v, hidden ? &tell_offline : &v->state);
+	LIST_FOREACH (e, &v->watchers, by_user) {
+		chatd_session *s = e->watcher->session;
+		if (m && !e->op && chatd_str_same(h->ident_user(h->session_ident(s)), who)) {
+			(void)h->session_send(s, m);
+		}
+	}
+	h->msg_unref(m);
+}
+
+void on_blocked(
+		void *arg, chatd_worker *w, struct chatd_str who, struct chatd_str whom, int32_t on)
+{
+	struct self *self = arg;
+	struct at *at = &self->at[self->h->worker_index(w)];
+	(void)on;
+	tell_turn(at, who, whom);
+	tell_turn(at, whom, who);
+}
+
 /* same: only those who were told last that it is not known. */
 static void tell_all(struct at *at, const struct watched *v, chatd_msg *m, int same)
 {
 	struct entry *e;
 	int64_t n = 0;
 	LIST_FOREACH (e, &v->watchers, by_user) {
-		if (!e->op && (!same || e->unknown)) {
+		if (!e->op && (!same || e->unknown) &&
+				!tell_hides(at, e->watcher->session, chatd_str_of(v->id, v->n))) {
 			e->unknown = 0;
 			n += at->self->h->session_send(e->watcher->session, m) == 0;
 		}

@@ -54,12 +54,29 @@ static void failed(struct ask *a, chatd_status rc)
 	}
 }
 
+/* One's own marks are always there. */
+static int is_hidden(const struct ask *a, const struct chatd_store_cursor_row *c)
+{
+	const struct chatd_service *p = a->self->privacy;
+	chatd_worker *w = http_of(a)->req_worker(a->req);
+	if (chatd_str_same(c->user, text(a->user))) {
+		return 0;
+	}
+	return (c->kind == CHATD_STORE_READ &&
+				   (chatd_privacy_hides_reads(p, w, c->user) ||
+						   (a->with[0] && chatd_privacy_hides_reads(p, w, text(a->user))))) ||
+			(a->with[0] && chatd_privacy_between(p, w, c->user, text(a->user)));
+}
+
 static void write_cursors(struct ask *a, const char *name, const struct chatd_store_answer *s)
 {
 	struct chatd_json *j = &a->out;
 	chatd_json_key(j, name);
 	chatd_json_lit(j, "[");
 	for (size_t i = 0; i < s->n_cursors; i++) {
+		if (is_hidden(a, &s->cursors[i])) {
+			continue;
+		}
 		chatd_json_next(j);
 		chatd_json_lit(j, "{");
 		chatd_json_member(j, "userId", s->cursors[i].user);

@@ -117,7 +117,8 @@ static chatd_status init(
 		.conf = conf,
 		.rooms = h->service(ctx, CHATD_ROOMS),
 		.store = h->service(ctx, CHATD_STORE),
-		.http = h->service(ctx, CHATD_HTTP) };
+		.http = h->service(ctx, CHATD_HTTP),
+		.privacy = h->service(ctx, CHATD_PRIVACY) };
 	*ret_self = self;
 	chatd_status rc = tell_init(self);
 	rc = rc < 0 ? rc : h->app(ctx, "chat.read", on_read);
@@ -130,7 +131,7 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
-static const char *const wants[] = { CHATD_ROOMS, CHATD_STORE, CHATD_HTTP, NULL };
+static const char *const wants[] = { CHATD_ROOMS, CHATD_STORE, CHATD_HTTP, CHATD_PRIVACY, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -12,6 +12,7 @@
 #include <chatd-sdk/json.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
+#include <chatd/privacy.h>
 #include <chatd/rooms.h>
 #include <chatd/store.h>
 
@@ -26,7 +27,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *rooms, *store, *http; /* NULL: not there */
+	const struct chatd_service *rooms, *store, *http, *privacy; /* NULL: not there */
 	uint32_t slot;
 };
 

@@ -64,9 +64,27 @@ static void publish(
 	h->msg_unref(m);
 }
 
+/* Who hides what is read: nobody is told, and between two, the other one's marks neither.  That
+ * something has arrived is told all the same, but not between two of whom one has blocked the
+ * other. */
+static int is_hidden(const struct reader *r)
+{
+	const struct chatd_service *p = r->self->privacy;
+	struct chatd_str me = r->self->h->ident_user(r->who), other = text(r->at.where);
+	if (!r->at.delivered && chatd_privacy_hides_reads(p, r->w, me)) {
+		return 1;
+	}
+	return !r->at.is_room &&
+			((!r->at.delivered && chatd_privacy_hides_reads(p, r->w, other)) ||
+					chatd_privacy_between(p, r->w, me, other));
+}
+
 static void tell_others(const struct reader *r, struct chatd_str body)
 {
 	char topic[sizeof("/topic/room/") + CHATD_ID_MAX];
+	if (is_hidden(r)) {
+		return;
+	}
 	if (r->at.is_room) {
 		snprintf(topic, sizeof(topic), "/topic/room/%s", r->at.where);
 		if (!r->at.quiet) {

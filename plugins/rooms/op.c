@@ -64,7 +64,7 @@ int op_is_guest(const struct op *op)
 
 int op_is_admin(const struct op *op)
 {
-	return op->who && (op->self->h->ident_flags(op->who) & CHATD_ID_ADMIN);
+	return op->over || (op->who && (op->self->h->ident_flags(op->who) & CHATD_ID_ADMIN));
 }
 
 /* ---- to the home and back ------------------------------------------------------------- */
@@ -80,8 +80,41 @@ static void on_answer(void *arg)
 	op->done(op);
 }
 
+/* What moderators, owners and administrators do is noted, whatever became of it. */
+static void note(const struct op *op)
+{
+	static const char *const names[OP_KINDS] = { [OP_PATCH] = "room.change",
+		[OP_DELETE] = "room.delete",
+		[OP_ADD] = "room.add",
+		[OP_REMOVE] = "room.kick",
+		[OP_ROLE] = "room.role",
+		[OP_BAN] = "room.ban",
+		[OP_UNBAN] = "room.unban",
+		[OP_MUTE] = "room.mute" };
+	int self_out = op->kind == OP_REMOVE && chatd_str_same(op_user(op), text(op->target));
+	int timed = op->kind == OP_BAN || op->kind == OP_MUTE;
+	if (!names[op->kind] || !op->who || self_out) {
+		return;
+	}
+	const struct chatd_audit_entry e = { .struct_size = sizeof(e),
+		.action = text(names[op->kind]),
+		.actor = op_user(op),
+		.target = op->target[0] ? text(op->target) : chatd_str_of(NULL, 0),
+		.room = text(op->room),
+		.result = op->code ? text(op->code) : chatd_str_of(NULL, 0),
+		.detail = op->kind == OP_ROLE ? text(role_name(op->role)) : chatd_str_of(NULL, 0),
+		.address = op->peer[0] ? text(op->peer) : chatd_str_of(NULL, 0),
+		.request = op->request[0] ? text(op->request) : chatd_str_of(NULL, 0),
+		.until = !timed          ? 0
+				: op->seconds < 0 ? INT64_MAX
+				: op->seconds     ? op->self->h->wall_ms() + op->seconds * 1000
+								  : 0 };
+	chatd_audit_note(op->self->audit, op->home, &e);
+}
+
 void op_answer(struct op *op)
 {
+	note(op);
 	if (op->out.failed) {
 		op_fail(op, 503, "UNAVAILABLE", "the server has no memory left");
 	}

@@ -80,7 +80,10 @@ static void write_people(struct op *op, const int32_t *online)
 			chatd_json_member(j, "role", text(role_name(p->role)));
 		}
 		if (online) {
-			chatd_json_flag(j, "online", online[i]);
+			chatd_json_flag(j, "online",
+					online[i] &&
+							!chatd_privacy_between(
+									op->self->privacy, op->from, op_user(op), text(p->id)));
 		}
 		if (p->until > now && p->until < INT64_MAX) {
 			chatd_json_time(j, bans ? "until" : "mutedUntil", p->until);
@@ -438,6 +441,8 @@ static void on_request(void *arg, chatd_req *req)
 		take_param(op, "id", op->room);
 	}
 	take_param(op, "user", op->target);
+	chatd_str_copy(op->peer, sizeof(op->peer), http->req_peer(req));
+	chatd_str_copy(op->request, sizeof(op->request), http->req_id(req));
 	http->req_user(req, &req_user, op);
 	http->identify(req, on_identified, op);
 }

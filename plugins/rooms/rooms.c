@@ -127,7 +127,9 @@ static chatd_status init(
 		.http = h->service(ctx, CHATD_HTTP),
 		.presence = h->service(ctx, CHATD_PRESENCE),
 		.accounts = h->service(ctx, CHATD_ACCOUNTS),
-		.log = h->service(ctx, CHATD_LOG) };
+		.log = h->service(ctx, CHATD_LOG),
+		.audit = h->service(ctx, CHATD_AUDIT),
+		.privacy = h->service(ctx, CHATD_PRIVACY) };
 	*ret_self = self;
 	chatd_status rc = stomp_init(self);
 	rc = rc < 0 ? rc : say_init(self);
@@ -205,7 +207,8 @@ static void fini(void *selfp)
 
 static const char *const provides[] = { CHATD_ROOMS, NULL };
 static const char *const needs[] = { CHATD_STORE, NULL };
-static const char *const wants[] = { CHATD_HTTP, CHATD_PRESENCE, CHATD_ACCOUNTS, CHATD_LOG, NULL };
+static const char *const wants[] = { CHATD_HTTP, CHATD_PRESENCE, CHATD_ACCOUNTS, CHATD_LOG,
+	CHATD_AUDIT, CHATD_PRIVACY, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -17,10 +17,12 @@
 #include <chatd-sdk/hash.h>
 #include <chatd-sdk/json.h>
 #include <chatd/accounts.h>
+#include <chatd/audit.h>
 #include <chatd/http.h>
 #include <chatd/log.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
+#include <chatd/privacy.h>
 #include <chatd/rooms.h>
 #include <chatd/store.h>
 
@@ -48,6 +50,7 @@ struct self {
 	const struct conf *conf;
 	const struct chatd_service *store;
 	const struct chatd_service *http, *presence, *accounts, *log; /* NULL: not there */
+	const struct chatd_service *audit, *privacy;                  /* likewise */
 	struct rest_arg *rest;                                        /* what the routes are told */
 	uint32_t slot;                                                /* struct refusals */
 };
@@ -104,6 +107,8 @@ struct op {
 	int32_t role, guest;                        /* guest: target is one */
 	int64_t slow_ms, max_members, retention_ms; /* OP_PATCH */
 	int64_t seconds;                            /* OP_BAN, OP_MUTE; -1: for ever */
+	int32_t over;                               /* whoever asks has seen to the right itself */
+	char peer[64], request[32];                 /* of who asks, for the record; "": not known */
 
 	/* under way, at the home */
 	op_store_fn *next;        /* what the store's answer is for; NULL: nothing is asked */
@@ -139,6 +144,7 @@ struct op {
 	chatd_room_fn *look_fn;
 	chatd_members_fn *members_fn;
 	chatd_left_fn *left_fn;
+	chatd_rooms_done *done_fn;
 	void *arg;
 };
 TAILQ_HEAD(ops, op);
@@ -158,7 +164,7 @@ void op_free(struct op *);
 void op_fail(struct op *, int32_t status, const char *code, const char *why);
 struct chatd_str op_user(const struct op *); /* the caller, or whom it is about */
 int op_is_guest(const struct op *);
-int op_is_admin(const struct op *);
+int op_is_admin(const struct op *); /* or somebody who may do the same here */
 /* [worker] To the home and back.  On error done() does not run; the op is still yours. */
 chatd_status op_submit(struct op *);
 void op_answer(struct op *);                 /* [home] the op is over */

@@ -240,11 +240,43 @@ static chatd_status svc_leave_all(void *obj, chatd_worker *w, struct chatd_str u
 	return submit(op);
 }
 
+static void act_done(struct op *op)
+{
+	op->done_fn(op->arg, op->code, op->why);
+	op_free(op);
+}
+
+static chatd_status svc_act(void *obj, chatd_worker *w, const struct chatd_rooms_act *a,
+		chatd_rooms_done *fn, void *arg)
+{
+	static const enum op_kind kinds[] = { [CHATD_ROOMS_KICK] = OP_REMOVE,
+		[CHATD_ROOMS_BAN] = OP_BAN,
+		[CHATD_ROOMS_MUTE] = OP_MUTE };
+	const struct self *self = obj;
+	int known = a->what >= CHATD_ROOMS_KICK && a->what <= CHATD_ROOMS_MUTE;
+	struct op *op = known && a->by ? op_create(obj, w, kinds[a->what]) : NULL;
+	if (!op) {
+		return known && a->by ? -ENOMEM : -EINVAL;
+	}
+	op->who = self->h->ident_ref(a->by);
+	chatd_str_copy(op->room, sizeof(op->room), chatd_id_ok(a->room) ? a->room : CHATD_LIT(""));
+	chatd_str_copy(op->target, sizeof(op->target), chatd_id_ok(a->user) ? a->user : CHATD_LIT(""));
+	chatd_str_copy(op->peer, sizeof(op->peer), a->address);
+	chatd_str_copy(op->request, sizeof(op->request), a->request);
+	op->over = a->over;
+	op->seconds = a->seconds;
+	op->done_fn = fn;
+	op->arg = arg;
+	op->done = act_done;
+	return submit(op);
+}
+
 static const struct chatd_rooms vt = {
 	.struct_size = sizeof(vt),
 	.look = svc_look,
 	.members = svc_members,
 	.leave_all = svc_leave_all,
+	.act = svc_act,
 };
 
 chatd_status stomp_init(struct self *self)

@@ -2,6 +2,7 @@
 /* "... is typing": told to a person or a room, never stored, seldom repeated, and ended by
  * itself, by a message, or with the session. */
 #include <chatd-sdk/json.h>
+#include <chatd/privacy.h>
 #include <chatd/plugin.h>
 #include <chatd/rooms.h>
 
@@ -18,7 +19,8 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *rooms; /* NULL: there are none */
+	const struct chatd_service *rooms;  /* NULL: there are none */
+	const struct chatd_service *privacy; /* NULL: nobody can block anybody */
 	uint32_t slot;
 };
 
@@ -98,6 +100,10 @@ static void write_event(struct chatd_json *j, const struct typist *t, int32_t ty
 static void publish(const struct typist *t, const char *dest, struct chatd_str body)
 {
 	const struct chatd_host *h = t->self->h;
+	if (!t->to.is_room &&
+			chatd_privacy_between(t->self->privacy, t->w, h->ident_user(t->who), text(t->to.id))) {
+		return;
+	}
 	chatd_msg *m = h->msg_new(text(dest), body);
 	if (m && h->msg_set(m, "content-type", CHATD_LIT("application/json")) == 0) {
 		(void)h->msg_flags(m, CHATD_MSG_EPHEMERAL);
@@ -380,7 +386,11 @@ static chatd_status init(
 		return -ENOMEM;
 	}
 	*self = (struct self){
-		.h = h, .ctx = ctx, .conf = conf, .rooms = h->service(ctx, CHATD_ROOMS)
+		.h = h,
+		.ctx = ctx,
+		.conf = conf,
+		.rooms = h->service(ctx, CHATD_ROOMS),
+		.privacy = h->service(ctx, CHATD_PRIVACY),
 	};
 	*ret_self = self;
 	chatd_status rc = h->session_slot(ctx, sizeof(struct slot), drop_slot, &self->slot);
@@ -395,7 +405,7 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
-static const char *const wants[] = { CHATD_ROOMS, NULL };
+static const char *const wants[] = { CHATD_ROOMS, CHATD_PRIVACY, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

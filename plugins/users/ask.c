@@ -15,6 +15,8 @@ void ask_problem(struct ask *a, int32_t status, const char *code, const char *wh
 {
 	if (a->req) {
 		http_of(a)->problem(a->req, status, code, why);
+	} else if (a->done) {
+		a->done(a->arg, code, why);
 	}
 	ask_free(a);
 }
@@ -30,6 +32,8 @@ void ask_answer(struct ask *a, int32_t status)
 		(void)http->header(a->req, "Cache-Control", CHATD_LIT("no-store"));
 		http->respond(
 				a->req, status, a->out.n ? "application/json" : NULL, chatd_json_str(&a->out));
+	} else if (a->done) {
+		a->done(a->arg, NULL, NULL);
 	}
 	ask_free(a);
 }

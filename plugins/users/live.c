@@ -254,7 +254,7 @@ void live_name(const struct ask *a, struct chatd_str user, struct chatd_str name
 /* ---- the record -------------------------------------------------------------------- */
 
 /* One line of JSON behind the word "audit": for people and for programs. */
-void audit(const struct ask *a, const struct audit *w)
+static void audit_log(const struct ask *a, const struct audit *w)
 {
 	char room[1024];
 	struct chatd_json j;
@@ -275,4 +275,25 @@ void audit(const struct ask *a, const struct audit *w)
 	chatd_json_lit(&j, "}");
 	a->self->h->log(a->self->ctx, CHATD_LOG_INFO, "audit %.*s", (int)j.n, j.p);
 	chatd_json_free(&j);
+}
+
+/* Who keeps such entries writes them to the log, too. */
+void audit(const struct ask *a, const struct audit *w)
+{
+	char action[64];
+	if (!a->self->audit) {
+		audit_log(a, w);
+		return;
+	}
+	int n = snprintf(action, sizeof(action), "user.%s", w->action);
+	const struct chatd_audit_entry e = { .struct_size = sizeof(e),
+		.action = chatd_str_of(action, (size_t)n),
+		.actor = ask_user(a),
+		.target = w->target,
+		.result = w->code ? text(w->code) : chatd_str_of(NULL, 0),
+		.detail = w->roles.p ? w->roles : w->reason,
+		.address = text(a->peer),
+		.request = text(a->id),
+		.until = w->until };
+	chatd_audit_note(a->self->audit, a->w, &e);
 }

@@ -97,6 +97,11 @@ static void set_ban(void *arg, chatd_status rc, const struct chatd_store_answer 
 		return;
 	}
 	if (rank_of(flags_of_roles(s->accounts[0].roles)) >= rank_of(ask_flags(a))) {
+		audit(a,
+				&(struct audit){ .action = a->until ? "ban" : "unban",
+						.target = text(a->target),
+						.reason = chatd_str_of(NULL, 0),
+						.code = "FORBIDDEN" });
 		ask_problem(a, 403, "FORBIDDEN", "only over somebody of a lower role than yours");
 		return;
 	}
@@ -162,4 +167,48 @@ void run_unban(struct ask *a)
 	if (may_ban(a)) {
 		ask_account(a, text(a->target), set_ban);
 	}
+}
+
+/* ---- for other plugins ---------------------------------------------------------------- */
+
+static void run_later(void *arg)
+{
+	struct ask *a = arg;
+	a->under_way = 0;
+	if (may_ban(a)) {
+		ask_account(a, text(a->target), set_ban);
+	}
+}
+
+static chatd_status svc_ban(void *obj, chatd_worker *w, const struct chatd_users_ban *b,
+		chatd_users_done *fn, void *arg)
+{
+	struct self *self = obj;
+	struct ask *a = self->h->mem_alloc(sizeof(*a));
+	if (!a) {
+		return -ENOMEM;
+	}
+	a->self = self;
+	a->w = w;
+	a->who = self->h->ident_ref(b->by);
+	a->under_way = 1;
+	a->until = b->seconds < 0 ? INT64_MAX : self->h->wall_ms() + b->seconds * 1000;
+	a->done = fn;
+	a->arg = arg;
+	chatd_json_init(&a->out, NULL, 0);
+	chatd_str_copy(a->target, sizeof(a->target), chatd_id_ok(b->user) ? b->user : CHATD_LIT(""));
+	chatd_str_copy(a->reason, sizeof(a->reason), b->reason);
+	chatd_str_copy(a->peer, sizeof(a->peer), b->address);
+	chatd_str_copy(a->id, sizeof(a->id), b->request);
+	chatd_status rc = self->h->post(w, run_later, a);
+	if (rc < 0) {
+		ask_free(a);
+	}
+	return rc;
+}
+
+chatd_status power_init(struct self *self)
+{
+	static const struct chatd_users vt = { .struct_size = sizeof(vt), .ban = svc_ban };
+	return self->h->provide(self->ctx, CHATD_USERS, &vt, self);
 }

@@ -56,12 +56,14 @@ static chatd_status init(
 	self->http = h->service(ctx, CHATD_HTTP);
 	self->rooms = h->service(ctx, CHATD_ROOMS);
 	self->cluster = h->service(ctx, CHATD_CLUSTER);
+	self->audit = h->service(ctx, CHATD_AUDIT);
 	*ret_self = self;
 	if (sodium_init() < 0) {
 		return h->fail(ctx, -ENOSYS, "libsodium cannot be initialised");
 	}
 	chatd_status rc = h->hook(ctx, chatd_hook_session_auth, CHATD_ORDER_OBSERVE, gate_auth);
 	rc = rc < 0 ? rc : live_init(self);
+	rc = rc < 0 ? rc : power_init(self);
 	return rc < 0 ? rc : routes_init(self);
 }
 
@@ -94,14 +96,16 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
+static const char *const provides[] = { CHATD_USERS, NULL };
 static const char *const needs[] = { CHATD_STORE, CHATD_HTTP, NULL };
-static const char *const wants[] = { CHATD_ROOMS, CHATD_CLUSTER, NULL };
+static const char *const wants[] = { CHATD_ROOMS, CHATD_CLUSTER, CHATD_AUDIT, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
 	.name = "users",
 	.version = "0.1",
 	.summary = "profiles, finding people, server-wide roles and bans, deleting one's account",
+	.provides = provides,
 	.needs = needs,
 	.wants = wants,
 	.opts = opts,

@@ -13,11 +13,13 @@
 #include <chatd-sdk/json.h>
 #include <chatd-sdk/text.h>
 #include <chatd-sdk/touched.h>
+#include <chatd/audit.h>
 #include <chatd/cluster.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
 #include <chatd/rooms.h>
 #include <chatd/store.h>
+#include <chatd/users.h>
 
 #include <stdatomic.h>
 
@@ -45,7 +47,7 @@ struct self {
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *store, *http;
-	const struct chatd_service *rooms, *cluster; /* NULL: not there */
+	const struct chatd_service *rooms, *cluster, *audit; /* NULL: not there */
 	struct route *routes;
 	struct chatd_touched touched; /* of worker 0 */
 	/* Bans lifted so far, by a hash of the user: one that lingers knows that it is over. */
@@ -82,7 +84,12 @@ struct ask {
 	char roles[ROLES_MAX + 1], reason[REASON_MAX + 1], nick[NICK_MAX + 1];
 	int64_t until;
 	struct export *export;
+	chatd_users_done *done; /* a plugin asks, and no client */
+	void *arg;
 };
+
+/* power.c: [main] */
+chatd_status power_init(struct self *);
 
 /* ask.c */
 chatd_status routes_init(struct self *); /* [main] */
@@ -151,6 +158,7 @@ struct audit {
 	const char *action;
 	struct chatd_str target, roles, reason; /* .p NULL: none */
 	int64_t until;                          /* 0: none */
+	const char *code;                       /* why it was refused; NULL: it was done */
 };
 void audit(const struct ask *, const struct audit *);
 
