@@ -17,8 +17,10 @@ struct change {
 	char user[CHATD_ID_MAX + 1], nick[NICK_MAX + 1];
 	char room[CHATD_ID_MAX + 1], other[CHATD_ID_MAX + 1]; /* one of them is "" */
 	char id[37];                                          /* of the new row */
+	char author[CHATD_ID_MAX + 1];                        /* of the message */
 	struct chatd_json event, body;                        /* the row, and the message from now on */
 	int32_t over;             /* the right to it was checked elsewhere */
+	char by[CHATD_ID_MAX + 1]; /* who does it, if .user is another one */
 	chatd_log_removed *done; /* a plugin waits, and no call */
 	void *arg;
 	/* the answer */
@@ -138,6 +140,21 @@ static void publish(struct change *c, const struct chatd_store_answer *a)
 	}
 }
 
+/* Who deletes what somebody else has said uses a power over them. */
+static void note(const struct change *c)
+{
+	if (c->kind != CHANGE_DELETE || (strcmp(c->author, c->user) == 0 && !c->by[0])) {
+		return;
+	}
+	const struct chatd_audit_entry e = { .struct_size = sizeof(e),
+		.action = CHATD_LIT("message.delete"),
+		.actor = text(c->by[0] ? c->by : c->user),
+		.target = text(c->author),
+		.room = c->room[0] ? text(c->room) : chatd_str_of(NULL, 0),
+		.detail = c->draft.target };
+	chatd_audit_note(c->self->audit, c->home, &e);
+}
+
 static void on_changed(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct change *c = arg;
@@ -149,6 +166,7 @@ static void on_changed(void *arg, chatd_status rc, const struct chatd_store_answ
 	} else {
 		if (a->seq && !a->repeated) {
 			publish(c, a);
+			note(c);
 		}
 		c->seq = a->seq;
 		chatd_str_copy(c->first, sizeof(c->first), a->id);
@@ -260,9 +278,11 @@ static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer
 		answer(c);
 		return;
 	}
+	chatd_str_copy(c->author, sizeof(c->author), m->sender);
 	if (c->over && !m->conv.room.n) {
 		/* The conversation has two sides, and whoever has the right to is neither: to them it is as
 		 * if its sender had taken it back. */
+		chatd_str_copy(c->by, sizeof(c->by), text(c->user));
 		chatd_str_copy(c->user, sizeof(c->user), m->sender);
 		c->nick[0] = '\0';
 	}

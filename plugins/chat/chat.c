@@ -95,6 +95,7 @@ static chatd_status init(
 		.presence = h->service(ctx, CHATD_PRESENCE),
 		.http = h->service(ctx, CHATD_HTTP),
 		.store = h->service(ctx, CHATD_STORE),
+		.audit = h->service(ctx, CHATD_AUDIT),
 		.privacy = h->service(ctx, CHATD_PRIVACY) };
 	self->cluster = self->store ? h->service(ctx, CHATD_CLUSTER) : NULL;
 	self->redis = self->cluster ? h->service(ctx, CHATD_REDIS) : NULL;
@@ -176,7 +177,7 @@ static void fini(void *selfp)
 
 static const char *const provides[] = { CHATD_LOG, NULL };
 static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_PRESENCE, CHATD_HTTP, CHATD_STORE,
-	CHATD_CLUSTER, CHATD_REDIS, CHATD_PRIVACY, NULL };
+	CHATD_CLUSTER, CHATD_REDIS, CHATD_PRIVACY, CHATD_AUDIT, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -10,6 +10,7 @@
 #include "message.h"
 
 #include <chatd/accounts.h>
+#include <chatd/audit.h>
 #include <chatd/http.h>
 #include <chatd/log.h>
 #include <chatd/plugin.h>
@@ -41,6 +42,7 @@ struct self {
 	void *tell_arg[TELL_MAX];
 	size_t n_tell;
 	void *listening; /* atomic_llong, see notice.h */
+	const struct chatd_service *audit;   /* NULL: nobody keeps such things */
 	const struct chatd_service *privacy; /* NULL: nobody can block anybody */
 	uint32_t slot;
 	struct chatd_hash_key key; /* the same on every worker: it also chooses a sender's home */

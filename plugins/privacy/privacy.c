@@ -261,11 +261,15 @@ static void run_save(struct chatd_ask *ap)
 		{ NULL, 0, 0 } };
 	struct ask *a = (struct ask *)ap;
 	struct self *self = ap->self;
-	int32_t tells = -1;
+	union { /* what one field of any type may fill */
+		int32_t tells;
+		struct chatd_str room;
+	} in = { .tells = -1 };
 	json_t *root;
-	if (!chatd_ask_body(ap, fields, &tells, &root)) {
+	if (!chatd_ask_body(ap, fields, &in, &root)) {
 		return;
 	}
+	int32_t tells = in.tells;
 	json_decref(root);
 	if (tells < 0) {
 		chatd_ask_problem(ap, 422, "VALIDATION", "readReceipts is missing: true or false");
