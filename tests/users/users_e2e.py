@@ -132,10 +132,10 @@ def a_ban_ends_open_sessions_at_once(s):
     same(root.rest("POST", "/api/users/bob/ban", {"seconds": 3600, "reason": "a \"test\"\n"}).status, 204)
     for d in devices:
         assert ends(d), "a device of a banned user is still there"
-    (line,) = audits(s, action="ban", target="bob", actor="root")
-    same((line["reason"], line["address"]), ("a \"test\"\n", "127.0.0.1"))
+    (line,) = audits(s, action="user.ban", target="bob", actor="root")
+    same((line["detail"], line["address"]), ("a \"test\" ", "127.0.0.1"))
     same(root.rest("DELETE", "/api/users/bob/ban").status, 204)
-    same(len(audits(s, action="unban", target="bob")), 1)
+    same(len(audits(s, action="user.unban", target="bob")), 1)
 
 
 @test
@@ -167,7 +167,7 @@ def roles_reach_open_sessions_at_once(s):
     same(carol.rest("GET", "/api/users/me").json["roles"], ["moderator", "support"])
     d.sync()  # it lives on
     same(root.rest("PUT", "/api/users/carol/roles", {"roles": []}).json["roles"], [])
-    same(len(audits(s, action="roles", target="carol", roles="moderator support")), 1)
+    same(len(audits(s, action="user.roles", target="carol", detail="moderator support")), 1)
     d.close()
 
 
@@ -206,7 +206,7 @@ def the_first_administrator_has_the_code(s):
     while os.path.exists(code_file(s)) and time.monotonic() < until:
         time.sleep(0.02)
     assert not os.path.exists(code_file(s))
-    same(len(audits(s, action="first-admin", actor="dave")), 1)
+    same(len(audits(s, action="user.first-admin", actor="dave")), 1)
     # Two at least are needed before one may step down.
     root = Person(s, "root")
     r = root.rest("PUT", "/api/users/dave/roles", {"roles": []})
@@ -294,7 +294,7 @@ def a_deleted_account_is_gone(s):
     same(bob.rest("GET", "/api/chat/messages/room/" + room).json["messages"], [])
     members = bob.rest("GET", "/api/chat/rooms/%s/members" % room).json["members"]
     same([(m["userId"], m["role"]) for m in members], [("bob", "owner")])
-    same(len(audits(s, action="delete-account", actor="carol")), 1)
+    same(len(audits(s, action="user.delete-account", actor="carol")), 1)
     if not s.memory:
         left = 0
         for path in glob.glob(os.path.join(s.dir, "chatd.db")):
