@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -143,6 +144,43 @@ int files_read(const struct chatd_host *h, const char *root, const char *name, s
 	make_etag(h->buf_data(buf), h->buf_len(buf), ret_etag);
 	*ret_buf = buf;
 	return 0;
+}
+
+const char *files_of_build(const char *name, bool *ret_lasting)
+{
+	size_t n = strlen(embedded_build);
+	*ret_lasting = strncmp(name, embedded_build, n) == 0;
+	/* A page of another build than this (before an update, beside another node) gets what is here. */
+	bool other = strncmp(name, "b-", 2) == 0 && strcspn(name, "/") == n - 1;
+	return *ret_lasting || other ? name + n : name;
+}
+
+static bool is_zero_weight(const char *p, const char *end)
+{
+	while (p < end && (*p == ';' || *p == ' ' || *p == '\t'))
+		p++;
+	if (end - p < 3 || (*p != 'q' && *p != 'Q') || p[1] != '=' || p[2] != '0')
+		return false;
+	for (p += 3; p < end; p++)
+		if (*p >= '1' && *p <= '9')
+			return false;
+	return true;
+}
+
+bool files_takes_gzip(struct chatd_str list)
+{
+	const char *p = list.p, *end = list.p ? list.p + list.n : NULL;
+	while (p < end) {
+		const char *comma = memchr(p, ',', (size_t)(end - p));
+		const char *stop = comma ? comma : end;
+		while (p < stop && (*p == ' ' || *p == '\t'))
+			p++;
+		if (stop - p >= 4 && strncasecmp(p, "gzip", 4) == 0 &&
+				(stop - p == 4 || strchr("; \t", p[4])))
+			return !is_zero_weight(p + 4, stop);
+		p = comma ? comma + 1 : end;
+	}
+	return false;
 }
 
 bool files_matches(struct chatd_str list, const char *etag)

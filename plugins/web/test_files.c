@@ -142,6 +142,35 @@ static void tags_are_compared_whole(void **state)
 	assert_false(files_matches(CHATD_LIT(""), "\"ab\""));
 }
 
+static void gzip_is_taken_by_those_who_say_so(void **state)
+{
+	(void)state;
+	assert_true(files_takes_gzip(CHATD_LIT("gzip")));
+	assert_true(files_takes_gzip(CHATD_LIT("br, GZIP;q=0.5, deflate")));
+	assert_true(files_takes_gzip(CHATD_LIT("deflate,\tgzip ;q=1")));
+	assert_false(files_takes_gzip(CHATD_LIT("gzip;q=0")));
+	assert_false(files_takes_gzip(CHATD_LIT("gzip; q=0.000")));
+	assert_true(files_takes_gzip(CHATD_LIT("gzip; q=0.001")));
+	assert_false(files_takes_gzip(CHATD_LIT("gzipped, x-gzip, identity")));
+	assert_false(files_takes_gzip(CHATD_LIT("")));
+	assert_false(files_takes_gzip((struct chatd_str){ 0 }));
+}
+
+static void parts_are_found_below_any_build(void **state)
+{
+	char asked[64];
+	bool lasting;
+	(void)state;
+	snprintf(asked, sizeof(asked), "%sjs/main.js", embedded_build);
+	assert_string_equal(files_of_build(asked, &lasting), "js/main.js");
+	assert_true(lasting);
+	assert_string_equal(files_of_build("b-ffffffffffffffff/js/main.js", &lasting), "js/main.js");
+	assert_false(lasting);
+	assert_string_equal(files_of_build("b-ff/js/main.js", &lasting), "b-ff/js/main.js");
+	assert_string_equal(files_of_build("js/main.js", &lasting), "js/main.js");
+	assert_false(lasting);
+}
+
 static void the_page_is_inside(void **state)
 {
 	(void)state;
@@ -150,6 +179,10 @@ static void the_page_is_inside(void **state)
 		found = found || strcmp(embedded_files[i].path, "index.html") == 0;
 		assert_string_equal(name_of(embedded_files[i].path), embedded_files[i].path);
 		assert_int_equal(strlen(embedded_files[i].etag), 34);
+		if (embedded_files[i].small) {
+			assert_true(embedded_files[i].small_n < embedded_files[i].n);
+			assert_string_not_equal(embedded_files[i].small_etag, embedded_files[i].etag);
+		}
 	}
 	assert_true(found);
 }
@@ -160,6 +193,8 @@ int main(void)
 		cmocka_unit_test(names_are_plain),
 		cmocka_unit_test(nothing_leads_out_of_the_root),
 		cmocka_unit_test(tags_are_compared_whole),
+		cmocka_unit_test(gzip_is_taken_by_those_who_say_so),
+		cmocka_unit_test(parts_are_found_below_any_build),
 		cmocka_unit_test(the_page_is_inside),
 	};
 	return cmocka_run_group_tests_name("web-files", tests, NULL, NULL);

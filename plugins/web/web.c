@@ -23,6 +23,7 @@ struct web {
 	const struct conf *conf;
 	const struct chatd_http *http;
 	chatd_buf **embedded; /**< the files of embedded_files, as buffers to share */
+	chatd_buf **small;    /**< the same by gzip, or NULL */
 	char cache[40];       /**< Cache-Control of what is not a page */
 };
 
@@ -76,24 +77,42 @@ static void set_header(const struct web *web, chatd_req *req, const char *name, 
 	web->http->header(req, name, chatd_str_of(value, strlen(value)));
 }
 
-static void answer_file(
-		const struct web *web, chatd_req *req, const char *name, const char *etag, chatd_buf *buf)
+struct answer {
+	const char *name;
+	const char *etag;
+	chatd_buf *buf;
+	bool lasting; /**< nothing else will ever have this address */
+	bool gzip;
+};
+
+static const char *cache_of(const struct web *web, const struct answer *a, const char *type)
 {
-	const char *type = files_type(name);
-	struct chatd_str known = web->http->req_header(req, "If-None-Match");
+	if (a->lasting)
+		return "public, max-age=31536000, immutable";
 	bool page = strncmp(type, "text/html", 9) == 0;
-	set_header(web, req, "ETag", etag);
-	set_header(web, req, "Cache-Control", page ? "no-cache" : web->cache);
-	if (known.p && files_matches(known, etag)) {
+	/* A service worker, and what it brings, decides what is kept: it must not be kept itself. */
+	return page || strncmp(a->name, "sw", 2) == 0 ? "no-cache" : web->cache;
+}
+
+static void answer_file(const struct web *web, chatd_req *req, const struct answer *a)
+{
+	const char *type = files_type(a->name);
+	struct chatd_str known = web->http->req_header(req, "If-None-Match");
+	set_header(web, req, "ETag", a->etag);
+	set_header(web, req, "Cache-Control", cache_of(web, a, type));
+	set_header(web, req, "Vary", "Accept-Encoding");
+	if (known.p && files_matches(known, a->etag)) {
 		web->http->respond(req, 304, NULL, CHATD_LIT(""));
 		return;
 	}
+	if (a->gzip)
+		set_header(web, req, "Content-Encoding", "gzip");
 	if (web->conf->csp[0])
 		set_header(web, req, "Content-Security-Policy", web->conf->csp);
 	set_header(web, req, "Cross-Origin-Opener-Policy", "same-origin");
 	set_header(web, req, "Cross-Origin-Resource-Policy", "same-origin");
 	set_header(web, req, "Permissions-Policy", "camera=(), microphone=(), geolocation=()");
-	web->http->respond_buf(req, 200, type, buf);
+	web->http->respond_buf(req, 200, type, a->buf);
 }
 
 static void answer_missing(const struct web *web, chatd_req *req)
@@ -141,7 +160,8 @@ static void read_done(void *arg)
 	if (!job->req)
 		;
 	else if (job->rc == 0)
-		answer_file(web, job->req, job->name, job->etag, job->buf);
+		answer_file(web, job->req,
+				&(struct answer){ .name = job->name, .etag = job->etag, .buf = job->buf });
 	else if (job->rc == -ENOENT || job->rc == -EFBIG)
 		answer_missing(web, job->req);
 	else
@@ -169,28 +189,43 @@ static void serve_root(const struct web *web, chatd_req *req, const char *name)
 
 /* ---- the page inside ---------------------------------------------------- */
 
-static void serve_embedded(const struct web *web, chatd_req *req, const char *name)
+static void serve_embedded(const struct web *web, chatd_req *req, const char *asked)
 {
+	struct answer a = { 0 };
+	a.name = files_of_build(asked, &a.lasting);
 	for (size_t i = 0; i < embedded_files_n; i++) {
-		if (strcmp(embedded_files[i].path, name) == 0) {
-			answer_file(web, req, name, embedded_files[i].etag, web->embedded[i]);
-			return;
-		}
+		const struct embedded_file *file = &embedded_files[i];
+		if (strcmp(file->path, a.name) != 0)
+			continue;
+		a.gzip = web->small[i] && files_takes_gzip(web->http->req_header(req, "Accept-Encoding"));
+		a.etag = a.gzip ? file->small_etag : file->etag;
+		a.buf = a.gzip ? web->small[i] : web->embedded[i];
+		answer_file(web, req, &a);
+		return;
 	}
 	answer_missing(web, req);
+}
+
+static chatd_buf *buf_of(const struct web *web, const unsigned char *p, size_t n)
+{
+	chatd_buf *buf = web->host->buf_new(0, n);
+	if (buf && n > 0)
+		memcpy(web->host->buf_data(buf), p, n);
+	return buf;
 }
 
 static chatd_status make_embedded(struct web *web)
 {
 	web->embedded = calloc(embedded_files_n, sizeof(chatd_buf *));
-	if (!web->embedded)
+	web->small = calloc(embedded_files_n, sizeof(chatd_buf *));
+	if (!web->embedded || !web->small)
 		return -ENOMEM;
 	for (size_t i = 0; i < embedded_files_n; i++) {
 		const struct embedded_file *file = &embedded_files[i];
-		web->embedded[i] = web->host->buf_new(0, file->n);
-		if (!web->embedded[i])
+		web->embedded[i] = buf_of(web, file->data, file->n);
+		web->small[i] = file->small ? buf_of(web, file->small, file->small_n) : NULL;
+		if (!web->embedded[i] || (file->small && !web->small[i]))
 			return -ENOMEM;
-		memcpy(web->host->buf_data(web->embedded[i]), file->data, file->n);
 	}
 	return 0;
 }
@@ -214,7 +249,10 @@ static void on_fini(void *self)
 	struct web *web = self;
 	for (size_t i = 0; web->embedded && i < embedded_files_n; i++)
 		web->host->buf_unref(web->embedded[i]);
+	for (size_t i = 0; web->small && i < embedded_files_n; i++)
+		web->host->buf_unref(web->small[i]);
 	free(web->embedded);
+	free(web->small);
 	free(web);
 }
 

@@ -44,16 +44,17 @@ export class Connection {
 
 	/* `endpoint`: the address of /ws-chat. `forced`: "websocket", "sockjs" or a SockJS transport's name pins the
 	 * transport; null lets it choose. `parts`: what it is made of, {Client, SockJS, WebSocket}; those that a page has as
-	 * globals (StompJs.Client, SockJS, WebSocket) need not be given, and without SockJS there is no falling back to it. */
+	 * globals (StompJs.Client, SockJS, WebSocket) need not be given, and without SockJS there is no falling back to it.
+	 * `loadSockJS()` in the place of SockJS resolves to it, and is called when it is needed first. */
 	constructor(endpoint, forced, handlers, parts = {}) {
-		const { Client = globalThis.StompJs?.Client, SockJS = globalThis.SockJS, WebSocket = globalThis.WebSocket } = parts;
+		const { Client = globalThis.StompJs?.Client, SockJS = globalThis.SockJS, WebSocket = globalThis.WebSocket, loadSockJS } = parts;
 		if (!Client) {
 			throw new TypeError("@stomp/stompjs is missing: load it before, or give its Client");
 		}
 		this.#endpoint = endpoint;
 		this.#forced = forced;
 		this.#handlers = handlers;
-		this.#parts = { Client, SockJS, WebSocket };
+		this.#parts = { Client, SockJS, WebSocket, loadSockJS };
 	}
 
 	get online() {
@@ -184,8 +185,12 @@ export class Connection {
 		}
 	}
 
+	get #hasSockJS() {
+		return Boolean(this.#parts.SockJS ?? this.#parts.loadSockJS);
+	}
+
 	#transport() {
-		if (this.#forced || !this.#parts.SockJS) {
+		if (this.#forced || !this.#hasSockJS) {
 			return this.#forced ?? "websocket";
 		}
 		if (this.#good) {
@@ -204,6 +209,9 @@ export class Connection {
 		this.#handlers.state({ state: "connecting", transport });
 		let headers;
 		try {
+			if (transport !== "websocket") {
+				this.#parts.SockJS ??= await this.#parts.loadSockJS?.();
+			}
 			headers = await this.#handlers.prepare();
 		} catch {
 			if (attempt === this.#attempt) {
@@ -267,7 +275,7 @@ export class Connection {
 			this.#stopped = true;
 			return;
 		}
-		const fallback = this.#parts.SockJS && socketOpened && !wasUp && !this.#good && !this.#forced && this.#failures === 0;
+		const fallback = this.#hasSockJS && socketOpened && !wasUp && !this.#good && !this.#forced && this.#failures === 0;
 		const doubled = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(this.#failures, 10));
 		/* Spread, so that a restarted server does not meet all its clients in one moment. */
 		const delay = fallback ? FALLBACK_DELAY_MS : Math.max(advice.waitMs ?? 0, doubled) * (0.7 + 0.6 * Math.random());

@@ -79,8 +79,8 @@ export class Gate {
 
 /* One person's browser. `options`: playwright's for a context; `query`: of the address; `prepare(page)` runs first. */
 export async function person(browser, server, { query = "", prepare, ...options } = {}) {
-	/* Without motion: what moves cannot be clicked yet. */
-	const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, reducedMotion: "reduce", ...options });
+	/* Without motion: what moves cannot be clicked yet. Without the service worker, whose requests no gate can stop. */
+	const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, reducedMotion: "reduce", serviceWorkers: "block", ...options });
 	const page = await context.newPage();
 	page.setDefaultTimeout(WAIT_MS);
 	const complaints = watch(page);

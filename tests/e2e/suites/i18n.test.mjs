@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The page's languages: every text has its translation and none is left over; the page in Korean in Chromium. */
 
 import assert from "node:assert/strict";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who one is: logging in and out, and the way of a guest to an account. */
 
-import { deviceToken, displayName, lastEmail, login, outbox as kept, owner, peers, wantedRooms } from "./storage.js";
+import { deviceToken, displayName, lastEmail, login, outbox as kept, owner, peers, snapshot, wantedRooms } from "./storage.js";
 
 const BUSY_TRIES = 4;
 
@@ -111,6 +111,7 @@ export class Account {
 		peers.clear();
 		owner.clear();
 		lastEmail.clear();
+		snapshot.clear();
 		kept.clear(whose);
 		await this.#session.end();
 	}
@@ -118,6 +119,7 @@ export class Account {
 	/* The server has ended the login. What could not be sent stays for the next one. */
 	async loggedOut(reason) {
 		login.clear();
+		snapshot.clear();
 		if (this.#state.me || !this.#session.stopped) {
 			await this.#session.end();
 		}

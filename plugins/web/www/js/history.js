@@ -25,6 +25,7 @@ export class History {
 		conversation.loaded = "loading";
 		this.#state.changed("messages", conversation.key);
 		await this.#fetched(conversation, {}, (page) => {
+			conversation.messages = conversation.messages.filter((m) => !m.kept); /* of an earlier visit: with a hole after it */
 			this.#state.merge(conversation, page, true);
 			conversation.loaded = "yes";
 			conversation.before = page.before ?? null;

@@ -24,7 +24,7 @@ const table = language === "en" ? {} : await load();
 /* Without its table the page is in English, and works. */
 async function load() {
 	try {
-		const answer = await fetch(`i18n/${language}.json`, { credentials: "omit" });
+		const answer = await fetch(new URL(`../i18n/${language}.json`, import.meta.url), { credentials: "omit" });
 		return answer.ok ? await answer.json() : {};
 	} catch {
 		return {};

@@ -8,6 +8,7 @@ import { confirm, Finder, initDialogs, initNameDialog, initRoomDialog } from "./
 import { $, oncePerFrame } from "./dom.js";
 import { serverWords } from "./errors.js";
 import { plural, t } from "./i18n.js";
+import { keepShell, Snapshot } from "./offline.js";
 import { Session } from "./session.js";
 import { roomKey, State, userKey } from "./state.js";
 import { deviceToken, login, outbox, theme } from "./storage.js";
@@ -441,8 +442,11 @@ initRoomDialog(async (options) => openConversation(roomKey(await session.rooms.c
 initMessageKeys();
 showTheme();
 closeDrawers();
+keepShell();
+const kept = new Snapshot(state);
 if (deviceToken.get() || login.get()) {
 	show("chat");
+	kept.restore();
 	session.start();
 } else {
 	showWelcome();

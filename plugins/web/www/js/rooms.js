@@ -44,7 +44,7 @@ export class Rooms {
 	 * they had chosen. Resolves when each is settled: to false when the rooms could not be had. */
 	async enter() {
 		const wanted = wantedRooms.get() ?? [DEFAULT_ROOM];
-		const before = [...this.#state.rooms.values()].filter((room) => room.joined);
+		const before = [...this.#state.rooms.values()].filter((room) => room.joined && !room.kept);
 		const rooms = await this.load(wanted);
 		if (!rooms) {
 			return false;

@@ -3,6 +3,7 @@
 
 import { Account } from "./account.js";
 import { Connection, newId, Refusal } from "../client/connection.js";
+import { h } from "./dom.js";
 import { ApiError, explain } from "./errors.js";
 import { History } from "./history.js";
 import { t } from "./i18n.js";
@@ -78,7 +79,7 @@ export class Session {
 					state.setConnection(connection); /* online is said by #up, once everything is in place */
 				}
 			},
-		});
+		}, { loadSockJS });
 		const connection = this.#connection;
 		this.history = new History(state, api);
 		this.outbox = new Outbox({ state, connection, toast });
@@ -706,6 +707,14 @@ export class Session {
 	openPerson(id) {
 		return this.open(userKey(id));
 	}
+}
+
+/* Most networks let WebSocket through, and then it is not needed. */
+function loadSockJS() {
+	return new Promise((resolve, reject) => {
+		const src = new URL("../vendor/sockjs-client/sockjs.min.js", import.meta.url);
+		document.head.append(h("script", { src, onload: () => resolve(globalThis.SockJS), onerror: reject }));
+	});
 }
 
 function ignoreApiError(error) {

@@ -176,6 +176,18 @@ export class State {
 		this.#changed("active", key);
 	}
 
+	/* As an earlier visit left it; see offline.js. */
+	restore({ me, rooms, people, conversations }) {
+		this.setMe(me);
+		people.forEach((p) => this.person(p.id, { name: p.name }));
+		this.setRooms(rooms.map((room) => ({ ...room, kept: true })));
+		for (const { kind, id, messages, ...facts } of conversations) {
+			const conversation = Object.assign(this.conversation(kind, id), facts);
+			messages.forEach((entry) => this.#put(conversation, { ...entry, row: undefined, live: false, kept: true }));
+		}
+		this.#changed("conversations");
+	}
+
 	forgetConversations() {
 		this.conversations.clear();
 		this.members.clear();
@@ -238,6 +250,8 @@ export class State {
 			deleted: Boolean(message.deleted),
 			at: Date.parse(message.timestamp) || Date.now(),
 			mine: senderId === this.me?.id,
+			encrypted: Boolean(message.encrypted),
+			mentions: message.mentions ?? [],
 			status: "sent",
 		};
 	}

@@ -108,6 +108,13 @@ export const lastEmail = {
 	clear: () => erase("chatd.email"),
 };
 
+/* What was said lately, to be shown before the server is there; see offline.js. */
+export const snapshot = {
+	get: () => readJson("chatd.snapshot", null),
+	set: (text) => write("chatd.snapshot", text),
+	clear: () => erase("chatd.snapshot"),
+};
+
 const OUTBOX = "chatd.outbox.";
 
 function keysOf(prefix) {
