@@ -28,6 +28,8 @@ enum { /* types of a reply */
 	CHATD_REDIS_ERROR = 4,   /**< .text; only within arrays and with rc -EPROTO */
 };
 
+enum { CHATD_REDIS_HIDDEN = 33 }; /**< 32 hexadecimal digits and a NUL, see hide() */
+
 /** Borrowed for the callback. */
 struct chatd_redis_reply {
 	int32_t type;
@@ -74,6 +76,9 @@ struct chatd_redis {
 	int32_t (*is_up)(void *obj); /**< [any] 1: it can be asked */
 	/** [any] What every key and channel begins with; often empty. */
 	struct chatd_str (*prefix)(void *obj);
+	/** [any] A name for a key that is about @p text, which must not be read there: an address, an
+	 *  e-mail address.  The same on all nodes, and for nothing else.  -ENOMEM. */
+	chatd_status (*hide)(void *obj, struct chatd_str text, char ret[CHATD_REDIS_HIDDEN]);
 };
 
 #ifdef __cplusplus

@@ -12,6 +12,7 @@
 #define AUTH_H
 
 #include "check.h"
+#include "guess.h"
 #include "hash.h"
 #include "pool.h"
 #include "successor.h"
@@ -22,6 +23,7 @@
 #include <chatd/limiter.h>
 #include <chatd/mailer.h>
 #include <chatd/plugin.h>
+#include <chatd/presence.h>
 #include <chatd/store.h>
 #include <chatd/tokens.h>
 
@@ -29,6 +31,7 @@
 #include <chatd-sdk/touched.h>
 
 enum { VERIFY_OFF, VERIFY_OPTIONAL, VERIFY_REQUIRED };
+enum { SHARED_AUTO, SHARED_NEVER };
 
 struct conf {
 	int64_t password_min, password_max;
@@ -38,6 +41,7 @@ struct conf {
 	int64_t refresh_idle, refresh_lifetime, refresh_grace;
 	int64_t devices;
 	int64_t attempts, delay_max;
+	int32_t shared;
 	int64_t register_per_hour;
 	int32_t verify;
 	int64_t verify_ttl, reset_ttl;
@@ -50,6 +54,9 @@ struct self {
 	const struct conf *conf;
 	const struct chatd_service *store, *tokens;
 	const struct chatd_service *http, *mailer, *limiter, *cluster; /* NULL: not there */
+	const struct chatd_service *redis,
+			*presence; /* .redis NULL: every node counts guesses itself */
+	uint32_t script;
 	struct hash_params params;
 	char dummy[HASH_ROOM]; /* verified when there is no account, so that this takes as long */
 	struct pool *pool;
@@ -104,9 +111,11 @@ struct op {
 	int nick_given, tries, upgrade;
 	char id[CHATD_ID_MAX + 1]; /* of what is being made */
 	struct hash_job job;
-	struct throttle_try attempt;
+	struct guess attempt;
+	chatd_status rc;       /* of a step, while the guess that it was is counted */
 	char *refresh, *spent; /* refresh tokens, CHATD_TOKEN_MAX each: the new one and the old one */
 	char code[CODE_LEN + 1], code_hash[65];
+	int32_t secret; /* SECRET_* that is being made */
 	const char *subject, *link;
 	struct fault faults[FAULTS_MAX];
 	size_t n_faults;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const char *const hashes[] = { "argon2id", "bcrypt", NULL };
+static const char *const shareds[] = { "auto", "never", NULL };
 static const char *const verify_modes[] = { "off", "optional", "required", NULL };
 
 #define DAY INT64_C(86400000)
@@ -114,6 +115,12 @@ static const struct chatd_opt opts[] = {
 			.min = 1000,
 			.max = DAY,
 			.doc = "The longest delay after wrong passwords; they begin with 1 s and double." },
+	{ .key = "shared",
+			.type = CHATD_T_CHOICE,
+			.offset = offsetof(struct conf, shared),
+			.fallback = "auto",
+			.choices = shareds,
+			.doc = "auto: attempts and delays hold over all nodes, if the plugin redis is there." },
 	{ .key = "register_per_hour",
 			.type = CHATD_T_INT,
 			.offset = offsetof(struct conf, register_per_hour),
@@ -320,6 +327,7 @@ static chatd_status init(
 	}
 	chatd_status rc = prepare(self);
 	rc = rc < 0 ? rc : live_init(self);
+	rc = rc < 0 ? rc : guess_init(self);
 	if (rc == 0) {
 		/* After those who know tokens and configured logins: see on_connect(). */
 		rc = h->hook(ctx, chatd_hook_session_auth, CHATD_ORDER_CHECK + 50, on_connect);
@@ -356,7 +364,8 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_STORE, CHATD_TOKENS, NULL };
-static const char *const wants[] = { CHATD_HTTP, CHATD_MAILER, CHATD_LIMITER, CHATD_CLUSTER, NULL };
+static const char *const wants[] = { CHATD_HTTP, CHATD_MAILER, CHATD_LIMITER, CHATD_CLUSTER,
+	CHATD_REDIS, CHATD_PRESENCE, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -91,41 +91,48 @@ static void code_kept(void *arg, chatd_status rc, const struct chatd_store_answe
 	op_free(op);
 }
 
-/* To op->email, for op->who; the op ends with it. */
-static void send_code(struct op *op, int32_t kind)
+static void code_due(struct op *op, int64_t wait)
 {
 	unsigned char raw[16];
 	const struct self *self = op->self;
-	int reset = kind == SECRET_RESET;
 	int64_t now = self->h->wall_ms();
-	struct throttle_who who = { .what = THROTTLE_MAIL,
-		.whom = text(op->who.id),
-		.peer = text(op->peer),
-		.now = self->h->now_ms(op->w) };
-	if (throttle_begin(self->throttle, &who, &op->attempt) > 0) {
+	if (wait > 0) {
 		op_free(op);
 		return;
 	}
-	/* Each mail counts like a failure: the next one must wait a little longer. */
-	(void)throttle_end(self->throttle, &op->attempt, who.now, THROTTLE_WRONG);
-	op->subject = reset ? "a new password" : "confirm your e-mail address";
-	op->link = reset ? self->conf->reset_link : self->conf->verify_link;
 	self->h->random(raw, sizeof(raw));
 	check_code_write(raw, op->code);
 	sodium_memzero(raw, sizeof(raw));
 	tokens_hash(text(op->code), op->code_hash);
 	struct chatd_store_secret s = { .struct_size = sizeof(s),
-		.kind = kind,
+		.kind = op->secret,
 		.hash = text(op->code_hash),
 		.user = text(op->who.id),
 		.data = text(op->email),
-		.expires = now + (reset ? self->conf->reset_ttl : self->conf->verify_ttl),
+		.expires =
+				now + (op->secret == SECRET_RESET ? self->conf->reset_ttl : self->conf->verify_ttl),
 		.wall = now };
-	op->alone = 1;
 	op->busy = 1;
 	if (op_store(op)->secret_put(op_store_obj(op), op->w, &s, code_kept, op) < 0) {
 		code_kept(op, -EAGAIN, NULL);
 	}
+}
+
+/* To op->email, for op->who; the op ends with it.  Each mail counts like a failure: the next one
+ * must wait a little longer. */
+static void send_code(struct op *op, int32_t kind)
+{
+	const struct self *self = op->self;
+	int reset = kind == SECRET_RESET;
+	struct throttle_who who = { .what = THROTTLE_MAIL,
+		.whom = text(op->who.id),
+		.peer = text(op->peer),
+		.now = self->h->now_ms(op->w) };
+	op->subject = reset ? "a new password" : "confirm your e-mail address";
+	op->link = reset ? self->conf->reset_link : self->conf->verify_link;
+	op->secret = kind;
+	op->alone = 1;
+	guess_begin(op, &who, code_due);
 }
 
 void codes_send_verify(struct op *op, const char *email)
@@ -229,25 +236,42 @@ void on_resend(struct op *op)
 
 #define WRONG_CODE "This code is wrong, spent or over; ask for a new one."
 
-/* 0: too many were wrong already, or it cannot be one; answered. */
-static int take_code(struct op *op, struct chatd_str code)
+static void code_counted(struct op *op)
 {
-	const struct self *self = op->self;
-	struct throttle_who who = {
-		.what = THROTTLE_CODE, .peer = text(op->peer), .now = self->h->now_ms(op->w)
-	};
-	int64_t wait = throttle_begin(self->throttle, &who, &op->attempt);
+	op->busy = 0;
+	if (op->rc == 0) {
+		op->step(op);
+	} else if (op->rc == -ENOENT) {
+		op_problem(op, 400, "INVALID_CODE", WRONG_CODE);
+	} else {
+		op_store_failed(op, op->rc);
+	}
+}
+
+static void code_judged(struct op *op, int64_t wait)
+{
 	if (wait > 0) {
 		op_retry(op, 429, "RATE_LIMIT_EXCEEDED", wait);
-		return 0;
+	} else if (!op->code[0]) {
+		op->rc = -ENOENT;
+		guess_end(op, THROTTLE_WRONG, code_counted);
+	} else {
+		tokens_hash(text(op->code), op->code_hash);
+		op->step(op);
 	}
+}
+
+/* step() goes on, unless too many were wrong already, or it cannot be one. */
+static void take_code(struct op *op, struct chatd_str code, void (*step)(struct op *))
+{
+	struct throttle_who who = {
+		.what = THROTTLE_CODE, .peer = text(op->peer), .now = op->self->h->now_ms(op->w)
+	};
 	if (!check_code_read(code, op->code)) {
-		(void)throttle_end(self->throttle, &op->attempt, who.now, THROTTLE_WRONG);
-		op_problem(op, 400, "INVALID_CODE", WRONG_CODE);
-		return 0;
+		op->code[0] = '\0';
 	}
-	tokens_hash(text(op->code), op->code_hash);
-	return 1;
+	op->step = step;
+	guess_begin(op, &who, code_judged);
 }
 
 static void spend(struct op *op, int32_t kind, chatd_store_fn *fn)
@@ -260,22 +284,23 @@ static void spend(struct op *op, int32_t kind, chatd_store_fn *fn)
 	op_asked(op, op_store(op)->secret_take(op_store_obj(op), op->w, &s, fn, op));
 }
 
-/* 0: it was none, and the op has ended. */
-static int spent(struct op *op, chatd_status rc, const struct chatd_store_answer *a)
+/* step() goes on with op->who and op->email, if it was one: also when the client has left, since
+ * it is spent. */
+static void spent(struct op *op, chatd_status rc, const struct chatd_store_answer *a,
+		void (*step)(struct op *))
 {
 	int good = rc == 0 && a->n_secrets && a->n_accounts;
-	op->busy = 0;
-	(void)throttle_end(op->self->throttle, &op->attempt, op->self->h->now_ms(op->w),
-			good ? THROTTLE_RIGHT : THROTTLE_WRONG);
 	if (good) {
 		op_take_account(op, a);
 		chatd_str_copy(op->email, sizeof(op->email), a->secrets[0].data);
-	} else if (rc < 0 && rc != -ENOENT) {
-		op_store_failed(op, rc);
-	} else {
-		op_problem(op, 400, "INVALID_CODE", WRONG_CODE);
 	}
-	return good;
+	op->rc = good ? 0 : rc < 0 ? rc : -ENOENT;
+	op->step = step;
+	guess_end(op,
+			good                        ? THROTTLE_RIGHT
+					: op->rc == -ENOENT ? THROTTLE_WRONG
+										: THROTTLE_NEITHER,
+			code_counted);
 }
 
 static void confirmed(void *arg, chatd_status rc, const struct chatd_store_answer *a)
@@ -299,12 +324,8 @@ static void confirmed(void *arg, chatd_status rc, const struct chatd_store_answe
 	}
 }
 
-static void verify_spent(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+static void verify_right(struct op *op)
 {
-	struct op *op = arg;
-	if (!spent(op, rc, a)) {
-		return;
-	}
 	/* The address that the code went to: the account's own, or the one it is to have. */
 	struct chatd_store_account_update u = { .struct_size = sizeof(u),
 		.set = CHATD_STORE_ACCOUNT_EMAIL | CHATD_STORE_ACCOUNT_BITS,
@@ -315,6 +336,16 @@ static void verify_spent(void *arg, chatd_status rc, const struct chatd_store_an
 	op_asked(op, op_store(op)->account_update(op_store_obj(op), op->w, &u, confirmed, op));
 }
 
+static void verify_spent(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	spent(arg, rc, a, verify_right);
+}
+
+static void verify_judged(struct op *op)
+{
+	spend(op, SECRET_VERIFY, verify_spent);
+}
+
 void on_verify(struct op *op)
 {
 	struct fields f;
@@ -322,9 +353,7 @@ void on_verify(struct op *op)
 	if (!op_read(op, &f, &root)) {
 		return;
 	}
-	if (take_code(op, f.code)) {
-		spend(op, SECRET_VERIFY, verify_spent);
-	}
+	take_code(op, f.code, verify_judged);
 	json_decref(root);
 }
 
@@ -347,12 +376,8 @@ static void password_set(void *arg, chatd_status rc, const struct chatd_store_an
 	}
 }
 
-static void reset_spent(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+static void reset_right(struct op *op)
 {
-	struct op *op = arg;
-	if (!spent(op, rc, a)) {
-		return;
-	}
 	if (strcmp(op->email, op->who.email) != 0) {
 		op_problem(op, 400, "INVALID_CODE", WRONG_CODE); /* the account has moved since */
 		return;
@@ -367,10 +392,20 @@ static void reset_spent(void *arg, chatd_status rc, const struct chatd_store_ans
 	op_asked(op, op_store(op)->account_update(op_store_obj(op), op->w, &u, password_set, op));
 }
 
+static void reset_spent(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	spent(arg, rc, a, reset_right);
+}
+
 /* Hashed first: a busy pool must not cost the code. */
 static void reset_hashed(struct op *op)
 {
 	spend(op, SECRET_RESET, reset_spent);
+}
+
+static void reset_judged(struct op *op)
+{
+	op_hash(op, chatd_str_of(op->job.pass, op->job.n), reset_hashed);
 }
 
 void on_reset_confirm(struct op *op)
@@ -383,8 +418,10 @@ void on_reset_confirm(struct op *op)
 	op_check_password(op, "password", f.password);
 	if (op->n_faults) {
 		op_faults(op, 422, "VALIDATION", op->faults[0].text);
-	} else if (take_code(op, f.code)) {
-		op_hash(op, f.password, reset_hashed);
+	} else {
+		op->job.n = f.password.n;
+		chatd_str_copy(op->job.pass, sizeof(op->job.pass), f.password);
+		take_code(op, f.code, reset_judged);
 	}
 	json_decref(root);
 }

@@ -30,7 +30,7 @@ static void secret_free(const struct self *self, char *secret)
 void op_free(struct op *op)
 {
 	const struct self *self = op->self;
-	(void)throttle_end(self->throttle, &op->attempt, self->h->now_ms(op->w), THROTTLE_NEITHER);
+	guess_end(op, THROTTLE_NEITHER, NULL);
 	secret_free(self, op->refresh);
 	secret_free(self, op->spent);
 	sodium_memzero(op, sizeof(*op));

@@ -243,8 +243,9 @@ static int64_t guess(struct guess *g, const char *whom, const char *peer, int ou
 	struct throttle_who who = {
 		.what = THROTTLE_LOGIN, .whom = z(whom), .peer = z(peer), .now = g->now
 	};
-	int64_t wait = throttle_begin(g->t, &who, &a);
-	(void)throttle_end(g->t, &a, g->now, outcome);
+	throttle_prepare(g->t, &who, &a);
+	int64_t wait = throttle_begin(g->t, &a, g->now);
+	throttle_end(g->t, &a, g->now, outcome);
 	return wait;
 }
 
@@ -296,6 +297,12 @@ TEST(delays_double_up_to_their_longest_and_are_forgotten)
 	throttle_destroy(g.t);
 }
 
+static int64_t begin(struct throttle *t, const struct throttle_who *who, struct throttle_try *ret)
+{
+	throttle_prepare(t, who, ret);
+	return throttle_begin(t, ret, who->now);
+}
+
 TEST(guesses_side_by_side_are_one_at_a_time_once_there_are_delays)
 {
 	UNUSED;
@@ -305,17 +312,17 @@ TEST(guesses_side_by_side_are_one_at_a_time_once_there_are_delays)
 		.what = THROTTLE_LOGIN, .whom = z("ann"), .peer = z("10.0.0.1"), .now = 5000
 	};
 	for (int i = 0; i < 5; i++) {
-		assert_int_equal(throttle_begin(t, &who, &a), 0);
-		(void)throttle_end(t, &a, 5000, THROTTLE_WRONG);
+		assert_int_equal(begin(t, &who, &a), 0);
+		throttle_end(t, &a, 5000, THROTTLE_WRONG);
 	}
 	who.now = 6000;
-	assert_int_equal(throttle_begin(t, &who, &a), 0);
-	assert_true(throttle_begin(t, &who, &b) > 0);
-	(void)throttle_end(t, &b, 6000, THROTTLE_RIGHT); /* was never begun */
-	assert_true(throttle_begin(t, &who, &b) > 0);
-	(void)throttle_end(t, &a, 6000, THROTTLE_NEITHER);
-	assert_int_equal(throttle_begin(t, &who, &b), 0);
-	(void)throttle_end(t, &b, 6000, THROTTLE_NEITHER);
+	assert_int_equal(begin(t, &who, &a), 0);
+	assert_true(begin(t, &who, &b) > 0);
+	throttle_end(t, &b, 6000, THROTTLE_RIGHT); /* was never begun */
+	assert_true(begin(t, &who, &b) > 0);
+	throttle_end(t, &a, 6000, THROTTLE_NEITHER);
+	assert_int_equal(begin(t, &who, &b), 0);
+	throttle_end(t, &b, 6000, THROTTLE_NEITHER);
 	throttle_destroy(t);
 }
 

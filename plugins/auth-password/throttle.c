@@ -7,24 +7,25 @@
 #include <string.h>
 
 enum { SETS = 4096, WAYS = 8, ALARM = 200 };
-enum { PAIR, ACCOUNT, ADDRESS, KNOWN, KINDS };
+enum {
+	PAIR = THROTTLE_PAIR,
+	ACCOUNT = THROTTLE_ACCOUNT,
+	ADDRESS = THROTTLE_ADDRESS,
+	KNOWN = THROTTLE_KNOWN,
+	KINDS = THROTTLE_KINDS,
+};
 
 struct entry {
 	uint64_t key[2]; /* 0, 0: free */
 	int64_t last, until;
-	uint16_t fails, pending;
-};
-
-struct policy {
-	int64_t allowed; /* failures without a delay */
-	int64_t first, longest, forget;
+	uint16_t fails, pending, owed;
 };
 
 struct throttle {
 	const struct chatd_host *h;
 	pthread_mutex_t lock;
 	unsigned char secret[crypto_generichash_KEYBYTES];
-	struct policy policies[3][KNOWN];
+	struct throttle_policy policies[3][KNOWN];
 	int64_t minute, recent; /* failures of all in this minute */
 	struct entry sets[SETS][WAYS];
 };
@@ -32,7 +33,7 @@ struct throttle {
 /* ---- keys ------------------------------------------------------------------------ */
 
 /* Whoever has an IPv6 address has 2^64 of them. */
-static size_t network(struct chatd_str peer, unsigned char ret[16])
+size_t throttle_network(struct chatd_str peer, unsigned char ret[16])
 {
 	char text[INET6_ADDRSTRLEN] = "";
 	if (peer.n == 0 || peer.n >= sizeof(text)) {
@@ -60,7 +61,7 @@ static void make_key(
 	crypto_generichash_init(&st, t->secret, sizeof(t->secret), 16);
 	crypto_generichash_update(&st, tag, sizeof(tag));
 	if (kind != ACCOUNT) {
-		size_t n = network(who->peer, net);
+		size_t n = throttle_network(who->peer, net);
 		tag[0] = (unsigned char)n;
 		crypto_generichash_update(&st, tag, 1);
 		crypto_generichash_update(&st, net, n);
@@ -101,7 +102,7 @@ static struct entry *put(struct throttle *t, const uint64_t key[2], int64_t now)
 	return e;
 }
 
-static const struct policy *policy_of(const struct throttle *t, int32_t what, int kind)
+const struct throttle_policy *throttle_policy(const struct throttle *t, int32_t what, int kind)
 {
 	return &t->policies[what][kind];
 }
@@ -112,8 +113,10 @@ static struct entry *current(
 {
 	struct entry *e = find(t, a->key[kind]);
 	if (e &&
-			now > (e->until > e->last ? e->until : e->last) + policy_of(t, a->what, kind)->forget) {
+			now > (e->until > e->last ? e->until : e->last) +
+							throttle_policy(t, a->what, kind)->forget) {
 		e->fails = 0;
+		e->owed = 0;
 	}
 	return e;
 }
@@ -122,18 +125,24 @@ static struct entry *current(
 static int64_t wait_for(struct throttle *t, const struct throttle_try *a, int kind, int64_t now)
 {
 	const struct entry *e = current(t, a, kind, now);
-	if (!e || e->fails < policy_of(t, a->what, kind)->allowed) {
+	if (!e || e->fails < throttle_policy(t, a->what, kind)->allowed) {
 		return 0;
 	}
 	return e->until > now ? e->until - now : e->pending ? 1000 : 0;
 }
 
+static void add(uint16_t *n, int64_t more)
+{
+	*n = (uint16_t)(more < UINT16_MAX - *n ? *n + more : UINT16_MAX);
+}
+
 static void fail(struct throttle *t, const struct throttle_try *a, int kind, int64_t now)
 {
-	const struct policy *p = policy_of(t, a->what, kind);
+	const struct throttle_policy *p = throttle_policy(t, a->what, kind);
 	struct entry *e = current(t, a, kind, now);
 	e = put(t, a->key[kind], now);
-	e->fails += e->fails < UINT16_MAX;
+	add(&e->fails, a->nodes > 1 ? a->nodes : 1);
+	add(&e->owed, a->nodes > 0);
 	if (e->fails >= p->allowed) {
 		int64_t over = e->fails - p->allowed;
 		int64_t delay = over < 20 ? p->first << over : p->longest;
@@ -141,7 +150,7 @@ static void fail(struct throttle *t, const struct throttle_try *a, int kind, int
 	}
 }
 
-/* ---- calls ----------------------------------------------------------------------- */
+/* ---- tries ----------------------------------------------------------------------- */
 
 /* Which of the kinds count for this try. */
 static int counts(struct throttle *t, const struct throttle_try *a, int kind)
@@ -152,9 +161,9 @@ static int counts(struct throttle *t, const struct throttle_try *a, int kind)
 	return kind == PAIR || a->key[KNOWN][0] == 0 || !find(t, a->key[KNOWN]);
 }
 
-int64_t throttle_begin(struct throttle *t, const struct throttle_who *who, struct throttle_try *ret)
+void throttle_prepare(
+		const struct throttle *t, const struct throttle_who *who, struct throttle_try *ret)
 {
-	int64_t longest = 0;
 	*ret = (struct throttle_try){ .what = who->what };
 	for (int kind = 0; kind < KINDS; kind++) {
 		/* Codes name no account; mails know no owner's address. */
@@ -163,58 +172,119 @@ int64_t throttle_begin(struct throttle *t, const struct throttle_who *who, struc
 			make_key(t, who, kind, ret->key[kind]);
 		}
 	}
+}
+
+int64_t throttle_begin(struct throttle *t, struct throttle_try *a, int64_t now)
+{
+	int64_t longest = 0;
 	pthread_mutex_lock(&t->lock);
 	for (int kind = 0; kind < KNOWN; kind++) {
-		int64_t ms = counts(t, ret, kind) ? wait_for(t, ret, kind, who->now) : 0;
+		int64_t ms = counts(t, a, kind) ? wait_for(t, a, kind, now) : 0;
 		longest = ms > longest ? ms : longest;
 	}
 	for (int kind = 0; longest == 0 && kind < KNOWN; kind++) {
-		if (counts(t, ret, kind)) {
-			struct entry *e = put(t, ret->key[kind], who->now);
-			e->pending += e->pending < UINT16_MAX;
-			ret->begun |= 1u << kind;
+		if (counts(t, a, kind)) {
+			add(&put(t, a->key[kind], now)->pending, 1);
+			a->begun |= 1u << kind;
 		}
 	}
 	pthread_mutex_unlock(&t->lock);
 	return longest;
 }
 
-static int alarming(struct throttle *t, int64_t now)
+int throttle_alarm(struct throttle *t, int64_t now)
 {
+	pthread_mutex_lock(&t->lock);
 	if (now / 60000 != t->minute) {
 		t->minute = now / 60000;
 		t->recent = 0;
 	}
-	return ++t->recent == ALARM;
+	int alarm = ++t->recent == ALARM;
+	pthread_mutex_unlock(&t->lock);
+	return alarm;
 }
 
-int throttle_end(struct throttle *t, struct throttle_try *a, int64_t now, int outcome)
+static void end_one(struct throttle *t, struct throttle_try *a, int kind, int64_t now, int outcome)
 {
-	int alarm = 0;
+	struct entry *e = find(t, a->key[kind]);
+	if (e && !a->shared) {
+		e->pending -= e->pending > 0;
+	}
+	if (outcome == THROTTLE_WRONG && (e || a->shared)) {
+		fail(t, a, kind, now);
+	} else if (e && outcome == THROTTLE_RIGHT && kind == PAIR) {
+		e->fails = 0;
+		e->owed = 0;
+		e->until = 0;
+	}
+}
+
+void throttle_end(struct throttle *t, struct throttle_try *a, int64_t now, int outcome)
+{
 	if (!a->begun) {
-		return 0;
+		return;
 	}
 	pthread_mutex_lock(&t->lock);
 	for (int kind = 0; kind < KNOWN; kind++) {
-		struct entry *e = a->begun & 1u << kind ? find(t, a->key[kind]) : NULL;
-		if (!e) {
-			continue;
-		}
-		e->pending -= e->pending > 0;
-		if (outcome == THROTTLE_WRONG) {
-			fail(t, a, kind, now);
-		} else if (outcome == THROTTLE_RIGHT && kind == PAIR) {
-			e->fails = 0;
-			e->until = 0;
+		if (a->begun & 1u << kind) {
+			end_one(t, a, kind, now, outcome);
 		}
 	}
 	if (outcome == THROTTLE_RIGHT && a->key[KNOWN][0]) {
 		(void)put(t, a->key[KNOWN], now);
 	}
-	alarm = outcome == THROTTLE_WRONG && a->what == THROTTLE_LOGIN && alarming(t, now);
 	pthread_mutex_unlock(&t->lock);
 	a->begun = 0;
-	return alarm;
+}
+
+/* ---- what several nodes share ------------------------------------------------------ */
+
+struct throttle_state throttle_settle(
+		struct throttle *t, const struct throttle_try *a, int kind, int64_t now)
+{
+	struct throttle_state ret = { 0, 0 };
+	pthread_mutex_lock(&t->lock);
+	struct entry *e = current(t, a, kind, now);
+	if (e && e->owed) {
+		ret.fails = e->owed;
+		ret.left = e->until > now ? e->until - now : 0;
+		e->owed = 0;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return ret;
+}
+
+void throttle_owe(struct throttle *t, const struct throttle_try *a, int kind, int64_t fails)
+{
+	pthread_mutex_lock(&t->lock);
+	struct entry *e = find(t, a->key[kind]);
+	if (e) {
+		add(&e->owed, fails);
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+void throttle_learn(struct throttle *t, const struct throttle_try *a, int kind,
+		const struct throttle_state *state, int64_t now)
+{
+	pthread_mutex_lock(&t->lock);
+	struct entry *e = find(t, a->key[kind]);
+	if (e || state->fails) {
+		e = put(t, a->key[kind], now);
+		uint16_t owed = e->owed;
+		e->fails = owed;
+		add(&e->fails, state->fails);
+		int64_t until = state->left ? now + state->left : 0;
+		e->until = owed && e->until > until ? e->until : until;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+void throttle_know(struct throttle *t, const struct throttle_try *a, int64_t now)
+{
+	pthread_mutex_lock(&t->lock);
+	(void)put(t, a->key[KNOWN], now);
+	pthread_mutex_unlock(&t->lock);
 }
 
 struct throttle *throttle_create(const struct chatd_host *h, int64_t attempts, int64_t delay_max)
@@ -227,15 +297,17 @@ struct throttle *throttle_create(const struct chatd_host *h, int64_t attempts, i
 	t->h = h;
 	pthread_mutex_init(&t->lock, NULL);
 	h->random(t->secret, sizeof(t->secret));
-	t->policies[THROTTLE_LOGIN][PAIR] = (struct policy){ attempts, SECOND, delay_max, HOUR };
-	t->policies[THROTTLE_LOGIN][ACCOUNT] =
-			(struct policy){ 4 * attempts, SECOND, delay_max < MINUTE ? delay_max : MINUTE, HOUR };
-	t->policies[THROTTLE_LOGIN][ADDRESS] = (struct policy){ 4 * attempts, SECOND,
+	t->policies[THROTTLE_LOGIN][PAIR] =
+			(struct throttle_policy){ attempts, SECOND, delay_max, HOUR };
+	t->policies[THROTTLE_LOGIN][ACCOUNT] = (struct throttle_policy){ 4 * attempts, SECOND,
+		delay_max < MINUTE ? delay_max : MINUTE, HOUR };
+	t->policies[THROTTLE_LOGIN][ADDRESS] = (struct throttle_policy){ 4 * attempts, SECOND,
 		delay_max < 5 * MINUTE ? delay_max : 5 * MINUTE, 5 * MINUTE };
-	t->policies[THROTTLE_CODE][ADDRESS] = (struct policy){ 2 * attempts, SECOND, delay_max, HOUR };
-	t->policies[THROTTLE_MAIL][PAIR] = (struct policy){ 2, MINUTE, HOUR, HOUR };
-	t->policies[THROTTLE_MAIL][ACCOUNT] = (struct policy){ 4, MINUTE, HOUR, HOUR };
-	t->policies[THROTTLE_MAIL][ADDRESS] = (struct policy){ 20, MINUTE, HOUR, HOUR };
+	t->policies[THROTTLE_CODE][ADDRESS] =
+			(struct throttle_policy){ 2 * attempts, SECOND, delay_max, HOUR };
+	t->policies[THROTTLE_MAIL][PAIR] = (struct throttle_policy){ 2, MINUTE, HOUR, HOUR };
+	t->policies[THROTTLE_MAIL][ACCOUNT] = (struct throttle_policy){ 4, MINUTE, HOUR, HOUR };
+	t->policies[THROTTLE_MAIL][ADDRESS] = (struct throttle_policy){ 20, MINUTE, HOUR, HOUR };
 	return t;
 }
 

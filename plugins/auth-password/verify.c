@@ -32,24 +32,13 @@ static void rehash(struct op *op)
 	}
 }
 
-static void compared(void *arg, chatd_status rc)
+static void counted(struct op *op)
 {
-	struct op *op = arg;
-	const struct self *self = op->self;
-	int right = rc == 0 && op->job.right;
-	/* Also when the client has left: else a guess would be free for who hangs up. */
-	int alarm = throttle_end(self->throttle, &op->attempt, self->h->now_ms(op->w),
-			rc < 0          ? THROTTLE_NEITHER
-					: right ? THROTTLE_RIGHT
-							: THROTTLE_WRONG);
-	if (alarm) {
-		self->h->log(self->ctx, CHATD_LOG_WARN,
-				"more than 200 wrong passwords in a minute: somebody is guessing");
-	}
+	int right = op->rc == 0 && op->job.right;
 	if (!op_back(op)) {
 		return;
 	}
-	if (rc < 0) {
+	if (op->rc < 0) {
 		op_retry(op, 503, "BUSY", 2000);
 	} else if (right && op->job.made[0]) {
 		rehash(op);
@@ -58,36 +47,51 @@ static void compared(void *arg, chatd_status rc)
 	}
 }
 
-void verify_password(
-		struct op *op, struct chatd_str password, void (*verified)(struct op *, int right))
+/* Counted also when the client has left: else a guess would be free for who hangs up. */
+static void compared(void *arg, chatd_status rc)
 {
-	const struct self *self = op->self;
+	struct op *op = arg;
+	op->rc = rc;
+	guess_end(op,
+			rc < 0                  ? THROTTLE_NEITHER
+					: op->job.right ? THROTTLE_RIGHT
+									: THROTTLE_WRONG,
+			counted);
+}
+
+static void judged(struct op *op, int64_t wait)
+{
 	int real = op->who.found && op->who.hash[0];
-	struct throttle_who who = { .what = THROTTLE_LOGIN,
-		/* What was asked for, if there is no such account: an attacker sees no difference. */
-		.whom = text(op->who.found ? op->who.id : op->email),
-		.peer = text(op->peer),
-		.now = self->h->now_ms(op->w) };
-	int64_t wait = throttle_begin(self->throttle, &who, &op->attempt);
 	if (wait > 0) {
 		op_retry(op, 429, "RATE_LIMIT_EXCEEDED", wait);
 		return;
 	}
-	op->verified = verified;
 	op->job.kind = JOB_VERIFY;
 	op->job.dummy = !real;
 	op->job.done = compared;
 	op->job.arg = op;
-	if (password.p != op->job.pass) {
-		op->job.n = password.n;
-		chatd_str_copy(op->job.pass, sizeof(op->job.pass), password);
-	}
-	chatd_str_copy(op->job.have, sizeof(op->job.have), text(real ? op->who.hash : self->dummy));
+	chatd_str_copy(op->job.have, sizeof(op->job.have), text(real ? op->who.hash : op->self->dummy));
 	op->busy = 1;
 	if (pool_submit(op->seat, &op->job) < 0) {
 		op->busy = 0;
 		op_retry(op, 503, "BUSY", 1000);
 	}
+}
+
+void verify_password(
+		struct op *op, struct chatd_str password, void (*verified)(struct op *, int right))
+{
+	struct throttle_who who = { .what = THROTTLE_LOGIN,
+		/* What was asked for, if there is no such account: an attacker sees no difference. */
+		.whom = text(op->who.found ? op->who.id : op->email),
+		.peer = text(op->peer),
+		.now = op->self->h->now_ms(op->w) };
+	op->verified = verified;
+	if (password.p != op->job.pass) {
+		op->job.n = password.n;
+		chatd_str_copy(op->job.pass, sizeof(op->job.pass), password);
+	}
+	guess_begin(op, &who, judged);
 }
 
 int verify_may_enter(struct op *op)

@@ -25,6 +25,7 @@ struct backend {
 	/** As bucket_draw(). */
 	chatd_status (*draw)(
 			struct bucket *, const struct rate *, int64_t cost, nanos now, struct drawn *ret);
+	void (*give)(struct bucket *, const struct rate *, int64_t cost); /**< As bucket_give(). */
 	/** As bucket_look(), bucket_raise(). */
 	chatd_status (*look)(
 			struct bucket *, const struct rate *, int64_t cost, nanos now, struct drawn *ret);

@@ -56,6 +56,11 @@ chatd_status bucket_look(const _Atomic nanos *full_at, const struct rate *r, int
 	return bucket_draw(&copy, r, cost, now, ret);
 }
 
+void bucket_give(_Atomic nanos *full_at, const struct rate *r, int64_t cost)
+{
+	atomic_fetch_sub_explicit(full_at, cost * r->token, memory_order_relaxed);
+}
+
 void bucket_raise(_Atomic nanos *full_at, nanos at)
 {
 	nanos was = atomic_load_explicit(full_at, memory_order_relaxed);

@@ -45,6 +45,9 @@ chatd_status bucket_draw(
 chatd_status bucket_look(const _Atomic nanos *full_at, const struct rate *, int64_t cost, nanos now,
 		struct drawn *ret);
 
+/** Puts back what was drawn just now at this rate. */
+void bucket_give(_Atomic nanos *full_at, const struct rate *, int64_t cost);
+
 /** It is emptier than was known: full at @p at earliest. */
 void bucket_raise(_Atomic nanos *full_at, nanos at);
 

@@ -34,9 +34,14 @@ static struct chatd_str key_of(const char *what, const struct address *a, char r
 {
 	char text[ADDRESS_KEY];
 	struct chatd_str who = address_key(a, text);
-	int n = snprintf(room, KEY_MAX, "%s:%.*s", what, (int)who.n, who.p);
+	int n = snprintf(room, KEY_MAX, "%s%.*s", what, (int)who.n, who.p);
 	return chatd_str_of(room, (size_t)n);
 }
+
+#define BY_PEER(what, limit_, peer, room)                                           \
+	{                                                                               \
+		.limit = limit_, .key = key_of(what, peer, room), .shown = sizeof(what) - 1 \
+	}
 
 chatd_verdict on_arrival(chatd_call *call, void *selfp, void *wself)
 {
@@ -44,7 +49,7 @@ chatd_verdict on_arrival(chatd_call *call, void *selfp, void *wself)
 	const struct chatd_host *h = self->h;
 	const chatd_msg *creds = h->call_msg(call);
 	struct address peer;
-	char room[KEY_MAX];
+	char room[2][KEY_MAX];
 	(void)wself;
 	if (!h->call_session(call)) {
 		return CHATD_NEXT;
@@ -54,15 +59,25 @@ chatd_verdict on_arrival(chatd_call *call, void *selfp, void *wself)
 	if (seat->local) {
 		return CHATD_NEXT;
 	}
-	chatd_verdict v = limit_draw(self, call, &self->connects, key_of("connect", &peer, room));
-	/* A password can be guessed, which costs the server a hash each time; a token cannot. */
-	if (v == CHATD_NEXT && h->msg_get(creds, CHATD_CRED_LOGIN).p) {
-		v = limit_draw(self, call, &self->logins, key_of("login", &peer, room));
+	struct draw draws[2] = { BY_PEER("connect:", &self->connects, &peer, room[0]),
+		/* A password can be guessed, which costs the server a hash each time; a token cannot. */
+		BY_PEER("login:", &self->logins, &peer, room[1]) };
+	return draws_charge(self, call, draws, h->msg_get(creds, CHATD_CRED_LOGIN).p ? 2 : 1);
+}
+
+/* Behind on_arrival(), which may have parked the call. */
+chatd_verdict on_admitted(chatd_call *call, void *selfp, void *wself)
+{
+	const struct self *self = selfp;
+	const struct chatd_host *h = self->h;
+	struct address peer;
+	char room[KEY_MAX];
+	(void)wself;
+	if (!h->call_session(call) || seat_of(self, call)->local ||
+			!address_parse(h->msg_get(h->call_msg(call), CHATD_CRED_PEER), &peer)) {
+		return CHATD_NEXT;
 	}
-	if (v != CHATD_NEXT) {
-		return v;
-	}
-	return take_place(self, call, &seat->of_address, key_of("open", &peer, room),
+	return take_place(self, call, &seat_of(self, call)->of_address, key_of("open:", &peer, room),
 			self->conf->address_connections);
 }
 

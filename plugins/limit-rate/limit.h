@@ -128,6 +128,7 @@ chatd_verdict on_subscribe(chatd_call *, void *self, void *wself);
 
 /* connects.c */
 chatd_verdict on_arrival(chatd_call *, void *self, void *wself);
+chatd_verdict on_admitted(chatd_call *, void *self, void *wself);
 chatd_verdict on_identified(chatd_call *, void *self, void *wself);
 
 /* rest.c */
@@ -140,43 +141,68 @@ nanos limit_now(const struct self *, chatd_worker *);
 /** "anon:CLIENT" or "auth:USER", or "what:" before it. */
 struct chatd_str limit_key_of(
 		const struct self *, const char *what, const chatd_ident *, char room[KEY_MAX]);
-/** The refusal of a call that a limit has met, with retryAfterSeconds. */
-chatd_verdict limit_refuse(
-		const struct self *, chatd_call *, const struct limit *, const struct drawn *);
-/** Draws one from the bucket of @p key: CHATD_NEXT or the refusal. */
-chatd_verdict limit_draw(
-		const struct self *, chatd_call *, const struct limit *, struct chatd_str key);
 /** 1: limits by address do not concern this peer. */
 int limit_is_exempt(const struct self *, struct chatd_str peer, struct address *ret);
+
+/** What a call takes from one bucket. */
+struct draw {
+	const struct limit *limit;
+	struct rate rate;
+	int64_t cost;
+	struct bucket *bucket; /**< its mirror, where it is in Redis */
+	struct chatd_str key;
+	size_t shown; /**< of the key; the rest is somebody's address: Redis gets a hash of it */
+};
+
+/** Some of them, all or none. */
+struct draws {
+	const struct draw *at;
+	size_t n;
+};
+
+struct outcome {
+	chatd_status rc;    /**< 0: all are drawn; -EDQUOT: none is */
+	size_t which;       /**< -EDQUOT: the one that would have to wait longest */
+	struct drawn drawn; /**< of that one; of the first, if all are drawn */
+};
 
 /** The text of a refusal, and retryAfterSeconds. */
 enum { WHY_MAX = 200 };
 void limit_why(const struct limit *, const struct drawn *, char why[WHY_MAX], char seconds[24]);
+/** The verdict of a call that is not parked: a refusal has retryAfterSeconds. */
+chatd_verdict limit_verdict(
+		const struct self *, chatd_call *, const struct draws *, const struct outcome *);
+
+/* draws.c */
+/** Draws one each from the buckets of @p at, of which .limit, .key and .shown are set; those
+ *  whose limits are off are left out.  The call may be parked. */
+chatd_verdict draws_charge(const struct self *, chatd_call *, struct draw *at, size_t n);
+/** From what is in memory here. */
+void draws_look(const struct self *, const struct draws *, nanos now, struct outcome *ret);
+void draws_take(const struct self *, const struct draws *, nanos now, struct outcome *ret);
+/** Likewise, what a node may grant by itself while Redis is away. */
+void draws_take_part(const struct self *, const struct draws *, nanos now, struct outcome *ret);
 
 /* messages.c, for shared.c: what a draw has come to, [worker] */
-void messages_drawn(const struct self *, chatd_call *, const struct limit *, chatd_status rc,
-		const struct drawn *);
+void messages_drawn(
+		const struct self *, chatd_call *, const struct limit *, const struct outcome *);
 
 /* shared.c */
-struct shared_draw {
-	struct bucket *bucket; /**< its mirror here */
-	const struct rate *rate;
-	struct chatd_str key;
-	int64_t cost;
+typedef void shared_fn(void *arg, const struct outcome *);
+struct asker {
+	chatd_worker *w;
+	shared_fn *fn;
+	void *arg;
 };
 /** [main] In init(): with Redis, if it is there and wanted. */
 chatd_status shared_init(struct self *);
-/** Draws in Redis: fn(arg, rc, drawn) later, on this worker, with rc 0 or -EDQUOT; when Redis
- *  does not answer, by this node's part.  -EAGAIN: it cannot be asked, use shared_part(). */
-typedef void shared_fn(void *arg, chatd_status rc, const struct drawn *);
-chatd_status shared_ask(
-		const struct self *, chatd_worker *, const struct shared_draw *, shared_fn *fn, void *arg);
-/** What a node may grant by itself while Redis is away. */
-struct rate shared_part(const struct self *, const struct rate *, nanos now);
-/** A SEND or SUBSCRIBE: parks the call.  Where there is nothing shared, or it cannot be asked,
- *  draws here. */
-chatd_verdict shared_charge(
-		const struct self *, chatd_call *, const struct limit *, const struct shared_draw *);
+/** Draws in Redis: fn(arg, outcome) later, on this worker; when Redis does not answer, by this
+ *  node's part.  -EAGAIN: it cannot be asked, use draws_take_part(). */
+chatd_status shared_ask(const struct self *, const struct draws *, const struct asker *);
+/** Over how many nodes a limit is split while Redis is away. */
+int64_t shared_nodes(const struct self *);
+/** Parks the call.  Where there is nothing shared, or it cannot be asked, draws here. */
+chatd_verdict shared_charge(const struct self *, chatd_call *, const struct draws *);
 
 /* take.c */
 extern const struct chatd_limiter take_service;

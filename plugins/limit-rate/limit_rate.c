@@ -48,6 +48,7 @@ static chatd_status hook_all(struct self *self, chatd_ctx *ctx)
 		chatd_hook_fn *fn;
 	} hooks[] = {
 		{ chatd_hook_session_auth, CHATD_ORDER_GUARD, on_arrival },
+		{ chatd_hook_session_auth, CHATD_ORDER_GUARD + 1, on_admitted },
 		/* Whoever somebody turned out to be is known behind those who find out. */
 		{ chatd_hook_session_auth, CHATD_ORDER_OBSERVE, on_identified },
 		{ chatd_hook_message_in, CHATD_ORDER_GUARD, on_message_in },

@@ -212,6 +212,11 @@ static chatd_status draw(
 	return bucket_draw(&b->full_at, r, cost, now, ret);
 }
 
+static void give(struct bucket *b, const struct rate *r, int64_t cost)
+{
+	bucket_give(&b->full_at, r, cost);
+}
+
 static chatd_status look(
 		struct bucket *b, const struct rate *r, int64_t cost, nanos now, struct drawn *ret)
 {
@@ -258,6 +263,7 @@ const struct backend memory_backend = {
 	.hold_one_of = hold_one_of,
 	.release = release,
 	.draw = draw,
+	.give = give,
 	.look = look,
 	.raise = raise_to,
 	.keep = keep,

@@ -141,14 +141,14 @@ static void note_refused(const struct self *self, chatd_call *call, struct seat 
 	}
 }
 
-void messages_drawn(const struct self *self, chatd_call *call, const struct limit *l,
-		chatd_status rc, const struct drawn *drawn)
+void messages_drawn(
+		const struct self *self, chatd_call *call, const struct limit *l, const struct outcome *o)
 {
 	struct seat *seat = seat_of(self, call);
 	nanos now = limit_now(self, self->h->call_worker(call));
-	if (seat && rc == -EDQUOT) {
+	if (seat && o->rc == -EDQUOT) {
 		note_refused(self, call, seat, now);
-	} else if (seat && rc == 0 && l->warn && drawn->used >= l->warn) {
+	} else if (seat && o->rc == 0 && l->warn && o->drawn.used >= l->warn) {
 		note_used(self, call, seat, l, now);
 	}
 }
@@ -165,15 +165,16 @@ static chatd_verdict charge(const struct self *self, chatd_call *call, uint32_t 
 	}
 	char room[KEY_MAX];
 	nanos now = limit_now(self, self->h->call_worker(call));
-	struct shared_draw draw = { .rate = &l->rate, .cost = cost };
+	struct draw draw = { .limit = l, .rate = l->rate, .cost = cost };
 	draw.bucket = bucket_of(self, seat, lane, now);
 	if (!draw.bucket) {
 		return -ENOMEM;
 	}
 	if (self->redis) {
 		draw.key = lane_key(self, seat, lane, room);
+		draw.shown = draw.key.n;
 	}
-	return shared_charge(self, call, l, &draw);
+	return shared_charge(self, call, &(struct draws){ &draw, 1 });
 }
 
 /* ---- hooks ------------------------------------------------------------------------------- */

@@ -35,30 +35,16 @@ void limit_why(
 			(long long)l->burst, (long long)l->per_minute, seconds);
 }
 
-chatd_verdict limit_refuse(
-		const struct self *self, chatd_call *call, const struct limit *l, const struct drawn *drawn)
+chatd_verdict limit_verdict(
+		const struct self *self, chatd_call *call, const struct draws *d, const struct outcome *o)
 {
 	char seconds[24], why[WHY_MAX];
-	limit_why(l, drawn, why, seconds);
+	if (o->rc != -EDQUOT) {
+		return o->rc;
+	}
+	limit_why(d->at[o->which].limit, &o->drawn, why, seconds);
 	self->h->reply(call, "retryAfterSeconds", chatd_str_of(seconds, strlen(seconds)));
 	return self->h->reject(call, "RATE_LIMIT_EXCEEDED", "%s", why);
-}
-
-chatd_verdict limit_draw(
-		const struct self *self, chatd_call *call, const struct limit *l, struct chatd_str key)
-{
-	struct drawn drawn;
-	nanos now = limit_now(self, self->h->call_worker(call));
-	if (!l->rate.token) {
-		return CHATD_NEXT;
-	}
-	struct bucket *b = self->backend->hold(self->store, key, now);
-	if (!b) {
-		return -ENOMEM;
-	}
-	chatd_status rc = self->backend->draw(b, &l->rate, 1, now, &drawn);
-	self->backend->release(b);
-	return rc == -EDQUOT ? limit_refuse(self, call, l, &drawn) : rc;
 }
 
 /* A peer without a numeric address comes by a unix socket, from this machine. */

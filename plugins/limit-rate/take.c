@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TAKE_KEY_MAX = 200 };
+enum { TAKE_KEY_MAX = 200, TAKE_PREFIX = 5 };
 
 struct answer {
 	const struct chatd_host *h;
@@ -25,28 +25,36 @@ static void tell(void *arg)
 }
 
 /* So late that nobody waits for what never comes. */
-static int64_t retry_of(const struct answer *a, const struct drawn *drawn)
+static void note(struct answer *a, const struct outcome *o)
 {
-	return a->never ? INT32_MAX : (drawn->wait + 999999) / 1000000;
+	a->rc = o->rc;
+	a->retry_ms = a->never ? INT32_MAX : (o->drawn.wait + 999999) / 1000000;
 }
 
-static void on_shared(void *arg, chatd_status rc, const struct drawn *drawn)
+static void on_shared(void *arg, const struct outcome *o)
 {
-	struct answer *a = arg;
-	a->rc = rc;
-	a->retry_ms = retry_of(a, drawn);
-	tell(a);
+	note(arg, o);
+	tell(arg);
+}
+
+/* "take:what:" of "take:what:whom": whom may be an address. */
+static size_t shown(struct chatd_str key)
+{
+	const char *colon = memchr(key.p + TAKE_PREFIX, ':', key.n - TAKE_PREFIX);
+	return colon ? (size_t)(colon + 1 - key.p) : key.n;
 }
 
 static chatd_status draw(
 		const struct self *self, chatd_worker *w, const struct chatd_bucket *want, struct answer *a)
 {
-	struct rate rate = rate_of(want->burst, want->per_minute);
-	char room[TAKE_KEY_MAX + 8];
-	struct drawn drawn = { 0, 0 };
+	char room[TAKE_KEY_MAX + TAKE_PREFIX + 1];
+	struct outcome o;
 	nanos now = limit_now(self, w);
 	int n = snprintf(room, sizeof(room), "take:%.*s", (int)want->key.n, want->key.p);
-	struct shared_draw d = { .rate = &rate, .key = chatd_str_of(room, (size_t)n) };
+	struct draw d = { .rate = rate_of(want->burst, want->per_minute) };
+	const struct draws draws = { &d, 1 };
+	d.key = chatd_str_of(room, (size_t)n);
+	d.shown = shown(d.key);
 	d.bucket = self->backend->hold(self->store, d.key, now);
 	if (!d.bucket) {
 		return -ENOMEM;
@@ -54,11 +62,11 @@ static chatd_status draw(
 	int64_t never = want->burst + 1; /* any cost above this is as impossible */
 	d.cost = want->cost < never ? want->cost : never;
 	a->never = d.cost == never;
-	chatd_status asked = self->redis ? shared_ask(self, w, &d, on_shared, a) : -EAGAIN;
+	const struct asker asker = { w, on_shared, a };
+	chatd_status asked = self->redis ? shared_ask(self, &draws, &asker) : -EAGAIN;
 	if (asked < 0) {
-		struct rate part = self->redis ? shared_part(self, &rate, now) : rate;
-		a->rc = self->backend->draw(d.bucket, &part, d.cost, now, &drawn);
-		a->retry_ms = retry_of(a, &drawn);
+		(self->redis ? draws_take_part : draws_take)(self, &draws, now, &o);
+		note(a, &o);
 		asked = self->h->post(w, tell, a);
 	}
 	self->backend->release(d.bucket);

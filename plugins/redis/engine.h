@@ -24,7 +24,7 @@
 struct conf {
 	const char *const *addresses, *const *sentinels;
 	const char *master, *sentinel_user, *sentinel_password;
-	const char *user, *password, *prefix, *ca_file, *cert_file, *key_file;
+	const char *user, *password, *prefix, *names_key, *ca_file, *cert_file, *key_file;
 	int32_t tls;
 	int64_t db, command_timeout, connect_timeout, max_pending, failures, retry;
 };

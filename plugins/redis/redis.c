@@ -8,10 +8,11 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379, PREFIX_MAX = 64, NUMBERS = 7 };
+enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379, PREFIX_MAX = 64, NAMES_KEY_MIN = 32, NUMBERS = 7 };
 
 struct self {
 	const struct chatd_host *h;
@@ -64,6 +65,9 @@ static const struct chatd_opt opts[] = {
 	NUMBER(db, "0", 0, 1000000, "Number of the database."),
 	TEXT("prefix", prefix, 0, "",
 			"What every key and channel begins with, such as \"chat:\"; the same on all nodes."),
+	TEXT("names_key", names_key, CHATD_O_SECRET, NULL,
+			"Peers' addresses and e-mail addresses are in keys as hashes with this secret, as env:NAME "
+			"or file:PATH; the same on all nodes."),
 	{ .key = "tls",
 			.type = CHATD_T_BOOL,
 			.offset = offsetof(struct conf, tls),
@@ -114,6 +118,11 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 		rc = h->conf_error(ctx, "prefix",
 				"\"%.80s\" must consist of letters, digits and _ . : -, at most %d of them",
 				c->prefix, PREFIX_MAX);
+	}
+	if (c->names_key && strlen(c->names_key) < NAMES_KEY_MIN) {
+		rc = h->conf_error(ctx, "names_key",
+				"it has %zu bytes; write at least %d, the same on all nodes: openssl rand -base64 48",
+				strlen(c->names_key), NAMES_KEY_MIN);
 	}
 	if (c->user && !c->password) {
 		rc = h->conf_error(ctx, "password", "user needs one; give both, or the password alone");
@@ -199,6 +208,22 @@ static struct chatd_str prefix(void *obj)
 	return chatd_str_of(p, strlen(p));
 }
 
+static chatd_status hide(void *obj, struct chatd_str text, char ret[CHATD_REDIS_HIDDEN])
+{
+	const char *key = ((struct self *)obj)->conf->names_key;
+	unsigned char md[EVP_MAX_MD_SIZE];
+	unsigned int n = 0;
+	/* Without a secret it keeps names short and plain, but no address from who can guess. */
+	key = key ? key : "chatd";
+	if (!HMAC(EVP_sha256(), key, (int)strlen(key), (const unsigned char *)text.p, text.n, md, &n)) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < CHATD_REDIS_HIDDEN / 2; i++) {
+		snprintf(ret + 2 * i, 3, "%02x", md[i]);
+	}
+	return 0;
+}
+
 static const struct chatd_redis vt = {
 	.struct_size = sizeof(vt),
 	.script = add_script,
@@ -208,6 +233,7 @@ static const struct chatd_redis vt = {
 	.ask = ask,
 	.is_up = is_up,
 	.prefix = prefix,
+	.hide = hide,
 };
 
 /* ---- numbers ------------------------------------------------------------------------------- */
