@@ -4,12 +4,16 @@
 
 usage: limits_redis.py [WORD]...     scenarios with a WORD in their names
 """
+import concurrent.futures
+import http.client
 import json
+import signal
+import socket
 import sys
 import threading
 import time
 
-from nodes import FULL, Missing, Person, exactly, run, within
+from nodes import FULL, Missing, Person, exactly, rest, run, within
 
 SCENARIOS = []
 BURST, RATE = (100, 500) if FULL else (20, 300)   # at once, a minute
@@ -158,6 +162,223 @@ def guests_are_counted_by_their_client(s):
     keys = redis.lines_of("KEYS", "rate:*")
     exactly(len([k for k in keys if k.startswith("rate:anon:")]), 2, "keys %r" % keys)
     assert all(k.startswith(("rate:anon:", "rate:1:anon:")) for k in keys), keys
+
+
+# ---- CONNECT, REST and guesses --------------------------------------------------------------
+
+MANY = ("  limit-rate: { exempt: [], connects_burst: 12, connects_per_minute: 6, logins_burst: 6, logins_per_minute: 6,\n"
+        "    calls_burst: 15, calls_per_minute: 6, user_calls_burst: 9, user_calls_per_minute: 6,\n"
+        "    rest: [{ prefix: /api/auth/anonymous, methods: [POST], per_minute: 6, burst: 6 },\n"
+        "           { prefix: /api/auth/authenticate, methods: [POST], per_minute: 6000, burst: 1000 }] }\n"
+        "  auth-password: { hash_threads: 0, argon2_memory: 256 KiB, argon2_passes: 1, attempts: 5 }\n")
+GUESSES = MANY.replace("calls_burst: 15, calls_per_minute: 6,", "calls_per_minute: 0,").replace(
+    "logins_burst: 6, logins_per_minute: 6,", "logins_per_minute: 0,")
+EVERY = 10  # seconds in which one more flows in
+
+
+def connect(node, login=None, source="127.0.0.1"):
+    """CONNECTED, or what the ERROR says."""
+    with socket.create_connection(node.address("tcp"), 5, source_address=(source, 0)) as s:
+        s.settimeout(5)
+        more = "login:%s\npasscode:wrong\n" % login if login else ""
+        s.sendall(("CONNECT\naccept-version:1.2\nhost:x\n%s\n\0" % more).encode())
+        got = b""
+        while b"\0" not in got:
+            data = s.recv(4096)
+            if not data:
+                break
+            got += data
+    return got.decode()
+
+
+def call(node, method, path, body=None, token=None, source="127.0.0.1"):
+    conn = http.client.HTTPConnection(*node.address("http"), timeout=5, source_address=(source, 0))
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    if token:
+        headers["Authorization"] = "Bearer " + token
+    conn.request(method, path, None if body is None else json.dumps(body), headers)
+    r = conn.getresponse()
+    r.read()
+    conn.close()
+    return r.status, r.getheader("Retry-After")
+
+
+def guess(node, email, source="127.0.0.1", password="wrong horse"):
+    return call(node, "POST", "/api/auth/authenticate", {"email": email, "password": password}, source=source)
+
+
+def granted(nodes, n, fn):
+    """How many of n attempts, in turn on the nodes, met no limit; how long it took."""
+    begin = time.monotonic()
+    good = sum(1 for i in range(n) if fn(nodes[i % len(nodes)]))
+    return good, time.monotonic() - begin
+
+
+def exact(got, burst, what):
+    """The burst, and what has flowed in meanwhile on a slow machine."""
+    n, took = got
+    assert burst <= n <= burst + took // EVERY + (took > EVERY), "%s: %d in %.1f s, not %d" % (what, n, took, burst)
+
+
+def not_limited(text):
+    return "RATE_LIMIT_EXCEEDED" not in text
+
+
+def three(s, redis, more):
+    nodes = [s.node("server%d" % i, redis, more=more, limits=True) for i in (1, 2, 3)]
+    within(lambda: len(redis.hash("active:servers")) == 3, 5, "three nodes")
+    return nodes
+
+
+def several(s, redis, n, more):
+    return three(s, redis, more) if n == 3 else [s.node("server1", redis, workers=4, more=more, limits=True)]
+
+
+def connects_and_calls(s, n):
+    redis = s.redis()
+    nodes = several(s, redis, n, MANY)
+    names = ("nobody%d" % i for i in range(20))  # else the account's delays come first
+    exact(granted(nodes, 20, lambda n: not_limited(connect(n, next(names)))), 6, "logins")
+    # Those refused cost nothing: 6 of 12 connections are left.
+    exact(granted(nodes, 20, lambda n: not_limited(connect(n))), 6, "connections")
+    exact(granted(nodes, 20, lambda n: not_limited(connect(n, source="127.0.0.2"))), 12, "another address")
+    exact(granted(nodes, 20, lambda n: call(n, "POST", "/api/auth/anonymous", {})[0] != 429), 6, "calls of a kind")
+    exact(granted(nodes, 20, lambda n: call(n, "GET", "/api/chat/health")[0] != 429), 9, "calls of an address")
+    token = "token-of-alice-long-enough"
+    exact(granted(nodes, 20, lambda n: call(n, "GET", "/api/chat/rooms", token=token, source="127.0.0.3")[0] != 429), 9,
+          "calls of a user")
+    status, retry = call(nodes[0], "GET", "/api/chat/rooms", token=token, source="127.0.0.3")
+    assert status == 429 and 1 <= int(retry) <= EVERY, (status, retry)
+    keys = sorted(k[:k.rfind(":")] for k in redis.lines_of("KEYS", "rate:*"))
+    exactly([k for k in keys if "rest" in k or "connect" in k or "login" in k],
+            ["rate:connect", "rate:connect", "rate:login", "rate:rest", "rate:rest", "rate:rest1", "rate:rest:auth"],
+            "keys")
+    text = redis.cli("KEYS", "*")
+    assert "127.0.0" not in text, text
+
+
+@scenario
+def connects_and_calls_of_three_nodes(s):
+    connects_and_calls(s, 3)
+
+
+@scenario
+def connects_and_calls_of_one_node(s):
+    connects_and_calls(s, 1)
+
+
+def guesses(s, n):
+    redis = s.redis()
+    nodes = several(s, redis, n, GUESSES)
+    answers = [guess(nodes[i % n], "nobody@example.org") for i in range(8)]
+    exactly([a[0] for a in answers], [401] * 5 + [429] * 3, "wrong passwords")
+    exactly(answers[-1][1], "1", "the first delay")
+    time.sleep(1.05)
+    # Delays are over; side by side, on all nodes, one of them is tried.
+    with concurrent.futures.ThreadPoolExecutor(9) as pool:
+        side = list(pool.map(lambda i: guess(nodes[i % n], "nobody@example.org")[0], range(9)))
+    exactly(sorted(side), [401] + [429] * 8, "side by side")
+    status, retry = guess(nodes[-1], "nobody@example.org")
+    assert (status, retry) in ((429, "2"), (429, "1")), "the second delay: %r" % ((status, retry),)
+    # The account from elsewhere: twenty, of which six are used up.
+    exactly([guess(nodes[i % n], "nobody@example.org", "127.0.1.%d" % (1 + i))[0] for i in range(16)],
+            [401] * 14 + [429] * 2, "one account from everywhere")
+    # Whatever account: twenty from one address.
+    exactly([guess(nodes[i % n], "u%d@example.org" % i, "127.0.2.1")[0] for i in range(22)],
+            [401] * 20 + [429] * 2, "one address, all accounts")
+    exactly([call(nodes[i % n], "POST", "/api/auth/verify", {"code": "AAAAA"}, source="127.0.2.2")[0] for i in range(12)],
+            [400] * 10 + [429] * 2, "codes")
+    text = redis.cli("KEYS", "auth:*")
+    assert "example" not in text and "127" not in [w for line in text.split() for w in line.split(":")], text
+    exactly(sorted({k[:k.rfind(":")] for k in text.split()}),
+            ["auth:fails:code:address", "auth:fails:login:account", "auth:fails:login:address", "auth:fails:login:pair"],
+            "keys")
+    for key in {k[:k.rfind(":")]: k for k in text.split()}.values():
+        assert 0 < int(redis.cli("PTTL", key)) <= 3600000 + 60000, key
+        exactly(redis.hash(key)["busy"], "0", key)
+
+
+@scenario
+def guesses_on_three_nodes(s):
+    guesses(s, 3)
+
+
+@scenario
+def guesses_on_one_node(s):
+    guesses(s, 1)
+
+
+@scenario
+def an_owner_logs_in_whatever_others_guess_on_other_nodes(s):
+    redis = s.redis()
+    home, other = (s.node("server%d" % i, redis, limits=True, more=GUESSES) for i in (1, 2))
+    who = {"email": "ann@example.org", "password": "right horse"}
+    # The other node has no such account, and counts by what was asked for: the id is the same.
+    user = rest(home, None, "POST", "/api/auth/register", who).json["userId"]
+
+    def right(source):
+        return guess(home, who["email"], source, who["password"])[0]
+
+    def wrong(source):
+        return "Too many attempts" not in connect(other, user, source)
+    exactly(right("127.0.3.1"), 200, "at home")
+    exactly(redis.lines_of("KEYS", "auth:fails:*"), [], "a right password leaves nothing")
+    exactly(len(redis.lines_of("KEYS", "auth:known:*")), 1, "but who was there")
+    for _ in range(2):  # four wrong ones, and a right one begins anew
+        exactly([wrong("127.0.3.1") for _ in range(4)], [True] * 4, "wrong")
+        exactly(right("127.0.3.1"), 200, "right")
+    # From an address that is known they do not count for the account.
+    exactly([wrong("127.0.4.%d" % (1 + i)) for i in range(22)], [True] * 20 + [False] * 2, "guesses from all over")
+    exactly(right("127.0.5.1"), 429, "a new address waits")
+    exactly(right("127.0.3.1"), 200, "the known one does not")
+    exactly(wrong("127.0.3.1"), True, "on the other node neither")
+
+
+@scenario
+def f25_redis_stands_still_and_dies_and_nothing_hangs(s):
+    redis = s.redis()
+    nodes = three(s, redis, GUESSES.replace("calls_per_minute: 0,", "calls_burst: 60, calls_per_minute: 6,"))
+    time.sleep(1.5)  # each has seen the others
+    exactly([guess(nodes[i % 3], "before@example.org")[0] for i in range(6)], [401] * 5 + [429], "with Redis")
+    longest = [0.0]
+
+    def timed(fn):
+        def run_(node):
+            begin = time.monotonic()
+            answer = fn(node)
+            longest[0] = max(longest[0], time.monotonic() - begin)
+            return answer
+        return run_
+
+    def shares(net):
+        """The share of each of three, from a new address."""
+        exact(granted(nodes, 24, timed(lambda n: not_limited(connect(n, source=net + ".1")))), 12, "connections")
+        exact(granted(nodes, 24, timed(lambda n: call(n, "POST", "/api/auth/anonymous", {}, source=net + ".2")[0] != 429)), 6,
+              "calls")
+        # Five of a third each: two on each node.
+        exact(granted(nodes, 9, timed(lambda n: guess(n, net + "@example.org", net + ".3")[0] == 401)), 6, "guesses")
+
+    redis.child.send_signal(signal.SIGSTOP)
+    for i in range(6):  # these do not wait for the answer
+        with socket.create_connection(nodes[i % 3].address("http"), 5) as gone:
+            gone.sendall(b"GET /api/chat/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        with socket.create_connection(nodes[i % 3].address("tcp"), 5) as gone:
+            gone.sendall(b"CONNECT\naccept-version:1.2\nhost:x\n\n\0")
+    shares("127.1.1")
+    redis.child.send_signal(signal.SIGCONT)
+    within(lambda: all(n.ready_redis() for n in nodes), 10, "Redis is back")
+    # What the nodes granted by themselves, each tells when it is asked next: there would be five.
+    more = [guess(nodes[i % 3], "127.1.1@example.org", "127.1.1.3")[0] for i in range(9)].count(401)
+    assert more <= 3, "%d more guesses when Redis is back" % more
+    exact(granted(nodes, 12, lambda n: not_limited(connect(n, source="127.1.1.1"))), 0, "connections when Redis is back")
+    redis.kill()
+    within(lambda: not any(n.ready_redis() for n in nodes), 5, "Redis is away")
+    shares("127.1.2")
+    redis.start()
+    within(lambda: all(n.ready_redis() for n in nodes), 10, "Redis is back again")
+    exact(granted(nodes, 24, lambda n: not_limited(connect(n, source="127.1.3.1"))), 12, "with Redis again")
+    exactly([guess(nodes[i % 3], "after@example.org", "127.1.3.2")[0] for i in range(6)], [401] * 5 + [429], "with Redis again")
+    assert longest[0] < 2.5, "an answer took %.1f s" % longest[0]
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ class Node(Server):
     def status(self, who, user):
         return rest(self, who, "GET", "/api/chat/users/%s/status" % user).json
 
+    def ready_redis(self):
+        return "redis" not in rest(self, None, "GET", "/readyz").json
+
     def end(self):
         """Stops, and what must not be in the log is not there."""
         if self.proc.poll() is None:
