@@ -198,8 +198,10 @@ chatd_status shared_ask(const struct self *self, const struct draws *d, const st
 	struct asked *a = self->h->mem_alloc(sizeof(*a) + d->n * sizeof(*a->draw));
 	struct chatd_str *argv = self->h->mem_alloc(room + d->n * sizeof(struct words));
 	chatd_status rc = a && argv ? 0 : -ENOMEM;
-	if (rc == 0) {
+	if (a) {
 		*a = (struct asked){ .self = self, .who = *who, .at = now };
+	}
+	if (rc == 0) {
 		rc = write_words(self, d, now, argv, (void *)(argv + words));
 	}
 	if (rc == 0) {

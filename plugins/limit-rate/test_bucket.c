@@ -474,6 +474,22 @@ TEST(nets_have_what_they_say)
 	}
 }
 
+TEST(what_is_given_back_can_be_drawn_again)
+{
+	UNUSED;
+	const struct rate r = rate_of(10, 60);
+	_Atomic nanos at;
+	struct drawn d;
+	atomic_init(&at, 0);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(bucket_draw(&at, &r, 1, 5 * SECOND, &d), 0);
+	}
+	bucket_give(&at, &r, 3);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(bucket_draw(&at, &r, 1, 5 * SECOND, &d), i < 3 ? 0 : -EDQUOT);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -490,6 +506,7 @@ int main(void)
 		cmocka_unit_test(places_are_counted_exactly),
 		cmocka_unit_test(a_key_is_an_address_or_a_network_of_64_bits),
 		cmocka_unit_test(nets_have_what_they_say),
+		cmocka_unit_test(what_is_given_back_can_be_drawn_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
