@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+enum { FAKE_SERVICES = 4 };
+
 struct fakes fakes;
 
 /* An answer on its way. */
@@ -577,15 +579,25 @@ static chatd_status take(
 
 static const struct chatd_limiter limiter_vt = { .struct_size = sizeof(limiter_vt), .take = take };
 
-struct kit *fakes_kit(const struct chatd_plugin *plugin, const char *yaml)
+struct kit *fakes_kit_with(
+		const struct chatd_plugin *plugin, const char *yaml, const struct kit_service *more)
 {
-	static const struct kit_service services[] = { { CHATD_STORE, &store_vt, NULL },
+	enum { MORE = 4 };
+	struct kit_service services[FAKE_SERVICES + MORE + 1] = { { CHATD_STORE, &store_vt, NULL },
 		{ CHATD_TOKENS, &tokens_vt, NULL }, { CHATD_MAILER, &mailer_vt, NULL },
-		{ CHATD_LIMITER, &limiter_vt, NULL }, { NULL, NULL, NULL } };
-	static const struct kit_conf conf = { .workers = 2, .services = services };
+		{ CHATD_LIMITER, &limiter_vt, NULL } };
+	const struct kit_conf conf = { .workers = 2, .services = services };
 	char all[1024];
+	for (size_t i = 0; more && more[i].name && i < MORE; i++) {
+		services[FAKE_SERVICES + i] = more[i];
+	}
 	snprintf(all, sizeof(all), "hash_threads: 0\nargon2_memory: 8 KiB\nargon2_passes: 1\n%s", yaml);
 	fakes = (struct fakes){ 0 };
 	fakes.k = kit_new_with(plugin, all, &conf);
 	return fakes.k;
+}
+
+struct kit *fakes_kit(const struct chatd_plugin *plugin, const char *yaml)
+{
+	return fakes_kit_with(plugin, yaml, NULL);
 }

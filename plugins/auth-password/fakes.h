@@ -51,6 +51,9 @@ extern struct fakes fakes;
 
 /** A kit with the fakes; @p yaml after cheap hashing on the kit's own thread. */
 struct kit *fakes_kit(const struct chatd_plugin *, const char *yaml);
+/** Likewise, with services of the test's own besides; the last one's name is NULL. */
+struct kit *fakes_kit_with(
+		const struct chatd_plugin *, const char *yaml, const struct kit_service *more);
 /** 1: answers wait; 0: they come, the oldest first. */
 void fake_hold(int on);
 struct fake_account *fake_account(const char *email);
