@@ -118,7 +118,7 @@ const struct chatd_opt limit_opts[] = {
 			.offset = offsetof(struct conf, shared),
 			.fallback = "auto",
 			.choices = shareds,
-			.doc = "auto: limits by user hold over all nodes, if the plugin redis is there." },
+			.doc = "auto: limits hold over all nodes, if the plugin redis is there." },
 	{ 0 },
 };
 

@@ -111,9 +111,11 @@ static chatd_status write_key(
 	return rc;
 }
 
-static chatd_status write_words(const struct self *self, const struct draws *d, nanos now,
-		struct chatd_str *argv, struct words *words)
+/* The words of the command, with room for their text behind them. */
+static chatd_status write_words(
+		const struct self *self, const struct draws *d, nanos now, struct chatd_str *argv)
 {
+	struct words *words = (void *)(argv + d->n * (1 + WORDS));
 	chatd_status rc = 0;
 	for (size_t i = 0; i < d->n && rc == 0; i++) {
 		const struct draw *one = &d->at[i];
@@ -202,7 +204,7 @@ chatd_status shared_ask(const struct self *self, const struct draws *d, const st
 		*a = (struct asked){ .self = self, .who = *who, .at = now };
 	}
 	if (rc == 0) {
-		rc = write_words(self, d, now, argv, (void *)(argv + words));
+		rc = write_words(self, d, now, argv);
 	}
 	if (rc == 0) {
 		const struct chatd_redis_command c = { .struct_size = sizeof(c),

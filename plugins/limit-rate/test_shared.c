@@ -275,7 +275,7 @@ static void bad_answer(void)
 										  one = { .type = CHATD_REDIS_INTEGER, .integer = 1 },
 										  less = { .type = CHATD_REDIS_INTEGER, .integer = -1 },
 										  far = { .type = CHATD_REDIS_INTEGER, .integer = 2 };
-	static const struct chatd_redis_reply items[][3] = { { one, one, text }, { one, less, one },
+	const struct chatd_redis_reply items[][3] = { { one, one, text }, { one, less, one },
 		{ far, one, one }, { one, one, one } };
 	static size_t turn;
 	size_t i = turn++ % 4;

@@ -4,6 +4,8 @@
 #include "conn.h"
 #include "op.h"
 
+#include <chatd/kit.h>
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +17,8 @@
 
 #define TEST(name) static void name(void **state_)
 #define UNUSED     (void)state_
+
+extern const struct chatd_plugin chatd_plugin_under_test;
 
 TEST(addresses)
 {
@@ -155,6 +159,17 @@ TEST(errors_that_mean_down)
 	}
 }
 
+TEST(a_secret_that_is_too_short_is_complained_of)
+{
+	UNUSED;
+	char *got = kit_complaints(&chatd_plugin_under_test, "names_key: too short");
+	assert_non_null(strstr(got, "names_key: it has 9 bytes; write at least 32, the same on all"));
+	free(got);
+	got = kit_complaints(&chatd_plugin_under_test, "names_key: 0123456789abcdef0123456789abcdef");
+	assert_string_equal(got, "");
+	free(got);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -163,6 +178,7 @@ int main(void)
 		cmocka_unit_test(replies),
 		cmocka_unit_test(replies_of_a_madman),
 		cmocka_unit_test(errors_that_mean_down),
+		cmocka_unit_test(a_secret_that_is_too_short_is_complained_of),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 usage: limits_redis.py [WORD]...     scenarios with a WORD in their names
 """
 import concurrent.futures
+import hmac
 import http.client
 import json
 import signal
@@ -173,6 +174,7 @@ MANY = ("  limit-rate: { exempt: [], connects_burst: 12, connects_per_minute: 6,
         "  auth-password: { hash_threads: 0, argon2_memory: 256 KiB, argon2_passes: 1, attempts: 5 }\n")
 GUESSES = MANY.replace("calls_burst: 15, calls_per_minute: 6,", "calls_per_minute: 0,").replace(
     "logins_burst: 6, logins_per_minute: 6,", "logins_per_minute: 0,")
+NAMES_KEY = "a secret of the nodes, of 32 bytes or more"
 EVERY = 10  # seconds in which one more flows in
 
 
@@ -224,19 +226,21 @@ def not_limited(text):
     return "RATE_LIMIT_EXCEEDED" not in text
 
 
-def three(s, redis, more):
-    nodes = [s.node("server%d" % i, redis, more=more, limits=True) for i in (1, 2, 3)]
+def three(s, redis, more, settings=()):
+    nodes = [s.node("server%d" % i, redis, more=more, settings=settings, limits=True) for i in (1, 2, 3)]
     within(lambda: len(redis.hash("active:servers")) == 3, 5, "three nodes")
     return nodes
 
 
-def several(s, redis, n, more):
-    return three(s, redis, more) if n == 3 else [s.node("server1", redis, workers=4, more=more, limits=True)]
+def several(s, redis, n, more, settings=()):
+    if n == 3:
+        return three(s, redis, more, settings)
+    return [s.node("server1", redis, workers=4, more=more, settings=settings, limits=True)]
 
 
 def connects_and_calls(s, n):
     redis = s.redis()
-    nodes = several(s, redis, n, MANY)
+    nodes = several(s, redis, n, MANY, ("redis.names_key=" + NAMES_KEY,))
     names = ("nobody%d" % i for i in range(20))  # else the account's delays come first
     exact(granted(nodes, 20, lambda n: not_limited(connect(n, next(names)))), 6, "logins")
     # Those refused cost nothing: 6 of 12 connections are left.
@@ -255,6 +259,8 @@ def connects_and_calls(s, n):
             "keys")
     text = redis.cli("KEYS", "*")
     assert "127.0.0" not in text, text
+    name = hmac.new(NAMES_KEY.encode(), b"127.0.0.2", "sha256").hexdigest()[:32]
+    exactly(redis.cli("EXISTS", "rate:connect:" + name), "1", "the address' name")
 
 
 @scenario
