@@ -76,6 +76,8 @@ enum {
 	CHATD_STORE_ERASED = 1 << 4, /**< the body is gone (expired, or edited and then deleted) */
 	CHATD_STORE_PINNED = 1 << 5,
 	CHATD_STORE_REACTED = 1 << 6,
+	/** Its body cannot be decrypted (chatd/cipher.h) and is empty: say DECRYPT_FAILED. */
+	CHATD_STORE_UNREADABLE = 1 << 7,
 };
 /** Why a call was refused: with -EACCES, -EDQUOT, -EEXIST and -ENOENT. */
 enum {
@@ -759,7 +761,8 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *  top                   .first, .seq, .epoch, .n: unread of .user
  *  replay, replay_inbox  .messages, .whole, .first, .seq or .pos, .epoch
  *  cursor_set, cursors   .seq, .n; .cursors
- *  conversations, mentions, search    .conversations; .messages
+ *  conversations, mentions, search    .conversations; .messages; search also -ENOTSUP: what is
+ *                        stored is encrypted, and no words of it are kept
  *  pin, pins             .n: 1 if it changed, and the event's as above; .messages
  *  outbox_fetch, _done   .outbox; .n: how many
  *  sweep                 .n: rows erased or removed

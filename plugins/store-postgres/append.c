@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct chatd_str or_empty(struct chatd_str s)
-{
-	return s.p ? s : CHATD_LIT("");
-}
-
 /* What search shall find keeps its words, without the bytes that PostgreSQL does not take. */
 static struct chatd_str clean(struct op *op, struct chatd_str text)
 {
@@ -34,14 +29,6 @@ static struct batch *get(struct db *db)
 	return db->batch;
 }
 
-static void write_out(struct db *db, const struct op *op, const struct new_row *r)
-{
-	for (size_t i = 0; op->rc == 0 && !op->a.repeated && i < r->n_out; i++) {
-		db_push(db, "INSERT INTO outbox(pos, route, headers, body, held) VALUES(?,?,?,?,0)", "isss",
-				op->a.pos, or_empty(r->out[i].route), or_empty(r->out[i].headers), r->out[i].body);
-	}
-}
-
 static int texts_ok(const struct new_row *r)
 {
 	const struct chatd_str all[] = { r->id, r->client_id, r->body, r->text, r->target, r->reply_to,
@@ -61,7 +48,9 @@ static void run_row(struct db *db, struct batch *b)
 	struct new_row row = b->rows[0].row;
 	batch_add(db, b);
 	batch_run(db, b);
-	write_out(db, op, &row);
+	if (!op->a.repeated) {
+		outbox_put(db, op, &row);
+	}
 }
 
 void append_row(struct db *db, struct op *op, const struct new_row *r)

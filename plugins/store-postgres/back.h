@@ -76,7 +76,7 @@ struct db {
 	char mark_key[96], mark[48];
 	uint64_t mark_begin, mark_n;
 	struct dial dial;
-	struct tokens *tokens;
+	struct tokenizer *tokenizer;
 	struct batch *batch; /* writer */
 	struct db *replica;  /* reader: asked for history; NULL: none is given */
 	const char *url;     /* which server */

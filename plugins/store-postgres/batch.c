@@ -15,19 +15,19 @@
 /* What a row is told: 100 times what it is, and CHATD_STORE_WHY_*. */
 enum { SAID_NEW, SAID_REPEATED, SAID_NO, SAID_NOT_FOUND, SAID_MISMATCH, SAID_BAD, SAID_AGAIN };
 
-#define ROWS                                                                                     \
-	"WITH q AS MATERIALIZED (SELECT * FROM unnest(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11," \
-	" ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23) WITH ORDINALITY AS t(chk,"     \
-	" twice, kind, flags, key, room, a, b, id, sender, client_id, hash, client, body, text,"     \
-	" words, target, reply_to, thread, said, expires, kept, mentions, i)),"
+#define ROWS                                                                                      \
+	"WITH q AS MATERIALIZED (SELECT * FROM unnest(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"  \
+	" ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24) WITH ORDINALITY AS t(chk," \
+	" twice, kind, flags, key, room, a, b, id, sender, client_id, hash, client, body, text,"      \
+	" words, target, reply_to, thread, said, expires, kept, mentions, sealed, i)),"
 
 /* Said before?  Rows remember it themselves; those that are gone left it in a table. */
 #define OLD                                                                                     \
 	" old AS MATERIALIZED (SELECT q.i, s.* FROM q, LATERAL (SELECT m.hash, m.id, m.seq, m.pos," \
 	" m.wall, m.conv FROM msg m WHERE m.client=q.client AND m.sender=q.sender AND"              \
-	" m.client_id=q.client_id AND m.wall > q.said - ?24 UNION ALL"                              \
+	" m.client_id=q.client_id AND m.wall > q.said - ?25 UNION ALL"                              \
 	" SELECT d.hash, d.id, d.seq, d.pos, d.wall, d.conv FROM dedupe d WHERE"                    \
-	" d.sender=q.sender AND d.client_id=q.client_id AND d.wall > q.said - ?24 LIMIT 1) s"       \
+	" d.sender=q.sender AND d.client_id=q.client_id AND d.wall > q.said - ?25 LIMIT 1) s"       \
 	" WHERE q.client_id IS NOT NULL),"
 
 /* May they?  The thread is asked for by itself: EXISTS might be planned as a look at all rows. */
@@ -67,21 +67,21 @@ enum { SAID_NEW, SAID_REPEATED, SAID_NO, SAID_NOT_FOUND, SAID_MISMATCH, SAID_BAD
 	" coalesce(min(conv), nextval('conv_n_seq')) AS n FROM good GROUP BY key),"
 
 /* What a guest says may expire sooner than that, never later. */
-#define WRITE                                                                                    \
-	" w1 AS (INSERT INTO conv(n, key, room, a, b, first, low, top, last_pos, msg_pos, gone_pos," \
-	" wall) SELECT n, key, room, a, b, 1, 1, top, last, msg, 0, wall FROM convs"                 \
-	" ON CONFLICT(key) DO UPDATE SET top=excluded.top, last_pos=excluded.last_pos,"              \
-	" msg_pos=excluded.msg_pos, wall=excluded.wall),"                                            \
-	" w2 AS (INSERT INTO msg(pos, conv, seq, id, kind, flags, sender, client_id, wall, expires," \
-	" target, reply_to, thread, body, text, hash, client, node, words) SELECT g.pos, k.n,"       \
-	" g.seq, g.id, g.kind, g.flags, g.sender, g.client_id, g.wall,"                              \
-	" CASE WHEN g.kept > 0 AND (g.expires = 0 OR g.expires > g.wall + g.kept)"                   \
-	" THEN g.wall + g.kept ELSE nullif(g.expires, 0) END, g.target, g.reply_to, g.thread,"       \
-	" g.body, g.text, g.hash, CASE WHEN g.hash IS NOT NULL THEN g.client END, ?25,"              \
-	" CAST(g.words AS tsvector) FROM good g JOIN convs k ON k.key=g.key ORDER BY g.i),"          \
-	" w3 AS (INSERT INTO mention(user, pos) SELECT unnest(CAST(g.mentions AS text[])), g.pos"    \
-	" FROM good g WHERE g.mentions IS NOT NULL ON CONFLICT DO NOTHING),"                         \
-	" w4 AS (UPDATE member m SET spoke=g.said FROM good g WHERE g.noted AND m.room=g.room"       \
+#define WRITE                                                                                      \
+	" w1 AS (INSERT INTO conv(n, key, room, a, b, first, low, top, last_pos, msg_pos, gone_pos,"   \
+	" wall) SELECT n, key, room, a, b, 1, 1, top, last, msg, 0, wall FROM convs"                   \
+	" ON CONFLICT(key) DO UPDATE SET top=excluded.top, last_pos=excluded.last_pos,"                \
+	" msg_pos=excluded.msg_pos, wall=excluded.wall),"                                              \
+	" w2 AS (INSERT INTO msg(pos, conv, seq, id, kind, flags, sender, client_id, wall, expires,"   \
+	" target, reply_to, thread, body, text, hash, client, node, words, sealed) SELECT g.pos, k.n," \
+	" g.seq, g.id, g.kind, g.flags, g.sender, g.client_id, g.wall,"                                \
+	" CASE WHEN g.kept > 0 AND (g.expires = 0 OR g.expires > g.wall + g.kept)"                     \
+	" THEN g.wall + g.kept ELSE nullif(g.expires, 0) END, g.target, g.reply_to, g.thread,"         \
+	" g.body, g.text, g.hash, CASE WHEN g.hash IS NOT NULL THEN g.client END, ?26,"                \
+	" CAST(g.words AS tsvector), g.sealed FROM good g JOIN convs k ON k.key=g.key ORDER BY g.i),"  \
+	" w3 AS (INSERT INTO mention(user, pos) SELECT unnest(CAST(g.mentions AS text[])), g.pos"      \
+	" FROM good g WHERE g.mentions IS NOT NULL ON CONFLICT DO NOTHING),"                           \
+	" w4 AS (UPDATE member m SET spoke=g.said FROM good g WHERE g.noted AND m.room=g.room"         \
 	" AND m.user=g.sender)"
 
 /* The newest rows of the inboxes are those before this batch: batch_run() knows of the others. */
@@ -95,7 +95,7 @@ enum { SAID_NEW, SAID_REPEATED, SAID_NO, SAID_NOT_FOUND, SAID_MISMATCH, SAID_BAD
 	" CASE WHEN j.said_of = 0 AND j.a IS NOT NULL THEN coalesce(greatest("           \
 	" (SELECT max(last_pos) FROM conv WHERE a=j.b), (SELECT max(last_pos) FROM conv" \
 	" WHERE b=j.b)), 0) ELSE 0 END,"                                                 \
-	" o.id, oc.room, oc.a, oc.b FROM judged j LEFT JOIN good g ON g.i=j.i"           \
+	" o.id, oc.room, oc.a, oc.b, o.hash FROM judged j LEFT JOIN good g ON g.i=j.i"   \
 	" LEFT JOIN old o ON o.i=j.i LEFT JOIN conv oc ON oc.n=o.conv ORDER BY j.i"
 
 #pragma GCC diagnostic push
@@ -108,7 +108,7 @@ static const char statement[] = ROWS OLD JUDGED GOOD WRITE ANSWER;
 enum { HEAD_BYTES = 20, OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25 };
 
 /* i: bigint[], b: bytea[], s: text[] */
-static const char types[] = "iiiisssssssbissssssiiis";
+static const char types[] = "iiiisssssssbissssssiiisb";
 
 static int room_for(struct column *c, size_t n)
 {
@@ -156,16 +156,20 @@ static void put_number(struct batch *b, int column, int64_t v)
 	put_text(b, column, chatd_str_of((const char *)&wire, sizeof(wire)));
 }
 
-static struct chatd_str array_of(struct batch *b, int column)
+static struct chatd_str typed_array(struct batch *b, int column, char type)
 {
 	struct column *c = &b->columns[column];
-	char type = types[column];
 	put_32(c->p, 1); /* dimensions */
 	put_32(c->p + 4, (uint32_t)c->nulls);
 	put_32(c->p + 8, type == 'i' ? OID_INT8 : type == 'b' ? OID_BYTEA : OID_TEXT);
 	put_32(c->p + 12, (uint32_t)c->count);
 	put_32(c->p + 16, 1); /* the first index */
 	return chatd_str_of(c->p, c->n);
+}
+
+static struct chatd_str array_of(struct batch *b, int column)
+{
+	return typed_array(b, column, types[column]);
 }
 
 static void empty(struct batch *b)
@@ -220,16 +224,66 @@ static struct chatd_str or_empty(struct chatd_str s)
 	return s.p ? s : CHATD_LIT("");
 }
 
+/* ---- what they say ----------------------------------------------------------------------- */
+
+static void seal_row(struct db *db, struct batch_row *x)
+{
+	const struct seal_at at = {
+		.kind = "message", .conv = x->key.key, .sender = x->row.sender, .seq = x->seq
+	};
+	x->said = (struct said){ .body = or_empty(x->row.body), .text = x->row.text };
+	chatd_status rc = seal_said(db, &x->op->arena, &at, &x->said);
+	if (rc < 0) {
+		db_note(db, rc, "", "a message cannot be encrypted");
+	}
+}
+
+static int64_t top_of(db_rows *tops, struct chatd_str key)
+{
+	for (tops->row = 0; tops->row < tops->n; tops->row++) {
+		if (str_same(db_peek(tops, 0), key)) {
+			return db_i64(tops, 1);
+		}
+	}
+	return 0;
+}
+
+/* Encrypted rows are bound to their numbers, which the statement gives: so it is foreseen which
+ * ones.  The lock is held: nobody else takes one. */
+static void foresee(struct db *db, struct batch *b)
+{
+	for (int i = 0; i < b->n; i++) {
+		put_text(b, 0, b->rows[i].key.key);
+	}
+	if (b->failed) {
+		return;
+	}
+	db_rows *tops = db_query(
+			db, "SELECT key, top FROM conv WHERE key=ANY(?1)", "S", typed_array(b, 0, 's'));
+	b->columns[0].n = 0;
+	b->columns[0].count = b->columns[0].nulls = 0;
+	for (int i = 0; tops && i < b->n; i++) {
+		struct batch_row *x = &b->rows[i];
+		int j = i - 1;
+		while (j >= 0 && !str_same(b->rows[j].key.key, x->key.key)) {
+			j--;
+		}
+		x->seq = 1 + (j >= 0 ? b->rows[j].seq : top_of(tops, x->key.key));
+	}
+	db_done(tops);
+}
+
 static void put_row(struct db *db, struct batch *b, const struct batch_row *x)
 {
 	const struct new_row *r = &x->row;
 	int64_t kept = r->flags & CHATD_STORE_GUEST ? x->op->e->conf.anonymous_retention : 0;
-	struct chatd_str hash = r->client_id.p ? r->hash : chatd_str_of(NULL, 0);
+	struct chatd_str hash =
+			r->client_id.p ? seal_hash(x->op->e, &x->op->arena, r->hash) : chatd_str_of(NULL, 0);
 	const int64_t first[] = { x->check, x->twice, r->kind, r->flags };
 	const struct chatd_str texts[] = { x->key.key, x->key.room, x->key.a, x->key.b, r->id,
 		or_empty(r->sender), r->client_id, hash };
-	const struct chatd_str more[] = { or_empty(r->body), r->text, tokens_of(db, x->op, r->text),
-		r->target, r->reply_to, r->thread };
+	const struct chatd_str more[] = { x->said.body, x->said.text,
+		tokens_of(db, x->op, x->said.text), r->target, r->reply_to, r->thread };
 	const int64_t last[] = { r->wall, r->expires, kept };
 	int column = 0;
 	for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
@@ -245,7 +299,8 @@ static void put_row(struct db *db, struct batch *b, const struct batch_row *x)
 	for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++) {
 		put_number(b, column++, last[i]);
 	}
-	put_text(b, column, x->mentions);
+	put_text(b, column++, x->mentions);
+	put_text(b, column, x->said.sealed);
 }
 
 /* ---- answers ----------------------------------------------------------------------------- */
@@ -263,6 +318,16 @@ static int64_t before(const struct batch *b, int n, struct chatd_str user, int64
 	return otherwise;
 }
 
+/* One before it was refused, so its number is another than the one that it is bound to. */
+static void seal_again(struct db *db, struct batch_row *x)
+{
+	if (x->said.sealed.p && x->seq != x->op->a.seq) {
+		x->seq = x->op->a.seq;
+		seal_row(db, x);
+		db_push(db, "UPDATE msg SET sealed=? WHERE pos=?", "bi", x->said.sealed, x->op->a.pos);
+	}
+}
+
 static void take_written(struct db *db, struct batch *b, int n, db_rows *s)
 {
 	struct batch_row *x = &b->rows[n];
@@ -277,6 +342,7 @@ static void take_written(struct db *db, struct batch *b, int n, db_rows *s)
 		op->a.before_b = before(b, n, x->key.b, db_i64(s, 6));
 	}
 	set_epoch(db, op);
+	seal_again(db, x);
 }
 
 static void take_repeated(struct db *db, struct op *op, db_rows *s)
@@ -306,6 +372,13 @@ static int take(struct db *db, struct batch *b, int n, db_rows *s)
 		break;
 	case SAID_AGAIN:
 		return 1;
+	case SAID_MISMATCH: /* the statement compares bytes; of another key they differ */
+		if (hash_same(op->e, db_peek(s, 11), b->rows[n].row.hash)) {
+			take_repeated(db, op, s);
+			break;
+		}
+		refuse(op, -EEXIST, CHATD_STORE_MISMATCH);
+		break;
 	default:
 		op->a.until = db_i64(s, 1);
 		refuse(op, errors[said / 100], said % 100);
@@ -316,17 +389,24 @@ static int take(struct db *db, struct batch *b, int n, db_rows *s)
 
 static void run_once(struct db *db, struct batch *b, db_rows *s)
 {
-	for (int i = 0; i < b->n; i++) {
+	if (seals(db->e)) {
+		foresee(db, b);
+	}
+	for (int i = 0; i < b->n && db->err == 0; i++) {
+		seal_row(db, &b->rows[i]);
 		put_row(db, b, &b->rows[i]);
+	}
+	if (db->err) {
+		return;
 	}
 	if (b->failed) {
 		db_note(db, -ENOMEM, "", "no memory");
 		return;
 	}
 #define A(i) array_of(b, i)
-	db_send(db, s, statement, "IIIISSSSSSSBISSSSSSIIISis", A(0), A(1), A(2), A(3), A(4), A(5), A(6),
-			A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15), A(16), A(17), A(18), A(19),
-			A(20), A(21), A(22), db->e->conf.dedupe_window, str_z(db->e->back.node));
+	db_send(db, s, statement, "IIIISSSSSSSBISSSSSSIIISBis", A(0), A(1), A(2), A(3), A(4), A(5),
+			A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15), A(16), A(17), A(18),
+			A(19), A(20), A(21), A(22), A(23), db->e->conf.dedupe_window, str_z(db->e->back.node));
 #undef A
 	db_wait(db);
 }

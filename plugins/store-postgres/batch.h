@@ -8,7 +8,7 @@
 
 #include "../store-sqlite/store.h"
 
-enum { BATCH_ROWS = 256, BATCH_BYTES = 4 << 20, BATCH_COLUMNS = 23 };
+enum { BATCH_ROWS = 256, BATCH_BYTES = 4 << 20, BATCH_COLUMNS = 24 };
 
 /* One parameter: an array, as it goes over the wire. */
 struct column {
@@ -23,6 +23,8 @@ struct batch_row {
 	int32_t check, twice;
 	struct chatd_str mentions; /* as PostgreSQL writes an array */
 	uint64_t client, place;    /* hashes, to compare quickly */
+	struct said said;          /* what is written: encrypted, if it is, for .seq */
+	int64_t seq;               /* the one that it will get if nothing before it is refused */
 	struct op *op;
 };
 

@@ -218,7 +218,11 @@ static int copy_meta(struct copy *c)
 			"SELECT setval('conv_n_seq', greatest((SELECT max(n) FROM conv), 1));"
 			"SELECT setval('outbox_n_seq', greatest(%lld, (SELECT max(n) FROM outbox), 1))",
 			(long long)indexed, (long long)out);
-	return rc ? rc : run(c, sql);
+	rc = rc ? rc : run(c, sql);
+	/* Rows that are encrypted stay so; who opens the schema must have the keys. */
+	return rc || !file_int(c, "SELECT count(*) FROM meta WHERE key='sealed'")
+			? rc
+			: run(c, "INSERT INTO meta VALUES('sealed', 'on') ON CONFLICT DO NOTHING");
 }
 
 /* ---- did all arrive? -------------------------------------------------------------------------- */

@@ -136,8 +136,25 @@ static void load(struct db *db)
 		db->client_key.k[i] = strtoull(half, NULL, 16);
 	}
 	read_meta(db, "epoch", db->epoch, sizeof(db->epoch));
+	if (seals(db->e)) {
+		db_exec(db, "INSERT INTO meta VALUES('sealed', 'on') ON CONFLICT DO NOTHING", "");
+	}
 	text_of(db, db_query(db, "SELECT substring(pg_walfile_name(pg_current_wal_lsn()), 1, 8)", ""),
 			db->timeline, sizeof(db->timeline));
+}
+
+/* Who cannot read what is encrypted must not add to it. */
+static int may_open(struct db *db)
+{
+	if (db->e->cipher || !db_int(db, "SELECT count(*) FROM meta WHERE key='sealed'")) {
+		return 1;
+	}
+	db->newer = db->strange = 1;
+	db_note(db, -EPROTO, "",
+			"messages in it are encrypted, and the plugin encrypt is not configured; add encrypt: "
+			"with its keys: (to end encryption set seal: false there on all nodes, and remove the "
+			"plugin when the log says so)");
+	return 0;
 }
 
 chatd_status schema_open(struct db *db)
@@ -156,6 +173,9 @@ chatd_status schema_open(struct db *db)
 				"restore a backup made by this one",
 				(long long)version, (int)STEPS);
 		return db_note(db, -EPROTO, "", why);
+	}
+	if (db->err == 0 && !may_open(db)) {
+		return db->err;
 	}
 	if (db->err == 0) {
 		check_home(db);

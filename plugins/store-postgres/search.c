@@ -53,6 +53,10 @@ void do_search(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
+	if (search_is_off(op->e)) {
+		op->rc = -ENOTSUP;
+		return;
+	}
 	if (!anywhere && !may_read(db, op, &k, r->user)) {
 		return;
 	}

@@ -138,4 +138,10 @@ static const char records[] =
 		"CREATE INDEX record_due ON record(space, due, key) WHERE due > 0;"
 		"CREATE INDEX record_expires ON record(expires) WHERE expires IS NOT NULL;";
 
-const char *const steps[STEPS] = { people, rows, rest, files, touched, records };
+/* What is encrypted: body and text in one; of a record, whether its value is.  It does not get smaller by compressing it. */
+static const char sealed[] = "ALTER TABLE msg ADD COLUMN sealed bytea;"
+							 "ALTER TABLE msg ALTER COLUMN sealed SET STORAGE EXTERNAL;"
+							 "ALTER TABLE outbox ADD COLUMN sealed bytea;"
+							 "ALTER TABLE record ADD COLUMN sealed smallint NOT NULL DEFAULT 0;";
+
+const char *const steps[STEPS] = { people, rows, rest, files, touched, records, sealed };

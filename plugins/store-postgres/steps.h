@@ -6,7 +6,7 @@
 #ifndef STORE_POSTGRES_STEPS_H
 #define STORE_POSTGRES_STEPS_H
 
-enum { STEPS = 6 };
+enum { STEPS = 7 };
 extern const char *const steps[STEPS];
 
 #endif

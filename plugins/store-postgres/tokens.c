@@ -2,7 +2,7 @@
 /* Texts taken apart as store-sqlite does it: by FTS5's own tokenizer, so that a search finds the
  * same on both.  PostgreSQL's parser would see hosts, numbers and addresses where people see
  * words, and fold letters as the database's locale says. */
-#include "../store-sqlite/store.h"
+#include "../store-sqlite/tokenizer.h"
 
 #include <errno.h>
 #include <sqlite3.h>
@@ -18,62 +18,10 @@ enum {
 	VECTOR_MAX = 256 << 10 /* ... and, of 1 MiB, what is sure to fit */
 };
 
-struct tokens {
-	sqlite3 *h; /* in memory, and empty: it only leads to the tokenizer */
-	fts5_tokenizer api;
-	Fts5Tokenizer *t;
-};
-
-static fts5_api *find_api(sqlite3 *h)
-{
-	fts5_api *api = NULL;
-	sqlite3_stmt *s = NULL;
-	if (sqlite3_prepare_v2(h, "SELECT fts5(?1)", -1, &s, NULL) == SQLITE_OK) {
-		sqlite3_bind_pointer(s, 1, &api, "fts5_api_ptr", NULL);
-		sqlite3_step(s);
-	}
-	sqlite3_finalize(s);
-	return api;
-}
-
-static struct tokens *open_tokens(void)
-{
-	static const char *args[] = { "remove_diacritics", "2" };
-	struct tokens *t = calloc(1, sizeof(*t));
-	void *context = NULL;
-	if (!t || sqlite3_open(":memory:", &t->h) != SQLITE_OK) {
-		goto failed;
-	}
-	fts5_api *api = find_api(t->h);
-	if (api && api->xFindTokenizer(api, "unicode61", &context, &t->api) == SQLITE_OK &&
-			t->api.xCreate(context, args, 2, &t->t) == SQLITE_OK) {
-		return t;
-	}
-failed:
-	if (t) {
-		sqlite3_close(t->h);
-	}
-	free(t);
-	return NULL;
-}
-
-static struct tokens *get(struct db *db)
-{
-	db->tokens = db->tokens ? db->tokens : open_tokens();
-	if (!db->tokens) {
-		db_note(db, -ENOMEM, "", "no tokenizer: is SQLite built without FTS5?");
-	}
-	return db->tokens;
-}
-
 void tokens_close(struct db *db)
 {
-	if (db->tokens) {
-		db->tokens->api.xDelete(db->tokens->t);
-		sqlite3_close(db->tokens->h);
-		free(db->tokens);
-	}
-	db->tokens = NULL;
+	tokenizer_close(db->tokenizer);
+	db->tokenizer = NULL;
 }
 
 /* ---- what is written ---------------------------------------------------------------- */
@@ -85,6 +33,18 @@ struct text {
 	int prefix; /* of a query: the last word may go on */
 	const char *between;
 };
+
+static int take_apart(
+		struct db *db, struct chatd_str text, int query, struct text *to, token_fn *fn)
+{
+	int code = tokenize(&db->tokenizer, text, query, to, fn);
+	if (!db->tokenizer) {
+		db_note(db, -ENOMEM, "", "no tokenizer: is SQLite built without FTS5?");
+	} else if (code == SQLITE_NOMEM) {
+		db_note(db, -ENOMEM, "", "no memory");
+	}
+	return code;
+}
 
 /* 'word' with what must be doubled; FTS5 gives letters and digits alone, but who knows. */
 static void put_word(struct text *to, const char *word, int n)
@@ -139,16 +99,11 @@ static int on_word(void *arg, int flags, const char *word, int n, int start, int
 struct chatd_str tokens_of(struct db *db, struct op *op, struct chatd_str text)
 {
 	struct text to = { 0 };
-	struct tokens *t = text.p ? get(db) : NULL;
-	if (!t) {
+	if (!text.p || take_apart(db, text, 0, &to, on_word) == SQLITE_ERROR) {
 		return chatd_str_of(NULL, 0);
 	}
-	int code = t->api.xTokenize(t->t, &to, FTS5_TOKENIZE_DOCUMENT, text.p, (int)text.n, on_word);
 	struct chatd_str words = arena_copy(&op->arena, chatd_str_of(to.p ? to.p : "", to.n));
 	free(to.p);
-	if (code == SQLITE_NOMEM) {
-		db_note(db, -ENOMEM, "", "no memory");
-	}
 	return words;
 }
 
@@ -171,12 +126,11 @@ static int on_part(void *arg, int flags, const char *word, int n, int start, int
 }
 
 /* All words; one that the tokenizer takes apart is a phrase. */
-struct chatd_str tokens_query(struct db *db, struct op *op, struct chatd_str q)
+static struct chatd_str plain_query(struct db *db, struct op *op, struct chatd_str q)
 {
 	struct text to = { .between = "" };
-	struct tokens *t = get(db);
 	size_t i = 0;
-	for (int words = 0; t && words < WORDS_MAX && i < q.n; words++) {
+	for (int words = 0; db->err == 0 && words < WORDS_MAX && i < q.n; words++) {
 		while (i < q.n && (unsigned char)q.p[i] <= ' ') {
 			i++;
 		}
@@ -187,8 +141,7 @@ struct chatd_str tokens_query(struct db *db, struct op *op, struct chatd_str q)
 		int before = to.words;
 		if (i > began) {
 			to.between = before ? " & " : "";
-			t->api.xTokenize(
-					t->t, &to, FTS5_TOKENIZE_QUERY, q.p + began, (int)(i - began), on_part);
+			take_apart(db, chatd_str_of(q.p + began, i - began), 1, &to, on_part);
 			to.prefix = to.words > before && i - began >= PREFIX_MIN;
 		}
 	}
@@ -199,4 +152,10 @@ struct chatd_str tokens_query(struct db *db, struct op *op, struct chatd_str q)
 			to.words ? arena_copy(&op->arena, chatd_str_of(to.p, to.n)) : chatd_str_of(NULL, 0);
 	free(to.p);
 	return query;
+}
+
+struct chatd_str tokens_query(struct db *db, struct op *op, struct chatd_str q)
+{
+	static const struct keyed_form form = { "'", " | ", " & " };
+	return seals(db->e) ? keyed_query(db, op, q, &form) : plain_query(db, op, q);
 }

@@ -165,7 +165,7 @@ int commit_group(struct engine *e, struct ops *group)
 
 /* ---- beside groups ----------------------------------------------------------------- */
 
-int64_t back_sweep(struct engine *e)
+int64_t back_between(struct engine *e, back_work_fn *work)
 {
 	struct db *db = &e->db;
 	chatd_status rc;
@@ -174,7 +174,7 @@ int64_t back_sweep(struct engine *e)
 	}
 	db_clear(db);
 	db_exec(db, "BEGIN IMMEDIATE", "");
-	int64_t n = sweep(db, e->h->wall_ms());
+	int64_t n = work(db, e->h->wall_ms());
 	db_exec(db, "COMMIT", "");
 	if (db->err) {
 		n = db->err;
@@ -184,6 +184,16 @@ int64_t back_sweep(struct engine *e)
 		}
 	}
 	return n;
+}
+
+int back_forget(struct engine *e)
+{
+	int pages = 0, done = 0;
+	if (!e->conf.back.path || atomic_load(&e->state) != CHATD_STORE_OK) {
+		return !e->conf.back.path;
+	}
+	return sqlite3_wal_checkpoint_v2(e->db.h, NULL, SQLITE_CHECKPOINT_TRUNCATE, &pages, &done) ==
+			SQLITE_OK;
 }
 
 int back_ready(struct engine *e)

@@ -256,6 +256,9 @@ static void set_up_writer(struct db *db)
 {
 	const struct store_conf *conf = &db->e->conf;
 	db_script(db, "PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768");
+	if (db->e->cipher) { /* what is overwritten or deleted is gone */
+		db_script(db, "PRAGMA secure_delete=ON");
+	}
 	if (!conf->back.path) {
 		char pages[64];
 		snprintf(pages, sizeof(pages), "PRAGMA max_page_count=%lld",

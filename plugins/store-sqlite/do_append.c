@@ -42,14 +42,6 @@ static int64_t next_seq(struct db *db, struct op *op, const struct new_row *r)
 	return n;
 }
 
-static void write_out(struct db *db, const struct op *op, const struct new_row *r)
-{
-	for (size_t i = 0; i < r->n_out; i++) {
-		db_exec(db, "INSERT INTO outbox(pos, route, headers, body, held) VALUES(?,?,?,?,0)", "isss",
-				op->a.pos, or_empty(r->out[i].route), or_empty(r->out[i].headers), r->out[i].body);
-	}
-}
-
 void append_row(struct db *db, struct op *op, const struct new_row *r)
 {
 	if (!row_ok(r)) {
@@ -57,6 +49,14 @@ void append_row(struct db *db, struct op *op, const struct new_row *r)
 		return;
 	}
 	int64_t conv = next_seq(db, op, r);
+	struct said said = { .body = or_empty(r->body), .text = r->text };
+	const struct seal_at at = {
+		.kind = "message", .conv = r->key->key, .sender = r->sender, .seq = op->a.seq
+	};
+	op->rc = seal_said(db, &op->arena, &at, &said);
+	if (op->rc < 0) {
+		return;
+	}
 	int64_t expires = r->expires;
 	int64_t kept = r->flags & CHATD_STORE_GUEST ? op->e->conf.anonymous_retention : 0;
 	/* What a guest says may expire sooner, never later. */
@@ -65,18 +65,19 @@ void append_row(struct db *db, struct op *op, const struct new_row *r)
 	}
 	db_exec(db,
 			"INSERT INTO msg(pos, conv, seq, id, kind, flags, sender, client_id, wall, expires,"
-			" target, reply_to, thread, body, text, hash, client)"
-			" VALUES(?,?,?,?,?,?,?,?,?,nullif(?10,0),?,?,?,?,?,?16,CASE WHEN ?16 IS NULL THEN NULL ELSE ?17 END)",
-			"iiisdissiisssssbi", op->a.pos, conv, op->a.seq, r->id, r->kind, (int64_t)r->flags,
+			" target, reply_to, thread, body, text, hash, client, sealed)"
+			" VALUES(?,?,?,?,?,?,?,?,?,nullif(?10,0),?,?,?,?,?,?16,CASE WHEN ?16 IS NULL THEN NULL ELSE ?17 END,?18)",
+			"iiisdissiisssssbib", op->a.pos, conv, op->a.seq, r->id, r->kind, (int64_t)r->flags,
 			or_empty(r->sender), r->client_id, op->a.wall, expires, r->target, r->reply_to,
-			r->thread, or_empty(r->body), r->text, r->client_id.p ? r->hash : chatd_str_of(NULL, 0),
-			client_number(db, r->sender, r->client_id));
-	write_out(db, op, r);
+			r->thread, said.body, said.text,
+			r->client_id.p ? seal_hash(op->e, &op->arena, r->hash) : chatd_str_of(NULL, 0),
+			client_number(db, r->sender, r->client_id), said.sealed);
+	outbox_put(db, op, r);
 	op->a.id = r->id;
 	op->a.before_a = op->a.before_b = -1;
 	op->a.conv = (struct chatd_store_conv){ r->key->room, r->key->a, r->key->b };
 	set_epoch(db, op);
-	db->index_bytes += r->text.n;
+	db->index_bytes += said.text.n;
 }
 
 /* ---- may they speak? ---------------------------------------------------------------- */

@@ -10,7 +10,7 @@ struct target {
 	int64_t pos, seq, conv;
 	int32_t kind;
 	uint32_t flags;
-	struct chatd_str sender, text;
+	struct chatd_str id, sender, text; /* text: as the index has it */
 	struct chatd_store_conv of;
 	struct conv_key key;
 };
@@ -19,10 +19,10 @@ struct target {
 static int find_target(struct db *db, struct op *op, struct chatd_str id, struct target *t)
 {
 	db_rows *s = db_query(db,
-			"SELECT m.pos, m.seq, m.conv, m.kind, m.flags, m.sender, m.text, c.room, c.a, c.b"
-			" FROM msg m JOIN conv c ON c.n=m.conv WHERE m.id=? AND m.seq >= c.first",
+			"SELECT m.pos, m.seq, m.conv, m.kind, m.flags, m.sender, m.text, c.room, c.a, c.b,"
+			" m.sealed IS NOT NULL FROM msg m JOIN conv c ON c.n=m.conv WHERE m.id=? AND m.seq >= c.first",
 			"s", id);
-	*t = (struct target){ 0 };
+	*t = (struct target){ .id = id };
 	if (!db_step(db, s)) {
 		op->rc = -ENOENT;
 		return 0;
@@ -33,7 +33,7 @@ static int find_target(struct db *db, struct op *op, struct chatd_str id, struct
 	t->kind = db_i32(s, 3);
 	t->flags = (uint32_t)db_i64(s, 4);
 	t->sender = db_text(op, s, 5);
-	t->text = db_text(op, s, 6);
+	t->text = db_i64(s, 10) || !seals(op->e) ? db_text(op, s, 6) : chatd_str_of(NULL, 0);
 	t->of = (struct chatd_store_conv){ db_text(op, s, 7), db_text(op, s, 8), db_text(op, s, 9) };
 	db_done(s);
 	if (t->kind != CHATD_STORE_MESSAGE || (t->flags & (CHATD_STORE_DELETED | CHATD_STORE_ERASED)) ||
@@ -94,24 +94,42 @@ static int allowed(
 
 /* ---- what changes --------------------------------------------------------------- */
 
+/* What the message says from now on. */
+static int seal_target(struct db *db, struct op *op, const struct target *t, struct said *said)
+{
+	const struct seal_at at = {
+		.kind = "message", .conv = t->key.key, .sender = t->sender, .id = t->id, .seq = t->seq
+	};
+	op->rc = seal_said(db, &op->arena, &at, said);
+	return op->rc == 0;
+}
+
 static void edit(
 		struct db *db, struct op *op, const struct target *t, const struct chatd_store_change *r)
 {
-	db_exec(db, "UPDATE msg SET body=?, text=?, flags=flags|? WHERE pos=?", "ssii", r->new_body,
-			r->new_text, (int64_t)CHATD_STORE_EDITED, t->pos);
+	struct said said = { .body = r->new_body, .text = r->new_text };
+	if (!seal_target(db, op, t, &said)) {
+		return;
+	}
+	db_exec(db, "UPDATE msg SET body=?, text=?, sealed=?, flags=flags|? WHERE pos=?", "ssbii",
+			said.body, said.text, said.sealed, (int64_t)CHATD_STORE_EDITED, t->pos);
 	op->index_pos = t->pos;
 	op->index_old = t->text;
-	op->index_new = r->new_text;
+	op->index_new = said.text;
 }
 
 static void delete_message(
 		struct db *db, struct op *op, const struct target *t, const struct chatd_store_change *r)
 {
-	db_exec(db, "UPDATE msg SET body=?, text=NULL, flags=(flags|?) & ~ ? WHERE pos=?", "siii",
-			r->new_body, (int64_t)CHATD_STORE_DELETED,
+	struct said said = { .body = r->new_body };
+	if (!seal_target(db, op, t, &said)) {
+		return;
+	}
+	db_exec(db, "UPDATE msg SET body=?, text=NULL, sealed=?, flags=(flags|?) & ~ ? WHERE pos=?",
+			"sbiii", said.body, said.sealed, (int64_t)CHATD_STORE_DELETED,
 			(int64_t)(CHATD_STORE_PINNED | CHATD_STORE_REACTED), t->pos);
-	db_exec(db, "UPDATE msg SET body='', flags=flags|? WHERE target=? AND kind=?", "isd",
-			(int64_t)CHATD_STORE_ERASED, r->target, CHATD_STORE_EDIT);
+	db_exec(db, "UPDATE msg SET body='', sealed=NULL, flags=flags|? WHERE target=? AND kind=?",
+			"isd", (int64_t)CHATD_STORE_ERASED, r->target, CHATD_STORE_EDIT);
 	db_exec(db, "DELETE FROM reaction WHERE pos=?", "i", t->pos);
 	db_exec(db, "DELETE FROM mention WHERE pos=?", "i", t->pos);
 	db_exec(db, "DELETE FROM pin WHERE conv=? AND pos=?", "ii", t->conv, t->pos);
@@ -198,7 +216,9 @@ static void change_target(
 		op->a.conv = t->of;
 		return;
 	}
-	append_row(db, op, &row);
+	if (op->rc == 0) {
+		append_row(db, op, &row);
+	}
 }
 
 void do_change(struct db *db, struct op *op)

@@ -158,6 +158,21 @@ static struct chatd_str reactions_of(struct db *db, struct op *op, int64_t pos)
 	return json;
 }
 
+static void open_body(struct op *op, struct chatd_str sealed, struct chatd_store_message *m)
+{
+	struct conv_key k;
+	struct said said = { .sealed = sealed };
+	if (conv_key(&m->conv, &k)) {
+		const struct seal_at at = {
+			.kind = "message", .conv = k.key, .sender = m->sender, .id = m->id, .seq = m->seq
+		};
+		if (!open_said(op->e, &op->arena, &at, &said)) {
+			m->flags |= CHATD_STORE_UNREADABLE;
+		}
+		m->body = said.body;
+	}
+}
+
 void row_message(struct db *db, struct op *op, db_rows *s, struct chatd_store_message *m)
 {
 	*m = (struct chatd_store_message){ .struct_size = sizeof(*m),
@@ -175,9 +190,13 @@ void row_message(struct db *db, struct op *op, db_rows *s, struct chatd_store_me
 		.thread = db_text(op, s, 11),
 		.body = db_text(op, s, 12),
 		.conv = { db_text(op, s, 13), db_text(op, s, 14), db_text(op, s, 15) } };
+	if (!db_null(s, 16)) {
+		open_body(op, db_peek(s, 16), m);
+	}
 	/* What is over is over, also until the sweep comes by. */
 	if (m->expires && m->expires <= op->e->h->wall_ms()) {
-		m->flags = (m->flags & ~(uint32_t)CHATD_STORE_REACTED) | CHATD_STORE_ERASED;
+		m->flags &= ~(uint32_t)(CHATD_STORE_REACTED | CHATD_STORE_UNREADABLE);
+		m->flags |= CHATD_STORE_ERASED;
 		m->body = CHATD_LIT("");
 	}
 	if (m->flags & CHATD_STORE_REACTED) {

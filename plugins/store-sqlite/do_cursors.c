@@ -83,10 +83,11 @@ static void push_out(struct db *db, struct op *op, db_rows *s, struct vec *v)
 		return;
 	}
 	*o = (struct chatd_store_out_row){ .struct_size = sizeof(*o),
-		.row = db_i64(s, 16),
-		.route = db_text(op, s, 17),
-		.headers = db_text(op, s, 18),
-		.body = db_text(op, s, 19) };
+		.row = db_i64(s, 17),
+		.route = db_text(op, s, 18),
+		.headers = db_text(op, s, 19),
+		.body = db_text(op, s, 20) };
+	outbox_open(op, db_i64(s, 21), o, db_peek(s, 22));
 	if (!db_null(s, 0)) {
 		row_message(db, op, s, &o->message);
 		o->body = o->body.p ? o->body : o->message.body;
@@ -103,7 +104,7 @@ void do_outbox_fetch(struct db *db, struct op *op)
 		return;
 	}
 	db_rows *s = db_query(db,
-			"SELECT " MSG_COLUMNS ", o.n, o.route, o.headers, o.body FROM outbox o"
+			"SELECT " MSG_COLUMNS ", o.n, o.route, o.headers, o.body, o.pos, o.sealed FROM outbox o"
 			" LEFT JOIN msg m ON m.pos=o.pos LEFT JOIN conv c ON c.n=m.conv"
 			" WHERE o.held <= ? ORDER BY o.n LIMIT ?",
 			"id", r->wall, r->limit);

@@ -41,7 +41,7 @@ int deduped(struct db *db, struct op *op, struct chatd_str sender, struct chatd_
 	if (!db_step(db, s)) {
 		return 0;
 	}
-	if (!str_same(db_peek(s, 0), hash)) {
+	if (!hash_same(op->e, db_peek(s, 0), hash)) {
 		refuse(op, -EEXIST, CHATD_STORE_MISMATCH);
 	} else {
 		op->a.repeated = 1;

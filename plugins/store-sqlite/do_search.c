@@ -68,16 +68,22 @@ void do_search(struct db *db, struct op *op)
 	const struct chatd_store_search *r = op->req;
 	struct conv_key k = { .key = { NULL, 0 } };
 	struct vec v = { 0 };
+	static const struct keyed_form form = { "\"", " OR ", " AND " };
 	int anywhere = !r->conv.room.p && !r->conv.a.p && !r->conv.b.p;
 	if (r->limit < 1 || r->limit > 200 || !r->query.p || r->query.n > QUERY_MAX ||
 			(!anywhere && !conv_key(&r->conv, &k))) {
 		op->rc = -EINVAL;
 		return;
 	}
+	if (search_is_off(op->e)) {
+		op->rc = -ENOTSUP;
+		return;
+	}
 	if (!anywhere && !may_read(db, op, &k, r->user)) {
 		return;
 	}
-	struct chatd_str words = words_of(op, r->query);
+	struct chatd_str words =
+			seals(op->e) ? keyed_query(db, op, r->query, &form) : words_of(op, r->query);
 	if (!words.p) {
 		return;
 	}

@@ -64,7 +64,7 @@ static void erase_rows(struct db *db, const struct list *l)
 	for (size_t i = 0; i < l->n; i++) {
 		words_remove(db, l->row[i].pos);
 		db_push(db,
-				"UPDATE msg SET body='', text=NULL" SQL_NO_WORDS
+				"UPDATE msg SET body='', text=NULL, sealed=NULL" SQL_NO_WORDS
 				", expires=NULL, flags=(flags|?) & ~ ?"
 				" WHERE pos=?",
 				"iii", (int64_t)CHATD_STORE_ERASED,

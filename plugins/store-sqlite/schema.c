@@ -135,6 +135,10 @@ static const char *const steps[] = {
 	 "CREATE INDEX record_owner ON record(owner, space, key) WHERE owner IS NOT NULL;"
 	 "CREATE INDEX record_due ON record(space, due, key) WHERE due > 0;"
 	 "CREATE INDEX record_expires ON record(expires) WHERE expires IS NOT NULL;"),
+	/* 11: what is encrypted: body and text in one; of a record, whether its value is */
+	("ALTER TABLE msg ADD COLUMN sealed BLOB;"
+	 "ALTER TABLE outbox ADD COLUMN sealed BLOB;"
+	 "ALTER TABLE record ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 
@@ -193,7 +197,19 @@ static chatd_status load(struct db *db)
 					" coalesce((SELECT max(last_pos) FROM conv), 0),"
 					" coalesce((SELECT max(msg_pos) FROM conv), 0),"
 					" (SELECT value FROM meta WHERE key='indexed'))");
+	words_mode(db);
 	return db->err;
+}
+
+/* Who cannot read it must not add to it. */
+static chatd_status refuse_sealed(struct db *db)
+{
+	struct engine *e = db->e;
+	return e->h->fail(e->ctx, -EPROTO,
+			"%s: messages in it are encrypted, and the plugin encrypt is not configured; add "
+			"encrypt: with its keys: (to end encryption set seal: false there, and remove the "
+			"plugin when the log says that it can be removed)",
+			e->conf.back.path);
 }
 
 chatd_status schema_migrate(struct db *db)
@@ -212,6 +228,10 @@ chatd_status schema_migrate(struct db *db)
 	}
 	for (int i = (int)version; i < STEPS && db->err == 0; i++) {
 		run_step(db, i);
+	}
+	if (db->err == 0 && !db->e->cipher &&
+			db_int(db, "SELECT count(*) FROM meta WHERE key='sealed'")) {
+		return refuse_sealed(db);
 	}
 	return db->err ? db->err : load(db);
 }

@@ -43,6 +43,7 @@ struct db {
 	struct chatd_hash_key client_key; /* writer: of client_number() */
 	size_t index_bytes;               /* writer: of the texts above, about */
 	struct db *tail;                  /* words.c: an index in memory of what is above */
+	struct tokenizer *tokenizer;      /* of keyed words */
 	int wal_pages;                    /* writer: since the last checkpoint */
 	char epoch[EPOCH_CHARS + 1];
 	struct {
@@ -124,5 +125,8 @@ typedef int words_found(void *arg, int64_t pos);
 int64_t words_tail(
 		struct db *, struct chatd_str words, int64_t before, words_found *found, void *arg);
 void words_close(struct db *);
+/* At the start: the index has the words of encrypted rows, or of plain ones, as the options say
+ * now.  While rows are encrypted those that are not yet are not in it. */
+void words_mode(struct db *);
 
 #endif

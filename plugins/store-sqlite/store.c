@@ -161,7 +161,14 @@ chatd_status engine_start(const struct chatd_host *h, chatd_ctx *ctx, const stru
 	pthread_condattr_destroy(&attr);
 	TAILQ_INIT(&e->waiting);
 	e->next_sweep = clock_ms();
-	chatd_status rc = back_start(e);
+	const struct chatd_service *cipher = h->service ? h->service(ctx, CHATD_CIPHER) : NULL;
+	if (cipher) {
+		e->cipher = cipher->vt;
+		e->cipher_obj = cipher->obj;
+		e->cipher->conf(cipher->obj, &e->cipher_conf);
+	}
+	chatd_status rc = reseal_start(e);
+	rc = rc < 0 ? rc : back_start(e);
 	rc = rc < 0 ? rc : start_threads(e);
 	if (rc < 0) {
 		engine_stop(e);
@@ -199,6 +206,7 @@ void engine_stop(struct engine *e)
 		pthread_join(e->writer, NULL);
 	}
 	back_stop(e);
+	reseal_stop(e);
 	queue_finish(&e->writes);
 	queue_finish(&e->reads);
 	pthread_cond_destroy(&e->quit);

@@ -18,6 +18,7 @@
 #define STORE_INTERNAL_H
 
 #include <chatd-sdk/hash.h>
+#include <chatd/cipher.h>
 #include <chatd/store.h>
 
 #include <pthread.h>
@@ -165,7 +166,12 @@ struct engine {
 	pthread_t writer, watch, *readers;
 	int n_readers, has_writer, has_watch;
 	int64_t next_sweep;
-	int64_t trim_at; /* next_pos at which the oldest rows go */
+	int64_t trim_at;                   /* next_pos at which the oldest rows go */
+	const struct chatd_cipher *cipher; /* NULL: there is none */
+	void *cipher_obj;
+	struct chatd_cipher_conf cipher_conf;
+	_Atomic int64_t unreadable, said_unreadable; /* rows that did not open; when that was said */
+	struct reseal *reseal;                       /* writer: how far it is; NULL: no cipher */
 	struct back back;
 };
 
@@ -199,8 +205,11 @@ int commit_group(struct engine *, struct ops *group);
 void back_work(struct engine *, int idle);
 int back_busy(const struct engine *); /* [writer] 1: back_work() shall run again at once */
 void back_end(struct engine *);       /* [writer] at its end */
-/* [writer] sweep() in a transaction; how many rows, or a negative errno. */
-int64_t back_sweep(struct engine *);
+/* [writer] @p work in a transaction of its own; what it returns, or a negative errno. */
+typedef int64_t back_work_fn(struct db *, int64_t wall);
+int64_t back_between(struct engine *, back_work_fn *work);
+/* [writer] What was overwritten does not stay in the log; 1: it does not, or is not ours to say. */
+int back_forget(struct engine *);
 /* [a reader] One call, one snapshot. */
 void read_one(struct db *, struct op *);
 
@@ -235,7 +244,7 @@ void set_epoch(struct db *, struct op *);
 /* The columns that row_message() reads, of msg m and conv c. */
 #define MSG_COLUMNS                                                                  \
 	"m.pos, m.seq, m.id, m.kind, m.flags, m.sender, m.client_id, m.wall, m.expires," \
-	" m.target, m.reply_to, m.thread, m.body, c.room, c.a, c.b"
+	" m.target, m.reply_to, m.thread, m.body, c.room, c.a, c.b, m.sealed"
 void row_message(struct db *, struct op *, db_rows *, struct chatd_store_message *ret);
 struct chatd_store_message *push_message(struct db *, struct op *, db_rows *, struct vec *);
 void set_messages(struct op *, const struct vec *);
@@ -259,6 +268,41 @@ struct new_row {
 void append_row(struct db *, struct op *, const struct new_row *);
 /* The row that comes with a change of a room. */
 void append_event(struct db *, struct op *, const struct chatd_store_append *);
+
+/* seal.c */
+int seals(const struct engine *); /* 1: what is written is encrypted */
+int search_is_off(const struct engine *);
+struct seal_at { /* where a record lies */
+	const char *kind;
+	struct chatd_str conv, sender, id; /* id: for the log */
+	int64_t seq;
+};
+struct said { /* what a row says: the columns body, text and sealed */
+	struct chatd_str body, text, sealed;
+};
+/* What is to be written for .body and .text, into all three; without a cipher they stay. */
+chatd_status seal_said(struct db *, struct arena *, const struct seal_at *, struct said *);
+/* The other way; 0: it cannot be read, and both are empty. */
+int open_said(struct engine *, struct arena *, const struct seal_at *, struct said *);
+struct chatd_str seal_hash(struct engine *, struct arena *, struct chatd_str hash);
+int hash_same(const struct engine *, struct chatd_str stored, struct chatd_str hash);
+void outbox_put(struct db *, struct op *, const struct new_row *);
+void outbox_open(struct op *, int64_t pos, struct chatd_store_out_row *, struct chatd_str sealed);
+/* A search for whole words, all of them, under whichever key; .p NULL: there are no words. */
+struct keyed_form {
+	const char *quote, *either, *both; /* as the search's language has them */
+};
+struct chatd_str keyed_query(
+		struct db *, struct op *, struct chatd_str text, const struct keyed_form *);
+
+/* tokenizer.c: the words of a text as FTS5 sees them, until @p fn says 0. */
+typedef int word_fn(void *arg, struct chatd_str word);
+chatd_status words_each(struct db *, struct chatd_str text, word_fn *fn, void *arg);
+
+/* reseal.c [writer] */
+chatd_status reseal_start(struct engine *);
+void reseal_stop(struct engine *);
+void reseal_when_due(struct engine *);
 
 /* do_dedupe.c */
 int row_ok(const struct new_row *);

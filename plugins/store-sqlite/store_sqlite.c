@@ -143,6 +143,7 @@ static void fini(void *selfp)
 }
 
 static const char *const provides[] = { CHATD_STORE, NULL };
+static const char *const wants[] = { CHATD_CIPHER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -150,6 +151,7 @@ CHATD_PLUGIN = {
 	.version = "0.1",
 	.summary = "keeps messages, rooms and accounts in an SQLite file",
 	.provides = provides,
+	.wants = wants,
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
 	.init = init,

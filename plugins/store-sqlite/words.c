@@ -5,7 +5,7 @@
  * that is committed with them.  So after a kill nothing is indexed twice or forgotten.  What is
  * above the mark, some thousand rows at most, a search reads through itself: it puts them into
  * an index in memory that takes words apart like the one on disk. */
-#include "store.h"
+#include "tokenizer.h"
 
 #include <errno.h>
 
@@ -31,10 +31,12 @@ void words_change(struct db *db, int64_t pos, struct chatd_str old_text, struct 
 
 void words_remove(struct db *db, int64_t pos)
 {
-	sqlite3_stmt *s =
-			db_query(db, "SELECT text FROM msg WHERE pos=? AND text IS NOT NULL", "i", pos);
+	sqlite3_stmt *s = db_query(db,
+			"SELECT text, sealed IS NOT NULL FROM msg WHERE pos=? AND text IS NOT NULL", "i", pos);
 	if (db_step(db, s)) {
-		words_change(db, pos, db_peek(s, 0), chatd_str_of(NULL, 0));
+		if (sqlite3_column_int(s, 1) || !seals(db->e)) {
+			words_change(db, pos, db_peek(s, 0), chatd_str_of(NULL, 0));
+		}
 		db_done(s);
 	}
 }
@@ -45,8 +47,9 @@ static int64_t index_some(struct db *db)
 	int64_t mark = db->next_pos - 1, rows = 0;
 	size_t bytes = 0;
 	sqlite3_stmt *s = db_query(db,
-			"SELECT pos, text FROM msg WHERE pos > ? AND text IS NOT NULL ORDER BY pos", "i",
-			db->indexed);
+			"SELECT pos, text FROM msg WHERE pos > ? AND text IS NOT NULL"
+			" AND (sealed IS NOT NULL OR NOT ?) ORDER BY pos",
+			"id", db->indexed, seals(db->e));
 	while (db_step(db, s)) {
 		int64_t pos = sqlite3_column_int64(s, 0);
 		struct chatd_str text = db_peek(s, 1);
@@ -111,6 +114,38 @@ chatd_status words_index(struct engine *e)
 	return rc;
 }
 
+static void index_anew(struct db *db)
+{
+	db_exec(db, "INSERT INTO words(words) VALUES('delete-all')", "");
+	db_exec(db,
+			"INSERT INTO words(rowid, text) SELECT pos, text FROM msg WHERE text IS NOT NULL"
+			" AND (sealed IS NOT NULL OR NOT ?)",
+			"d", seals(db->e));
+	db_exec(db, "UPDATE meta SET value=? WHERE key='indexed'", "i", db->next_pos - 1);
+}
+
+void words_mode(struct db *db)
+{
+	char was = '-'; /* of "on" and "off": the second letter tells */
+	const char *now = seals(db->e) ? "on" : "off";
+	sqlite3_stmt *s = db_query(db, "SELECT value FROM meta WHERE key='sealed'", "");
+	if (db_step(db, s)) {
+		struct chatd_str v = db_peek(s, 0);
+		was = v.n > 1 ? v.p[1] : was;
+	}
+	db_done(s);
+	if (db->err || was == now[1] || (was == '-' && !seals(db->e))) {
+		return;
+	}
+	db_exec(db, "BEGIN IMMEDIATE", "");
+	index_anew(db);
+	db_exec(db,
+			"INSERT INTO meta VALUES('sealed', ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value",
+			"s", str_z(now));
+	db_exec(db, "COMMIT", "");
+	db->indexed = db->next_pos - 1;
+}
+
 /* ---- what is not indexed yet --------------------------------------------------- */
 
 static struct db *tail_open(struct db *db)
@@ -132,6 +167,8 @@ static struct db *tail_open(struct db *db)
 
 void words_close(struct db *db)
 {
+	tokenizer_close(db->tokenizer);
+	db->tokenizer = NULL;
 	if (db->tail) {
 		struct engine *e = db->e;
 		db_close(db->tail);
@@ -144,9 +181,10 @@ void words_close(struct db *db)
 static int64_t tail_fill(struct db *db, struct db *t, int64_t mark, int64_t before)
 {
 	int64_t n = 0;
-	sqlite3_stmt *s =
-			db_query(db, "SELECT pos, text FROM msg WHERE pos > ? AND pos < ? AND text IS NOT NULL",
-					"ii", mark, before);
+	sqlite3_stmt *s = db_query(db,
+			"SELECT pos, text FROM msg WHERE pos > ? AND pos < ? AND text IS NOT NULL"
+			" AND (sealed IS NOT NULL OR NOT ?)",
+			"iid", mark, before, seals(db->e));
 	while (db_step(db, s)) {
 		if (n++ == 0) {
 			db_exec(t, "INSERT INTO words(words) VALUES('delete-all')", "");

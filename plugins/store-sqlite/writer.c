@@ -157,7 +157,7 @@ static void sweep_when_due(struct engine *e)
 	if (now < e->next_sweep && !crowded) {
 		return;
 	}
-	int64_t n = back_sweep(e);
+	int64_t n = back_between(e, sweep);
 	e->next_sweep = now + (n > 0 ? SWEEP_AGAIN_MS : SWEEP_MS);
 }
 
@@ -172,6 +172,7 @@ static void run_group(struct engine *e, struct ops *group)
 	back_work(e, idle);
 	if (back_ready(e)) {
 		sweep_when_due(e);
+		reseal_when_due(e);
 	}
 }
 

@@ -2,6 +2,8 @@
 /* The mini server of the store tests; see host.h. */
 #include "host.h"
 
+#include <chatd/cipher.h>
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -26,6 +28,9 @@ static struct {
 	atomic_llong wall;
 	char dir[4096];
 	char node[65];
+	const char *cipher_so;
+	const char *const *cipher_set;
+	struct host *cipher_open; /* of the store that was opened last */
 } the = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* ---- the table ----------------------------------------------------------------- */
@@ -73,12 +78,22 @@ static void *mem_alloc(size_t n)
 static chatd_status provide(chatd_ctx *ctx, const char *interface, const void *vt, void *obj)
 {
 	struct host *h = (struct host *)(void *)ctx;
+	if (strcmp(interface, CHATD_CIPHER) == 0) {
+		h->service = (struct chatd_service){ vt, obj };
+		return 0;
+	}
 	if (strcmp(interface, CHATD_STORE) != 0) {
 		return -EINVAL;
 	}
 	h->vt = vt;
 	h->obj = obj;
 	return 0;
+}
+
+static const struct chatd_service *service(chatd_ctx *ctx, const char *interface)
+{
+	struct host *h = (struct host *)(void *)ctx;
+	return h->cipher && strcmp(interface, CHATD_CIPHER) == 0 ? &h->cipher->service : NULL;
 }
 
 static const char *data_dir(void)
@@ -127,6 +142,7 @@ static const struct chatd_host table = {
 	.mem_alloc = mem_alloc,
 	.mem_free = free,
 	.provide = provide,
+	.service = service,
 	.data_dir = data_dir,
 	.wall_ms = wall_ms,
 	.post = post,
@@ -218,6 +234,10 @@ static void set_opt(void *conf, const struct chatd_opt *o, const char *value)
 		}
 		memcpy(at, &small, sizeof(small));
 		break;
+	case CHATD_T_BOOL:
+		small = strcmp(value, "true") == 0;
+		memcpy(at, &small, sizeof(small));
+		break;
 	default:
 		big = number(value);
 		memcpy(at, &big, sizeof(big));
@@ -242,7 +262,7 @@ static void set_opts(struct host *h, const char *const *set)
 
 /* ---- life -------------------------------------------------------------------------- */
 
-struct host *host_open(const char *so, const char *dir, const char *const *set)
+static struct host *open_plugin(const char *so, const char *const *set)
 {
 	struct host *h = calloc(1, sizeof(*h));
 	void *lib = dlopen(so, RTLD_NOW | RTLD_LOCAL);
@@ -256,11 +276,62 @@ struct host *host_open(const char *so, const char *dir, const char *const *set)
 		pthread_cond_init(&h->workers[i].more, NULL);
 		h->workers[i].last = &h->workers[i].first;
 	}
-	snprintf(the.dir, sizeof(the.dir), "%s", dir);
-	host_log_clear();
 	h->conf = calloc(1, h->plugin->conf_size);
 	set_opts(h, set);
+	return h;
+}
+
+static void init_plugin(struct host *h)
+{
 	h->rc = h->plugin->init(&table, (chatd_ctx *)(void *)h, h->conf, &h->self);
+}
+
+/* ---- the cipher ------------------------------------------------------------------------ */
+
+void host_cipher(const char *so, const char *const *set)
+{
+	the.cipher_so = so;
+	the.cipher_set = set;
+}
+
+static struct host *open_cipher(void)
+{
+	static const char *const one[] = {
+		"keys=one 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", "search=words",
+		NULL
+	};
+	const char *env = getenv("CHATD_TEST_CIPHER");
+	const char *so = the.cipher_so ? the.cipher_so : env;
+	if (!so || !*so) {
+		return NULL;
+	}
+	struct host *h = open_plugin(so, the.cipher_so ? the.cipher_set : one);
+	init_plugin(h);
+	if (h->rc < 0) {
+		fprintf(stderr, "%s", host_log());
+		abort();
+	}
+	return h;
+}
+
+chatd_status host_cipher_reload(const char *keys)
+{
+	char conf[256] = "";
+	struct host *h = the.cipher_open;
+	memcpy(conf, h->conf, h->plugin->conf_size);
+	memcpy(conf + h->plugin->opts[0].offset, &keys, sizeof(keys));
+	return h->plugin->reload(h->self, conf);
+}
+
+/* ---- a store ----------------------------------------------------------------------------- */
+
+struct host *host_open(const char *so, const char *dir, const char *const *set)
+{
+	snprintf(the.dir, sizeof(the.dir), "%s", dir);
+	host_log_clear();
+	struct host *h = open_plugin(so, set);
+	h->cipher = the.cipher_open = open_cipher();
+	init_plugin(h);
 	return h;
 }
 
@@ -272,6 +343,9 @@ void host_close(struct host *h)
 	for (int i = 0; i < HOST_WORKERS; i++) {
 		while (host_turn(&h->workers[i], 0)) {
 		}
+	}
+	if (h->cipher) {
+		host_close(h->cipher);
 	}
 	free(h->conf);
 	free(h);

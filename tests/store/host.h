@@ -25,6 +25,8 @@ struct host {
 	struct chatd_worker workers[HOST_WORKERS];
 	const struct chatd_plugin *plugin;
 	void *self, *conf;
+	struct host *cipher; /* that of the plugin encrypt */
+	struct chatd_service service;
 	const struct chatd_store *vt;
 	void *obj;
 	chatd_status rc; /* of init() */
@@ -37,6 +39,10 @@ void host_close(struct host *);
 /* What the plugin has said since host_open(); log lines, one per line. */
 const char *host_log(void);
 void host_log_clear(void);
+/* The plugin encrypt, for stores that are opened from now on, with these options; .so NULL: none.
+ * CHATD_TEST_CIPHER in the environment is the same as a path to it, with a key and search: words. */
+void host_cipher(const char *so, const char *const *set);
+chatd_status host_cipher_reload(const char *keys);
 /* What host->wall_ms() says from now on; 0: the real time. */
 void host_set_wall(int64_t ms);
 int64_t host_wall(void);

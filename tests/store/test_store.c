@@ -364,7 +364,9 @@ static void search_shows_only_what_one_may_read_now(void **state)
 	assert_int_equal(search("eve", "apple")->a.n_messages, 1);
 	assert_int_equal(search("bob", "apple")->a.n_messages, 2);
 	assert_int_equal(search("ann", "apple")->a.n_messages, 3);
-	assert_int_equal(search(NULL, "APP")->a.n_messages, 3); /* the beginning of a word */
+	assert_int_equal(search(NULL, "APPLE")->a.n_messages, 3);
+	/* The beginning of a word; of keyed words there is none. */
+	assert_int_equal(search(NULL, "APP")->a.n_messages, getenv("CHATD_TEST_CIPHER") ? 0 : 3);
 	assert_int_equal(search(NULL, "app the")->a.n_messages, 0);
 	assert_str(search("ann", "apple")->a.messages[0].conv.a, "ann"); /* the newest first */
 	assert_int_equal(search("bob", "\"quoted\" AND")->a.n_messages, 1);

@@ -441,6 +441,7 @@ static const char to_schema_5[] =
 		"DROP TABLE login; DROP TABLE secret; DROP TABLE gone; DROP TABLE node; DROP TABLE touched;"
 		"DROP TABLE blob; DROP TABLE file; DROP TABLE attach; DROP TABLE object_gone;"
 		"DROP TABLE file_day; DROP TABLE record;"
+		"ALTER TABLE msg DROP COLUMN sealed; ALTER TABLE outbox DROP COLUMN sealed;"
 		"DROP INDEX account_email; DROP INDEX account_nick; DROP INDEX account_roles;"
 		"DROP INDEX account_people; DROP INDEX account_people_id; DROP INDEX member_past;"
 		"DROP INDEX msg_sender; DROP INDEX reaction_user;"
