@@ -227,6 +227,17 @@ static void on_home(void *arg)
 
 /* ---- the message that is meant ---------------------------------------------------------------- */
 
+/* One that cannot be decrypted can be deleted all the same. */
+static int write_tombstone(struct change *c, const struct chatd_store_message *m)
+{
+	if (m->flags & CHATD_STORE_UNREADABLE) {
+		stored_write_known(&c->body, m);
+		chatd_json_lit(&c->body, "}");
+		return 1;
+	}
+	return change_write_tombstone(&c->body, m->body);
+}
+
 static int render(struct change *c, const struct chatd_store_message *m)
 {
 	const struct chatd_host *h = c->self->h;
@@ -243,7 +254,7 @@ static int render(struct change *c, const struct chatd_store_message *m)
 	if (c->kind == CHANGE_EDIT) {
 		ok = change_write_edited(&c->body, m->body, c->draft.content, c->wall);
 	} else if (c->kind == CHANGE_DELETE) {
-		ok = change_write_tombstone(&c->body, m->body);
+		ok = write_tombstone(c, m);
 	}
 	return ok && !c->event.failed && !c->body.failed;
 }
@@ -290,7 +301,8 @@ static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer
 	chatd_str_copy(c->room, sizeof(c->room), m->conv.room);
 	chatd_str_copy(c->other, sizeof(c->other), mine ? m->conv.b : m->conv.a);
 	/* Whether it is there to be changed says the store: it may know the clientId. */
-	if (m->kind != CHATD_STORE_MESSAGE || m->body.n == 0) {
+	int unreadable = (m->flags & CHATD_STORE_UNREADABLE) != 0;
+	if (m->kind != CHATD_STORE_MESSAGE || (m->body.n == 0 && !unreadable)) {
 		refuse(c, -ENOENT, a);
 		answer(c);
 		return;
@@ -298,6 +310,10 @@ static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer
 	/* What one has said oneself may be taken back. */
 	if (c->kind != CHANGE_DELETE && c->other[0]) {
 		c->no = blocked(c->self, c->from, text(c->user), text(c->other));
+	}
+	if (unreadable && c->kind == CHANGE_EDIT) {
+		c->no = (struct refusal){ "DECRYPT_FAILED",
+			"this message cannot be decrypted by the server, so it cannot be edited", 0 };
 	}
 	if (c->no.code) {
 		answer(c);

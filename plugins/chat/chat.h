@@ -95,6 +95,8 @@ void stored_append(struct send *, chatd_worker *home);
 /* The message as everybody gets it, and with its headers; NULL: no memory. */
 void stored_write(struct chatd_json *, const struct chatd_store_message *, struct chatd_str epoch);
 /* status: what has become of it since; NULL: as it was. */
+/* What is known of a row without its body; the object stays open. */
+void stored_write_known(struct chatd_json *, const struct chatd_store_message *);
 void stored_write_as(struct chatd_json *, const struct chatd_store_message *,
 		struct chatd_str epoch, const char *status);
 chatd_msg *stored_msg(struct self *, struct chatd_str dest, const struct chatd_store_message *,

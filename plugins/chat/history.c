@@ -65,6 +65,9 @@ static void failed(struct ask *a, chatd_status rc)
 				"you are not a member of this room, or there is no such room");
 	} else if (rc == -EACCES) {
 		problem(a, 403, "FORBIDDEN", "this is not yours to read");
+	} else if (rc == -ENOTSUP) {
+		problem(a, 501, "NOT_AVAILABLE",
+				"messages are stored encrypted, and this server keeps no words of them to search in");
 	} else if (rc == -EINVAL) {
 		invalid(a, "this cannot be looked up");
 	} else {

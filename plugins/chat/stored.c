@@ -24,6 +24,38 @@ static void write_erased(struct chatd_json *j, const struct chatd_store_message 
 	chatd_json_flag(j, "deleted", 1);
 }
 
+static struct chatd_str type_of(int32_t kind)
+{
+	switch (kind) {
+	case CHATD_STORE_EDIT:
+		return CHATD_LIT("EDIT");
+	case CHATD_STORE_DELETE:
+		return CHATD_LIT("DELETE");
+	case CHATD_STORE_REACTION:
+		return CHATD_LIT("REACTION");
+	case CHATD_STORE_EVENT:
+		return CHATD_LIT("SYSTEM");
+	default:
+		return CHATD_LIT("CHAT");
+	}
+}
+
+void stored_write_known(struct chatd_json *j, const struct chatd_store_message *m)
+{
+	int turned = chatd_str_same(m->sender, m->conv.a);
+	struct chatd_str other = turned ? m->conv.b : m->conv.a;
+	chatd_json_lit(j, "{");
+	chatd_json_member(j, "id", m->id);
+	chatd_json_member(j, "type", type_of(m->kind));
+	chatd_json_member(j, "messageId", m->target);
+	chatd_json_member(j, "sender", m->sender);
+	chatd_json_member(j, "senderId", m->sender);
+	chatd_json_member(j, "receiver", other);
+	chatd_json_member(j, "receiverId", other);
+	chatd_json_member(j, "roomId", m->conv.room);
+	chatd_json_time(j, "timestamp", m->wall);
+}
+
 /* The body says SENT, as it was then.  That it is the first such place is sure: in a text, quotes
  * have a backslash before them. */
 static void write_body(struct chatd_json *j, const char *body, size_t n, const char *status)
@@ -53,7 +85,10 @@ void stored_write_as(struct chatd_json *j, const struct chatd_store_message *m,
 	while (n && m->body.p[n - 1] != '}') {
 		n--;
 	}
-	if (n < 2) {
+	if (m->flags & CHATD_STORE_UNREADABLE) {
+		stored_write_known(j, m);
+		chatd_json_member(j, "error", CHATD_LIT("DECRYPT_FAILED"));
+	} else if (n < 2) {
 		write_erased(j, m);
 	} else {
 		write_body(j, m->body.p, n - 1, status);
@@ -63,7 +98,7 @@ void stored_write_as(struct chatd_json *j, const struct chatd_store_message *m,
 	if (m->flags & CHATD_STORE_EDITED) {
 		chatd_json_flag(j, "edited", 1);
 	}
-	if (m->flags & CHATD_STORE_DELETED && n >= 2) {
+	if (m->flags & CHATD_STORE_DELETED && (n >= 2 || m->flags & CHATD_STORE_UNREADABLE)) {
 		chatd_json_flag(j, "deleted", 1);
 	}
 	if (m->reactions.n) {

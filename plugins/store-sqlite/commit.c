@@ -186,11 +186,23 @@ int64_t back_between(struct engine *e, back_work_fn *work)
 	return n;
 }
 
+static int64_t merge_some(struct db *db, int64_t wall)
+{
+	(void)wall;
+	return words_merge(db, !db->e->back.forgetting);
+}
+
 int back_forget(struct engine *e)
 {
 	int pages = 0, done = 0;
-	if (!e->conf.back.path || atomic_load(&e->state) != CHATD_STORE_OK) {
-		return !e->conf.back.path;
+	int64_t more = back_between(e, merge_some);
+	if (more != 0) {
+		e->back.forgetting = more > 0;
+		return 0;
+	}
+	e->back.forgetting = 0;
+	if (!e->conf.back.path) {
+		return 1;
 	}
 	return sqlite3_wal_checkpoint_v2(e->db.h, NULL, SQLITE_CHECKPOINT_TRUNCATE, &pages, &done) ==
 			SQLITE_OK;

@@ -294,9 +294,9 @@ static void go_on(struct engine *e, struct reseal *r)
 	}
 	r->forget |= n > 0;
 	r->now = r->then;
-	r->next = clock_ms() + (r->now.ended ? LOOK_MS : PIECE_MS);
-	if (r->now.ended) {
-		r->forget = r->forget && !back_forget(e);
+	r->forget = r->forget && !(r->now.ended && back_forget(e));
+	r->next = clock_ms() + (r->now.ended && !r->forget ? LOOK_MS : PIECE_MS);
+	if (r->now.ended && !r->forget) {
 		say_end(e, r);
 	}
 }

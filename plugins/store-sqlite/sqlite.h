@@ -25,6 +25,7 @@ struct back {
 	int lock_fd;
 	struct backup *backup; /* writer: the one being made */
 	int64_t next_try, next_look, next_patience;
+	int forgetting; /* writer: the index is being merged */
 };
 
 struct engine;
@@ -128,5 +129,7 @@ void words_close(struct db *);
 /* At the start: the index has the words of encrypted rows, or of plain ones, as the options say
  * now.  While rows are encrypted those that are not yet are not in it. */
 void words_mode(struct db *);
+/* Some of what is needed until no deleted word lies in the index any more; 1: there is more to do. */
+int64_t words_merge(struct db *, int begin);
 
 #endif

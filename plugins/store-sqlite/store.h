@@ -208,7 +208,8 @@ void back_end(struct engine *);       /* [writer] at its end */
 /* [writer] @p work in a transaction of its own; what it returns, or a negative errno. */
 typedef int64_t back_work_fn(struct db *, int64_t wall);
 int64_t back_between(struct engine *, back_work_fn *work);
-/* [writer] What was overwritten does not stay in the log; 1: it does not, or is not ours to say. */
+/* [writer] What was overwritten or deleted does not stay in the log or the index.  Some of the
+ * work; 1: it is done, or not ours to do. */
 int back_forget(struct engine *);
 /* [a reader] One call, one snapshot. */
 void read_one(struct db *, struct op *);

@@ -146,6 +146,16 @@ void words_mode(struct db *db)
 	db->indexed = db->next_pos - 1;
 }
 
+/* FTS5 notes what is deleted and drops it when segments become one: so all of them do. */
+int64_t words_merge(struct db *db, int begin)
+{
+	enum { PAGES = 64 };
+	int64_t before = sqlite3_total_changes64(db->h);
+	db_exec(db, "INSERT INTO words(words, rank) VALUES('merge', ?)", "i",
+			(int64_t)(begin ? -PAGES : PAGES));
+	return sqlite3_total_changes64(db->h) - before >= 2;
+}
+
 /* ---- what is not indexed yet --------------------------------------------------- */
 
 static struct db *tail_open(struct db *db)

@@ -134,7 +134,9 @@ static void write_messages(struct ask *a, const struct chatd_store_answer *s)
 		chatd_json_int(&a->out, "seq", m->seq);
 		chatd_json_time(&a->out, "timestamp", m->wall);
 		/* The body is the JSON that others got, as it was written. */
-		if (m->body.n >= 2 && m->body.p[0] == '{') {
+		if (m->flags & CHATD_STORE_UNREADABLE) {
+			chatd_json_member(&a->out, "error", CHATD_LIT("DECRYPT_FAILED"));
+		} else if (m->body.n >= 2 && m->body.p[0] == '{') {
 			chatd_json_key(&a->out, "message");
 			chatd_json_raw(&a->out, m->body.p, m->body.n);
 		} else {

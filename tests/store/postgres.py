@@ -164,6 +164,17 @@ def the_suite_of_conversations(pg):
 
 
 @test
+def the_suite_of_conversations_when_they_are_encrypted(pg):
+    run_suite(pg, "test_store", CHATD_TEST_CIPHER=built("plugins", "encrypt.so"))
+
+
+@long
+def the_other_suites_when_messages_are_encrypted(pg):
+    for name in ("test_accounts", "test_people", "test_nodes", "test_sequencer", "test_files"):
+        run_suite(pg, name, CHATD_TEST_CIPHER=built("plugins", "encrypt.so"))
+
+
+@test
 def the_suite_of_accounts(pg):
     run_suite(pg, "test_accounts")
 
