@@ -761,6 +761,8 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *  top                   .first, .seq, .epoch, .n: unread of .user
  *  replay, replay_inbox  .messages, .whole, .first, .seq or .pos, .epoch
  *  cursor_set, cursors   .seq, .n; .cursors
+ *  record_get, record_take also -EBADMSG: its value cannot be decrypted; in lists and claims it is
+ *                        left out, or, if it is all there is, the answer is -EBADMSG
  *  conversations, mentions, search    .conversations; .messages; search also -ENOTSUP: what is
  *                        stored is encrypted, and no words of it are kept
  *  pin, pins             .n: 1 if it changed, and the event's as above; .messages

@@ -37,7 +37,7 @@ const struct copy_table copy_tables[COPY_TABLES] = {
 	{ "object_gone", "object" },
 	{ "file_day", USER ", day, bytes" },
 	{ "touched", "who, n, ended" },
-	{ "record", "space, key, value, owner, due, expires, version, wall" },
+	{ "record", "space, key, value, owner, due, expires, version, wall, sealed" },
 };
 
 int target_failed(struct copy *c)

@@ -15,7 +15,7 @@ enum {
 
 /* No expires, or not yet: the parameter is the time. */
 #define ALIVE(now)     "(expires IS NULL OR expires > " now ")"
-#define RECORD_COLUMNS "space, key, value, owner, due, expires, version, wall"
+#define RECORD_COLUMNS "space, key, value, owner, due, expires, version, wall, sealed"
 
 static int space_ok(struct chatd_str s)
 {
@@ -59,7 +59,8 @@ static void range_of(struct chatd_str key, int prefix, struct range *ret)
 	ret->to[key.n] = prefix ? 0x7f : '!';
 }
 
-/* The row as a record of the answer; the bytes of its value. */
+/* The row as a record of the answer; the bytes of its value.  One that cannot be decrypted is left
+ * out. */
 static size_t push_record(struct op *op, db_rows *s, struct vec *v)
 {
 	struct chatd_store_record *r = vec_push(op, v, sizeof(*r));
@@ -76,6 +77,10 @@ static size_t push_record(struct op *op, db_rows *s, struct vec *v)
 		.version = db_i64(s, 6),
 		.wall = db_i64(s, 7) };
 	r->value = r->value.p ? r->value : CHATD_LIT("");
+	if (db_i64(s, 8) && !open_value(op->e, &op->arena, r->space, r->key, &r->value)) {
+		v->n--;
+		return 0;
+	}
 	return r->value.n;
 }
 
@@ -83,11 +88,15 @@ static size_t push_record(struct op *op, db_rows *s, struct vec *v)
 static struct chatd_store_record *answer_records(struct db *db, struct op *op, db_rows *s)
 {
 	struct vec v = { 0 };
-	size_t bytes = 0;
+	size_t bytes = 0, rows = 0;
 	while (bytes < ANSWER_MAX && db_step(db, s)) {
 		bytes += push_record(op, s, &v);
+		rows++;
 	}
 	db_done(s);
+	if (rows && !v.n) {
+		op->rc = -EBADMSG;
+	}
 	op->a.records = v.p;
 	op->a.n_records = v.n;
 	return v.p;
@@ -152,13 +161,18 @@ void do_record_put(struct db *db, struct op *op)
 	if (!may_put(db, op, r, is)) {
 		return;
 	}
+	struct chatd_str value = r->value.p ? r->value : CHATD_LIT("");
+	op->rc = seal_value(op->e, &op->arena, r->space, r->key, &value);
+	if (op->rc < 0) {
+		return;
+	}
 	db_exec(db,
-			"INSERT INTO record(" RECORD_COLUMNS ") VALUES(?1,?2,?3,?4,?5,nullif(?6, 0),?7,?8)"
+			"INSERT INTO record(" RECORD_COLUMNS ") VALUES(?1,?2,?3,?4,?5,nullif(?6, 0),?7,?8,?9)"
 			" ON CONFLICT(space, key) DO UPDATE SET value=excluded.value, owner=excluded.owner,"
 			" due=excluded.due, expires=excluded.expires, version=excluded.version,"
-			" wall=excluded.wall",
-			"ssbsiiii", r->space, r->key, r->value.p ? r->value : CHATD_LIT(""), r->owner, r->at,
-			r->expires, is + 1, r->wall);
+			" wall=excluded.wall, sealed=excluded.sealed",
+			"ssbsiiiid", r->space, r->key, value, r->owner, r->at, r->expires, is + 1, r->wall,
+			seals(op->e));
 	struct chatd_store_record *put = vec_push(op, &v, sizeof(*put));
 	if (put) {
 		*put = *r;
@@ -192,7 +206,7 @@ static void answer_first(struct db *db, struct op *op, const struct chatd_store_
 					" AND key < ?3 AND (?4 IS NULL OR owner=?4) AND " ALIVE(
 							"?5") " ORDER BY key LIMIT 1",
 					"ssssi", r->space, str_z(keys.from), str_z(keys.to), r->owner, r->wall));
-	if (op->a.n_records == 0) {
+	if (op->rc == 0 && op->a.n_records == 0) {
 		op->rc = -ENOENT;
 	}
 }

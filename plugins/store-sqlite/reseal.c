@@ -21,13 +21,16 @@ enum {
 	LOOK_ROWS = 4000, /* at one go */
 	PIECE_ROWS = 2000,
 	PIECE_BYTES = 4 << 20,
+	RECORDS = 64, /* at one go; each may have 64 KiB */
 	TARGET = 2 * CHATD_CIPHER_HEAD + 1,
 };
 
 struct count {
 	int64_t pos; /* looked at up to here */
 	int64_t done, lost, bad;
-	int ended; /* there was nothing behind */
+	int rows_ended;           /* there was nothing behind */
+	char space[40], key[260]; /* likewise of records, which come after messages */
+	int ended;                /* there was none behind either */
 };
 
 struct reseal {
@@ -158,7 +161,7 @@ static void list(struct db *db, const struct reseal *r, struct count *n, struct 
 			l->pos[l->n++] = n->pos;
 		}
 	}
-	n->ended = looked < LOOK_ROWS && (int64_t)l->n < r->piece;
+	n->rows_ended = looked < LOOK_ROWS && (int64_t)l->n < r->piece;
 	db_done(s);
 }
 
@@ -181,21 +184,97 @@ static void open_store(struct db *db, const struct count *n)
 	}
 }
 
-static int64_t some(struct db *db, int64_t wall)
+static size_t some_rows(struct db *db, struct reseal *r)
 {
-	struct reseal *r = db->e->reseal;
 	struct todo l;
 	size_t bytes = 0;
-	(void)wall;
-	r->then = r->now;
 	list(db, r, &r->then, &l);
 	for (size_t i = 0; i < l.n && db->err == 0; i++) {
 		if (bytes > PIECE_BYTES) {
 			r->then.pos = l.pos[i] - 1;
-			r->then.ended = 0;
+			r->then.rows_ended = 0;
 			break;
 		}
 		bytes += redo(db, l.pos[i], &r->then);
+	}
+	return bytes;
+}
+
+/* ---- records of plugins ------------------------------------------------------------------------ */
+
+struct record {
+	struct chatd_str space, key, value;
+	int was_sealed;
+};
+
+static void redo_record(struct db *db, struct arena *a, struct record *rec, struct count *n)
+{
+	struct engine *e = db->e;
+	if (rec->was_sealed && !open_value(e, a, rec->space, rec->key, &rec->value)) {
+		n->bad++;
+	} else if (seal_value(e, a, rec->space, rec->key, &rec->value) < 0) {
+		n->lost++;
+	} else {
+		db_exec(db, "UPDATE record SET value=?, sealed=? WHERE space=? AND key=?", "bdss",
+				rec->value, seals(e), rec->space, rec->key);
+		n->done++;
+	}
+}
+
+static int wants_record(struct db *db, const struct reseal *r, db_rows *s, struct count *n)
+{
+	if (!db_i64(s, 3)) {
+		return seals(db->e);
+	}
+	int32_t look = db->e->cipher->look(r->keys, db_peek(s, 2));
+	n->lost += look == CHATD_CIPHER_LOST;
+	return look == CHATD_CIPHER_OLD;
+}
+
+static size_t list_records(struct db *db, const struct reseal *r, struct arena *a, struct count *n,
+		struct record todo[RECORDS])
+{
+	size_t looked = 0, n_todo = 0;
+	db_rows *s = db_query(db,
+			"SELECT space, key, value, sealed FROM record WHERE (space, key) > (?1, ?2)"
+			" ORDER BY space, key LIMIT ?3",
+			"ssd", str_z(n->space), str_z(n->key), RECORDS);
+	while (looked < RECORDS && db_step(db, s)) {
+		struct chatd_str space = db_peek(s, 0), key = db_peek(s, 1);
+		snprintf(n->space, sizeof(n->space), "%.*s", (int)space.n, space.p);
+		snprintf(n->key, sizeof(n->key), "%.*s", (int)key.n, key.p);
+		looked++;
+		if (wants_record(db, r, s, n)) {
+			todo[n_todo++] = (struct record){ .space = arena_copy(a, space),
+				.key = arena_copy(a, key),
+				.value = arena_copy(a, db_peek(s, 2)),
+				.was_sealed = db_i64(s, 3) != 0 };
+		}
+	}
+	db_done(s);
+	n->ended = looked < RECORDS;
+	return n_todo;
+}
+
+static void some_records(struct db *db, struct reseal *r)
+{
+	struct arena a = { 0 };
+	struct record todo[RECORDS];
+	size_t n = list_records(db, r, &a, &r->then, todo);
+	for (size_t i = 0; i < n && db->err == 0 && !a.failed; i++) {
+		redo_record(db, &a, &todo[i], &r->then);
+	}
+	arena_free(&a);
+}
+
+static int64_t some(struct db *db, int64_t wall)
+{
+	struct reseal *r = db->e->reseal;
+	(void)wall;
+	r->then = r->now;
+	size_t bytes = some_rows(db, r);
+	if (r->then.rows_ended) {
+		some_records(db, r);
 	}
 	if (bytes || (r->then.ended && !r->now.ended && !r->marked)) {
 		write_mark(db, r);
@@ -213,13 +292,14 @@ static void say_left(struct engine *e, const struct count *n)
 	if (n->lost) {
 		e->h->log(e->ctx, CHATD_LOG_ERROR,
 				"%" PRId64
-				" stored messages have keys that are not in encrypt: keys: and cannot be "
-				"read; add those keys again",
+				" stored messages or records have keys that are not in encrypt: keys: and "
+				"cannot be read; add those keys again",
 				n->lost);
 	}
 	if (n->bad) {
 		e->h->log(e->ctx, CHATD_LOG_ERROR,
-				"%" PRId64 " stored messages cannot be decrypted: they were damaged or changed",
+				"%" PRId64
+				" stored messages or records cannot be decrypted: they were damaged or changed",
 				n->bad);
 	}
 }
@@ -234,7 +314,7 @@ static void say_end(struct engine *e, struct reseal *r)
 	say_left(e, n);
 	if (!seals(e)) {
 		e->h->log(e->ctx, n->lost || n->bad ? CHATD_LOG_WARN : CHATD_LOG_INFO,
-				"%" PRId64 " messages were written as plain text; %s", n->done,
+				"%" PRId64 " messages and records were written as plain text; %s", n->done,
 				n->lost || n->bad ? "the plugin encrypt must stay because of the others"
 								  : "the plugin encrypt can be removed");
 	} else {

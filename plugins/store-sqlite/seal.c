@@ -193,8 +193,8 @@ static void note_unreadable(
 		e->cipher->name(keys_now(e), sealed, name);
 	}
 	e->h->log(e->ctx, CHATD_LOG_ERROR,
-			"message %.*s cannot be decrypted: %s%s%s; %lld such reads since the start", (int)id.n,
-			id.p ? id.p : "",
+			"message or record %.*s cannot be decrypted: %s%s%s; %lld such reads since the start",
+			(int)id.n, id.p ? id.p : "",
 			!e->cipher ? "the plugin encrypt is not configured here, but other nodes use it"
 					: rc == -ENOKEY ? "encrypt: keys: lacks its key "
 									: "it was damaged or changed, key ",
@@ -280,6 +280,44 @@ void outbox_open(struct op *op, int64_t pos, struct chatd_store_out_row *o, stru
 		o->headers = said.body;
 		o->body = said.text;
 	}
+}
+
+/* ---- records of plugins ------------------------------------------------------------------------- */
+
+static struct seal_at record_at(struct arena *a, struct chatd_str space, struct chatd_str key)
+{
+	char *both = arena_alloc(a, space.n + key.n + 1);
+	if (both) {
+		memcpy(both, space.p, space.n);
+		both[space.n] = ' '; /* in neither of them */
+		memcpy(both + space.n + 1, key.p, key.n);
+	}
+	return (struct seal_at){
+		.kind = "record", .conv = chatd_str_of(both, both ? space.n + key.n + 1 : 0), .id = key
+	};
+}
+
+chatd_status seal_value(struct engine *e, struct arena *a, struct chatd_str space,
+		struct chatd_str key, struct chatd_str *value)
+{
+	if (!seals(e)) {
+		return 0;
+	}
+	const struct seal_at at = record_at(a, space, key);
+	struct said said = { .body = *value };
+	chatd_status rc = at.conv.p ? seal_with(e, keys_now(e), a, &at, &said) : -ENOMEM;
+	*value = said.sealed;
+	return rc;
+}
+
+int open_value(struct engine *e, struct arena *a, struct chatd_str space, struct chatd_str key,
+		struct chatd_str *value)
+{
+	const struct seal_at at = record_at(a, space, key);
+	struct said said = { .sealed = *value };
+	int good = at.conv.p && open_said(e, a, &at, &said);
+	*value = said.body;
+	return good;
 }
 
 /* ---- search ------------------------------------------------------------------------------------ */

@@ -289,6 +289,11 @@ struct chatd_str seal_hash(struct engine *, struct arena *, struct chatd_str has
 int hash_same(const struct engine *, struct chatd_str stored, struct chatd_str hash);
 void outbox_put(struct db *, struct op *, const struct new_row *);
 void outbox_open(struct op *, int64_t pos, struct chatd_store_out_row *, struct chatd_str sealed);
+/* Of a plugin's record. */
+chatd_status seal_value(struct engine *, struct arena *, struct chatd_str space,
+		struct chatd_str key, struct chatd_str *value);
+int open_value(struct engine *, struct arena *, struct chatd_str space, struct chatd_str key,
+		struct chatd_str *value); /* 0: it cannot be read */
 /* A search for whole words, all of them, under whichever key; .p NULL: there are no words. */
 struct keyed_form {
 	const char *quote, *either, *both; /* as the search's language has them */

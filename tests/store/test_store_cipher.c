@@ -316,7 +316,7 @@ static void a_key_that_is_missing_is_told_and_harms_nothing(void **state)
 	assert_int_equal(k->a.messages[0].flags & CHATD_STORE_UNREADABLE, CHATD_STORE_UNREADABLE);
 	assert_int_equal(k->a.messages[0].body.n, 0);
 	assert_int_equal(k->a.messages[5].flags & CHATD_STORE_UNREADABLE, 0);
-	wait_log("5 stored messages have keys that are not in encrypt: keys:");
+	wait_log("5 stored messages or records have keys that are not in encrypt: keys:");
 	assert_non_null(strstr(host_log(), "encrypt: keys: lacks its key 60fd082475d710a4"));
 	struct chatd_store_replay r = { SZ(chatd_store_replay), .conv = { .room = S("r") },
 		.max = 100 };
@@ -358,7 +358,7 @@ static void a_row_that_was_changed_is_the_only_one_lost(void **state)
 	assert_int_equal(good_ones(h), 5);
 	host_close(h);
 	h = open_store(with_both); /* nor does it stop what is done in the background */
-	wait_log("stored messages cannot be decrypted");
+	wait_log("stored messages or records cannot be decrypted");
 	assert_int_equal(good_ones(h), 5);
 	host_close(h);
 }
@@ -397,7 +397,8 @@ static void without_the_plugin_it_does_not_start(void **state)
 	host_close(h);
 	h = open_store(plain);
 	say(h, "n0");
-	wait_log("20 messages were written as plain text; the plugin encrypt can be removed");
+	wait_log(
+			"20 messages and records were written as plain text; the plugin encrypt can be removed");
 	assert_int_equal(find(h, "zebra")->a.n_messages, 21);
 	host_close(h);
 	h = open_store(NULL);
@@ -503,6 +504,52 @@ static void what_expires_leaves_nothing(void **state)
 	sql("INSERT INTO words(words) VALUES('integrity-check')");
 }
 
+static chatd_status put_record(struct host *h, const char *key)
+{
+	struct chatd_store_record r = { SZ(chatd_store_record), .space = S("mod.report"), .key = z(key),
+		.value = S("he said " SECRET), .wall = host_wall() };
+	return ASK(h, record_put, r)->rc;
+}
+
+static struct kept *get_record(struct host *h, const char *key)
+{
+	struct chatd_store_record_key r = { SZ(chatd_store_record_key), .space = S("mod.report"),
+		.key = z(key), .wall = host_wall() };
+	return ASK(h, record_get, r);
+}
+
+static void records_of_plugins_are_encrypted_too(void **state)
+{
+	(void)state;
+	struct host *h = open_store(NULL);
+	for (int i = 0; i < 100; i++) {
+		char key[16];
+		snprintf(key, sizeof(key), "p%d", i);
+		assert_int_equal(put_record(h, key), 0);
+	}
+	host_close(h);
+	h = open_store(with_one);
+	assert_int_equal(put_record(h, "new"), 0);
+	wait_log(ENDED " (100 were");
+	assert_false(dir_has(SECRET));
+	assert_memory_equal(get_record(h, "p77")->a.records[0].value.p, "he said " SECRET, 17);
+	host_log_clear();
+	assert_int_equal(host_cipher_reload("one " K1 "\ntwo " K2), 0);
+	wait_log(ENDED " (101 were");
+	host_close(h);
+	sql("UPDATE record SET value=(SELECT value FROM record WHERE key='new') WHERE key='p5'");
+	h = open_store(with_two);
+	assert_int_equal(get_record(h, "p5")->rc, -EBADMSG);
+	assert_memory_equal(get_record(h, "p6")->a.records[0].value.p, "he said " SECRET, 17);
+	struct chatd_store_record_list l = { SZ(chatd_store_record_list), .space = S("mod.report"),
+		.limit = 1000, .wall = host_wall() };
+	assert_int_equal(ASK(h, record_list, l)->a.n_records, 100);
+	assert_int_equal(put_record(h, "p5"), 0); /* over it */
+	assert_int_equal(ASK(h, record_list, l)->a.n_records, 101);
+	host_close(h);
+	assert_false(dir_has(SECRET));
+}
+
 static void a_backup_is_encrypted_too(void **state)
 {
 	(void)state;
@@ -536,6 +583,7 @@ int main(int argc, char **argv)
 		T(the_index_follows_each_turn),
 		T(killed_in_the_middle_it_goes_on),
 		T(what_expires_leaves_nothing),
+		T(records_of_plugins_are_encrypted_too),
 		T(a_backup_is_encrypted_too),
 	};
 	if (argc != 3) {

@@ -248,6 +248,7 @@ export class State {
 			reactions: message.reactions ?? {},
 			edited: Boolean(message.edited),
 			deleted: Boolean(message.deleted),
+			unreadable: message.error === "DECRYPT_FAILED",
 			at: Date.parse(message.timestamp) || Date.now(),
 			mine: senderId === this.me?.id,
 			encrypted: Boolean(message.encrypted),

@@ -49,6 +49,7 @@ function rowsOf(state, conversation) {
 			at: m.at,
 			edited: m.edited,
 			deleted: m.deleted,
+			unreadable: m.unreadable,
 			live: Boolean(m.live),
 			flash: m.id !== "" && m.id === flashed,
 			last: m === lastChat,

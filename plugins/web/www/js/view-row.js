@@ -118,13 +118,20 @@ function quoteOf(item, actions) {
 	);
 }
 
+function said(item) {
+	if (item.deleted) {
+		return [t("This message was deleted.")];
+	}
+	return item.unreadable ? [t("The server cannot decrypt this message.")] : textOf(item.content);
+}
+
 function bubbleOf(item, actions) {
-	const jumbo = !item.deleted && !item.quote && isJumbo(item.content);
+	const jumbo = !item.deleted && !item.unreadable && !item.quote && isJumbo(item.content);
 	return h(
 		"div",
-		{ class: `bubble${jumbo ? " jumbo" : ""}${item.deleted ? " tombstone" : ""}` },
+		{ class: `bubble${jumbo ? " jumbo" : ""}${item.deleted || item.unreadable ? " tombstone" : ""}` },
 		item.quote ? quoteOf(item, actions) : null,
-		h("p", { class: "content" }, ...(item.deleted ? [t("This message was deleted.")] : textOf(item.content))),
+		h("p", { class: "content" }, ...said(item)),
 		h(
 			"span",
 			{ class: "stamp" },
