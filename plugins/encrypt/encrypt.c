@@ -26,7 +26,7 @@ static const char *const searches[] = { "off", "words", NULL };
 static const struct chatd_opt opts[] = {
 	{ .key = "keys",
 			.type = CHATD_T_STRING,
-			.flags = CHATD_O_REQUIRED | CHATD_O_SECRET | CHATD_O_LIVE,
+			.flags = CHATD_O_SECRET | CHATD_O_LIVE,
 			.offset = offsetof(struct conf, keys),
 			.doc = "The keys, one a line, the oldest first: NAME KEY, KEY being 64 hex digits or "
 				   "base64 of 32 random bytes; the last one is used, the others only read. One that "
@@ -103,7 +103,7 @@ static void say_keys(const struct self *self, const struct chatd_keys *set)
 
 static struct chatd_keys *parse(const struct conf *conf, char why[WHY_MAX])
 {
-	struct chatd_keys *set = keys_parse(conf->keys, why);
+	struct chatd_keys *set = keys_parse(conf->keys ? conf->keys : "", why);
 	if (set) {
 		set->seals = conf->seal;
 		set->words = conf->seal && conf->search;

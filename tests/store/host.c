@@ -296,10 +296,11 @@ void host_cipher(const char *so, const char *const *set)
 
 static struct host *open_cipher(void)
 {
-	static const char *const one[] = {
-		"keys=one 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", "search=words",
-		NULL
-	};
+	static char keys[1024];
+	static const char *const one[] = { keys, "search=words", "pace=8000", NULL };
+	const char *given = getenv("CHATD_TEST_KEYS");
+	snprintf(keys, sizeof(keys), "keys=%s",
+			given ? given : "one 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
 	const char *env = getenv("CHATD_TEST_CIPHER");
 	const char *so = the.cipher_so ? the.cipher_so : env;
 	if (!so || !*so) {

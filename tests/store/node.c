@@ -203,7 +203,10 @@ static void ask(struct host *h)
 			.struct_size = sizeof(page), .conv = r.conv, .limit = 1, .after = -1
 		};
 		k = ASK(h, page, page);
-		printf("page %lld\n", k->a.n_messages ? (long long)k->a.messages[0].seq : (long long)k->rc);
+		int is_dark = k->a.n_messages && k->a.messages[0].flags & CHATD_STORE_UNREADABLE;
+		printf("page %lld%s\n",
+				k->a.n_messages ? (long long)k->a.messages[0].seq : (long long)k->rc,
+				is_dark ? " unreadable" : "");
 	}
 }
 

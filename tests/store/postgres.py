@@ -48,14 +48,18 @@ def built(*path):
 class Node:
     """store_node, with what it says read as it comes."""
 
-    def __init__(self, url, schema, *what, **options):
+    def __init__(self, url, schema, *what, keys=None, **options):
+        """keys: with the plugin encrypt, and these."""
+        env = dict(os.environ)
+        if keys:
+            env.update(CHATD_TEST_CIPHER=built("plugins", "encrypt.so"), CHATD_TEST_KEYS=keys)
         options = {"url": url, "schema": schema, "read_timeout": "10s", **options}
         self.errors = open(os.path.join("/tmp", "chatd-node-%d-%d.log" % (os.getpid(), random.getrandbits(40))), "w+b")
         os.unlink(self.errors.name)
         self.child = subprocess.Popen(
             [built("tests", "store", "store_node"), built("plugins", "store-postgres.so"), *map(str, what),
              *("%s=%s" % o for o in options.items())],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, bufsize=1)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, bufsize=1, env=env)
         self.lines, self.states, self.acks = [], [], {}
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
@@ -172,6 +176,49 @@ def the_suite_of_conversations_when_they_are_encrypted(pg):
 def the_other_suites_when_messages_are_encrypted(pg):
     for name in ("test_accounts", "test_people", "test_nodes", "test_sequencer", "test_files"):
         run_suite(pg, name, CHATD_TEST_CIPHER=built("plugins", "encrypt.so"))
+
+
+KEY = {name: "%s %s" % (name, os.urandom(32).hex()) for name in ("one", "two", "three")}
+
+
+def asked(pg, schema, keys=None):
+    return "\n".join(Node(pg.url, schema, "ask", "n9", keys=keys).stop().lines)
+
+
+@test
+def nodes_with_other_keys_undo_nothing_and_lose_nothing(pg):
+    schema, one, two, three = "keyed", KEY["one"], KEY["two"], KEY["three"]
+    count = lambda what: int(pg.sql("SELECT count(*) FROM %s.msg WHERE %s" % (schema, what)))  # noqa: E731
+    a = Node(pg.url, schema, "append", "n1", 1, 8, keys=one)
+    a.wait_acks(100)
+    a.stop()
+    same(count("body <> '' OR sealed IS NULL"), 0, "nothing lies there readable")
+    first = pg.sql("SELECT DISTINCT encode(substr(sealed, 3, 8), 'hex') FROM %s.msg" % schema).split()
+    same(len(first), 1)
+    old = "encode(substr(sealed, 3, 8), 'hex') = '%s'" % first[0]
+    before = count(old)
+    # One node has the new key already, the other only knows it: both write, both look through the rows.
+    a = Node(pg.url, schema, "append", "n1", 100000, 4, keys=one + "\n" + two + " standby")
+    b = Node(pg.url, schema, "append", "n2", 200000, 4, keys=one + "\n" + two)
+    wait_until(lambda: count(old + " AND pos <= %d" % before) == 0, 30, "older rows have the new key")
+    a.wait_acks(50)
+    a.stop()
+    same(count(old + " AND pos <= %d" % before), 0, "and it stays so")
+    assert count(old) > 0, "the first one wrote with its own"
+    b.wait_acks(50)
+    b.stop()
+    c = Node(pg.url, schema, "watch", "n3", keys=one + "\n" + two)
+    wait_until(lambda: count(old) == 0, 30, "all rows have the new key")
+    c.stop()
+    n = count("true")
+    shown = asked(pg, schema, two)
+    assert "open 0" in shown and "unreadable" not in shown, shown
+    shown = asked(pg, schema, three)
+    assert "open 0" in shown and "unreadable" in shown, shown
+    same(count("true"), n)
+    same(count("sealed IS NULL"), 0)
+    shown = asked(pg, schema)
+    assert "open 0" not in shown and "add encrypt: with its keys" in shown, shown
 
 
 @test
