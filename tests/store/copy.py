@@ -186,7 +186,7 @@ def add_by_hand(path):
         f.execute("INSERT INTO file_day VALUES('alice', 20000, 5)")
         f.execute("INSERT OR REPLACE INTO touched VALUES('nobody', 1000000, 7)")
         f.execute("INSERT INTO record VALUES('a.b', 'key', x'00ff5c0a', 'alice', 5, NULL, 3, 1, 1)")
-    f.execute("UPDATE msg SET sealed=x'0100ff0a5c', body='', text='0123456789ab' WHERE pos=(SELECT max(pos) FROM msg)")
+        f.execute("UPDATE msg SET sealed=x'0100ff0a5c', body='', text='0123456789ab' WHERE pos=(SELECT max(pos) FROM msg)")
         f.execute("INSERT INTO secret VALUES(1, 'hash', NULL, 'data', 4102444800000)")
         f.execute("UPDATE msg SET text='with' || char(0) || 'zero' WHERE pos=(SELECT max(pos) FROM msg WHERE text IS NOT NULL)")
 
