@@ -3,6 +3,7 @@
 
 import { $ } from "./dom.js";
 import { plural, t } from "./i18n.js";
+import { MentionList, mentionsIn } from "./mentions.js";
 import { toast } from "./toasts.js";
 import { snippet } from "./view-row.js";
 
@@ -18,12 +19,16 @@ function lengthOf(text) {
 }
 
 export class Composer {
+	#state;
 	#session;
+	#mentions;
 	#max;
 	#conversation = null;
 	#input = $("composer-input");
 
-	constructor(session, maxContent) {
+	constructor(state, session, maxContent) {
+		this.#state = state;
+		this.#mentions = new MentionList(state, this.#input, () => this.#conversation, () => this.#onInput());
 		this.#session = session;
 		this.#max = maxContent;
 		$("composer").addEventListener("submit", (event) => {
@@ -133,7 +138,8 @@ export class Composer {
 			this.#save(conversation, writing, text);
 			return;
 		}
-		this.#session.say(conversation, text, writing?.entry.id ?? "");
+		const more = { replyTo: writing?.entry.id ?? "", mentions: mentionsIn(this.#state, conversation, text) };
+		this.#session.say(conversation, text, more);
 		conversation.writing = null;
 		conversation.draft = "";
 		this.#input.value = "";
@@ -174,6 +180,9 @@ export class Composer {
 	}
 
 	#onKey(event) {
+		if (this.#mentions.onKey(event)) {
+			return;
+		}
 		if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
 			event.preventDefault();
 			this.#submit();

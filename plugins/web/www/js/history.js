@@ -135,7 +135,10 @@ export class History {
 	/* Who has read up to where, as it was before this page listened. */
 	async reads(conversation) {
 		try {
-			const { read = [] } = await this.#api.reads(conversation);
+			const { read = [], delivered = [] } = await this.#api.reads(conversation);
+			for (const { userId, seq } of delivered) {
+				this.#state.setReadUpTo(conversation, userId, { seq }, "deliveredTo");
+			}
 			for (const { userId, seq } of read) {
 				if (userId !== this.#state.me?.id) {
 					this.#state.setReadUpTo(conversation, userId, { seq });

@@ -8,20 +8,21 @@ import { confirm, Finder, initDialogs, initNameDialog, initRoomDialog } from "./
 import { $, oncePerFrame } from "./dom.js";
 import { serverWords } from "./errors.js";
 import { plural, t } from "./i18n.js";
+import { initKeys } from "./keys.js";
+import { Notifier } from "./notify.js";
 import { keepShell, Snapshot } from "./offline.js";
 import { Session } from "./session.js";
 import { roomKey, State, userKey } from "./state.js";
-import { deviceToken, login, outbox, theme } from "./storage.js";
+import { deviceToken, login, outbox } from "./storage.js";
 import { toast } from "./toasts.js";
 import { AccountDialog } from "./view-account.js";
 import { showConversations, showMe, showPeople } from "./view-lists.js";
 import { flash, initMessageKeys, nearBottom, nearTop, showHead, showMessages, showTyping, toBottom } from "./view-messages.js";
 import { RoomManager } from "./view-room.js";
 import { Pins, Search } from "./view-search.js";
+import { initSettings } from "./view-settings.js";
 import { StartScreen } from "./view-start.js";
 
-const THEMES = ["", "light", "dark"];
-const THEME_NAMES = { "": t("Colours: as the system has them"), light: t("Colours: light"), dark: t("Colours: dark") };
 /* The server is the judge; what it would refuse anyway is better mended before it is sent. */
 const MAX_CONTENT = Number(document.querySelector('meta[name="chatd-max-content"]').content);
 const narrow = matchMedia("(max-width: 820px)");
@@ -41,12 +42,12 @@ const session = new Session({
 		room && toast(t("{name} invites you to {title}.", { name: by, title: room.name }), { sticky: true, action: { label: t("Show"), run: () => openConversation(roomKey(room.id)) } }),
 	left: (reason) => showWelcome(serverWords(reason) ? t("You were logged out: {reason}", { reason }) : t("You are logged out."), "login"),
 });
-const composer = new Composer(session, MAX_CONTENT);
+const composer = new Composer(state, session, MAX_CONTENT);
 const finder = new Finder(state, api, (key) => openConversation(key));
 const manager = new RoomManager(state, session);
 const actions = new MessageActions({ state, session, composer, jump: jumpTo, openPerson: (id) => openConversation(userKey(id)) });
 const search = new Search(state, api, jumpTo);
-const startScreen = new StartScreen({ session, api, toast, done: () => show("chat") });
+const startScreen = new StartScreen({ session, api, toast, done: comeIn });
 new AccountDialog({
 	state,
 	session,
@@ -141,6 +142,13 @@ function show(view) {
 	document.body.dataset.view = view;
 	$("welcome").hidden = view !== "welcome";
 	$("app").hidden = view !== "chat";
+}
+
+function comeIn() {
+	show("chat");
+	if (!narrow.matches) {
+		composer.focus(); /* opened already, but it could not be seen */
+	}
 }
 
 function showWelcome(reason = "", way = "guest") {
@@ -357,34 +365,12 @@ $("me-id").addEventListener("click", async () => {
 	}
 });
 
-function showTheme() {
-	const chosen = theme.get() ?? "";
-	if (chosen) {
-		document.documentElement.dataset.theme = chosen;
-	} else {
-		delete document.documentElement.dataset.theme;
-	}
-	const label = THEME_NAMES[chosen];
-	$("toggle-theme").setAttribute("aria-label", label);
-	$("toggle-theme").title = label;
-}
-
-$("toggle-theme").addEventListener("click", () => {
-	theme.set(THEMES[(THEMES.indexOf(theme.get() ?? "") + 1) % THEMES.length]);
-	showTheme();
-});
-
 addEventListener("keydown", (event) => {
-	if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k" && state.me) {
-		event.preventDefault();
-		finder.open(false);
-	} else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "f" && event.shiftKey && state.me) {
-		event.preventDefault();
-		search.open();
-	} else if (event.key === "Escape" && document.body.dataset.drawer) {
+	if (event.key === "Escape" && document.body.dataset.drawer) {
 		closeDrawers();
 	}
 });
+initKeys({ here: () => Boolean(state.me), find: () => finder.open(false), search: () => search.open(), open: openConversation });
 addEventListener("online", () => session.retryNow());
 addEventListener("offline", render);
 addEventListener("focus", render);
@@ -440,10 +426,11 @@ initNameDialog(
 );
 initRoomDialog(async (options) => openConversation(roomKey(await session.rooms.create(options))));
 initMessageKeys();
-showTheme();
+initSettings();
 closeDrawers();
 keepShell();
 const kept = new Snapshot(state);
+new Notifier(state, openConversation);
 if (deviceToken.get() || login.get()) {
 	show("chat");
 	kept.restore();

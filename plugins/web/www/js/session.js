@@ -469,12 +469,13 @@ export class Session {
 
 	/* ---- sending ---- */
 
-	say(conversation, content, replyTo) {
+	/* `more`: {replyTo, mentions}. */
+	say(conversation, content, more) {
 		if (conversation.after !== null) {
 			this.history.reload(conversation); /* one writes at the end, so that is where one is taken */
 		}
 		this.#stopTyping(conversation);
-		this.outbox.say(conversation, content, replyTo);
+		this.outbox.say(conversation, content, more);
 	}
 
 	/* `change`: edit, delete, react or pin; resolves to whether it worked, and when not, the person has been told. What
@@ -533,6 +534,20 @@ export class Session {
 				conversation.readSentId = last.id;
 			}
 		}, READ_DELAY_MS);
+	}
+
+	/* Says to the one who wrote that it has arrived; in rooms that would be a message for everyone's every message. */
+	#deliveredSoon(conversation) {
+		if (conversation.kind !== "user" || conversation.delivering) {
+			return;
+		}
+		conversation.delivering = setTimeout(() => {
+			conversation.delivering = 0;
+			const last = conversation.messages.findLast((m) => m.kind === "chat" && m.id && !m.mine);
+			if (last?.seq > conversation.readSent) {
+				this.#connection.send("/app/chat.read", { with: conversation.id, messageId: last.id, seq: last.seq, status: "DELIVERED" });
+			}
+		}, 2 * READ_DELAY_MS);
 	}
 
 	/* ---- what arrives ---- */
@@ -614,7 +629,9 @@ export class Session {
 
 	#onRead(conversation, sender, mine, body) {
 		const upTo = { seq: body.seq ?? 0, messageId: body.messageId ?? "" };
-		if (!mine) {
+		if (!mine && body.status === "DELIVERED") {
+			this.#state.setReadUpTo(conversation, sender, upTo, "deliveredTo");
+		} else if (!mine) {
 			this.#state.setReadUpTo(conversation, sender, upTo);
 		} else if (body.status !== "DELIVERED") {
 			conversation.readSent = Math.max(conversation.readSent, upTo.seq);
@@ -641,6 +658,8 @@ export class Session {
 		}
 		if (!mine) {
 			this.#state.countUnread(conversation);
+			this.#state.changed("arrived", conversation.key, entry);
+			this.#deliveredSoon(conversation);
 		}
 	}
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Everything the page shows, in memory, and nothing of how it is shown. Changes are announced as
- * (topic, key): topics are connection, me, conversations, messages, typing, people, active.
+ * (topic, key): topics are connection, me, conversations, messages, typing, people, active, arrived.
  *
  * A conversation's key is `room:ID` or `user:ID`; timeline.js keeps its messages in order. */
 
@@ -26,17 +26,18 @@ export class State {
 	#listeners = [];
 	#nextRow = 1;
 
-	changed(topic, key) {
-		this.#changed(topic, key);
+	/* `what`: the message, of the topic arrived. */
+	changed(topic, key, what) {
+		this.#changed(topic, key, what);
 	}
 
 	onChange(listener) {
 		this.#listeners.push(listener);
 	}
 
-	#changed(topic, key) {
+	#changed(topic, key, what) {
 		for (const listener of this.#listeners) {
-			listener(topic, key);
+			listener(topic, key, what);
 		}
 	}
 
@@ -343,6 +344,7 @@ export class State {
 			clientId: item.clientId,
 			content: item.content,
 			replyTo: item.replyTo ?? "",
+			mentions: item.mentions ?? [],
 			at: item.at,
 			status: item.status ?? "pending",
 			error: item.error,
@@ -428,10 +430,10 @@ export class State {
 	}
 
 	/* Up to a seq, or an id where there are no seqs: ids sort by time. */
-	setReadUpTo(conversation, userId, { seq = 0, messageId = "" }) {
-		const known = conversation.readUpTo.get(userId) ?? { seq: 0, messageId: "" };
+	setReadUpTo(conversation, userId, { seq = 0, messageId = "" }, marks = "readUpTo") {
+		const known = conversation[marks].get(userId) ?? { seq: 0, messageId: "" };
 		if (seq > known.seq || messageId > known.messageId) {
-			conversation.readUpTo.set(userId, {
+			conversation[marks].set(userId, {
 				seq: Math.max(seq, known.seq),
 				messageId: messageId > known.messageId ? messageId : known.messageId,
 			});
@@ -439,11 +441,12 @@ export class State {
 		}
 	}
 
-	readersOf(conversation, entry) {
+	/* `marks`: who has read it, or to whom it came (deliveredTo). */
+	readersOf(conversation, entry, marks = "readUpTo") {
 		if (!entry.id) {
 			return [];
 		}
 		const has = (upTo) => (entry.seq && upTo.seq ? upTo.seq >= entry.seq : upTo.messageId >= entry.id);
-		return [...conversation.readUpTo].filter(([, upTo]) => has(upTo)).map(([userId]) => userId);
+		return [...conversation[marks]].filter(([, upTo]) => has(upTo)).map(([userId]) => userId);
 	}
 }

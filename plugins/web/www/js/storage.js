@@ -57,6 +57,12 @@ export const theme = {
 	set: (name) => (name ? write("chatd.theme", name) : erase("chatd.theme")),
 };
 
+/* Whether the person wants to be told of messages by the system. */
+export const notices = {
+	get: () => read("chatd.notices") === "on",
+	set: (wanted) => (wanted ? write("chatd.notices", "on") : erase("chatd.notices")),
+};
+
 /* "" or a language of i18n.js; "": what the browser asks for. */
 export const languageChosen = {
 	get: () => read("chatd.language") ?? "",

@@ -34,6 +34,7 @@ export function makeConversation(kind, id) {
 		lastAt: 0,
 		typing: new Map(),
 		readUpTo: new Map(),
+		deliveredTo: new Map(),
 		readSent: 0,
 		readSentId: "",
 	};

@@ -57,7 +57,9 @@ function rowsOf(state, conversation) {
 			pinned: Boolean(conversation.pins?.has(m.id)),
 			quote: m.replyTo ? quoteOf(state, conversation, m.replyTo) : null,
 			reactions: reactionsOf(state, m),
-			status: m.mine && !m.deleted ? (m.status === "sent" && readers.length > 0 ? "read" : m.status) : null,
+			names: m.mentions.map((id) => state.nameOf(id)),
+			toMe: m.mentions.includes(state.me?.id),
+			status: m.mine && !m.deleted ? statusOf(state, conversation, m, readers) : null,
 			error: m.error,
 			held: m.status === "pending" ? state.held : 0,
 			readBy: m === lastMine && conversation.kind === "room" ? readers.map((id) => state.nameOf(id)) : [],
@@ -65,6 +67,15 @@ function rowsOf(state, conversation) {
 		previous = m;
 	}
 	return rows;
+}
+
+/* pending, failed, sent, delivered, read. */
+function statusOf(state, conversation, m, readers) {
+	if (m.status !== "sent" || readers.length > 0) {
+		return m.status === "sent" ? "read" : m.status;
+	}
+	const there = conversation.kind === "user" && conversation.id !== state.me?.id && state.readersOf(conversation, m, "deliveredTo").length > 0;
+	return there ? "delivered" : "sent";
 }
 
 function quoteOf(state, conversation, id) {

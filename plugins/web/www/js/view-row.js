@@ -4,6 +4,7 @@
 import { h, icon } from "./dom.js";
 import { fullTimeOf, hueClass, initials, isJumbo, linkify, timeOf, untilOf } from "./format.js";
 import { listed, t } from "./i18n.js";
+import { splitAtNames } from "./mentions.js";
 
 const QUOTE_CHARS = 140;
 
@@ -93,6 +94,7 @@ export function snippet(entry) {
 const MARKS = {
 	pending: ["clock", t("Sending")],
 	sent: ["check", t("Sent")],
+	delivered: ["checks", t("Delivered")],
 	read: ["checks", t("Read")],
 	failed: ["alert", t("Not sent")],
 };
@@ -102,9 +104,13 @@ function statusMark(status) {
 	return h("span", { class: `mark ${status}`, title: label }, icon(name, label));
 }
 
-export function textOf(content) {
-	return linkify(content).map((part) =>
-		part.href ? h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer nofollow" }, part.text) : part.text,
+/* `names`: of those whom it mentions. */
+export function textOf(content, names = []) {
+	const named = (part) => (typeof part === "string" ? part : h("span", { class: "mention" }, `@${part.name}`));
+	return linkify(content).flatMap((part) =>
+		part.href
+			? h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer nofollow" }, part.text)
+			: splitAtNames(part.text, names).map(named),
 	);
 }
 
@@ -122,7 +128,7 @@ function said(item) {
 	if (item.deleted) {
 		return [t("This message was deleted.")];
 	}
-	return item.unreadable ? [t("The server cannot decrypt this message.")] : textOf(item.content);
+	return item.unreadable ? [t("The server cannot decrypt this message.")] : textOf(item.content, item.names);
 }
 
 function bubbleOf(item, actions) {
@@ -239,7 +245,7 @@ export function chatRow(item, isNew, actions) {
 	return h(
 		"li",
 		{
-			class: `message${item.mine ? " mine" : ""}${item.grouped ? " grouped" : ""}${isNew && item.live ? " fresh" : ""}${item.flash ? " flash" : ""}`,
+			class: `message${item.mine ? " mine" : ""}${item.grouped ? " grouped" : ""}${isNew && item.live ? " fresh" : ""}${item.flash ? " flash" : ""}${item.toMe ? " to-me" : ""}`,
 			"data-id": item.id || null,
 			"data-row": String(item.row),
 			"data-status": item.status,
