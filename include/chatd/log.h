@@ -19,7 +19,8 @@ extern "C" {
 
 #define CHATD_LOG "chatd.log/1"
 
-/** [worker: the home] Another node has written this row, of kind CHATD_STORE_EVENT. */
+/** [worker: the home] A row: for watch() one of kind CHATD_STORE_EVENT that another node has
+ *  written.  Borrowed; .body is the JSON without seq. */
 typedef void chatd_log_event(void *arg, chatd_worker *, const struct chatd_store_message *);
 
 /** @p code NULL: it is gone; else a constant as in a refused SEND, and why. */
@@ -49,6 +50,9 @@ struct chatd_log {
 	 *  unless an error is returned. */
 	chatd_status (*remove)(void *obj, chatd_worker *, const struct chatd_log_remove *,
 			chatd_log_removed *fn, void *arg);
+	/** [main] In init().  fn hears of every row that this node has written, of any kind, at its
+	 *  home and once; in a cluster, each row is told on one node.  -ENOSPC: 8 hear already. */
+	chatd_status (*stored)(void *obj, chatd_log_event *fn, void *arg);
 };
 
 #ifdef __cplusplus

@@ -28,6 +28,13 @@ struct conf {
 
 enum { TELL_MAX = 8, EPOCH_MAX = 64 };
 
+/* Plugins that want to hear of rows. */
+struct hearers {
+	chatd_log_event *fn[TELL_MAX];
+	void *arg[TELL_MAX];
+	size_t n;
+};
+
 struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
@@ -38,10 +45,8 @@ struct self {
 	struct sync *sync;
 	struct alone *alone;
 	uint32_t inbox_slot;
-	chatd_log_event *tell[TELL_MAX]; /* who wants to hear of other nodes' events */
-	void *tell_arg[TELL_MAX];
-	size_t n_tell;
-	void *listening; /* atomic_llong, see notice.h */
+	struct hearers others, own;          /* of other nodes' events, and of what is written here */
+	void *listening;                     /* atomic_llong, see notice.h */
 	const struct chatd_service *audit;   /* NULL: nobody keeps such things */
 	const struct chatd_service *privacy; /* NULL: nobody can block anybody */
 	uint32_t slot;
@@ -108,8 +113,8 @@ struct refusal {
 /* What the store's no means to whoever asked; the answer may be NULL. */
 struct refusal stored_refusal(chatd_status, const struct chatd_store_answer *);
 /* blocked.c: [worker] between these two nothing is passed on: .code NULL, or why. */
-struct refusal blocked(const struct self *, const chatd_worker *, struct chatd_str me,
-		struct chatd_str other);
+struct refusal blocked(
+		const struct self *, const chatd_worker *, struct chatd_str me, struct chatd_str other);
 void stored_until(const struct self *, chatd_call *, int64_t until); /* retryAfterSeconds */
 /* log.c: where a conversation's rows are written and published, "" being the direct ones'. */
 struct log_row {

@@ -253,8 +253,18 @@ chatd_status log_publish_now(struct self *self, chatd_worker *w, const struct lo
 	}
 }
 
+static void tell(const struct hearers *all, chatd_worker *w, const struct chatd_store_message *row)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		all->fn[i](all->arg[i], w, row);
+	}
+}
+
 chatd_status log_publish(struct self *self, chatd_worker *w, const struct log_row *r)
 {
+	if (!r->remote) {
+		tell(&self->own, w, r->row);
+	}
 	return worker_of(self, w)->late ? late_queue(self, w, r) : log_publish_now(self, w, r);
 }
 
@@ -272,21 +282,32 @@ static chatd_status svc_publish(
 	return log_publish(obj, w, &r);
 }
 
+static chatd_status hear(struct hearers *all, chatd_log_event *fn, void *arg)
+{
+	if (all->n == TELL_MAX) {
+		return -ENOSPC;
+	}
+	all->fn[all->n] = fn;
+	all->arg[all->n++] = arg;
+	return 0;
+}
+
 static chatd_status svc_watch(void *obj, chatd_log_event *fn, void *arg)
 {
 	struct self *self = obj;
-	if (self->n_tell == TELL_MAX) {
-		return -ENOSPC;
-	}
-	self->tell[self->n_tell] = fn;
-	self->tell_arg[self->n_tell++] = arg;
-	return 0;
+	return hear(&self->others, fn, arg);
+}
+
+static chatd_status svc_stored(void *obj, chatd_log_event *fn, void *arg)
+{
+	struct self *self = obj;
+	return hear(&self->own, fn, arg);
 }
 
 void log_tell(const struct self *self, chatd_worker *w, const struct chatd_store_message *row)
 {
-	for (size_t i = 0; row->kind == CHATD_STORE_EVENT && i < self->n_tell; i++) {
-		self->tell[i](self->tell_arg[i], w, row);
+	if (row->kind == CHATD_STORE_EVENT) {
+		tell(&self->others, w, row);
 	}
 }
 
@@ -296,6 +317,7 @@ static const struct chatd_log vt = {
 	.publish = svc_publish,
 	.watch = svc_watch,
 	.remove = change_remove,
+	.stored = svc_stored,
 };
 
 chatd_status log_init(struct self *self)
