@@ -230,6 +230,28 @@ export class Api {
 		return (await this.#authorized("GET", `/api/chat/pins?${where(conversation)}`)).messages ?? [];
 	}
 
+	/* ---- notifications ---- */
+
+	pushKey() {
+		return request("GET", "/api/push/key", {});
+	}
+
+	pushSubscribe({ endpoint, keys }) {
+		return this.#authorized("POST", "/api/push/subscriptions", { endpoint, keys, device: deviceName() });
+	}
+
+	pushUnsubscribe(endpoint) {
+		return this.#authorized("DELETE", `/api/push/subscriptions?endpoint=${encodeURIComponent(endpoint)}`);
+	}
+
+	pushSettings() {
+		return this.#authorized("GET", "/api/push/settings");
+	}
+
+	setPushSettings(settings) {
+		return this.#authorized("PUT", "/api/push/settings", settings);
+	}
+
 	reads(conversation) {
 		return this.#authorized("GET", `/api/chat/reads?${where(conversation)}`);
 	}

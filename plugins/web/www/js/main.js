@@ -11,6 +11,7 @@ import { plural, t } from "./i18n.js";
 import { initKeys } from "./keys.js";
 import { Notifier } from "./notify.js";
 import { keepShell, Snapshot } from "./offline.js";
+import { Notifications } from "./push.js";
 import { Session } from "./session.js";
 import { roomKey, State, userKey } from "./state.js";
 import { deviceToken, login, outbox } from "./storage.js";
@@ -62,6 +63,16 @@ new AccountDialog({
 });
 const pins = new Pins({ history: session.history, jump: jumpTo, actions, mayPin: (conversation) => actions.mayPin(conversation) });
 
+const notifications = new Notifications({
+	api,
+	toast,
+	place: () => {
+		const conversation = activeConversation();
+		return conversation ? { kind: conversation.kind, id: conversation.id, title: state.titleOf(conversation) } : null;
+	},
+	open: (key) => openConversation(key),
+});
+
 /* ---- what is shown ---- */
 
 const activeConversation = () => state.conversations.get(state.active);
@@ -94,6 +105,16 @@ function renderNow() {
 const render = oncePerFrame(renderNow);
 
 state.onChange(render);
+
+/* Once for each account that comes. */
+let notified = null;
+state.onChange(() => {
+	const who = state.connection.state === "online" && !session.isGuest ? state.me?.id : state.me && notified;
+	if (who && who !== notified) {
+		notifications.start();
+	}
+	notified = who;
+});
 
 /* What the person has come near to: older pages above, newer ones below, the end. */
 function readOn(conversation) {
@@ -350,6 +371,7 @@ async function askToSignOut() {
 		return;
 	}
 	const wasGuest = session.isGuest;
+	await notifications.stop();
 	const heard = await session.account.signOut();
 	const unheard = t("You are logged out here, but the server could not be told: it is over there when its tokens are.");
 	showWelcome(heard ? "" : unheard, wasGuest ? "guest" : "login");

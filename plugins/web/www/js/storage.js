@@ -63,6 +63,12 @@ export const notices = {
 	set: (wanted) => (wanted ? write("chatd.notices", "on") : erase("chatd.notices")),
 };
 
+/* This browser is to notify its person. */
+export const pushed = {
+	get: () => read("chatd.push") === "1",
+	set: (on) => (on ? write("chatd.push", "1") : erase("chatd.push")),
+};
+
 /* "" or a language of i18n.js; "": what the browser asks for. */
 export const languageChosen = {
 	get: () => read("chatd.language") ?? "",
