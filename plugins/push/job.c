@@ -5,7 +5,7 @@
 
 #include <sodium.h>
 
-enum { PRESENCE_TRIES = 5, AGAIN_MAX_MS = 3600000 };
+enum { PRESENCE_TRIES = 5, AGAIN_MAX_MS = 3600000, TOLD_MS = 60000 };
 
 struct job {
 	TAILQ_ENTRY(job) link;
@@ -13,6 +13,7 @@ struct job {
 	struct jobs *jobs;
 	int32_t out, dead; /* out: calls that will be answered */
 	int64_t version, tries;
+	int64_t told; /* the seq of what was told last, lately */
 	json_t *only; /* ids that are tried again; NULL: all */
 	json_t *book, *again, *gone;
 	struct place place;
@@ -97,6 +98,12 @@ static struct chatd_store_record record_of(const struct job *j, struct chatd_str
 
 static void on_put(void *arg, chatd_status rc, const struct chatd_store_answer *a);
 
+static struct chatd_str told_value(const struct job *j, char room[64])
+{
+	snprintf(room, 64, "{\"told\":%lld}", (long long)j->told);
+	return text(room);
+}
+
 static void put(struct job *j, const struct chatd_store_record *r, chatd_store_fn *fn)
 {
 	struct self *self = j->ws->self;
@@ -124,7 +131,8 @@ static void on_newer(void *arg, chatd_status rc, const struct chatd_store_answer
 		return;
 	}
 	j->version = a->records[0].version;
-	struct chatd_store_record r = record_of(j, CHATD_LIT("{}"));
+	char value[64];
+	struct chatd_store_record r = record_of(j, told_value(j, value));
 	r.at = r.wall + j->ws->self->conf->grace + 1;
 	put(j, &r, on_over);
 }
@@ -146,22 +154,29 @@ static void on_put(void *arg, chatd_status rc, const struct chatd_store_answer *
 	asked(j, store_of(self)->record_get(self->store->obj, j->ws->w, &k, on_newer, j));
 }
 
+/* It is over, unless it has changed.  What was told is remembered for a while, since presence may
+ * bring it up once more. */
 static void done(struct job *j)
 {
-	struct chatd_store_record r = record_of(j, CHATD_LIT("{}"));
-	r.expires = 1; /* it is over, unless it has changed */
+	char value[64];
+	struct chatd_store_record r = record_of(j, told_value(j, value));
+	r.expires = j->told ? r.wall + j->ws->self->conf->recent + TOLD_MS : 1;
 	put(j, &r, on_put);
 }
 
 /* It is due again at that time; a try more, or not, and to whom. */
 static void later(struct job *j, int64_t at, int64_t tries, json_t *only)
 {
-	json_t *v = only ? json_pack("{s:I, s:O}", "tries", (json_int_t)tries, "only", only)
-					 : json_pack("{s:I}", "tries", (json_int_t)tries);
+	struct wself *ws = j->ws; /* the job may end in put() */
+	json_t *v = json_pack("{s:I, s:I}", "tries", (json_int_t)tries, "told", (json_int_t)j->told);
+	if (v && only) {
+		(void)json_object_set(v, "only", only);
+	}
 	char *value = v ? json_dumps(v, JSON_COMPACT) : NULL;
 	struct chatd_store_record r = record_of(j, text(value ? value : "{}"));
 	r.at = at;
 	put(j, &r, on_put);
+	queue_due(ws, at);
 	free(value);
 	json_decref(v);
 }
@@ -191,6 +206,9 @@ static void all_sent(struct job *j)
 {
 	const struct conf *conf = j->ws->self->conf;
 	size_t n = json_array_size(j->again);
+	if (!n || j->tries + 1 >= conf->tries) {
+		j->told = j->seq;
+	}
 	if (!n) {
 		done(j);
 	} else if (j->tries + 1 >= conf->tries) {
@@ -452,7 +470,7 @@ static void on_page(void *arg, chatd_status rc, const struct chatd_store_answer 
 		return;
 	}
 	const struct chatd_store_message *m = &a->messages[a->n_messages - 1];
-	if (chatd_str_same(m->sender, text(j->user)) ||
+	if (chatd_str_same(m->sender, text(j->user)) || m->seq <= j->told ||
 			chatd_json_read(m->body, said_fields, &s, &root, why) < 0) {
 		drop(j, CAME_BACK);
 		return;
@@ -618,6 +636,7 @@ void job_start(struct wself *ws, struct jobs *jobs, const struct chatd_store_rec
 	TAILQ_INSERT_TAIL(jobs, j, link);
 	json_t *value = chatd_json_parse(r->value, why);
 	j->tries = json_integer_value(json_object_get(value, "tries"));
+	j->told = json_integer_value(json_object_get(value, "told"));
 	j->only = json_incref(json_object_get(value, "only"));
 	json_decref(value);
 	if (!take_key(j, r->key)) {

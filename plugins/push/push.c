@@ -38,6 +38,13 @@ static const struct chatd_opt opts[] = {
 			.fallback = "5s",
 			.max = 3600000,
 			.doc = "Who comes back within this time, or reads it, is not told." },
+	{ .key = "recent",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, recent),
+			.fallback = "1m",
+			.max = 3600000,
+			.doc = "What came so long before presence knew that somebody has left, and is unread, "
+				   "is told then; 0s: never." },
 	{ .key = "interval",
 			.type = CHATD_T_DURATION,
 			.offset = offsetof(struct conf, interval),
@@ -212,6 +219,8 @@ static chatd_status init(
 	chatd_status rc = look_at_webhook(self);
 	rc = rc < 0 ? rc : define_numbers(self);
 	rc = rc < 0 ? rc : log->stored(self->log->obj, news_row, self);
+	const struct chatd_presence *presence = self->presence->vt;
+	rc = rc < 0 ? rc : presence->watch(self->presence->obj, leave_event, self);
 	return rc < 0 ? rc : rest_init(self);
 }
 

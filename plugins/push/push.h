@@ -4,7 +4,7 @@
  * @brief Who is not here is told that something was said.
  *
  * news.c hears of what was stored on this node, once, and finds out who of the conversation is
- * absent and wants to know.  queue.c keeps what is to be told as records of the store, one per
+ * absent and wants to know; leave.c makes up for who was only thought to be here.  queue.c keeps what is to be told as records of the store, one per
  * user and conversation, and hands out those that are due to one node.  job.c looks again whether
  * the user has come back or has read it, and sends.  keys.c has the key that push services know
  * this server by.  book.c, crypto.c are pure.
@@ -58,7 +58,7 @@ enum result {
 struct conf {
 	const char *vapid_key, *subject, *webhook_url, *webhook_secret;
 	const char *const *hosts;
-	int64_t grace, interval, ttl, queue, concurrency, tries, retry;
+	int64_t grace, recent, interval, ttl, queue, concurrency, tries, retry;
 	int32_t text;
 };
 
@@ -124,12 +124,16 @@ const char *keys_token(struct wself *, const char *audience);
 void news_row(void *self, chatd_worker *, const struct chatd_store_message *);
 void news_stop(struct wself *);
 
+/* leave.c */
+void leave_event(void *self, chatd_worker *, struct chatd_str user, int32_t online);
+
 /* queue.c */
 /** The user, who is absent, is told later, once. */
 void queue_put(struct wself *, const char *user, const struct place *);
 chatd_status queue_start(struct wself *);
 void queue_stop(struct wself *);
-void queue_freed(struct wself *); /**< a job has ended: there is room for another */
+void queue_due(struct wself *, int64_t at); /**< a job was put off until then */
+void queue_freed(struct wself *);           /**< a job has ended: there is room for another */
 
 /* job.c */
 struct job;

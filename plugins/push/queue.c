@@ -17,13 +17,14 @@ struct sender {
 	struct jobs jobs;
 	int64_t n;     /* of jobs */
 	int64_t found; /* when some were found last */
+	int64_t due;   /* wall-clock ms: a job that was put off, and waits no longer than SELDOM_MS */
 	int32_t asking, dead;
 };
 
 /* A job on its way to the store. */
 struct put {
 	struct wself *ws;
-	int32_t tries;
+	int32_t tries, anew;
 	struct place place;
 	char user[CHATD_ID_MAX + 1];
 	char key[JOB_KEY];
@@ -79,6 +80,14 @@ static struct chatd_store_record record_of(const struct put *p)
 		.wall = now };
 }
 
+static void put_done(struct put *p)
+{
+	struct self *self = p->ws->self;
+	atomic_fetch_add(&self->waiting, 1);
+	hint(self);
+	put_end(p);
+}
+
 /* It told whoever works on it that there is more. */
 static void on_touched(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
@@ -86,6 +95,8 @@ static void on_touched(void *arg, chatd_status rc, const struct chatd_store_answ
 	(void)a;
 	if ((rc == -ENOENT || rc == -ESTALE) && !p->ws->stopped && ++p->tries < PUT_TRIES) {
 		put_new(p);
+	} else if (rc == 0 && p->anew) {
+		put_done(p);
 	} else {
 		put_end(p);
 	}
@@ -107,8 +118,11 @@ static void on_there(void *arg, chatd_status rc, const struct chatd_store_answer
 	struct chatd_store_record r = record_of(p);
 	r.how = CHATD_STORE_RECORD_VERSION;
 	r.version = a->records[0].version;
-	r.at = a->records[0].at;
 	r.value = a->records[0].value;
+	p->anew = a->records[0].at == 0; /* what was told lately */
+	if (!p->anew) {
+		r.at = a->records[0].at;
+	}
 	if (store_of(self)->record_put(self->store->obj, p->ws->w, &r, on_touched, p) < 0) {
 		put_end(p);
 	}
@@ -128,9 +142,10 @@ static void on_put(void *arg, chatd_status rc, const struct chatd_store_answer *
 		return;
 	}
 	if (rc == 0) {
-		atomic_fetch_add(&self->waiting, 1);
-		hint(self);
-	} else if (!p->ws->stopped) {
+		put_done(p);
+		return;
+	}
+	if (!p->ws->stopped) {
 		count(p->ws, FULL);
 	}
 	put_end(p);
@@ -181,7 +196,9 @@ static void settle(struct sender *s, size_t n, int full)
 	} else if (now - s->found > self->conf->grace + SELDOM_MS && s->n == 0) {
 		atomic_store(&self->waiting, 0);
 	}
-	tick_in(s, full ? 0 : atomic_load(&self->waiting) > 0 ? SOON_MS : SELDOM_MS);
+	int64_t ms = full ? 0 : atomic_load(&self->waiting) > 0 ? SOON_MS : SELDOM_MS;
+	int64_t left = s->due ? s->due - self->h->wall_ms() : ms;
+	tick_in(s, left < ms ? left > 0 ? left : 0 : ms);
 }
 
 static void on_claimed(void *arg, chatd_status rc, const struct chatd_store_answer *a)
@@ -211,6 +228,9 @@ static void tick(void *arg)
 	if (s->asking || room <= 0) {
 		return; /* queue_freed() goes on */
 	}
+	if (s->due <= now) {
+		s->due = 0;
+	}
 	const struct chatd_store_record_claim c = { .struct_size = sizeof(c),
 		.limit = (int32_t)(room < CLAIM_MAX ? room : CLAIM_MAX),
 		.space = text(SPACE_JOB),
@@ -230,6 +250,18 @@ void queue_freed(struct wself *ws)
 	}
 	if (s && s->n-- == ws->self->conf->concurrency) {
 		tick_in(s, 0);
+	}
+}
+
+void queue_due(struct wself *ws, int64_t at)
+{
+	struct sender *s = ws->sender;
+	int64_t left = at - ws->self->h->wall_ms();
+	if (s && left < SELDOM_MS && (!s->due || at < s->due)) {
+		s->due = at;
+		if (!s->asking) {
+			tick_in(s, left > 0 && left < SOON_MS ? left : SOON_MS);
+		}
 	}
 }
 
