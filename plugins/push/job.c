@@ -452,6 +452,11 @@ static void write_plain(struct job *j, const struct said *s)
 	chatd_json_lit(p, "}");
 }
 
+static int is_blocked(const struct job *j, struct chatd_str sender)
+{
+	return chatd_privacy_between(j->ws->self->privacy, j->ws->w, text(j->user), sender);
+}
+
 static void on_page(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct job *j = arg;
@@ -470,7 +475,7 @@ static void on_page(void *arg, chatd_status rc, const struct chatd_store_answer 
 		return;
 	}
 	const struct chatd_store_message *m = &a->messages[a->n_messages - 1];
-	if (chatd_str_same(m->sender, text(j->user)) || m->seq <= j->told ||
+	if (chatd_str_same(m->sender, text(j->user)) || m->seq <= j->told || is_blocked(j, m->sender) ||
 			chatd_json_read(m->body, said_fields, &s, &root, why) < 0) {
 		drop(j, CAME_BACK);
 		return;

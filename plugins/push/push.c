@@ -210,7 +210,8 @@ static chatd_status init(
 		.http = h->service(ctx, CHATD_HTTP),
 		.presence = h->service(ctx, CHATD_PRESENCE),
 		.log = h->service(ctx, CHATD_LOG),
-		.stats = h->service(ctx, CHATD_STATS) };
+		.stats = h->service(ctx, CHATD_STATS),
+		.privacy = h->service(ctx, CHATD_PRIVACY) };
 	*ret_self = self;
 	const struct chatd_log *log = self->log->vt;
 	if (sodium_init() < 0) {
@@ -255,7 +256,7 @@ static void fini(void *selfp)
 
 static const char *const needs[] = { CHATD_STORE, CHATD_LOG, CHATD_PRESENCE, CHATD_HTTP,
 	CHATD_FETCH, NULL };
-static const char *const wants[] = { CHATD_STATS, NULL };
+static const char *const wants[] = { CHATD_STATS, CHATD_PRIVACY, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

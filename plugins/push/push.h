@@ -20,6 +20,7 @@
 #include <chatd/log.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
+#include <chatd/privacy.h>
 #include <chatd/stats.h>
 #include <chatd/store.h>
 #include <errno.h>
@@ -66,7 +67,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *store, *fetch, *http, *presence, *log, *stats;
+	const struct chatd_service *store, *fetch, *http, *presence, *log, *stats, *privacy;
 	uint32_t counters[RESULTS];
 	atomic_llong waiting; /* jobs that this node has put and not seen end */
 	atomic_int hinted;
