@@ -489,6 +489,11 @@ chatd_msg *call_replies(const chatd_call *c)
 	return c->reply;
 }
 
+struct chatd_str call_replied(chatd_call *c, const char *header)
+{
+	return c->reply ? msg_get(c->reply, header) : chatd_str_of(NULL, 0);
+}
+
 struct chat_worker *call_at(const chatd_call *c)
 {
 	return c->cw;

@@ -89,6 +89,7 @@ void *call_alloc(chatd_call *, size_t);
 chatd_verdict call_reject(chatd_call *, const char *code, const char *fmt, ...) CHATD_PRINTF(3, 4);
 chatd_verdict call_refuse(chatd_call *, const char *code, struct chatd_str why);
 void call_reply(chatd_call *, const char *header, struct chatd_str value);
+struct chatd_str call_replied(chatd_call *, const char *header);
 chatd_verdict call_identify(chatd_call *, const char *cred, struct chatd_str user,
 		struct chatd_str name, uint32_t flags);
 chatd_verdict call_identify_as(chatd_call *, const char *cred, const struct chatd_identity *);

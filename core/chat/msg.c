@@ -224,6 +224,11 @@ chatd_msg *msg_clone(const chatd_msg *from)
 	return m;
 }
 
+chatd_status msg_body_set(chatd_msg *m, struct chatd_str body)
+{
+	return keep(m, body, &m->body);
+}
+
 chatd_status msg_flags(chatd_msg *m, uint32_t flags)
 {
 	m->flags = flags;

@@ -25,6 +25,7 @@ struct chatd_str msg_get(const chatd_msg *, const char *header); /**< .p NULL: n
 int32_t msg_header(
 		const chatd_msg *, size_t i, struct chatd_str *ret_name, struct chatd_str *ret_value);
 chatd_status msg_set(chatd_msg *, const char *header, struct chatd_str value);
+chatd_status msg_body_set(chatd_msg *, struct chatd_str body);
 chatd_status msg_flags(chatd_msg *, uint32_t flags);
 uint32_t msg_flags_get(const chatd_msg *);
 struct chatd_str msg_id(const chatd_msg *);

@@ -496,6 +496,7 @@ static void input_end(chatd_call *c, void *arg)
 	if (sent->n && call_verdict(c) == CHATD_ACCEPT) {
 		chatd_call *after = call_create(s->cw, s, s->ident, call_msg(c));
 		if (after) {
+			copy_replies(after, call_replies(c));
 			call_walk(after, sent, NULL, ignore_end, NULL);
 		}
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SIGHUP: secrets that are in files (`file:PATH`) are read again, and plugins told of new ones. */
+/* SIGHUP: secrets that are in files (`file:PATH`) are read again, and plugins told of new ones; and
+ * plugins whose live options name files are told to read those again. */
 #include "base/diag.h"
 #include "base/log.h"
 #include "conf/conf.h"
@@ -23,23 +24,32 @@ static int is_secret(const struct chatd_opt *o)
 	return o->flags & CHATD_O_SECRET && o->flags & CHATD_O_LIVE && o->type == CHATD_T_STRING;
 }
 
-static int has_secret(const chatd_ctx *c)
+static int is_live(const struct chatd_opt *o)
+{
+	return o->flags & CHATD_O_LIVE && !(o->flags & CHATD_O_SECRET);
+}
+
+static int can_reload(const chatd_ctx *c)
 {
 	struct chatd_opt o;
 	const struct chatd_plugin *p = c->plugin;
 	for (size_t i = 0; p->reload && p->opts && fill_opt_at(p->opts, p->opt_size, i, &o); i++) {
-		if (is_secret(&o)) {
+		if (is_secret(&o) || is_live(&o)) {
 			return 1;
 		}
 	}
 	return 0;
 }
 
+/* What is in the files that it names only the plugin can tell. */
 static int is_new(const chatd_ctx *c, const void *options)
 {
 	struct chatd_opt o;
 	const void *before = c->reloaded ? c->reloaded : c->options;
 	for (size_t i = 0; fill_opt_at(c->plugin->opts, c->plugin->opt_size, i, &o); i++) {
+		if (is_live(&o)) {
+			return 1;
+		}
 		if (is_secret(&o) && strcmp(text_at(before, &o), text_at(options, &o)) != 0) {
 			return 1;
 		}
@@ -67,13 +77,13 @@ static int take(chatd_ctx *c, void *options)
 	if (rc < 0) {
 		free(options);
 		if (rc != -EALREADY) {
-			log_write(CHATD_LOG_ERROR, c->name, "the new secret is refused: %s", strerror(-rc));
+			log_write(CHATD_LOG_ERROR, c->name, "what was read again is refused, all goes on as before: %s", strerror(-rc));
 		}
 		return 0;
 	}
 	free(c->reloaded);
 	c->reloaded = options;
-	log_write(CHATD_LOG_INFO, c->name, "goes on with a new secret");
+	log_write(CHATD_LOG_INFO, c->name, "goes on with what was read again");
 	return 1;
 }
 
@@ -84,8 +94,8 @@ void host_reload_secrets(struct host *h)
 	void **options = calloc(h->n + 1, sizeof(*options));
 	int failed = !options, taken = 0;
 	for (size_t i = 0; options && i < h->n; i++) {
-		options[i] = has_secret(h->inst[i]) ? fill_again(h, h->inst[i], &d) : NULL;
-		failed |= has_secret(h->inst[i]) && !options[i];
+		options[i] = can_reload(h->inst[i]) ? fill_again(h, h->inst[i], &d) : NULL;
+		failed |= can_reload(h->inst[i]) && !options[i];
 	}
 	for (size_t i = 0; options && i < h->n; i++) {
 		if (failed) {
@@ -101,8 +111,8 @@ void host_reload_secrets(struct host *h)
 				"SIGHUP: reload rejected, see above: all goes on with the secrets that it has");
 	} else {
 		log_write(CHATD_LOG_INFO, "core",
-				"SIGHUP: secrets in files were read again, %d plugins have new ones; other options "
-				"change with a restart",
+				"SIGHUP: files with secrets and lists were read again, %d plugins go on with what "
+				"they hold; other options change with a restart",
 				taken);
 	}
 	diag_finish(&d);

@@ -467,6 +467,8 @@ static const struct chatd_host the_table = {
 	.session_facts = session_facts,
 	.stop = t_stop,
 	.queue_give = t_queue_give,
+	.msg_body_set = msg_body_set,
+	.replied = call_replied,
 };
 
 const struct chatd_host *table_for(struct host *h)

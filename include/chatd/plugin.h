@@ -527,6 +527,11 @@ struct chatd_host {
 	 *  consumer of this node, settled() will name @p handle (below 2^63).  -ENOENT: there is no
 	 *  consumer (any more), and -ENOMEM: the message stays the router's. */
 	chatd_status (*queue_give)(chatd_worker *, chatd_msg *, uint64_t handle); /* 0.1 */
+	/** [any] Another body, copied, for a message that is yours to change: call_edit() gives one. */
+	chatd_status (*msg_body_set)(chatd_msg *, struct chatd_str body); /* 0.1 */
+	/** [worker] In a hook of message_sent: a header that reply() gave to the SEND ("message-id");
+	 *  .p NULL: there is none. */
+	struct chatd_str (*replied)(chatd_call *, const char *header); /* 0.1 */
 };
 
 /** What stopping() tells. */
@@ -558,7 +563,8 @@ struct chatd_plugin {
 	chatd_status (*init)(const struct chatd_host *, chatd_ctx *, const void *conf, void **ret_self);
 	/** [worker] On every worker, before its first client: connect, listen, set timers. */
 	chatd_status (*worker_start)(void *self, chatd_worker *, void *wself);
-	/** [main] New values of CHATD_O_LIVE options; today of secrets in files, after SIGHUP.  @p conf
+	/** [main] After SIGHUP: new values of CHATD_O_LIVE options that are secrets in files, or, where
+	 *  there is another CHATD_O_LIVE option, which names files, the same: read them again.  @p conf
 	 *  is for the call, its texts stay until fini().  NULL: such a change needs a restart. */
 	chatd_status (*reload)(void *self, const void *conf);
 	/** [worker] No new clients come (CHATD_DRAINS): finish what is under way, and close what is

@@ -579,6 +579,12 @@ static chatd_status t_publish_user(chatd_worker *w, struct chatd_str user, chatd
 	return rc;
 }
 
+static chatd_status t_msg_body_set(chatd_msg *m, struct chatd_str body)
+{
+	expect_unpublished(m, "msg_body_set()");
+	return kit_fault(kit_the()) ? -ENOMEM : msg_body_set(m, body);
+}
+
 static chatd_status t_queue_give(chatd_worker *w, chatd_msg *m, uint64_t handle)
 {
 	on_worker(w, "queue_give()");
@@ -788,4 +794,6 @@ const struct chatd_host kit_table = {
 	.session_facts = session_facts,
 	.stop = t_stop,
 	.queue_give = t_queue_give,
+	.msg_body_set = t_msg_body_set,
+	.replied = call_replied,
 };

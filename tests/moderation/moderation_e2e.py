@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -470,11 +471,111 @@ def a_moderators_deletion_is_kept(s):
     same([(e["actor"], e["target"], e["detail"]) for e in found()], [("alice", "bob", other)])
 
 
+# ---- words -----------------------------------------------------------------------------------
+
+
+@test
+def words_are_masked_in_whatever_dress(s):
+    alice, bob = people(s, "alice", "bob")
+    a, b = alice.device(), bob.device()
+    for said, heard in (("you fool!", "you ****!"), ("FOOL and Fo\u0301ol", "**** and ****"), ("f\u00f6\u00f6l", "****"),
+                        ("foolish", "foolish"), ("\uff46\uff4f\uff4f\uff4c", "****"), ("fo\u200bol", "*****"),
+                        ("f\u043e\u043el", "****"), ("megadarned thing", "********** thing"), ("\ubc14\ubcf4\uc57c", "**\uc57c"),
+                        ("\u1107\u1161\u1107\u1169 \uc548\ub155", "** \uc548\ub155"), ("call 555-1234 now", "call ******** now"),
+                        ("nothing", "nothing")):
+        say(b, said, to="alice")
+        same(a.messages().json["content"], heard, said)
+    m = say(b, "kind", to="alice")
+    a.messages(content="kind")
+    b.send("/app/chat.edit", {"messageId": m, "content": "fool"})
+    same(a.messages(type="EDIT").json["content"], "****")
+    say(b, "fool", to="alice", encrypted=True)
+    same(a.messages().json["content"], "fool")
+
+
+@test
+def words_are_refused_or_reported(s):
+    alice, bob, root = people(s, "alice", "bob", "root")
+    r = room(alice, bob)
+    a, b = alice.device(), bob.device()
+    a.subscribe("/topic/room/" + r)
+    f = b.send("/app/chat.send", {"roomId": r, "content": "buy V\u00eddeocoin now", "clientId": "w-1"})
+    same((f["code"], f["clientId"]), ("VALIDATION", "w-1"))
+    m = say(b, "I sell suspicious goods", roomId=r)
+    a.on("/topic/room/" + r, content="I sell suspicious goods")
+
+    def found():
+        return status(alice.rest("GET", "/api/reports?roomId=" + r), 200)["reports"]
+    until(found)
+    same([(x["messageId"], x["reporter"], x["reason"], x["sender"]) for x in found()], [(m, "word-filter", "words", "bob")])
+    say(b, "nothing wrong", roomId=r)
+    r2 = b.send("/app/chat.send", {"roomId": r, "content": "mere words"}, {"chatd-flagged": "1"})
+    assert "code" not in r2, r2
+    b.sync()
+    same(len(found()), 1, "a client cannot make reports of its own by a header")
+
+
+@test
+def lists_are_read_again_and_a_broken_one_is_not(s):
+    alice, bob = people(s, "alice", "bob")
+    a, b = alice.device(), bob.device()
+    path = os.path.join(s.dir, "words", "mask.txt")
+    with open(path, "a", encoding="utf-8") as f:
+        f.write("pumpkin\n")
+    s.proc.send_signal(signal.SIGHUP)
+
+    def masked():
+        say(b, "pumpkin", to="alice")
+        return a.messages().json["content"] == "*******"
+    until(masked)
+    with open(path, "a", encoding="utf-8") as f:
+        f.write("/(/\n")
+    s.proc.send_signal(signal.SIGHUP)
+    until(lambda: "no pattern that ICU takes" in log_of(s))
+    assert masked(), "the lists that were good stay"
+    s.broken = True
+
+
+@test
+def no_pattern_holds_a_worker(s):
+    alice, bob = people(s, "alice", "bob")
+    a, b = alice.device(), bob.device()
+    text = "a" * 7000 + "!"
+    say(b, text, to="alice")
+    same(a.messages().json["content"], text)
+    assert "takes too long" in log_of(s)
+    assert "held worker" not in log_of(s), "the watchdog had nothing to say"
+
+
+def log_of(s):
+    s.log.flush()
+    with open(os.path.join(s.dir, "log"), encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
+def with_words(text):
+    """The lists lie beside the configuration."""
+    return text + WORDS
+
+
+class Filtered(Server):
+    LISTS = {"mask.txt": "# words\nfool\n*darned*\n\ubc14\ubcf4*\n/555-[0-9]{4}/\n/(a+)+$/\n",
+             "refuse.txt": "videocoin\n", "flag.txt": "suspicious goods\n"}
+
+    def begin(self):
+        os.makedirs(os.path.join(self.dir, "words"), exist_ok=True)
+        for name, text in self.LISTS.items():
+            if not os.path.exists(os.path.join(self.dir, "words", name)):
+                with open(os.path.join(self.dir, "words", name), "w", encoding="utf-8") as f:
+                    f.write(text)
+        super().begin()
+
+
 def main():
     workers = sys.argv[1] if len(sys.argv) > 1 else "4"
     memory = len(sys.argv) > 2 and sys.argv[2] == "memory"
     chosen = [t for t in TESTS if len(sys.argv) < 4 or t.__name__ in sys.argv[3:]]
-    s = Server(workers, "server.log_level=info", memory="store" if memory else False, accounts=ACCOUNTS)
+    s = Filtered(workers, "server.log_level=info", memory="store" if memory else False, accounts=ACCOUNTS, edit=with_words)
     s.memory = memory
     return tap(chosen, s)
 
