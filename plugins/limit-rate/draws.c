@@ -5,9 +5,6 @@
 
 #include <errno.h>
 
-typedef chatd_status op_fn(
-		struct bucket *, const struct rate *, int64_t cost, nanos now, struct drawn *ret);
-
 static void refused(struct outcome *o, size_t which, const struct drawn *drawn)
 {
 	if (o->rc == 0 || drawn->wait > o->drawn.wait) {
@@ -21,7 +18,12 @@ void draws_look(const struct self *self, const struct draws *d, nanos now, struc
 	*ret = (struct outcome){ 0 };
 	for (size_t i = 0; i < d->n; i++) {
 		const struct draw *one = &d->at[i];
-		if (self->backend->look(one->bucket, &one->rate, one->cost, now, &drawn) == -EDQUOT) {
+		chatd_status rc = self->backend->look(one->bucket, &one->rate, one->cost, now, &drawn);
+		if (rc == 0 && d->exact && drawn.used > one->rate.depth) {
+			drawn.wait = drawn.used - one->rate.depth;
+			rc = -EDQUOT;
+		}
+		if (rc == -EDQUOT) {
 			refused(ret, i, &drawn);
 		}
 	}

@@ -158,6 +158,7 @@ struct draw {
 struct draws {
 	const struct draw *at;
 	size_t n;
+	int exact; /**< draws_look() as Redis would: without what bucket_draw() lets clocks differ by */
 };
 
 struct outcome {

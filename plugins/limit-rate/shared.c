@@ -303,7 +303,8 @@ chatd_verdict shared_charge(const struct self *self, chatd_call *call, const str
 	if (!self->redis) {
 		return charge_here(self, call, d, draws_take);
 	}
-	draws_look(self, d, limit_now(self, self->h->call_worker(call)), &o);
+	const struct draws exact = { d->at, d->n, 1 };
+	draws_look(self, &exact, limit_now(self, self->h->call_worker(call)), &o);
 	if (o.rc == -EDQUOT) {
 		messages_drawn(self, call, d->at[o.which].limit, &o);
 		return limit_verdict(self, call, d, &o);
