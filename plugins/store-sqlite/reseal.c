@@ -272,6 +272,7 @@ static int64_t some(struct db *db, int64_t wall)
 	struct reseal *r = db->e->reseal;
 	(void)wall;
 	r->then = r->now;
+	r->then.ended = 0;
 	size_t bytes = some_rows(db, r);
 	if (r->then.rows_ended) {
 		some_records(db, r);
