@@ -296,8 +296,10 @@ void host_cipher(const char *so, const char *const *set)
 
 static struct host *open_cipher(void)
 {
-	static char keys[1024];
-	static const char *const one[] = { keys, "search=words", "pace=8000", NULL };
+	static char keys[1024], search[16];
+	static const char *const one[] = { keys, search, "pace=8000", NULL };
+	const char *words = getenv("CHATD_TEST_SEARCH");
+	snprintf(search, sizeof(search), "search=%s", words ? words : "words");
 	const char *given = getenv("CHATD_TEST_KEYS");
 	snprintf(keys, sizeof(keys), "keys=%s",
 			given ? given : "one 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");

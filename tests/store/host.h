@@ -41,7 +41,7 @@ const char *host_log(void);
 void host_log_clear(void);
 /* The plugin encrypt, for stores that are opened from now on, with these options; .so NULL: none.
  * CHATD_TEST_CIPHER in the environment is the same as a path to it, with a key (or
- * CHATD_TEST_KEYS) and search: words. */
+ * CHATD_TEST_KEYS) and search: words (or CHATD_TEST_SEARCH). */
 void host_cipher(const char *so, const char *const *set);
 chatd_status host_cipher_reload(const char *keys);
 /* What host->wall_ms() says from now on; 0: the real time. */
