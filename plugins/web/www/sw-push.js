@@ -46,7 +46,7 @@ async function open(key) {
 	const page = pages.find((p) => p.url.startsWith(self.registration.scope));
 	if (page) {
 		page.postMessage({ type: "open", key });
-		return page.focus();
+		return page.focus().catch(() => undefined); /* shown it is, in front perhaps not */
 	}
 	return self.clients.openWindow(`${self.registration.scope}#${encodeURIComponent(key)}`);
 }

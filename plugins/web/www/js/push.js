@@ -54,13 +54,26 @@ export class Notifications {
 		this.#api = api;
 		this.#toast = toast;
 		this.#place = place;
+		$("open-account").addEventListener("click", () => this.#offer());
 		$("open-notifications").addEventListener("click", () => this.#show());
 		navigator.serviceWorker?.addEventListener("message", ({ data }) => data?.type === "open" && typeof data.key === "string" && open(data.key));
 	}
 
-	/* Somebody is here: may notifications be offered?  What this browser had is told to the server again, since the push
-	 * service may have changed it. */
+	/* Somebody is here. What this browser had is told to the server again, since the push service may have changed it. */
 	async start() {
+		if (!pushed.get()) {
+			return;
+		}
+		await this.#offer();
+		if (this.#key && Notification.permission === "granted") {
+			await this.#subscribe().catch(() => {
+				/* with the next start, or from the dialog */
+			});
+		}
+	}
+
+	/* The server is not asked before somebody wants to know. */
+	async #offer() {
 		this.#key = null;
 		if (supported() && !this.#api.isGuest) {
 			try {
@@ -70,11 +83,6 @@ export class Notifications {
 			}
 		}
 		$("notifications-part").hidden = !this.#key;
-		if (this.#key && pushed.get() && Notification.permission === "granted") {
-			await this.#subscribe().catch(() => {
-				/* with the next start, or from the dialog */
-			});
-		}
 	}
 
 	/* This browser is not told any more what is for the one who leaves it. */
