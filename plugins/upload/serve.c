@@ -397,10 +397,11 @@ static void on_identified(
 	}
 }
 
-/* "size=320&" in front of what was signed. */
-static struct chatd_str without_size(struct chatd_str query)
+/* "size=320&", "inline=1&" in front of what was signed: how it is wanted is no matter of rights. */
+static struct chatd_str without_wish(struct chatd_str query, const char *name)
 {
-	const char *amp = query.n > 5 && memcmp(query.p, "size=", 5) == 0
+	size_t n_name = strlen(name);
+	const char *amp = query.n > n_name && memcmp(query.p, name, n_name) == 0
 			? memchr(query.p, '&', query.n < 24 ? query.n : 24)
 			: NULL;
 	size_t n = amp ? (size_t)(amp + 1 - query.p) : 0;
@@ -411,10 +412,8 @@ static void by_signature(struct serve *s)
 {
 	const struct chatd_http *http = http_of(s);
 	struct signed_for f = { .file = text(s->id) };
-	struct chatd_str query = http->req_query_text(s->req);
-	if (s->edge) { /* an address is good for the file's small pictures too */
-		query = without_size(query);
-	}
+	struct chatd_str query =
+			without_wish(http->req_query_text(s->req), s->edge ? "size=" : "inline=");
 	chatd_status rc = sign_check(s->self->key, query, s->self->h->wall_ms() / 1000, &f);
 	if (rc == 0) {
 		look_up(s, f.user);
@@ -531,7 +530,7 @@ static void on_signable(void *arg, chatd_status rc, const struct chatd_store_ans
 {
 	struct serve *s = arg;
 	const struct chatd_http *http = http_of(s);
-	char query[SIGN_QUERY], url[SIGN_QUERY + 96], room[512];
+	char query[SIGN_QUERY], url[SIGN_QUERY + 96], room[1536];
 	struct chatd_json j;
 	s->waiting = 0;
 	if (!s->req || rc < 0) {
@@ -553,6 +552,8 @@ static void on_signable(void *arg, chatd_status rc, const struct chatd_store_ans
 	chatd_json_raw(&j, url, strlen(url));
 	chatd_json_lit(&j, "\"");
 	chatd_json_time(&j, "expires", until * 1000);
+	chatd_json_key(&j, "file");
+	file_json(&j, &a->files[0]);
 	chatd_json_lit(&j, "}");
 	http->header(s->req, "Cache-Control", CHATD_LIT("no-store"));
 	http->respond(s->req, 200, "application/json", chatd_json_str(&j));

@@ -37,7 +37,7 @@ static const struct chatd_opt options[] = {
 			.type = CHATD_T_STRING,
 			.offset = offsetof(struct conf, csp),
 			.fallback = "default-src 'none'; script-src 'self'; style-src 'self'; "
-						"img-src 'self' data: blob:; connect-src 'self'; font-src 'self'; "
+						"img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; font-src 'self'; "
 						"manifest-src 'self'; base-uri 'none'; form-action 'self'; "
 						"frame-ancestors 'none'",
 			.doc = "The Content-Security-Policy header; empty: none." },

@@ -16,10 +16,11 @@ export class MessageActions {
 	#composer;
 
 	/* `jump(conversation, message)` shows a message; `openPerson(id)` a direct conversation. */
-	constructor({ state, session, composer, jump, openPerson }) {
+	constructor({ state, session, composer, files, jump, openPerson }) {
 		this.#state = state;
 		this.#session = session;
 		this.#composer = composer;
+		this.files = files;
 		this.jumpTo = jump;
 		this.openPerson = openPerson;
 	}
@@ -47,7 +48,7 @@ export class MessageActions {
 	editFailed(row) {
 		this.#with(row, (conversation, entry) => {
 			this.#session.outbox.discard(conversation, entry);
-			this.#composer.takeBack(entry.content);
+			this.#composer.takeBack(entry.content, entry.attachments);
 		});
 	}
 

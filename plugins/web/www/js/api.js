@@ -256,8 +256,17 @@ export class Api {
 		return this.#authorized("GET", `/api/chat/reads?${where(conversation)}`);
 	}
 
-	async #authorized(method, path, body, timeoutMs) {
-		const call = (token) => request(method, path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, body, timeoutMs });
+	/* {url, expires, file}: good for a while without a token. */
+	fileAddress(id) {
+		return this.#authorized("GET", `/api/files/${encodeURIComponent(id)}/url`);
+	}
+
+	#authorized(method, path, body, timeoutMs) {
+		return this.authorized((token) => request(method, path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, body, timeoutMs }));
+	}
+
+	/* Runs call(token), and once more with a new one when it is refused. */
+	async authorized(call) {
 		const token = await this.#token();
 		try {
 			return await call(token);

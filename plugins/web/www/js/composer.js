@@ -5,6 +5,7 @@ import { $ } from "./dom.js";
 import { plural, t } from "./i18n.js";
 import { MentionList, mentionsIn } from "./mentions.js";
 import { toast } from "./toasts.js";
+import { FileTray } from "./view-files.js";
 import { snippet } from "./view-row.js";
 
 const ROWS_AT_MOST = 7;
@@ -25,12 +26,14 @@ export class Composer {
 	#max;
 	#conversation = null;
 	#input = $("composer-input");
+	#tray;
 
-	constructor(state, session, maxContent) {
+	constructor(state, session, maxContent, files) {
 		this.#state = state;
 		this.#mentions = new MentionList(state, this.#input, () => this.#conversation, () => this.#onInput());
 		this.#session = session;
 		this.#max = maxContent;
+		this.#tray = new FileTray(files, () => this.fit());
 		$("composer").addEventListener("submit", (event) => {
 			event.preventDefault();
 			this.#submit();
@@ -46,6 +49,7 @@ export class Composer {
 		this.leave();
 		this.#conversation = conversation;
 		this.#input.value = conversation.draft;
+		this.#tray.open(conversation);
 		this.#show();
 	}
 
@@ -74,9 +78,10 @@ export class Composer {
 	}
 
 	/* The text of a message that could not be sent, before what has been written since. */
-	takeBack(text) {
+	takeBack(text, attachments = []) {
 		const written = this.#input.value;
 		this.#input.value = written ? `${text}\n${written}` : text;
+		this.#tray.putBack(attachments);
 		this.#show();
 		this.focus();
 	}
@@ -116,16 +121,22 @@ export class Composer {
 			input.rows++;
 		}
 		const length = lengthOf(input.value.trim());
-		$("composer-send").disabled = length === 0;
+		$("composer-send").disabled = !this.#maySend(length);
 		$("composer-count").hidden = length < this.#max * 0.9;
 		$("composer-count").classList.toggle("over", length > this.#max);
 		$("composer-count").textContent = t("{n} of {max} characters", { n: length, max: this.#max });
 	}
 
+	/* A file says something by itself; one that is not there yet is waited for. */
+	#maySend(length) {
+		const editing = this.#conversation?.writing?.what === "edit";
+		return editing ? length > 0 : this.#tray.state === "none" ? length > 0 : this.#tray.state === "ready";
+	}
+
 	#submit() {
 		const conversation = this.#conversation;
 		const text = this.#input.value.trim();
-		if (!conversation || text === "") {
+		if (!conversation || !this.#maySend(text.length)) {
 			return;
 		}
 		const over = lengthOf(text) - this.#max;
@@ -138,7 +149,7 @@ export class Composer {
 			this.#save(conversation, writing, text);
 			return;
 		}
-		const more = { replyTo: writing?.entry.id ?? "", mentions: mentionsIn(this.#state, conversation, text) };
+		const more = { replyTo: writing?.entry.id ?? "", mentions: mentionsIn(this.#state, conversation, text), attachments: this.#tray.take() };
 		this.#session.say(conversation, text, more);
 		conversation.writing = null;
 		conversation.draft = "";

@@ -7,6 +7,7 @@ import { Composer } from "./composer.js";
 import { confirm, Finder, initDialogs, initNameDialog, initRoomDialog } from "./dialogs.js";
 import { $, oncePerFrame } from "./dom.js";
 import { serverWords } from "./errors.js";
+import { Files } from "./files.js";
 import { plural, t } from "./i18n.js";
 import { initKeys } from "./keys.js";
 import { Notifier } from "./notify.js";
@@ -43,10 +44,11 @@ const session = new Session({
 		room && toast(t("{name} invites you to {title}.", { name: by, title: room.name }), { sticky: true, action: { label: t("Show"), run: () => openConversation(roomKey(room.id)) } }),
 	left: (reason) => showWelcome(serverWords(reason) ? t("You were logged out: {reason}", { reason }) : t("You are logged out."), "login"),
 });
-const composer = new Composer(state, session, MAX_CONTENT);
+const files = new Files(api);
+const composer = new Composer(state, session, MAX_CONTENT, files);
 const finder = new Finder(state, api, (key) => openConversation(key));
 const manager = new RoomManager(state, session);
-const actions = new MessageActions({ state, session, composer, jump: jumpTo, openPerson: (id) => openConversation(userKey(id)) });
+const actions = new MessageActions({ state, session, composer, files, jump: jumpTo, openPerson: (id) => openConversation(userKey(id)) });
 const search = new Search(state, api, jumpTo);
 const startScreen = new StartScreen({ session, api, toast, done: comeIn });
 new AccountDialog({

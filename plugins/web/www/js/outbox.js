@@ -66,8 +66,8 @@ export class Outbox {
 		this.#queue.clear();
 	}
 
-	say(conversation, content, { replyTo = "", mentions = [] } = {}) {
-		const item = { clientId: newId(), owner: ownerNow(), key: conversation.key, content, replyTo, mentions, at: Date.now(), status: "pending" };
+	say(conversation, content, { replyTo = "", mentions = [], attachments = [] } = {}) {
+		const item = { clientId: newId(), owner: ownerNow(), key: conversation.key, content, replyTo, mentions, attachments, at: Date.now(), status: "pending" };
 		kept.put(item);
 		this.#post(conversation, this.#state.pending(conversation, item));
 	}
@@ -105,16 +105,16 @@ export class Outbox {
 
 	#set(conversation, entry, status, error) {
 		if (this.#state.setStatus(conversation, entry, status, error)) {
-			const { clientId, content, replyTo, mentions, at } = entry;
-			kept.put({ clientId, owner: ownerNow(), key: conversation.key, content, replyTo, mentions, at, status, error });
+			const { clientId, content, replyTo, mentions, attachments, at } = entry;
+			kept.put({ clientId, owner: ownerNow(), key: conversation.key, content, replyTo, mentions, attachments, at, status, error });
 			return true;
 		}
 		return false;
 	}
 
-	#post(conversation, { clientId, content, replyTo, mentions }) {
+	#post(conversation, { clientId, content, replyTo, mentions, attachments }) {
 		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
-		this.#queue.add({ type: "CHAT", ...target, content, clientId, ...(replyTo ? { replyTo } : {}), ...(mentions?.length ? { mentions } : {}) });
+		this.#queue.add({ type: "CHAT", ...target, content, clientId, ...(replyTo ? { replyTo } : {}), ...(mentions?.length ? { mentions } : {}), ...(attachments?.length ? { attachments } : {}) });
 	}
 
 	#onSent(clientId, receipt) {

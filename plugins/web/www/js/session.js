@@ -469,7 +469,7 @@ export class Session {
 
 	/* ---- sending ---- */
 
-	/* `more`: {replyTo, mentions}. */
+	/* `more`: {replyTo, mentions, attachments}. */
 	say(conversation, content, more) {
 		if (conversation.after !== null) {
 			this.history.reload(conversation); /* one writes at the end, so that is where one is taken */

@@ -4,6 +4,7 @@
  *
  * A conversation's key is `room:ID` or `user:ID`; timeline.js keeps its messages in order. */
 
+import { attachmentsOf } from "./files.js";
 import { applyChange, insert, isLocal, makeConversation, merge, noteSeq, reset, trim } from "./timeline.js";
 
 const TRIM_EVERY = 20;
@@ -246,6 +247,7 @@ export class State {
 			until: message.until ?? "",
 			content: message.content ?? "",
 			replyTo: typeof message.replyTo === "string" ? message.replyTo : "",
+			attachments: attachmentsOf(message),
 			reactions: message.reactions ?? {},
 			edited: Boolean(message.edited),
 			deleted: Boolean(message.deleted),
@@ -345,6 +347,7 @@ export class State {
 			content: item.content,
 			replyTo: item.replyTo ?? "",
 			mentions: item.mentions ?? [],
+			attachments: attachmentsOf(item),
 			at: item.at,
 			status: item.status ?? "pending",
 			error: item.error,

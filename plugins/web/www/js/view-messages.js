@@ -46,6 +46,7 @@ function rowsOf(state, conversation) {
 			senderId: m.senderId,
 			name: m.senderName,
 			content: m.content,
+			attachments: m.deleted ? [] : m.attachments,
 			at: m.at,
 			edited: m.edited,
 			deleted: m.deleted,

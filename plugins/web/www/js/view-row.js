@@ -2,9 +2,11 @@
 /* One row of a conversation: a message with what belongs to it, or a small line. */
 
 import { h, icon } from "./dom.js";
+import { filesText } from "./files.js";
 import { fullTimeOf, hueClass, initials, isJumbo, linkify, timeOf, untilOf } from "./format.js";
 import { listed, t } from "./i18n.js";
 import { splitAtNames } from "./mentions.js";
+import { filesOf } from "./view-files.js";
 
 const QUOTE_CHARS = 140;
 
@@ -88,7 +90,7 @@ export function snippet(entry) {
 		return t("Deleted message");
 	}
 	const text = entry.content.replace(/\s+/g, " ").trim();
-	return [...text].length > QUOTE_CHARS ? `${[...text].slice(0, QUOTE_CHARS).join("")}…` : text || t("Attachment");
+	return [...text].length > QUOTE_CHARS ? `${[...text].slice(0, QUOTE_CHARS).join("")}…` : text || filesText(entry.attachments ?? []);
 }
 
 const MARKS = {
@@ -132,11 +134,12 @@ function said(item) {
 }
 
 function bubbleOf(item, actions) {
-	const jumbo = !item.deleted && !item.unreadable && !item.quote && isJumbo(item.content);
+	const jumbo = !item.deleted && !item.unreadable && !item.quote && item.attachments.length === 0 && isJumbo(item.content);
 	return h(
 		"div",
 		{ class: `bubble${jumbo ? " jumbo" : ""}${item.deleted || item.unreadable ? " tombstone" : ""}` },
 		item.quote ? quoteOf(item, actions) : null,
+		item.attachments.length > 0 ? filesOf(item.attachments, actions.files) : null,
 		h("p", { class: "content" }, ...said(item)),
 		h(
 			"span",

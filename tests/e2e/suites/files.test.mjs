@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files in the page: two people with accounts in two browsers send each other what they have. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { crc32, deflateSync } from "node:zlib";
+import { hasChromium, launch, person } from "../lib/browser.mjs";
+import { CHEAP_HASHES, member } from "../lib/chat.mjs";
+import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+
+const skip = needs(hasChatd, hasChromium);
+const limit = { timeout: 180000, skip };
+const MIB = 1 << 20;
+
+function chunk(kind, data) {
+	const out = Buffer.alloc(12 + data.length);
+	out.writeUInt32BE(data.length);
+	out.write(kind, 4, "latin1");
+	data.copy(out, 8);
+	out.writeUInt32BE(crc(out.subarray(4, 8 + data.length)), 8 + data.length);
+	return out;
+}
+
+function crc(data) {
+	if (crc32) {
+		return crc32(data);
+	}
+	let c = ~0;
+	for (const byte of data) {
+		c ^= byte;
+		for (let i = 0; i < 8; i++) {
+			c = (c >>> 1) ^ (0xedb88320 & -(c & 1));
+		}
+	}
+	return ~c >>> 0;
+}
+
+/* One colour; `tail` bytes behind the picture. */
+function png(width, height, rgb, tail = 0) {
+	const head = Buffer.alloc(13);
+	head.writeUInt32BE(width);
+	head.writeUInt32BE(height, 4);
+	head.set([8, 2, 0, 0, 0], 8);
+	const row = Buffer.concat([Buffer.from([0]), Buffer.alloc(width * 3, Buffer.from(rgb))]);
+	const rows = deflateSync(Buffer.concat(Array(height).fill(row)));
+	const parts = [Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), chunk("IHDR", head), chunk("IDAT", rows), chunk("IEND", Buffer.alloc(0))];
+	return Buffer.concat([...parts, Buffer.alloc(tail, 7)]);
+}
+
+function wav(seconds) {
+	const head = Buffer.from("RIFF....WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data....", "latin1");
+	head.writeUInt32LE(36 + 8000 * seconds, 4);
+	head.writeUInt32LE(8000 * seconds, 40);
+	return Buffer.concat([head, Buffer.alloc(8000 * seconds, 128)]);
+}
+
+const file = (name, mimeType, buffer) => ({ name, mimeType, buffer });
+
+describe("files in the page", () => {
+	let server;
+	let browser;
+	let ann;
+	let bob;
+	const ids = {};
+
+	before(async () => {
+		if (skip) {
+			return;
+		}
+		const accounts = {};
+		server = await startChatd({ set: { ...CHEAP_HASHES, "auth-anonymous.devices": 0, "upload.max_size": "6 MiB" } });
+		for (const [who, name] of Object.entries({ ann: "Ann Arbor", bob: "Bob Bauer" })) {
+			accounts[who] = await member(server, name);
+			ids[who] = accounts[who].userId;
+		}
+		browser = await launch();
+		ann = await person(browser, server);
+		bob = await person(browser, server);
+		await ann.logIn(accounts.ann);
+		await bob.logIn(accounts.bob);
+		await ann.write(ids.bob);
+		await bob.write(ids.ann);
+	});
+	after(async () => {
+		try {
+			ann?.quiet(/status of (404|413|415)/);
+			bob?.quiet(/status of 404/);
+		} finally {
+			await browser?.close();
+			await server?.stop();
+		}
+	});
+
+	const attach = (who, ...files) => who.page.setInputFiles("#attach-input", files);
+	const ready = (who, n) => who.page.waitForFunction((count) => document.querySelectorAll("#tray [data-state=ready]").length === count, n);
+	const shown = (who, selector) => who.page.waitForFunction((s) => [...document.querySelectorAll(s)].at(-1)?.naturalWidth > 0, selector);
+
+	test("a picture and a paper go with one message", limit, async () => {
+		await attach(ann, file("red.png", "image/png", png(1200, 800, [255, 0, 0])), file("notes.txt", "text/plain", Buffer.from("hello\n")));
+		await ready(ann, 2);
+		await ann.say("have a look");
+		assert.equal(await ann.page.isHidden("#tray"), true);
+		for (const who of [ann, bob]) {
+			await who.sees("have a look");
+			await shown(who, ".file-picture img");
+			const image = who.page.locator(".file-picture img").last();
+			assert.deepEqual([await image.getAttribute("width"), await image.getAttribute("height")], ["420", "280"]);
+			assert.match(await image.getAttribute("src"), /\/thumbnail\?size=640&u=/);
+			assert.equal(await image.evaluate((e) => e.naturalWidth), 960);
+			assert.equal(await image.getAttribute("alt"), "red.png");
+		}
+		const saved = bob.page.waitForEvent("download");
+		await bob.page.locator(".file-row", { hasText: "notes.txt" }).click();
+		const download = await saved;
+		assert.equal(download.suggestedFilename(), "notes.txt");
+		let text = "";
+		for await (const piece of await download.createReadStream()) {
+			text += piece;
+		}
+		assert.equal(text, "hello\n");
+		const opened = bob.context.waitForEvent("page");
+		await bob.page.locator(".file-picture").last().click();
+		const other = await opened;
+		await other.waitForLoadState();
+		assert.match(other.url(), /\?inline=1&u=/);
+		await other.close();
+	});
+
+	test("a file says something by itself, also what can be played", limit, async () => {
+		await attach(bob, file("tone.wav", "audio/wav", wav(1)));
+		await ready(bob, 1);
+		await bob.page.click("#composer-send");
+		await ann.page.waitForFunction(() => document.querySelector(".file-audio")?.duration > 0.9);
+		assert.equal(await ann.page.locator(`.conversation[data-key="user:${ids.bob}"]`, { hasText: "tone.wav" }).count(), 1);
+	});
+
+	test("what is dropped and what is pasted", limit, async () => {
+		const bytes = [...png(40, 30, [0, 0, 255])];
+		const bring = (kind, target) =>
+			ann.page.evaluate(
+				([data, type, where]) => {
+					const transfer = new DataTransfer();
+					transfer.items.add(new File([new Uint8Array(data)], `${type}.png`, { type: "image/png" }));
+					const event = type === "paste" ? new ClipboardEvent(type, { clipboardData: transfer, bubbles: true, cancelable: true }) : null;
+					for (const name of event ? [] : ["dragenter", "dragover", "drop"]) {
+						document.querySelector(where).dispatchEvent(new DragEvent(name, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+						if (name === "dragover" && document.getElementById("drop-here").hidden) {
+							throw new Error("nothing says that it may be dropped");
+						}
+					}
+					event && document.querySelector(where).dispatchEvent(event);
+				},
+				[bytes, kind, target],
+			);
+		await bring("drop", "#messages");
+		await bring("paste", "#composer-input");
+		await ready(ann, 2);
+		assert.equal(await ann.page.isHidden("#drop-here"), true);
+		await ann.page.locator("#tray [data-act=remove-file]").first().click();
+		await ready(ann, 1);
+		assert.equal(await ann.page.locator("#tray .tray-name").textContent(), "paste.png");
+		await ann.page.press("#composer-input", "Enter");
+		await bob.page.locator(".file-picture[title='paste.png']").waitFor();
+		assert.equal(await bob.page.locator(".file-picture[title='drop.png']").count(), 0);
+	});
+
+	test("what the server refuses is told, and keeps nothing else back", limit, async () => {
+		await attach(ann, file("page.html", "text/html", Buffer.from("<!doctype html><html><script>1</script></html>")), file("large.png", "image/png", png(10, 10, [1, 2, 3], 6 * MIB)));
+		const failed = ann.page.locator("#tray [data-state=failed]");
+		await failed.nth(1).waitFor();
+		assert.match(await failed.nth(0).textContent(), /files of this type/);
+		assert.match(await failed.nth(1).textContent(), /larger than the server takes/);
+		assert.equal(await ann.page.isDisabled("#composer-send"), true);
+		await failed.nth(1).locator("[data-act=remove-file]").click();
+		await failed.nth(0).locator("[data-act=remove-file]").click();
+		await ann.say("never mind");
+		await bob.sees("never mind");
+	});
+
+	test("a large one goes on after a cut, and can be stopped", limit, async () => {
+		let cuts = 2;
+		const offsets = [];
+		await ann.page.route(/\/api\/files\/tus\//, (route) => {
+			const request = route.request();
+			if (request.method() !== "PATCH") {
+				return route.continue();
+			}
+			offsets.push(Number(request.headers()["upload-offset"]));
+			return offsets.length > 1 && cuts > 0 && cuts-- ? route.abort() : route.continue();
+		});
+		const data = png(300, 300, [0, 200, 0], 5 * MIB);
+		await attach(ann, file("large.png", "image/png", data));
+		await ready(ann, 1);
+		assert.equal(cuts, 0);
+		assert.deepEqual(offsets, [0, 4 * MIB, 4 * MIB, 4 * MIB]);
+		await ann.say("a large one");
+		await shown(bob, ".file-picture[title='large.png'] img");
+		await ann.page.unroute(/\/api\/files\/tus\//);
+		let held;
+		await ann.page.route(/\/api\/files\/tus\//, (route) => (route.request().method() === "PATCH" ? (held = route) : route.continue()));
+		const dropped = ann.page.waitForRequest((r) => r.method() === "DELETE" && r.url().includes("/api/files/tus/"));
+		await attach(ann, file("stopped.png", "image/png", data));
+		await ann.page.locator("#tray [data-state=busy] progress").waitFor();
+		while (!held) {
+			await ann.page.waitForTimeout(20);
+		}
+		await ann.page.locator("#tray [data-act=remove-file]").click();
+		await dropped;
+		assert.equal(await ann.page.isHidden("#tray"), true);
+		await ann.page.unroute(/\/api\/files\/tus\//);
+	});
+
+	test("after a reload it is all there, and what was deleted is not", limit, async () => {
+		await bob.page.reload();
+		await bob.online();
+		await shown(bob, ".file-picture[title='large.png'] img");
+		await ann.act("a large one", "Delete");
+		await ann.page.click("#confirm-yes");
+		await bob.page.locator(".file-picture[title='large.png']").waitFor({ state: "detached" });
+	});
+});
