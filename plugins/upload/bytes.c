@@ -3,14 +3,31 @@
 
 #include "upload.h"
 
+#include "s3.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { S3_NAME = OBJECT_NAME + 16 };
+
+static const char *s3_name(const char *object, char ret[S3_NAME])
+{
+	snprintf(ret, S3_NAME, "objects/%s", object);
+	return ret;
+}
+
 chatd_status bytes_put(struct self *self, const char *path, const char *object, const char *hash)
 {
-	(void)hash;
-	return dir_commit(&self->dir, path, object);
+	char name[S3_NAME];
+	if (!self->s3) {
+		return dir_commit(&self->dir, path, object);
+	}
+	chatd_status rc = s3_put_file(self->s3, path, s3_name(object, name), hash);
+	if (rc == 0) {
+		unlink(path);
+	}
+	return rc;
 }
 
 static chatd_status write_synced(int fd, const char *p, size_t n)
@@ -28,7 +45,10 @@ static chatd_status write_synced(int fd, const char *p, size_t n)
 
 chatd_status bytes_put_small(struct self *self, const char *object, const void *p, size_t n)
 {
-	char name[RANDOM_NAME], path[DIR_PATH];
+	char name[S3_NAME], path[DIR_PATH];
+	if (self->s3) {
+		return s3_put(self->s3, s3_name(object, name), p, n);
+	}
 	random_name(self, name);
 	int fd = dir_temp(&self->dir, name);
 	if (fd < 0) {
@@ -56,9 +76,25 @@ static chatd_status read_fully(int fd, int64_t from, char *to, size_t n)
 	return 0;
 }
 
+static chatd_status fetch_small(struct self *self, const char *object, chatd_buf **ret)
+{
+	char name[S3_NAME], *room = malloc(SMALL_MAX);
+	size_t n = 0;
+	chatd_status rc = room ? s3_get(self->s3, s3_name(object, name), room, SMALL_MAX, &n) : -ENOMEM;
+	*ret = rc == 0 ? self->h->buf_new(0, n) : NULL;
+	if (*ret) {
+		memcpy(self->h->buf_data(*ret), room, n);
+	}
+	free(room);
+	return rc == 0 && !*ret ? -ENOMEM : rc;
+}
+
 chatd_status bytes_get_small(struct self *self, const char *object, chatd_buf **ret)
 {
 	struct stat st;
+	if (self->s3) {
+		return fetch_small(self, object, ret);
+	}
 	int fd = dir_read(&self->dir, object);
 	if (fd < 0) {
 		return fd;
@@ -78,6 +114,10 @@ chatd_status bytes_get_small(struct self *self, const char *object, chatd_buf **
 
 chatd_status bytes_read(struct self *self, struct bytes_file *f, int64_t from, void *to, size_t n)
 {
+	char name[S3_NAME];
+	if (self->s3) {
+		return s3_read(self->s3, s3_name(f->object, name), from, to, n);
+	}
 	if (f->fd < 0) {
 		f->fd = dir_read(&self->dir, f->object);
 	}
@@ -94,7 +134,23 @@ void bytes_close(struct bytes_file *f)
 
 int bytes_open(struct self *self, const char *object)
 {
-	return dir_read(&self->dir, object);
+	char name[S3_NAME], folder[DIR_PATH];
+	if (!self->s3) {
+		return dir_read(&self->dir, object);
+	}
+	dir_path(&self->dir, "tmp", ".", folder);
+	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	chatd_status rc = fd < 0 ? -errno : s3_get_file(self->s3, s3_name(object, name), fd);
+	if (rc < 0 && fd >= 0) {
+		close(fd);
+	}
+	return rc < 0 ? rc : fd;
+}
+
+static chatd_status remove_one(struct self *self, const char *object)
+{
+	char name[S3_NAME];
+	return self->s3 ? s3_remove(self->s3, s3_name(object, name)) : dir_remove(&self->dir, object);
 }
 
 /* Those of sizes that are not made any more are found as what nobody knows. */
@@ -103,13 +159,33 @@ chatd_status bytes_remove(struct self *self, const char *object)
 	char small[OBJECT_NAME];
 	for (int i = 0; i < self->n_edges; i++) {
 		thumb_object(object, self->edges[i], small);
-		dir_remove(&self->dir, small);
+		remove_one(self, small);
 	}
-	return dir_remove(&self->dir, object);
+	return remove_one(self, object);
+}
+
+struct listing {
+	int (*found)(void *arg, const char *object);
+	void *arg;
+	int hh;
+};
+
+static int one_found(void *arg, const char *rest)
+{
+	const struct listing *l = arg;
+	char object[OBJECT_NAME + 4];
+	snprintf(object, sizeof(object), "%02x/%.120s", l->hh, rest);
+	return l->found(l->arg, object);
 }
 
 chatd_status bytes_list(struct self *self, int hh, int64_t before,
 		int (*found)(void *arg, const char *object), void *arg)
 {
-	return dir_list(&self->dir, hh, before, found, arg);
+	char prefix[S3_NAME];
+	struct listing l = { found, arg, hh };
+	if (!self->s3) {
+		return dir_list(&self->dir, hh, before, found, arg);
+	}
+	snprintf(prefix, sizeof(prefix), "objects/%02x/", hh);
+	return s3_list(self->s3, prefix, before, one_found, &l);
 }

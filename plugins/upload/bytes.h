@@ -3,6 +3,8 @@
  * @file bytes.h
  * @brief Where objects lie, by their names.  Everything blocks: [crew].
  *
+ * In a folder, or at a server that speaks S3: then the folder keeps what is on its way alone.
+ *
  * An object is whole or not there, and never changes.  Small ones that go with it have its name with
  * "-..." behind, and go when it goes.
  */
@@ -11,7 +13,7 @@
 
 #include <chatd/plugin.h>
 
-enum { OBJECT_NAME = 129 /* with its NUL */, SMALL_MAX = 16 << 20 };
+enum { OBJECT_NAME = 129 /* with its NUL */, SMALL_MAX = 4 << 20 };
 
 struct self;
 

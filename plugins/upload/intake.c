@@ -74,6 +74,7 @@ void problem_store(
 		http->header(req, "Retry-After", CHATD_LIT("1"));
 		http->problem(req, 503, "STORE_BUSY", "Files cannot be stored fast enough now; try again.");
 	} else {
+		http->header(req, "Retry-After", CHATD_LIT("3"));
 		http->problem(req, 503, "UNAVAILABLE", "Files cannot be stored now; try again.");
 	}
 }

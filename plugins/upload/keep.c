@@ -88,6 +88,12 @@ static void commit(void *arg)
 	struct keep *k = arg;
 	k->rc = bytes_put(k->self, k->facts.path, k->object, k->facts.hash);
 	if (k->rc < 0) {
+		k->self->h->log(k->self->ctx, k->rc == -EHOSTDOWN ? CHATD_LOG_DEBUG : CHATD_LOG_WARN,
+				"a file could not be put away: %s",
+				k->rc == -EKEYREJECTED
+						? "the S3 server refuses the key; look at s3_key, s3_secret and "
+						  "s3_region, and what the key may do"
+						: strerror(-k->rc));
 		unlink(k->facts.path);
 	}
 }
@@ -99,8 +105,9 @@ static void on_thumb(void *arg, chatd_status rc, int width, int height)
 		snprintf(k->info, sizeof(k->info), "{\"width\":%d,\"height\":%d}", width, height);
 	}
 	/* Whatever became of them, the file is kept. */
-	k->rc = crew_do(k->self->crew, k->w, commit, on_committed, k);
-	if (k->rc < 0) {
+	rc = crew_do(k->self->crew, k->w, commit, on_committed, k); /* from here on .rc is the crew's */
+	if (rc < 0) {
+		k->rc = rc;
 		unlink(k->facts.path);
 		on_committed(k);
 	}

@@ -4,6 +4,9 @@
  * /api/files/{id}/thumbnail: likewise a small picture of it, which is made now if there is none. */
 #include "upload.h"
 
+#include "s3.h"
+#include "s3sign.h"
+
 #include <unistd.h>
 
 enum { ETAG = DIR_HASH + 16 };
@@ -17,9 +20,12 @@ struct serve {
 	int64_t at, end; /* of the next block to be read */
 	int64_t left;    /* to be written */
 	chatd_buf *ready;
-	int edge; /* of the small picture that is asked for; 0: the file itself */
-	int made; /* it was not there, and has been made */
+	int partial, shows;
+	int64_t first, size; /* what was asked for begins there; the whole file */
+	int edge;            /* of the small picture that is asked for; 0: the file itself */
+	int made;            /* it was not there, and has been made */
 	char id[CHATD_ID_MAX + 1], user[CHATD_ID_MAX + 1], etag[ETAG];
+	char name[NAME_BYTES + 1], type[TYPE_BYTES + 20];
 	/* [crew] while .waiting */
 	struct bytes_file file;
 	chatd_status rc;
@@ -77,7 +83,37 @@ static void on_gone(void *arg)
 	answered(arg);
 }
 
-/* ---- blocks -------------------------------------------------------------------------- */
+/* ---- the head -------------------------------------------------------------------------- */
+
+static void set_headers(struct serve *s)
+{
+	const struct chatd_http *http = http_of(s);
+	char disposition[DISPOSITION_MAX];
+	name_disposition(s->name, s->shows, disposition);
+	http->header(s->req, "Content-Disposition", text(disposition));
+	http->header(s->req, "Content-Security-Policy", CHATD_LIT("sandbox; default-src 'none'"));
+	http->header(s->req, "Cross-Origin-Resource-Policy", CHATD_LIT("same-origin"));
+	http->header(s->req, "ETag", text(s->etag));
+	/* Rights are asked for each time. */
+	http->header(s->req, "Cache-Control", CHATD_LIT("private, no-cache"));
+}
+
+static void begin_answer(struct serve *s)
+{
+	const struct chatd_http *http = http_of(s);
+	char range[80];
+	if (s->partial) {
+		snprintf(range, sizeof(range), "bytes %lld-%lld/%lld", (long long)s->first,
+				(long long)(s->end - 1), (long long)s->size);
+		http->header(s->req, "Content-Range", text(range));
+	}
+	set_headers(s);
+	http->header(s->req, "Accept-Ranges", CHATD_LIT("bytes"));
+	s->sending = 1;
+	http->begin_sized(s->req, s->partial ? 206 : 200, s->type, s->end - s->first);
+}
+
+/* ---- blocks ---------------------------------------------------------------------------- */
 
 static void read_block(void *arg)
 {
@@ -94,6 +130,7 @@ static void cut(struct serve *s)
 	if (s->sending) {
 		http_of(s)->abort(req);
 	} else {
+		http_of(s)->header(req, "Retry-After", CHATD_LIT("3"));
 		http_of(s)->problem(req, 503, "UNAVAILABLE", "The file cannot be read now; try again.");
 	}
 	leave(s);
@@ -108,8 +145,8 @@ static void on_block(void *arg)
 		return;
 	}
 	if (s->rc < 0) {
-		s->self->h->log(s->self->ctx, CHATD_LOG_ERROR, "the bytes of file %s cannot be read: %s",
-				s->id, strerror(-s->rc));
+		s->self->h->log(s->self->ctx, s->rc == -EHOSTDOWN ? CHATD_LOG_DEBUG : CHATD_LOG_ERROR,
+				"the bytes of file %s cannot be read: %s", s->id, strerror(-s->rc));
 		cut(s);
 		return;
 	}
@@ -146,8 +183,12 @@ static void write_ready(struct serve *s)
 	s->ready = NULL;
 }
 
+/* Nothing is promised before the first bytes are there. */
 static void pump(struct serve *s)
 {
+	if (!s->sending && (s->ready || s->left == 0)) {
+		begin_answer(s);
+	}
 	if (s->ready && !s->flying) {
 		write_ready(s);
 	}
@@ -174,23 +215,7 @@ static const struct chatd_req_user req_user = {
 	.struct_size = sizeof(req_user), .gone = on_gone, .drained = on_drained
 };
 
-/* ---- the head ------------------------------------------------------------------------ */
-
-static void set_headers(struct serve *s, const struct chatd_store_file *f)
-{
-	const struct chatd_http *http = http_of(s);
-	char disposition[DISPOSITION_MAX], name[NAME_BYTES + 1], type[TYPE_BYTES];
-	snprintf(name, sizeof(name), s->edge ? "thumbnail.webp" : "%.*s", (int)f->name.n, f->name.p);
-	chatd_str_copy(type, sizeof(type), f->type);
-	int shows = s->edge || (http->req_query(s->req, "inline").p && type_shows(type));
-	name_disposition(name, shows, disposition);
-	http->header(s->req, "Content-Disposition", text(disposition));
-	http->header(s->req, "Content-Security-Policy", CHATD_LIT("sandbox; default-src 'none'"));
-	http->header(s->req, "Cross-Origin-Resource-Policy", CHATD_LIT("same-origin"));
-	http->header(s->req, "ETag", text(s->etag));
-	/* Rights are asked for each time. */
-	http->header(s->req, "Cache-Control", CHATD_LIT("private, no-cache"));
-}
+/* ---- the beginning ------------------------------------------------------------------------ */
 
 static int wanted_range(struct serve *s, int64_t size, const char *etag, int64_t *from, int64_t *n)
 {
@@ -209,9 +234,8 @@ static int wanted_range(struct serve *s, int64_t size, const char *etag, int64_t
 static void begin_file(struct serve *s, const struct chatd_store_file *f)
 {
 	const struct chatd_http *http = http_of(s);
-	char range[80], type[TYPE_BYTES + 20];
+	char range[80];
 	int64_t n;
-	http->header(s->req, "Accept-Ranges", CHATD_LIT("bytes"));
 	int kind = wanted_range(s, f->size, s->etag, &s->at, &n);
 	if (kind == RANGE_BAD) {
 		snprintf(range, sizeof(range), "bytes */%lld", (long long)f->size);
@@ -219,29 +243,57 @@ static void begin_file(struct serve *s, const struct chatd_store_file *f)
 		refuse(s, 416, "RANGE_NOT_SATISFIABLE", "The file has no such range of bytes.");
 		return;
 	}
-	if (kind == RANGE_ONE) {
-		snprintf(range, sizeof(range), "bytes %lld-%lld/%lld", (long long)s->at,
-				(long long)(s->at + n - 1), (long long)f->size);
-		http->header(s->req, "Content-Range", text(range));
-	}
-	int is_text = f->type.n > 5 && memcmp(f->type.p, "text/", 5) == 0;
-	snprintf(type, sizeof(type), "%.*s%s", (int)f->type.n, f->type.p,
-			is_text ? "; charset=utf-8" : "");
+	s->partial = kind == RANGE_ONE;
+	s->size = f->size;
+	s->first = s->at;
 	s->end = s->at + n;
 	s->left = http->req_method(s->req) == CHATD_HEAD ? 0 : n;
-	s->sending = 1;
-	http->begin_sized(s->req, kind == RANGE_ONE ? 206 : 200, type, n);
 	pump(s);
 }
 
 static void begin_thumb(struct serve *s, const struct chatd_store_file *f);
 
+/* The S3 server says what we would say, as far as it can be told; from an origin of its own nothing
+ * in the file runs as ours. */
+static void send_elsewhere(struct serve *s)
+{
+	char disposition[DISPOSITION_MAX], said[3 * DISPOSITION_MAX], type[3 * TYPE_BYTES + 60];
+	char query[sizeof(said) + sizeof(type) + 128], url[8192], object[OBJECT_NAME + 16];
+	name_disposition(s->name, s->shows, disposition);
+	snprintf(object, sizeof(object), "objects/%s", s->file.object);
+	chatd_status rc = s3_encode(disposition, said, sizeof(said));
+	rc = rc < 0 ? rc : s3_encode(s->type, type, sizeof(type));
+	if (rc == 0) {
+		snprintf(query, sizeof(query),
+				"response-cache-control=private&response-content-disposition=%s"
+				"&response-content-type=%s",
+				said, type);
+		rc = s3_address(s->self->s3, object, query, (int)(s->self->conf->presigned_ttl / 1000), url,
+				sizeof(url));
+	}
+	if (rc < 0) {
+		refuse(s, 503, "UNAVAILABLE", "The file cannot be looked up now; try again.");
+		return;
+	}
+	http_of(s)->header(s->req, "Location", text(url));
+	http_of(s)->header(s->req, "Cache-Control", CHATD_LIT("no-store"));
+	http_of(s)->respond(s->req, 302, NULL, CHATD_LIT(""));
+	answered(s);
+}
+
 static void begin(struct serve *s, const struct chatd_store_file *f)
 {
 	snprintf(
 			s->etag, sizeof(s->etag), s->edge ? "\"%.*s-%d\"" : "\"%.*s\"", 32, f->hash.p, s->edge);
-	set_headers(s, f);
+	int is_text = f->type.n > 5 && memcmp(f->type.p, "text/", 5) == 0;
+	snprintf(s->name, sizeof(s->name), s->edge ? "thumbnail.webp" : "%.*s", (int)f->name.n,
+			f->name.p);
+	chatd_str_copy(s->type, TYPE_BYTES, f->type);
+	s->shows = s->edge || (http_of(s)->req_query(s->req, "inline").p && type_shows(s->type));
+	snprintf(s->type, sizeof(s->type), "%.*s%s", (int)f->type.n, f->type.p,
+			is_text ? "; charset=utf-8" : "");
 	if (etag_in(http_of(s)->req_header(s->req, "if-none-match"), s->etag)) {
+		set_headers(s);
 		http_of(s)->respond(s->req, 304, NULL, CHATD_LIT(""));
 		answered(s);
 		return;
@@ -249,6 +301,8 @@ static void begin(struct serve *s, const struct chatd_store_file *f)
 	chatd_str_copy(s->file.object, sizeof(s->file.object), f->object);
 	if (s->edge) {
 		begin_thumb(s, f);
+	} else if (s->self->s3 && s->self->conf->presigned) {
+		send_elsewhere(s);
 	} else {
 		begin_file(s, f);
 	}
@@ -349,6 +403,7 @@ static void on_thumb_read(void *arg)
 	} else if (s->rc < 0 || s->self->h->buf_len(s->block) == 0) {
 		no_thumb(s, s->rc < 0 ? s->rc : -ENODATA);
 	} else {
+		set_headers(s);
 		http_of(s)->respond_buf(s->req, 200, "image/webp", s->block);
 		answered(s);
 	}

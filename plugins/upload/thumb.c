@@ -197,7 +197,10 @@ static void on_made(void *arg)
 	struct thumb *t = arg;
 	struct self *self = t->self;
 	if (t->rc < 0) {
-		self->h->log(self->ctx, t->rc == -ENODATA ? CHATD_LOG_INFO : CHATD_LOG_WARN,
+		self->h->log(self->ctx,
+				t->rc == -EHOSTDOWN         ? CHATD_LOG_DEBUG
+						: t->rc == -ENODATA ? CHATD_LOG_INFO
+											: CHATD_LOG_WARN,
 				"%s has no small pictures: %s", t->object,
 				t->rc == -ENODATA ? "it cannot be decoded, or takes too much" : strerror(-t->rc));
 	}

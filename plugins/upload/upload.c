@@ -2,8 +2,13 @@
 /* Options, routes and life of the plugin. */
 #include "upload.h"
 
+#include "s3.h"
+
+#include <ctype.h>
 #include <fcntl.h>
 #include <unistd.h>
+
+#define S3_MOST (INT64_C(5) << 30)
 
 enum { PAINTERS = 2, PAINTERS_QUEUE = 64, CREW_QUEUE = 1024 };
 
@@ -17,12 +22,64 @@ enum { PAINTERS = 2, PAINTERS_QUEUE = 64, CREW_QUEUE = 1024 };
 	"application/vnd.openxmlformats-officedocument.presentationml.presentation, " \
 	"application/vnd.oasis.opendocument.text, application/vnd.oasis.opendocument.spreadsheet"
 
+static const char *const backends[] = { "dir", "s3", NULL };
+
 static const struct chatd_opt opts[] = {
 	{ .key = "path",
 			.type = CHATD_T_STRING,
 			.flags = CHATD_O_PATH,
 			.offset = offsetof(struct conf, path),
 			.doc = "The folder of the files; without it, files in data_dir. Nodes share it." },
+	{ .key = "backend",
+			.type = CHATD_T_CHOICE,
+			.offset = offsetof(struct conf, backend),
+			.choices = backends,
+			.fallback = "dir",
+			.doc = "Where files lie: dir, in path; s3, at a server that speaks S3, and path keeps what "
+				   "is on its way there." },
+	{ .key = "s3_endpoint",
+			.type = CHATD_T_STRING,
+			.offset = offsetof(struct conf, s3_endpoint),
+			.doc = "Its address: https://s3.eu-central-1.amazonaws.com." },
+	{ .key = "s3_bucket",
+			.type = CHATD_T_STRING,
+			.offset = offsetof(struct conf, s3_bucket),
+			.doc = "Without it, s3_endpoint is the bucket's own address." },
+	{ .key = "s3_prefix",
+			.type = CHATD_T_STRING,
+			.offset = offsetof(struct conf, s3_prefix),
+			.doc = "In front of all names there, with a slash at its end: chat/." },
+	{ .key = "s3_region",
+			.type = CHATD_T_STRING,
+			.offset = offsetof(struct conf, s3_region),
+			.fallback = "us-east-1",
+			.doc = "The region that requests are signed for." },
+	{ .key = "s3_key",
+			.type = CHATD_T_STRING,
+			.offset = offsetof(struct conf, s3_key),
+			.doc = "The access key's id." },
+	{ .key = "s3_secret",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_SECRET,
+			.offset = offsetof(struct conf, s3_secret),
+			.doc = "The secret that belongs to s3_key." },
+	{ .key = "s3_ca",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_PATH,
+			.offset = offsetof(struct conf, s3_ca),
+			.doc = "Certificates that its own must come from; without it, those of the system." },
+	{ .key = "presigned",
+			.type = CHATD_T_BOOL,
+			.offset = offsetof(struct conf, presigned),
+			.fallback = "false",
+			.doc = "Downloads are sent to the S3 server (302), instead of going through this one." },
+	{ .key = "presigned_ttl",
+			.type = CHATD_T_DURATION,
+			.offset = offsetof(struct conf, presigned_ttl),
+			.fallback = "1m",
+			.min = 5000,
+			.max = INT64_C(7) * 86400000,
+			.doc = "How long such an address is good, for whoever has it." },
 	{ .key = "max_size",
 			.type = CHATD_T_SIZE,
 			.offset = offsetof(struct conf, max_size),
@@ -145,6 +202,47 @@ static const struct chatd_opt opts[] = {
 	{ 0 },
 };
 
+static int is_name(const char *s, const char *more)
+{
+	for (; *s; s++) {
+		if (!isalnum((unsigned char)*s) && !strchr(more, *s)) {
+			return 0;
+		}
+	}
+	return 1;
+}
+
+static chatd_status check_s3(const struct chatd_host *h, chatd_ctx *ctx, const struct conf *conf)
+{
+	const char *url = conf->s3_endpoint ? conf->s3_endpoint : "";
+	size_t scheme = strncmp(url, "https://", 8) == 0 ? 8 : strncmp(url, "http://", 7) == 0 ? 7 : 0;
+	chatd_status rc = 0;
+	if (!scheme || !url[scheme] || strlen(url) > 256 || strpbrk(url, "?#@ ")) {
+		rc = h->conf_error(ctx, "s3_endpoint",
+				"\"%s\" is no address; write one as https://s3.eu-central-1.amazonaws.com", url);
+	}
+	if (!conf->s3_key || !conf->s3_secret) {
+		rc = h->conf_error(ctx, conf->s3_key ? "s3_secret" : "s3_key",
+				"it is not set, and backend: s3 needs it; take it from the environment, as env:NAME");
+	}
+	if (conf->s3_bucket && (strlen(conf->s3_bucket) > 63 || !is_name(conf->s3_bucket, ".-"))) {
+		rc = h->conf_error(ctx, "s3_bucket", "\"%s\" is no bucket's name", conf->s3_bucket);
+	}
+	if (conf->s3_prefix && (strlen(conf->s3_prefix) > 128 || !is_name(conf->s3_prefix, "._-/"))) {
+		rc = h->conf_error(ctx, "s3_prefix",
+				"\"%s\" has more in it than letters, digits and ._-/, or more than 128 of them",
+				conf->s3_prefix);
+	}
+	if (!is_name(conf->s3_region, "-") || strlen(conf->s3_region) > 64) {
+		rc = h->conf_error(ctx, "s3_region", "\"%s\" is no region; write one as eu-central-1",
+				conf->s3_region);
+	}
+	if (conf->max_size > S3_MOST) {
+		rc = h->conf_error(ctx, "max_size", "S3 takes at most 5 GiB at once; lower it");
+	}
+	return rc;
+}
+
 static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
 {
 	const struct conf *conf = confp;
@@ -171,6 +269,9 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 		rc = h->conf_error(ctx, "scanner",
 				"\"%s\" is no program that this user can run; give its whole path",
 				conf->scanner[0]);
+	}
+	if (conf->backend == BACKEND_S3 && check_s3(h, ctx, conf) < 0) {
+		rc = -EINVAL;
 	}
 	if (conf->thumbnailer && access(conf->thumbnailer, X_OK) < 0) {
 		rc = h->conf_error(ctx, "thumbnailer", "\"%s\" is no program that this user can run",
@@ -313,6 +414,33 @@ static chatd_status open_folder(struct self *self)
 			: 0;
 }
 
+static void tell_s3(void *arg, int up)
+{
+	struct self *self = arg;
+	self->h->log(self->ctx, up ? CHATD_LOG_INFO : CHATD_LOG_WARN,
+			up ? "the S3 server answers again"
+			   : "the S3 server does not answer: files can be neither stored nor read");
+}
+
+static chatd_status open_s3(struct self *self)
+{
+	const struct conf *conf = self->conf;
+	const struct s3_conf s3 = { .endpoint = conf->s3_endpoint,
+		.bucket = conf->s3_bucket ? conf->s3_bucket : "",
+		.prefix = conf->s3_prefix ? conf->s3_prefix : "",
+		.region = conf->s3_region,
+		.key = conf->s3_key,
+		.secret = conf->s3_secret,
+		.ca = conf->s3_ca,
+		.tell = tell_s3,
+		.arg = self };
+	if (conf->backend != BACKEND_S3) {
+		return 0;
+	}
+	self->s3 = s3_create(&s3);
+	return self->s3 ? 0 : self->h->fail(self->ctx, -ENOMEM, "there is no memory for libcurl");
+}
+
 static chatd_status start_crews(struct self *self)
 {
 	int painters = self->conf->threads ? PAINTERS : 0;
@@ -348,6 +476,7 @@ static chatd_status init(
 	thumb_init(self);
 	rc = open_folder(self);
 	rc = rc < 0 ? rc : open_key(self);
+	rc = rc < 0 ? rc : open_s3(self);
 	rc = rc < 0 ? rc : start_crews(self);
 	rc = rc < 0 ? rc : add_routes(self);
 	return rc < 0 ? rc : h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHANGE, on_message_in);
@@ -384,6 +513,7 @@ static void fini(void *selfp)
 	struct self *self = selfp;
 	crew_destroy(self->painters);
 	crew_destroy(self->crew);
+	s3_destroy(self->s3);
 	types_close(self->types);
 	slots_finish(&self->slots);
 	self->h->mem_free(self);

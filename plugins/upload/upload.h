@@ -23,14 +23,19 @@
 #include "sign.h"
 #include "types.h"
 
+enum { BACKEND_DIR = 0, BACKEND_S3 = 1 };
 enum { BLOCK = 256 * 1024, EDGES_MAX = 8, RANDOM_NAME = 2 * 16 + 1 };
 
 struct conf {
 	const char *path, *key;
 	const char *const *types, *const *scanner, *const *thumbnails;
 	const char *thumbnailer;
+	const char *s3_endpoint, *s3_bucket, *s3_prefix, *s3_region, *s3_key, *s3_secret, *s3_ca;
+	int64_t presigned_ttl;
+	int32_t backend, presigned;
 	int64_t max_size, user_bytes, day_bytes, uploads, uploads_per_user;
-	int64_t unattached, url_ttl, partial_ttl, partials, scan_timeout, pixels, thumb_timeout, threads;
+	int64_t unattached, url_ttl, partial_ttl, partials, scan_timeout, pixels, thumb_timeout,
+			threads;
 	int32_t anonymous;
 };
 
@@ -52,6 +57,7 @@ struct self {
 	unsigned char key[SIGN_KEY];
 	struct types *types;
 	struct dir dir;
+	struct s3 *s3; /* NULL: objects lie in the folder */
 	struct slots slots;
 	struct crew *crew;     /* what has to do with bytes */
 	struct crew *painters; /* what waits for programs that make small pictures */

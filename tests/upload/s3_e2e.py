@@ -1,0 +1,385 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Files at a server that speaks S3: npm's s3rver, behind a proxy that checks every signature by AWS's rules, which s3rver
+does not, and that fails when told to.  Prints TAP.
+
+Usage: s3_e2e.py [workers [test ...]]; the server is $CHATD_BUILD/bin/chatd with config/chat.yaml, the plugin upload with
+backend: s3, and store-sqlite.
+"""
+import glob
+import hashlib
+import hmac
+import http.client
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import upload_e2e as up  # noqa: E402
+import thumbs_e2e  # noqa: E402
+from upload_e2e import attach, form, get, known, post, same, until, upload  # noqa: E402
+from client import Server, tap  # noqa: E402
+
+E2E = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e")
+KEY, SECRET, REGION, BUCKET = "S3RVER", "S3RVER", "eu-test-1", "chat"
+TESTS = []
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+# ---- AWS Signature Version 4, as its documentation has it ------------------------------------
+
+
+def mac(key, text):
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()
+
+
+def signature(method, path, query, headers, signed, payload, stamp):
+    canonical = "\n".join([method, path, "&".join(sorted(q if "=" in q else q + "=" for q in query.split("&") if q)),
+                           "".join("%s:%s\n" % (h, " ".join(headers[h].split())) for h in signed), ";".join(signed), payload])
+    scope = "%s/%s/s3/aws4_request" % (stamp[:8], REGION)
+    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + SECRET).encode()
+    for part in (stamp[:8], REGION, "s3", "aws4_request"):
+        key = mac(key, part)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def why_not(method, target, headers, body):
+    """None: its signature is good."""
+    path, _, query = target.partition("?")
+    given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+    if "X-Amz-Signature" in given:
+        rest = "&".join(q for q in query.split("&") if not q.startswith("X-Amz-Signature="))
+        stamp = given["X-Amz-Date"]
+        if time.time() > time.mktime(time.strptime(stamp, "%Y%m%dT%H%M%SZ")) - time.timezone + int(given["X-Amz-Expires"]):
+            return "it is over"
+        want = signature("GET" if method == "HEAD" else method, path, rest, headers, given["X-Amz-SignedHeaders"].split(";"),
+                         "UNSIGNED-PAYLOAD", stamp)
+        return None if want == given["X-Amz-Signature"] else "not signed so"
+    said = headers.get("authorization", "")
+    if not said.startswith("AWS4-HMAC-SHA256 "):
+        return "not signed"
+    parts = dict(p.strip().split("=", 1) for p in said.split(" ", 1)[1].split(","))
+    payload = headers["x-amz-content-sha256"]
+    if payload != hashlib.sha256(body).hexdigest():
+        return "another body than was signed"
+    signed = parts["SignedHeaders"].split(";")
+    if "host" not in signed or "x-amz-date" not in signed:
+        return "too little is signed"
+    want = signature(method, path, query, headers, signed, payload, headers["x-amz-date"])
+    return None if want == parts["Signature"] else "wrong: want %s" % want
+
+
+class Proxy(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, to):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.to, self.fail, self.seen, self.refused = to, [], [], []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+    def handle_error(self, *_):
+        """A client that has gone: what it was to get is nobody's."""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def handle_one(self):
+        proxy = self.server
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        proxy.seen.append((self.command, self.path))
+        fail = proxy.fail[0] if proxy.fail else None
+        if fail and not fail.endswith("!"):  # one with "!" stays
+            proxy.fail.pop(0)
+        fail = fail and fail.rstrip("!")
+        if fail == "gone":
+            self.close_connection = True
+            return
+        if fail and fail.isdigit():
+            self.answer(int(fail), [], b"<Error/>")
+            return
+        why = why_not(self.command, self.path, headers, body)
+        if why:
+            proxy.refused.append((self.command, self.path, why))
+            self.answer(403, [], b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
+            return
+        conn = http.client.HTTPConnection("127.0.0.1", proxy.to, timeout=20)
+        conn.request(self.command, self.path, body or None, {k: v for k, v in headers.items() if k != "connection"})
+        r = conn.getresponse()
+        data = r.read()
+        conn.close()
+        self.answer(r.status, [(k, v) for k, v in r.getheaders() if k.lower() not in ("connection", "transfer-encoding", "content-length", "date")],
+                    data, cut=fail == "cut")
+
+    def answer(self, status, headers, body, cut=False):
+        self.send_response(status)
+        for k, v in headers:
+            self.send_header(k, v)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[:len(body) // 2] if cut else body)
+        self.close_connection = self.close_connection or cut
+
+    do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = handle_one
+
+
+class Store:
+    """s3rver with its folder, and the proxy."""
+
+    def __init__(self):
+        program = os.path.join(E2E, "node_modules", ".bin", "s3rver")
+        subprocess.run([os.path.join(E2E, "run"), "--install"], check=True, stdout=sys.stderr)
+        self.dir = tempfile.mkdtemp(prefix="chatd-s3-")
+        port = up.client.socket.socket()
+        port.bind(("127.0.0.1", 0))
+        self.port = port.getsockname()[1]
+        port.close()
+        self.log = open(os.path.join(self.dir, "log"), "w+b")
+        self.proc = subprocess.Popen([program, "-d", os.path.join(self.dir, "data"), "-a", "127.0.0.1", "-p", str(self.port), "-s",
+                                      "--no-vhost-buckets", "--configure-bucket", BUCKET], stdout=self.log, stderr=self.log)
+        until(self.answers, 30, "s3rver starts")
+        self.proxy = Proxy(self.port)
+
+    def answers(self):
+        try:
+            up.client.socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        except OSError:
+            return False
+
+    def options(self, **more):
+        said = dict({"backend": "s3", "s3_endpoint": "http://127.0.0.1:%d" % self.proxy.server_address[1], "s3_bucket": BUCKET,
+                     "s3_prefix": "some/where/", "s3_region": REGION, "s3_key": KEY, "s3_secret": SECRET}, **more)
+        return up.ACCOUNTS.replace("max_size: 8 MiB", "max_size: 8 MiB, " + ", ".join("%s: %s" % i for i in said.items()))
+
+    def names(self):
+        """Files of s3rver by the objects' names."""
+        root = os.path.join(self.dir, "data", BUCKET, "some", "where", "objects")
+        return {os.path.basename(p).replace("._S3rver_object", ""): p
+                for p in glob.glob(os.path.join(root, "*", "*._S3rver_object"))}
+
+    def close(self):
+        self.proxy.shutdown()
+        self.proxy.server_close()
+        self.proc.terminate()
+        self.proc.wait(10)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+S3 = None
+
+
+def local(s):
+    return [p for part in ("tmp", "objects/*") for p in glob.glob(os.path.join(s.dir, "files", part, "*"))]
+
+
+def big(seed, size):
+    return up.png(seed, size)
+
+
+# ---- as it should be -------------------------------------------------------------------------
+
+
+@test
+def files_lie_there_and_nowhere_else(s):
+    alice, bob = known(s, "alice", "bob")
+    data = big(1, 3 * up.MIB + 17)
+    f = upload(alice, data)
+    hash_ = hashlib.sha256(data).hexdigest()
+    here = [n for n in S3.names() if n.startswith(hash_)]
+    same(sorted("-" in n for n in here), [False, True, True], here)
+    same(local(s), [])
+    r = get(alice, f["url"])
+    same((r.status, r.body == data, r.headers["content-length"]), (200, True, str(len(data))))
+    for spec, want in (("0-1", data[:2]), ("5-9", data[5:10]), ("262143-262145", data[262143:262146]), ("-10", data[-10:])):
+        r = get(alice, f["url"], Range="bytes=" + spec)
+        same((r.status, r.body == want), (206, True), spec)
+    same(get(alice, f["url"], Range="bytes=99999999-").status, 416)
+    same(alice.rest("HEAD", f["url"]).headers["content-length"], str(len(data)))
+    same(get(bob, f["url"]).status, 404)
+    second = upload(bob, data)
+    until(lambda: len([n for n in S3.names() if n.startswith(hash_)]) == 3, what="equal files are one object")
+    same(get(bob, second["url"]).body == data, True)
+    same(S3.proxy.refused, [])
+
+
+@test
+def small_pictures_lie_there_too(s):
+    (alice,) = known(s, "alice")
+    f = upload(alice, thumbs_e2e.png(800, 600, 9))
+    same(thumbs_e2e.size_of(get(alice, f["thumbnail"]).body), (320, 240))
+    for name, path in S3.names().items():
+        if name.endswith(("-320", "-960")):
+            os.unlink(path)
+    same(thumbs_e2e.size_of(get(alice, f["thumbnail"]).body), (320, 240), "made again from what lies there")
+    g = upload(alice, b"a text\n")
+    same(get(alice, g["url"] + "/thumbnail").status, 404)
+    same(local(s), [])
+
+
+@test
+def in_pieces(s):
+    (alice,) = known(s, "alice")
+    data = big(3, up.MIB + 5)
+    url = up.begin(alice, len(data))
+    same(up.tus(alice, "PATCH", url, data[:5000], Upload_Offset=0).status, 204)
+    same(up.tus(alice, "PATCH", url, data[5000:], Upload_Offset=5000).status, 204)
+    same(get(alice, url.replace("/tus/", "/")).body == data, True)
+    until(lambda: not os.listdir(os.path.join(s.dir, "files", "tus")), what="what is whole lies elsewhere")
+
+
+# ---- as it should not ------------------------------------------------------------------------
+
+
+@test
+def what_passes_is_tried_again(s):
+    (alice,) = known(s, "alice")
+    data = big(4, up.MIB)
+    for fail in (["503"], ["gone"], ["500", "gone"]):
+        S3.proxy.fail = list(fail)
+        f = upload(alice, data + fail[0].encode())
+        same(S3.proxy.fail, [], fail)
+        same(get(alice, f["url"]).status, 200, fail)
+    for fail in (["cut"], ["500"], ["gone", "cut"]):
+        S3.proxy.fail = list(fail)
+        same(get(alice, f["url"]).body == data + b"500", True, fail)
+        same(S3.proxy.fail, [], fail)
+
+
+@test
+def it_is_away(s):
+    alice, bob = known(s, "alice", "bob")
+    kept = upload(alice, big(5, 300000))
+    S3.proxy.fail = ["gone!"]
+    for _ in range(4):
+        r = post(s, alice, form(big(6, 300000)))
+        same((r.status, r.json.get("code"), r.headers.get("retry-after")), (503, "UNAVAILABLE", "3"), r.body)
+        r = get(alice, kept["url"])
+        same((r.status, r.json["code"], "content-disposition" in r.headers), (503, "UNAVAILABLE", False))
+    n = len(S3.proxy.seen)
+    same(get(alice, kept["url"]).status, 503)
+    assert len(S3.proxy.seen) - n <= 3, "it is not asked again and again"
+    same((alice.rest("HEAD", kept["url"]).status, get(bob, kept["url"]).status), (200, 404))
+    a = alice.device()
+    assert "message-id" in attach(a, {"to": "bob"}, kept["url"]), "who chats is not kept waiting"
+    a.close()
+    same([p for p in local(s) if "tmp" in p], [], "what could not be put away is not kept")
+    S3.proxy.fail = []
+    until(lambda: get(bob, kept["url"]).status == 200, what="it is back")
+    same(get(alice, upload(alice, big(6, 300000))["url"]).status, 200)
+
+
+@test
+def what_nobody_needs_is_swept(s):
+    (alice,) = known(s, "alice")
+    kept, gone = upload(alice, big(7, 200000)), upload(alice, big(8, 200000))
+    same(alice.rest("DELETE", gone["url"]).status, 204)
+    names = S3.names()
+    of = {k: [n for n in names if n.startswith(hashlib.sha256(big(k, 200000)).hexdigest())] for k in (7, 8)}
+    same([len(of[7]), len(of[8])], [3, 3])
+    sample = names[of[7][0]]
+    lone = os.path.join(os.path.dirname(os.path.dirname(sample)), "05", "05" + "0" * 62 + ".0123456789abcde._S3rver_object")
+    os.makedirs(os.path.dirname(lone), exist_ok=True)
+    young = lone.replace("0000.0123", "0001.0123")
+    for to in (lone, young):
+        for suffix in ("object", "object.md5", "metadata.json"):
+            if os.path.exists(sample.replace("_S3rver_object", "_S3rver_" + suffix)):
+                shutil.copy(sample.replace("_S3rver_object", "_S3rver_" + suffix), to.replace("_S3rver_object", "_S3rver_" + suffix))
+    for p in [lone] + [names[n] for n in of[7]]:
+        os.utime(p, (time.time() - 4000,) * 2)
+    s.kill()
+    s.begin()
+    until(lambda: not os.path.exists(lone), 30, "what no store knows")
+    until(lambda: not any(n in S3.names() for n in of[8]), 30, "what was deleted")
+    assert os.path.exists(young), "one on its way"
+    same(get(alice, kept["url"]).status, 200)
+    same(S3.proxy.refused, [])
+
+
+# ---- servers of their own --------------------------------------------------------------------
+
+
+def presigned(workers):
+    s = Server(workers, accounts=S3.options(presigned="true", presigned_ttl="5s"))
+    try:
+        alice, bob = known(s, "alice", "bob")
+        data = b"a text and more of it\n" * 50
+        f = upload(alice, data, name='filename="grün & \\"blau\\".txt"')
+        r = get(alice, f["url"])
+        same((r.status, r.body, r.headers["cache-control"]), (302, b"", "no-store"))
+        to = urllib.parse.urlsplit(r.headers["location"])
+
+        def fetch(query, method="GET", headers=()):
+            conn = http.client.HTTPConnection(to.hostname, to.port, timeout=10)
+            conn.request(method, to.path + "?" + query, headers=dict(headers))
+            a = conn.getresponse()
+            return a.status, a.read(), a.headers
+        status, body, headers = fetch(to.query)
+        same((status, body == data), (200, True), S3.proxy.refused)
+        assert headers["content-disposition"].startswith("attachment; filename="), headers["content-disposition"]
+        assert headers["content-disposition"].endswith("gr%C3%BCn%20&%20_blau_.txt"), headers["content-disposition"]
+        same((headers["content-type"], headers["cache-control"]), ("text/plain; charset=utf-8", "private"))
+        same(fetch(to.query, headers={"Range": "bytes=2-5"})[:2], (206, data[2:6]))
+        refused = len(S3.proxy.refused)
+        same(fetch(to.query.replace("attachment", "inline"))[0], 403)
+        same(len(S3.proxy.refused), refused + 1)
+        same(get(bob, f["url"]).status, 404)
+        same(get(alice, f["url"], **{"If-None-Match": "*"}).status, 304)
+        g = upload(alice, thumbs_e2e.png(500, 400, 11))
+        same(get(alice, g["thumbnail"]).status, 200)
+        S3.proxy.refused.clear()
+    finally:
+        code, log = s.stop()
+    assert code == 0 and " ERROR " not in log and "Sanitizer" not in log, log[-3000:]
+
+
+def a_wrong_secret(workers):
+    s = Server(workers, accounts=S3.options(s3_secret="another"))
+    try:
+        (alice,) = known(s, "alice")
+        r = post(s, alice, form(b"a text\n"))
+        same((r.status, r.json["code"]), (503, "UNAVAILABLE"))
+        assert S3.proxy.refused, "the proxy looks at signatures"
+    finally:
+        code, log = s.stop()
+    assert code == 0 and "refuses the key" in log, log[-3000:]
+
+
+def main():
+    global S3
+    workers = sys.argv[1] if len(sys.argv) > 1 else "4"
+    words = sys.argv[2:]
+    S3 = Store()
+    try:
+        chosen = [t for t in TESTS if not words or any(w in t.__name__ for w in words)]
+        for name, fn in (("downloads_from_there", presigned), ("a_secret_that_is_wrong", a_wrong_secret)):
+            if not words or any(w in name for w in words):
+                def run(_, fn=fn):
+                    fn(workers)
+                run.__name__ = name
+                chosen.append(run)
+        return tap(chosen, Server(workers, accounts=S3.options()))
+    finally:
+        S3.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
