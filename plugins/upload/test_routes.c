@@ -15,6 +15,7 @@
 extern const struct chatd_plugin chatd_plugin_under_test;
 
 #define TYPE "multipart/form-data; boundary=b"
+#define S3   "backend: s3\ns3_endpoint: http://x\ns3_key: a\ns3_secret: b\n"
 #define BODY(data)                                                                       \
 	"--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\n" data \
 	"\r\n--b--\r\n"
@@ -250,6 +251,17 @@ static void options_are_checked(void **state)
 		{ "uploads: 2\nuploads_per_user: 3", "it is more than uploads" },
 		{ "scanner: [clamdscan]", "give its whole path" },
 		{ "scanner: [/no/such/program]", "give its whole path" },
+		{ "thumbnailer: /no/such/program", "is no program that this user can run" },
+		{ "thumbnails: [5]", "write pixels, from 16 to 4096" },
+		{ "thumbnails: [large]", "write pixels, from 16 to 4096" },
+		{ "thumbnails: [16, 17, 18, 19, 20, 21, 22, 23, 24]", "more than 8 sizes" },
+		{ "backend: s3", "write one as https://" },
+		{ "backend: s3\ns3_endpoint: ftp://x", "write one as https://" },
+		{ "backend: s3\ns3_endpoint: http://x\ns3_key: a", "backend: s3 needs it" },
+		{ S3 "s3_bucket: a/b", "no bucket's name" },
+		{ S3 "s3_prefix: \"a b\"", "letters, digits" },
+		{ S3 "s3_region: a/b", "no region" },
+		{ S3 "max_size: 6 GiB", "at most 5 GiB" },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -2,6 +2,7 @@
 /* The pure parts: bodies, names, ranges, signatures. */
 #include "multipart.h"
 #include "names.h"
+#include "s3sign.h"
 #include "sign.h"
 
 #include <errno.h>
@@ -245,6 +246,46 @@ static void signatures_fit_one_file_and_user(void **state)
 	assert_int_equal(sign_check(key, z(bad), 0, &got), -EACCES);
 }
 
+/* The first is the example of AWS's documentation, the second what botocore makes of it. */
+static void addresses_are_signed_as_aws_has_it(void **state)
+{
+	static const struct {
+		struct s3_presign what;
+		const char *tag;
+	} cases[] = {
+		{ { .key = "AKIAIOSFODNN7EXAMPLE",
+				  .secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+				  .region = "us-east-1",
+				  .host = "examplebucket.s3.amazonaws.com",
+				  .path = "/test.txt",
+				  .query = "",
+				  .now = 1369353600,
+				  .expires = 86400 },
+				"aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404" },
+		{ { .key = "KEY",
+				  .secret = "secret/+=",
+				  .region = "eu-central-1",
+				  .host = "127.0.0.1:4568",
+				  .path = "/chat/some/where/objects/ab/abc.0123",
+				  .query =
+						  "response-cache-control=private&response-content-disposition="
+						  "attachment%3B%20filename%3D%22a.txt%22&response-content-type=text%2Fplain",
+				  .now = 1795690873,
+				  .expires = 60 },
+				"347237f608ba3ec6d73c77bae29039f376345ed53ea2cf312a75a873541e648b" },
+	};
+	char query[2048], room[16];
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(s3_presign(&cases[i].what, query, sizeof(query)), 0);
+		assert_non_null(strstr(query, cases[i].tag));
+		assert_int_equal(s3_presign(&cases[i].what, query, 200), -ENOSPC);
+	}
+	assert_int_equal(s3_encode("a b/\303\274;", query, sizeof(query)), 0);
+	assert_string_equal(query, "a%20b%2F%C3%BC%3B");
+	assert_int_equal(s3_encode("0123456789abcdef", room, sizeof(room)), -ENOSPC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,6 +295,7 @@ int main(void)
 		cmocka_unit_test(dispositions_hold_one_line),
 		cmocka_unit_test(ranges),
 		cmocka_unit_test(signatures_fit_one_file_and_user),
+		cmocka_unit_test(addresses_are_signed_as_aws_has_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,11 +15,11 @@ enum { PAINTERS = 2, PAINTERS_QUEUE = 64, CREW_QUEUE = 1024 };
 #define IMAGES "image/png, image/jpeg, image/gif, image/webp, image/avif, "
 #define SOUNDS "audio/mpeg, audio/mp4, audio/ogg, audio/x-wav, audio/flac, audio/x-m4a, "
 #define FILMS  "video/mp4, video/webm, video/quicktime, video/ogg, "
-#define PAPERS                                                                    \
-	"application/pdf, application/zip, text/plain, text/csv, "                    \
-	"application/vnd.openxmlformats-officedocument.wordprocessingml.document, "   \
-	"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet, "         \
-	"application/vnd.openxmlformats-officedocument.presentationml.presentation, " \
+#define PAPERS                                                                           \
+	"application/pdf, application/zip, application/octet-stream, text/plain, text/csv, " \
+	"application/vnd.openxmlformats-officedocument.wordprocessingml.document, "          \
+	"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet, "                \
+	"application/vnd.openxmlformats-officedocument.presentationml.presentation, "        \
 	"application/vnd.oasis.opendocument.text, application/vnd.oasis.opendocument.spreadsheet"
 
 static const char *const backends[] = { "dir", "s3", NULL };

@@ -2,18 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """People on three nodes: what each of them sees must not depend on where they are.  Speaks TAP.
 
-usage: chat_e2e.py [WORKERS]"""
+usage: chat_e2e.py [WORKERS [TEST ...]]"""
+import glob
 import os
+import secrets
+import shutil
 import sys
+import tempfile
 import threading
 import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", "chat"), os.path.join(HERE, ".."), os.path.join(HERE, "..", "ws")]
+sys.path[:0] = [os.path.join(HERE, "..", "chat"), os.path.join(HERE, ".."), os.path.join(HERE, "..", "ws"), os.path.join(HERE, "..", "upload")]
 from backends.base import IN_CI, Missing  # noqa: E402
 from backends.cluster import Cluster  # noqa: E402
 from client import Device, Person, rest  # noqa: E402
+import thumbs_e2e  # noqa: E402
+import upload_e2e as up  # noqa: E402
 from wsclient import Ws, handshake, stomp, frame  # noqa: E402
 
 TESTS = []
@@ -316,19 +322,59 @@ def a_ticket_is_good_once_on_whatever_node(c):
         assert sorted(got) == ["INVALID_TOKEN"] * 3 + ["alice"], got
 
 
+@test
+def files_are_on_all_nodes(c):
+    """With one folder for all."""
+    alice, bob, carol = at(c, "alice", 0), at(c, "bob", 1), at(c, "carol", 2)
+    elsewhere = at(c, "alice", 2)
+    data = thumbs_e2e.png(700, 500, 77)
+    f, g = up.upload(alice, data), up.upload(bob, data)
+    up.same(up.get(elsewhere, f["url"]).body == data, True, "it was uploaded at another node")
+    up.same([up.get(p, f["url"]).status for p in (bob, carol)], [404, 404])
+
+    def objects():
+        return [p for p in glob.glob(os.path.join(c.files, "objects", "*", "*")) if os.path.basename(p)[:64] == up.hashlib.sha256(data).hexdigest()]
+    up.until(lambda: len(objects()) == 3, what="equal files are one object with its small pictures")
+    device = alice.device()
+    assert "message-id" in up.attach(device, {"to": "carol"}, f["url"])
+    up.same([up.get(p, f["url"]).status for p in (bob, carol)], [404, 200])
+    up.same(thumbs_e2e.size_of(up.get(carol, f["thumbnail"]).body), (320, 228))
+    signed = up.get(carol, f["url"] + "/url").json["url"]
+    up.same([rest(n, None, "GET", signed).body == data for n in c.nodes], [True] * 3, "a signed address")
+    # A resumable upload goes on at whatever node the balancer chooses.
+    url = up.begin(alice, len(data))
+    for k, (who, to) in enumerate(((elsewhere, 2000), (alice, 5000), (elsewhere, len(data)))):
+        r = up.tus(who, "PATCH", url, data[(0, 2000, 5000)[k]:to], Upload_Offset=(0, 2000, 5000)[k])
+        up.same((r.status, r.headers.get("upload-offset")), (204, str(to)))
+    up.same(up.get(alice, url.replace("/tus/", "/")).body == data, True)
+    # The last of them takes the bytes along, whichever node sweeps.
+    for who, what in ((elsewhere, f["url"]), (bob, g["url"])):
+        up.same(who.rest("DELETE", what).status, 204)
+    up.same(len(objects()), 3)
+    up.same(alice.rest("DELETE", url.replace("/tus/", "/")).status, 204)
+    device.close()
+    c.nodes[2].kill()
+    c.nodes[2].begin()
+    up.until(lambda: not objects(), 20, "nobody needs it any more")
+
+
 def main():
     workers = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    files = tempfile.mkdtemp(prefix="chatd-files-")
     try:
-        cluster = Cluster(3, "server.drain_spread=1s", "auth-anonymous.devices=1", workers=workers).start()
+        cluster = Cluster(3, "server.drain_spread=1s", "auth-anonymous.devices=1", "upload.enabled=true", "upload.path=" + files,
+                          "upload.key=" + secrets.token_hex(32), workers=workers).start()
+        cluster.files = files
     except Missing as why:
         if IN_CI:
             raise
         print("1..0 # skip %s" % why)
         return 0
     failed, wrong = 0, []
-    print("1..%d" % (len(TESTS) + 1))
+    chosen = [t for t in TESTS if not sys.argv[2:] or any(w in t.__name__ for w in sys.argv[2:])]
+    print("1..%d" % (len(chosen) + 1))
     try:
-        for i, t in enumerate(TESTS, 1):
+        for i, t in enumerate(chosen, 1):
             try:
                 t(cluster)
                 print("ok %d - %s" % (i, t.__name__.replace("_", " ")), flush=True)
@@ -337,11 +383,12 @@ def main():
                 print("not ok %d - %s" % (i, t.__name__.replace("_", " ")))
                 print("".join("# %s\n" % x for x in traceback.format_exc().splitlines()), flush=True)
         wrong = [(code, log[-3000:]) for code, log in cluster.stop() if code != 0 or "Sanitizer" in log]
-        print("%sok %d - the nodes end cleanly" % ("not " if wrong else "", len(TESTS) + 1))
+        print("%sok %d - the nodes end cleanly" % ("not " if wrong else "", len(chosen) + 1))
         for code, log in wrong:
             print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
     finally:
         cluster.close()
+        shutil.rmtree(files, ignore_errors=True)
     return 1 if failed or wrong else 0
 
 
