@@ -133,16 +133,15 @@ def large_ones(s):
     same(get(alice, "/api/files/%032x/thumbnail" % 0).status, 404)
 
 
-PROGRAM = '''#!/usr/bin/env python3
-import os, sys, time
-data = sys.stdin.buffer.read()
-out = sys.stdout.buffer
-if b"CRASH" in data: os.abort()
-if b"STUCK" in data: time.sleep(60)
-if b"MUCH" in data: out.write(b"1 1\\n320 99999999\\n" + b"x" * (20 << 20))
-if b"LIES" in data: out.write(b"10 10\\n320 40\\nRIFF" + b"x" * 36)
-if b"MINUS" in data: out.write(b"-1 10\\n")
-if b"SHORT" in data: out.write(b"10 10\\n320 400\\nRIFF0000WEBPVP8 ")
+PROGRAM = r'''#!/bin/sh
+case $(tr -d '\000' | grep -ao 'CRASH\|STUCK\|MUCH\|LIES\|MINUS\|SHORT') in
+CRASH) kill -ABRT $$ ;;
+STUCK) sleep 60 ;;
+MUCH) printf '1 1\n320 99999999\n'; head -c 20971520 /dev/zero ;;
+LIES) printf '10 10\n320 40\nRIFF0000000000000000000000000000000000000' ;;
+MINUS) printf -- '-1 10\n' ;;
+SHORT) printf '10 10\n320 400\nRIFF0000WEBPVP8 ' ;;
+esac
 '''
 
 
@@ -154,7 +153,7 @@ def a_bad_program(workers):
         f.write(PROGRAM)
     os.chmod(program, 0o755)
     s = Server(workers, accounts=up.ACCOUNTS.replace(
-        "max_size: 8 MiB", "thumbnailer: %s, thumbnail_timeout: 1s, thumbnails: [320], max_size: 8 MiB" % program))
+        "max_size: 8 MiB", "thumbnailer: %s, thumbnail_timeout: 2s, thumbnails: [320], max_size: 8 MiB" % program))
     try:
         (alice,) = known(s, "alice")
         for word in (b"CRASH", b"STUCK", b"MUCH", b"LIES", b"MINUS", b"SHORT", b"NOTHING"):

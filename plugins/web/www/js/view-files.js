@@ -4,7 +4,7 @@
 import { $, h, icon } from "./dom.js";
 import { explain } from "./errors.js";
 import { AT_MOST, fileId, nameOf } from "./files.js";
-import { t } from "./i18n.js";
+import { locale, t } from "./i18n.js";
 import { toast } from "./toasts.js";
 
 const PREVIEW = 640;
@@ -13,7 +13,7 @@ const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
 export function sizeOf(bytes) {
 	const step = Math.min(UNITS.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, bytes)) / 10)));
 	const options = { style: "unit", unit: UNITS[step], unitDisplay: step ? "short" : "long", maximumFractionDigits: step ? 1 : 0 };
-	return new Intl.NumberFormat(document.documentElement.lang || undefined, options).format(bytes / 1024 ** step);
+	return new Intl.NumberFormat(locale, options).format(bytes / 1024 ** step);
 }
 
 /* ---- beside the message box ---- */
@@ -194,12 +194,10 @@ function whyNot(error) {
 	const texts = {
 		TOO_LARGE: t("This file is larger than the server takes."),
 		TYPE_NOT_ALLOWED: t("The server does not take files of this type."),
+		TOO_MANY_UPLOADS: t("Too many of your files are on their way. Try again in a moment."),
 		QUOTA_EXCEEDED: t("There is no room left for your files. Delete some, or go on tomorrow."),
-		UPLOAD_FORBIDDEN: t("Guests cannot send files. Make an account first."),
-		FILE_REFUSED: t("This file was found to be harmful."),
 		NOT_FOUND: t("This server takes no files."),
 		STORE_FULL: t("The server has no room left for files."),
-		UNREACHABLE: t("The server cannot be reached. Try again once it is back."),
 	};
 	return texts[error.code] ?? explain(error);
 }
