@@ -206,10 +206,11 @@ void folded_free(struct folded *t)
 int fold_word_before(const struct folded *t, size_t at)
 {
 	UChar32 c;
-	if (at == 0) {
+	int32_t i = (int32_t)at;
+	if (i <= 0) {
 		return 0;
 	}
-	U8_PREV(t->whole, 0, at, c);
+	U8_PREV(t->whole, 0, i, c);
 	return c >= 0 && (u_isalnum(c) || u_charType(c) == U_NON_SPACING_MARK);
 }
 

@@ -14,13 +14,15 @@ export class MessageActions {
 	#state;
 	#session;
 	#composer;
+	#moderation;
 
 	/* `jump(conversation, message)` shows a message; `openPerson(id)` a direct conversation. */
-	constructor({ state, session, composer, files, jump, openPerson }) {
+	constructor({ state, session, composer, files, moderation, jump, openPerson }) {
 		this.#state = state;
 		this.#session = session;
 		this.#composer = composer;
 		this.files = files;
+		this.#moderation = moderation;
 		this.jumpTo = jump;
 		this.openPerson = openPerson;
 	}
@@ -59,6 +61,15 @@ export class MessageActions {
 		});
 	}
 
+	/* Of somebody who is blocked. */
+	hides(entry) {
+		return this.#moderation.hides(entry);
+	}
+
+	reveal(id) {
+		this.#moderation.reveal(id);
+	}
+
 	async jump(id) {
 		const conversation = this.#conversation();
 		const entry = conversation?.messages.find((m) => m.id === id) ?? conversation?.quoted.get(id);
@@ -88,6 +99,7 @@ export class MessageActions {
 				{ label: t("Copy text"), icon: "copy", run: () => this.#copy(entry) },
 				speak && entry.mine && { label: t("Edit"), icon: "edit", run: () => this.#composer.edit(entry) },
 				speak && this.mayPin(conversation) && { label: pinned ? t("Unpin") : t("Pin"), icon: "pin", run: () => this.pin(entry.id, pinned) },
+				...this.#moderation.menuItems(entry),
 				speak && mayDelete && { label: t("Delete"), icon: "trash", danger: true, run: () => this.#delete(entry) },
 			];
 			const chosen = PALETTE.filter((choice) => entry.reactions[choice]?.includes(this.#state.me.id));

@@ -261,6 +261,41 @@ export class Api {
 		return this.#authorized("GET", `/api/files/${encodeURIComponent(id)}/url`);
 	}
 
+	/* ---- privacy and moderation ---- */
+
+	async blocks() {
+		return (await this.#authorized("GET", "/api/blocks?limit=1000")).blocks ?? [];
+	}
+
+	block(userId) {
+		return this.#authorized("PUT", `/api/blocks/${encodeURIComponent(userId)}`);
+	}
+
+	unblock(userId) {
+		return this.#authorized("DELETE", `/api/blocks/${encodeURIComponent(userId)}`);
+	}
+
+	settings() {
+		return this.#authorized("GET", "/api/chat/settings");
+	}
+
+	saveSettings(settings) {
+		return this.#authorized("PUT", "/api/chat/settings", settings);
+	}
+
+	report(body) {
+		return this.#authorized("POST", "/api/reports", body);
+	}
+
+	async reports(roomId) {
+		return (await this.#authorized("GET", `/api/reports?roomId=${encodeURIComponent(roomId)}`)).reports ?? [];
+	}
+
+	/* `how`: "resolve" with {actions, seconds}, or "dismiss". */
+	closeReport(id, how, body) {
+		return this.#authorized("POST", `/api/reports/${encodeURIComponent(id)}/${how}`, body);
+	}
+
 	#authorized(method, path, body, timeoutMs) {
 		return this.authorized((token) => request(method, path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, body, timeoutMs }));
 	}

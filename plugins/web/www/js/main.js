@@ -10,6 +10,7 @@ import { serverWords } from "./errors.js";
 import { Files } from "./files.js";
 import { plural, t } from "./i18n.js";
 import { initKeys } from "./keys.js";
+import { Moderation } from "./moderation.js";
 import { Notifier } from "./notify.js";
 import { keepShell, Snapshot } from "./offline.js";
 import { Notifications } from "./push.js";
@@ -47,8 +48,9 @@ const session = new Session({
 const files = new Files(api);
 const composer = new Composer(state, session, MAX_CONTENT, files);
 const finder = new Finder(state, api, (key) => openConversation(key));
-const manager = new RoomManager(state, session);
-const actions = new MessageActions({ state, session, composer, files, jump: jumpTo, openPerson: (id) => openConversation(userKey(id)) });
+const moderation = new Moderation({ state, api });
+const manager = new RoomManager(state, session, moderation);
+const actions = new MessageActions({ state, session, composer, files, moderation, jump: jumpTo, openPerson: (id) => openConversation(userKey(id)) });
 const search = new Search(state, api, jumpTo);
 const startScreen = new StartScreen({ session, api, toast, done: comeIn });
 new AccountDialog({

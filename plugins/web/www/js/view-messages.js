@@ -16,7 +16,7 @@ let flashed = "";
 let lastAnnounced = 0;
 
 /* Plain data for each row, so that a row is rebuilt only when something that it shows changed. */
-function rowsOf(state, conversation) {
+function rowsOf(state, conversation, actions) {
 	const rows = [];
 	const nameOf = (id) => (id === state.me?.id ? "" : state.nameOf(id));
 	const lastMine = conversation.messages.findLast((m) => m.mine && m.kind === "chat" && m.id);
@@ -51,6 +51,7 @@ function rowsOf(state, conversation) {
 			edited: m.edited,
 			deleted: m.deleted,
 			unreadable: m.unreadable,
+			hidden: !m.deleted && actions.hides(m),
 			live: Boolean(m.live),
 			flash: m.id !== "" && m.id === flashed,
 			last: m === lastChat,
@@ -112,7 +113,7 @@ export function showMessages(state, conversation, actions) {
 	const scroller = $("scroller");
 	const sameConversation = scroller.dataset.key === conversation.key;
 	const atBottom = nearBottom() && conversation.after === null;
-	const rows = rowsOf(state, conversation);
+	const rows = rowsOf(state, conversation, actions);
 	const build = (item, isNew) => {
 		switch (item.kind) {
 			case "day":

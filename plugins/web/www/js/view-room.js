@@ -40,8 +40,10 @@ export class RoomManager {
 	#session;
 	#roomId = "";
 	#target = null;
+	#moderation;
 
-	constructor(state, session) {
+	constructor(state, session, moderation) {
+		this.#moderation = moderation;
 		this.#state = state;
 		this.#session = session;
 		$("manage-form").addEventListener("submit", (event) => {
@@ -99,6 +101,7 @@ export class RoomManager {
 		if (rank >= RANK.moderator) {
 			await this.#showBans();
 		}
+		await this.#moderation.showReports(roomId, rank >= RANK.moderator);
 	}
 
 	#fill(room) {

@@ -133,7 +133,20 @@ function said(item) {
 	return item.unreadable ? [t("The server cannot decrypt this message.")] : textOf(item.content, item.names);
 }
 
+/* Of somebody whom one has blocked. */
+function hiddenBubble(item, actions) {
+	return h(
+		"div",
+		{ class: "bubble tombstone" },
+		h("p", { class: "content" }, t("A message of somebody you have blocked."), " "),
+		h("button", { type: "button", class: "link-button", "data-act": "reveal", onclick: () => actions.reveal(item.id) }, t("Show")),
+	);
+}
+
 function bubbleOf(item, actions) {
+	if (item.hidden) {
+		return hiddenBubble(item, actions);
+	}
 	const jumbo = !item.deleted && !item.unreadable && !item.quote && item.attachments.length === 0 && isJumbo(item.content);
 	return h(
 		"div",
