@@ -485,21 +485,27 @@ static const struct chain_hook *tail_for(const struct dest_name *n)
 	return &unknown_hook;
 }
 
-static void input_end(chatd_call *c, void *arg)
+/* Ends the way of a message, of a session or (NULL) of nobody's. */
+static void came(chatd_call *c, chatd_session *s)
 {
-	struct request *r = arg;
-	chatd_session *s = r->session;
+	struct chat_worker *cw = call_at(c);
 	if (call_verdict(c) == CHATD_REJECT) {
-		stat_add(s->cw, STAT_REFUSED, 1);
+		stat_add(cw, STAT_REFUSED, 1);
 	}
-	const struct chain *sent = &s->cw->chat->chains[chatd_hook_message_sent];
+	const struct chain *sent = &cw->chat->chains[chatd_hook_message_sent];
 	if (sent->n && call_verdict(c) == CHATD_ACCEPT) {
-		chatd_call *after = call_create(s->cw, s, s->ident, call_msg(c));
+		chatd_call *after = call_create(cw, s, s ? s->ident : call_ident(c), call_msg(c));
 		if (after) {
 			copy_replies(after, call_replies(c));
 			call_walk(after, sent, NULL, ignore_end, NULL);
 		}
 	}
+}
+
+static void input_end(chatd_call *c, void *arg)
+{
+	struct request *r = arg;
+	came(c, r->session);
 	tell(r->done, r->arg, c);
 }
 
@@ -526,6 +532,44 @@ static void svc_input(chatd_session *s, chatd_msg *msg, chatd_done *done, void *
 		return;
 	}
 	call_walk(c, &s->cw->chat->chains[chatd_hook_message_in], tail_for(&n), input_end, r);
+}
+
+/* No session, and so nobody whose next frame could be read meanwhile: go_on() finds another end. */
+static void input_as_end(chatd_call *c, void *arg)
+{
+	struct request *r = arg;
+	came(c, NULL);
+	tell(r->done, r->arg, c);
+}
+
+static void svc_input_as(void *obj, chatd_worker *w, const chatd_ident *ident, chatd_msg *msg,
+		chatd_done *done, void *arg)
+{
+	const struct chat *chat = obj;
+	struct chat_worker *cw = chat_at(w);
+	struct dest_name n = dest_parse(chat, msg_dest(msg));
+	chatd_call *c = call_create(cw, NULL, ident, msg);
+	struct request *r = request_create(c, NULL, done, arg);
+	stat_add(cw, STAT_RECEIVED, 1);
+	if (!r) {
+		if (c) {
+			call_abandon(c);
+		}
+		refuse_now(done, arg, "UNAVAILABLE", "the server has no memory left");
+		return;
+	}
+	call_walk(c, &chat->chains[chatd_hook_message_in], tail_for(&n), input_as_end, r);
+}
+
+static const chatd_ident *svc_make_ident(void *obj, const struct chatd_identity *given)
+{
+	struct chatd_identity who = { 0 };
+	(void)obj;
+	memcpy(&who, given, given->struct_size < sizeof(who) ? given->struct_size : sizeof(who));
+	if (!who.name.p) {
+		who.name = who.user;
+	}
+	return ident_create_as(&who);
 }
 
 /* ---- acknowledgements --------------------------------------------------- */
@@ -615,4 +659,6 @@ const struct chatd_sessions chat_sessions_vt = {
 	.id = svc_id,
 	.identify = svc_identify,
 	.request = svc_request,
+	.make_ident = svc_make_ident,
+	.input_as = svc_input_as,
 };

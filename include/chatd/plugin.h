@@ -79,7 +79,7 @@ enum {
  *    go to the client with the answer to the login.
  *  subscribe, message_in: call_msg() has the destination; a subscription's headers
  *    are the frame's.  A session with a suspended call is not read from, so its
- *    order holds.
+ *    order holds.  A message that a program gave in (input_as() in transport.h) has no session.
  *  message_out: once per recipient; it must not wait.
  *  request: an HTTP call of an API route came, nobody has asked yet from whom.
  *    call_msg() has its path as destination and the headers method, peer, user-agent
@@ -139,6 +139,10 @@ enum {
 	CHATD_ID_ANONYMOUS = 1 << 0, /**< a guest: may read and send, owns nothing */
 	CHATD_ID_ADMIN = 1 << 1,     /**< may do what any rule allows an administrator */
 	CHATD_ID_MODERATOR = 1 << 2, /**< likewise; an administrator is one without this flag */
+	CHATD_ID_BOT = 1 << 3,       /**< a program: its messages say so */
+	/** A back end speaks for the server itself, or for a user whom it has checked: what a room asks
+	 *  of its members (membership, mutes, slow mode) is not asked. */
+	CHATD_ID_SYSTEM = 1 << 4,
 };
 
 /** All that a login can say about someone.  What is not known is .p NULL, or 0. */
@@ -351,7 +355,7 @@ struct chatd_host {
 
 	/* The call at hand.  [worker] */
 	chatd_worker *(*call_worker)(chatd_call *);
-	chatd_session *(*call_session)(chatd_call *);   /**< NULL for a REST call */
+	chatd_session *(*call_session)(chatd_call *);   /**< NULL for REST, and for input_as() */
 	const chatd_ident *(*call_ident)(chatd_call *); /**< NULL before identify() */
 	chatd_msg *(*call_msg)(chatd_call *);
 	chatd_msg *(*call_edit)(chatd_call *);     /**< the message, made private for writing */

@@ -162,6 +162,13 @@ struct chatd_sessions {
 	 *  for the call that @p msg describes; done() runs once, perhaps inside this call. */
 	void (*request)(void *obj, chatd_worker *, const chatd_ident *ident, chatd_msg *msg,
 			chatd_done *done, void *arg);
+	/* For plugins that speak for somebody who has no session. */
+	/** [any] NULL: no memory.  One reference, for the caller. */
+	const chatd_ident *(*make_ident)(void *obj, const struct chatd_identity *);
+	/** A message as if a session of @p ident had sent it: message_in, then its handler; in both
+	 *  call_session() is NULL.  done() runs exactly once, perhaps inside this call. */
+	void (*input_as)(void *obj, chatd_worker *, const chatd_ident *ident, chatd_msg *msg,
+			chatd_done *done, void *arg);
 };
 
 #ifdef __cplusplus

@@ -19,15 +19,22 @@ struct change {
 	char id[37];                                          /* of the new row */
 	char author[CHATD_ID_MAX + 1];                        /* of the message */
 	struct chatd_json event, body;                        /* the row, and the message from now on */
-	int32_t over;             /* the right to it was checked elsewhere */
+	int32_t over;              /* the right to it was checked elsewhere */
 	char by[CHATD_ID_MAX + 1]; /* who does it, if .user is another one */
-	chatd_log_removed *done; /* a plugin waits, and no call */
+	chatd_log_removed *done;   /* a plugin waits, and no call */
 	void *arg;
 	/* the answer */
 	struct refusal no; /* .code NULL: it went well */
 	char first[ID_TEXT + 1], epoch[EPOCH_MAX + 1];
-	int64_t seq; /* 0: nothing was written, for it was so already */
+	int64_t seq;       /* 0: nothing was written, for it was so already */
+	int32_t unchecked; /* a back end does it: nobody's right is asked */
 };
+
+/* Whose right to do it is checked. */
+static struct chatd_str actor_of(const struct change *c)
+{
+	return c->unchecked || c->over ? chatd_str_of(NULL, 0) : text(c->user);
+}
 
 static void change_free(struct change *c)
 {
@@ -188,7 +195,7 @@ static chatd_status put_pin(struct change *c)
 	struct chatd_store_pin r = { .struct_size = sizeof(r),
 		.remove = c->draft.remove,
 		.id = c->draft.target,
-		.actor = text(c->user),
+		.actor = actor_of(c),
 		.wall = c->wall,
 		.event = &event };
 	return store->pin(c->self->store->obj, c->home, &r, on_changed, c);
@@ -201,7 +208,7 @@ static chatd_status put_change(struct change *c)
 		.kind = row_kind(c->kind),
 		.target = c->draft.target,
 		.id = text(c->id),
-		.actor = c->over ? chatd_str_of(NULL, 0) : text(c->user),
+		.actor = actor_of(c),
 		.hash = { (const char *)c->hash, sizeof(c->hash) },
 		.body = chatd_json_str(&c->event),
 		.new_body = chatd_json_str(&c->body),
@@ -300,9 +307,10 @@ static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer
 	int mine = chatd_str_same(m->conv.a, text(c->user));
 	chatd_str_copy(c->room, sizeof(c->room), m->conv.room);
 	chatd_str_copy(c->other, sizeof(c->other), mine ? m->conv.b : m->conv.a);
+	int ours = m->conv.room.p || mine || chatd_str_same(m->conv.b, text(c->user));
 	/* Whether it is there to be changed says the store: it may know the clientId. */
 	int unreadable = (m->flags & CHATD_STORE_UNREADABLE) != 0;
-	if (m->kind != CHATD_STORE_MESSAGE || (m->body.n == 0 && !unreadable)) {
+	if (m->kind != CHATD_STORE_MESSAGE || (m->body.n == 0 && !unreadable) || !ours) {
 		refuse(c, -ENOENT, a);
 		answer(c);
 		return;
@@ -345,6 +353,7 @@ static struct change *create(struct self *self, chatd_call *call, const struct c
 	c->from = h->call_worker(call);
 	c->draft = *d;
 	chatd_str_copy(c->user, sizeof(c->user), h->ident_user(h->call_ident(call)));
+	c->unchecked = (h->ident_flags(h->call_ident(call)) & CHATD_ID_SYSTEM) != 0;
 	chatd_str_copy(c->nick, sizeof(c->nick), h->ident_name(h->call_ident(call)));
 	chatd_json_init(&c->event, NULL, 0);
 	chatd_json_init(&c->body, NULL, 0);
@@ -356,7 +365,7 @@ static chatd_verdict start(struct change *c, chatd_call *call)
 	const struct chatd_host *h = c->self->h;
 	const struct chatd_store *store = c->self->store->vt;
 	const struct chatd_store_message_key key = {
-		.struct_size = sizeof(key), .id = c->draft.target, .user = text(c->user)
+		.struct_size = sizeof(key), .id = c->draft.target, .user = actor_of(c)
 	};
 	c->token = h->suspend(call, NULL, NULL);
 	if (!c->token) {

@@ -305,6 +305,9 @@ size_t message_write(
 	chatd_json_member(j, "senderName", s->sender_name);
 	chatd_json_time(j, "timestamp", s->now);
 	chatd_json_member(j, "status", CHATD_LIT("SENT"));
+	if (s->bot) {
+		chatd_json_flag(j, "bot", 1);
+	}
 	size_t own = j->n;
 	chatd_json_member(j, "receiver", d->to);
 	chatd_json_member(j, "receiverId", d->to);

@@ -47,6 +47,7 @@ int message_printable(struct chatd_str, size_t max);
 struct message_stamp { /* what the server says about it */
 	struct chatd_str id, sender, sender_name;
 	int64_t now; /* wall clock, ms */
+	int32_t bot; /* a program has said it */
 };
 
 /* Writes the JSON.  Returns where the part begins that the sender alone determines: two

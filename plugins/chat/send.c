@@ -234,10 +234,12 @@ static chatd_msg *make_message(
 	h->new_id(s->id);
 	s->wall = h->wall_ms();
 	s->flags = h->ident_flags(who) & CHATD_ID_ANONYMOUS ? CHATD_STORE_GUEST : 0;
+	s->unchecked = (h->ident_flags(who) & CHATD_ID_SYSTEM) != 0;
 	struct message_stamp stamp = { .id = text(s->id),
 		.sender = text(s->user),
 		.sender_name = name.n ? name : chatd_str_of(NULL, 0),
-		.now = s->wall };
+		.now = s->wall,
+		.bot = (h->ident_flags(who) & CHATD_ID_BOT) != 0 };
 	chatd_json_init(&j, room, sizeof(room));
 	size_t own = message_write(&j, d, &stamp);
 	if (s->room[0]) {

@@ -302,7 +302,7 @@ void stored_append(struct send *s, chatd_worker *home)
 		.n_mentions = take_mentions(s, mentions),
 		.wall = s->wall,
 		.flags = s->flags | (secret ? CHATD_STORE_ENCRYPTED : 0),
-		.check = 1 };
+		.check = !s->unchecked };
 	if (s->client_id.n) {
 		r.client_id = s->client_id;
 	}

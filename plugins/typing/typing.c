@@ -363,8 +363,9 @@ static chatd_verdict on_sent(chatd_call *call, void *selfp, void *wself)
 	const struct chatd_host *h = self->h;
 	struct chatd_str dest = h->msg_dest(h->call_msg(call));
 	(void)wself;
-	if (chatd_str_same(dest, CHATD_LIT("/app/chat.send")) ||
-			chatd_str_same(dest, CHATD_LIT("/app/chat.sendMessage"))) {
+	if (h->call_session(call) &&
+			(chatd_str_same(dest, CHATD_LIT("/app/chat.send")) ||
+					chatd_str_same(dest, CHATD_LIT("/app/chat.sendMessage")))) {
 		stop_all(h->slot(h->call_session(call), self->slot));
 	}
 	return CHATD_NEXT;

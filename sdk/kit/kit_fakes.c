@@ -656,6 +656,18 @@ void kit_member(struct kit *k, const char *room, const char *user, int32_t role)
 	e->role = role;
 }
 
+/* ---- sessions: the server's own, but that identities are counted ----------------------------- */
+
+static struct chatd_sessions sessions_vt;
+
+static const chatd_ident *s_make_ident(void *obj, const struct chatd_identity *who)
+{
+	struct kit *k = kit_the();
+	const chatd_ident *made = kit_fault(k) ? NULL : k->sessions->make_ident(obj, who);
+	k->idents += made != NULL;
+	return made;
+}
+
 /* ---- life ------------------------------------------------------------------------------ */
 
 int kit_fakes_init(struct kit *k)
@@ -668,7 +680,9 @@ int kit_fakes_init(struct kit *k)
 	f->service[ACCOUNTS] = (struct chatd_service){ &accounts_vt, k };
 	f->service[ROOMS] = (struct chatd_service){ &rooms_vt, k };
 	f->http = (struct chatd_service){ &kit_http_vt, k };
-	f->sessions = (struct chatd_service){ k->sessions, k->chat };
+	sessions_vt = *k->sessions;
+	sessions_vt.make_ident = s_make_ident;
+	f->sessions = (struct chatd_service){ &sessions_vt, k->chat };
 	k->fakes = f;
 	return 0;
 }
