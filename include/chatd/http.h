@@ -103,6 +103,24 @@ struct chatd_ready {
 	void *arg;
 };
 
+/** A call of a route by a plugin. */
+struct chatd_http_call {
+	uint32_t struct_size;
+	const chatd_ident *ident; /**< who asks: no credentials are looked at, request_as is asked */
+	struct chatd_str method;  /**< "POST" */
+	struct chatd_str path;    /**< with its query, percent-encoded */
+	struct chatd_str body;    /**< JSON; empty: none */
+	int64_t max_answer;       /**< bytes; 0: 1 MiB */
+};
+struct chatd_http_answer { /**< borrowed for the callback */
+	uint32_t struct_size;
+	int32_t status;
+	struct chatd_str type, body;
+	int64_t retry_after; /**< seconds; 0: not said */
+};
+/** rc 0: an answer came, whatever it says; -EMSGSIZE: it was too long; -EIO: it was cut. */
+typedef void chatd_http_called(void *arg, chatd_status rc, const struct chatd_http_answer *);
+
 struct chatd_http {
 	uint32_t struct_size;
 	/** [main] In init().  -EEXIST: another plugin has that method and path. */
@@ -171,6 +189,11 @@ struct chatd_http {
 	void (*begin_sized)(chatd_req *, int32_t status, const char *type, int64_t length);
 	/** The query as it came, percent-encoded; .p NULL: none.  For what must hold nothing else. */
 	struct chatd_str (*req_query_text)(chatd_req *);
+	/** Calls a route, any plugin's, as if that request had come from the same address as @p outer,
+	 *  which is under way.  All is copied.  fn runs once, later or in here, also when @p outer
+	 *  has ended meanwhile.  -EINVAL, -ENOMEM: it does not run. */
+	chatd_status (*call)(void *obj, chatd_req *outer, const struct chatd_http_call *,
+			chatd_http_called *fn, void *arg);
 };
 
 #ifdef __cplusplus

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What plugins think of a call of an API route: before anyone asks who it is from (limits by
  * address), and once that is known (rights, limits by user). */
-#include "engine.h"
+#include "inner.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +113,9 @@ void guard_start(chatd_req *req)
 {
 	struct http *http = req->conn->w->http;
 	const struct chatd_sessions *sessions = http->sessions->vt;
-	if (!(req->flags & CHATD_HTTP_CORS) || !CHATD_HAS(sessions, request)) {
+	/* What a plugin calls was let in once, with the request that it is a part of. */
+	if (!(req->flags & CHATD_HTTP_CORS) || !CHATD_HAS(sessions, request) ||
+			inner_ident(req->conn->stream)) {
 		intake_go(req);
 		return;
 	}

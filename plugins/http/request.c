@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "engine.h"
+#include "inner.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -225,4 +225,5 @@ const struct chatd_http request_service = {
 	.hold = req_hold,
 	.begin_sized = answer_begin_sized,
 	.req_query_text = req_query_text,
+	.call = inner_call,
 };

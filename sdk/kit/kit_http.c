@@ -2,6 +2,7 @@
 /* A fake of chatd.http/1: routes, whole requests, whole and streamed answers; no upgrades. */
 #include "base/buf.h"
 #include "base/str.h"
+#include "chat/ident.h"
 #include "chat/msg.h"
 #include "kit_impl.h"
 
@@ -42,6 +43,9 @@ struct kit_req {
 	int64_t length;
 	chatd_http_identified *identified;
 	void *identified_arg;
+	const chatd_ident *by; /* the plugin's own call, in whose name */
+	chatd_http_called *called;
+	void *called_arg;
 };
 
 static struct kit_req *of(chatd_req *req)
@@ -320,6 +324,13 @@ static void h_end(chatd_req *req)
 		kit_broken(r->req.k, "an answer of %lld bytes has %zu", (long long)r->length, r->answer_n);
 	}
 	r->over = 1;
+	if (r->called) {
+		const struct chatd_http_answer a = { .struct_size = sizeof(a),
+			.status = r->status,
+			.type = header_at(r->out, "Content-Type", 0),
+			.body = chatd_str_of(r->answer ? r->answer : "", r->answer_n) };
+		r->called(r->called_arg, 0, &a);
+	}
 }
 
 /* ---- streamed bodies --------------------------------------------------------------------- */
@@ -399,6 +410,10 @@ static void h_identify(chatd_req *req, chatd_http_identified *fn, void *arg)
 	struct kit_req *r = of(req);
 	struct kit *k = r->req.k;
 	static const char *const copied[] = { "kit-user", "kit-flags", "kit-login", NULL };
+	if (r->by) {
+		fn(arg, 0, r->by, NULL, NULL);
+		return;
+	}
 	chatd_msg *creds = msg_new(CHATD_LIT(""), CHATD_LIT(""));
 	struct chatd_str bearer = h_header(req, "Authorization"), token = h_query(req, "token");
 	r->identified = fn;
@@ -412,6 +427,49 @@ static void h_identify(chatd_req *req, chatd_http_identified *fn, void *arg)
 	(void)msg_set(creds, CHATD_CRED_TOKEN, token);
 	k->sessions->identify(k->chat, &k->workers[0], creds, on_identified, r);
 	msg_unref(creds);
+}
+
+/* ---- calls of other routes ------------------------------------------------------------------ */
+
+static const struct kit_route *route_of(struct kit_req *r);
+static struct kit_req *req_create(struct kit *k, uint32_t method, const char *path);
+static uint32_t method_of(struct kit *k, const char *name);
+
+/* The plugin's own routes are served; of others' there is but an echo of who asked for what. */
+static void echo(struct kit_req *r, const char *method)
+{
+	char text[2048];
+	struct chatd_str who = ident_user(r->by);
+	snprintf(text, sizeof(text),
+			"{\"called\":\"%s %s%s%s\",\"by\":\"%.*s\",\"flags\":%u,\"body\":%s}", method, r->path,
+			*r->query ? "?" : "", r->query, (int)who.n, who.p, ident_flags(r->by),
+			*r->body ? r->body : "null");
+	h_respond(&r->req, 200, "application/json", str_of(text));
+}
+
+static chatd_status h_call(void *obj, chatd_req *outer, const struct chatd_http_call *call,
+		chatd_http_called *fn, void *arg)
+{
+	struct kit *k = obj;
+	(void)of(outer);
+	if (kit_fault(k)) {
+		return -ENOMEM;
+	}
+	char *path = kit_dup(call->path), *method = kit_dup(call->method);
+	struct kit_req *r = req_create(k, method_of(k, method), path);
+	r->body = kit_dup(call->body);
+	r->by = ident_ref(call->ident);
+	r->called = fn;
+	r->called_arg = arg;
+	const struct kit_route *route = route_of(r);
+	if (route) {
+		route->r.handle(route->r.arg, &r->req);
+	} else {
+		echo(r, method);
+	}
+	free(path);
+	free(method);
+	return 0;
 }
 
 const struct chatd_http kit_http_vt = { .struct_size = sizeof(kit_http_vt),
@@ -443,7 +501,8 @@ const struct chatd_http kit_http_vt = { .struct_size = sizeof(kit_http_vt),
 	.req_header_at = h_header_at,
 	.hold = h_hold,
 	.begin_sized = h_begin_sized,
-	.req_query_text = h_query_text };
+	.req_query_text = h_query_text,
+	.call = h_call };
 
 /* ---- the test's side ----------------------------------------------------------------------- */
 
@@ -580,6 +639,7 @@ void kit_http_finish(struct kit *k)
 			free(r->pieces);
 			r->pieces = next;
 		}
+		ident_unref(r->by);
 		msg_unref(r->headers);
 		msg_unref(r->out);
 		free(r->path);
