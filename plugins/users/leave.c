@@ -109,7 +109,7 @@ static void on_account(void *arg, chatd_status rc, const struct chatd_store_answ
 		return;
 	}
 	chatd_str_copy(a->roles, sizeof(a->roles), s->accounts[0].roles);
-	if (!s->accounts[0].password.p) {
+	if (!s->accounts[0].password.p || (ask_flags(a) & CHATD_ID_SYSTEM)) {
 		step_down(a);
 		return;
 	}
