@@ -615,8 +615,8 @@ struct chatd_store_handed {
  *  the place that was noted last. */
 struct chatd_store_written {
 	uint32_t struct_size;
-	int32_t limit; /**< 1 to 1000 */
-	struct chatd_str node;
+	int32_t limit;         /**< 1 to 1000 */
+	struct chatd_str node; /**< .p NULL: any node; then .after_pos is 0 or more */
 	int64_t after_pos;
 };
 

@@ -130,16 +130,24 @@ void do_written(struct db *db, struct op *op)
 {
 	const struct chatd_store_written *r = op->req;
 	struct vec v = { 0 };
-	if (!node_ok(r->node) || r->limit < 1 || r->limit > WRITTEN_MAX || r->after_pos < -1) {
+	int32_t all = !r->node.p;
+	if ((!all && !node_ok(r->node)) || r->limit < 1 || r->limit > WRITTEN_MAX ||
+			r->after_pos < (all ? 0 : -1)) {
 		op->rc = -EINVAL;
 		return;
 	}
 	set_epoch(db, op);
-	op->a.pos = handed(db, r->node);
-	db_rows *s = db_query(db,
-			"SELECT " MSG_COLUMNS " FROM msg m" SQL_INNER " conv c ON c.n=m.conv"
-			" WHERE m.pos > ?1 AND" SQL_WRITTEN_BY("?2") " ORDER BY m.pos LIMIT ?3",
-			"isd", r->after_pos < 0 ? op->a.pos : r->after_pos, r->node, r->limit);
+	op->a.pos = all ? 0 : handed(db, r->node);
+	int64_t after = r->after_pos < 0 ? op->a.pos : r->after_pos;
+	db_rows *s = all ? db_query(db,
+							   "SELECT " MSG_COLUMNS " FROM msg m" SQL_INNER
+							   " conv c ON c.n=m.conv WHERE m.pos > ?1 ORDER BY m.pos LIMIT ?2",
+							   "id", after, r->limit)
+					 : db_query(db,
+							   "SELECT " MSG_COLUMNS " FROM msg m" SQL_INNER
+							   " conv c ON c.n=m.conv WHERE m.pos > ?1 AND" SQL_WRITTEN_BY(
+									   "?2") " ORDER BY m.pos LIMIT ?3",
+							   "isd", after, r->node, r->limit);
 	while (db_step(db, s)) {
 		push_message(db, op, s, &v);
 	}

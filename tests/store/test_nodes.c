@@ -78,6 +78,14 @@ static void what_was_handed_over_moves_forward(void **state)
 		w.node = S("two");
 		assert_int_equal(ASK(h, written, w)->a.n_messages, 0);
 	}
+	w.node = chatd_str_of(NULL, 0); /* anybody's */
+	assert_int_equal(ASK(h, written, w)->a.n_messages, 2);
+	w.after_pos = first;
+	k = ASK(h, written, w);
+	assert_int_equal(k->a.n_messages, 1);
+	assert_int_equal(k->a.messages[0].pos, second);
+	w.after_pos = -1;
+	assert_int_equal(ASK(h, written, w)->rc, -EINVAL);
 }
 
 /* Whatever is written to a direct conversation. */
