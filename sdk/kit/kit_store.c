@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A fake of chatd.store/1 for records and a little around them; see chatd/kit_store.h. */
+#include "kit_impl.h"
+
+#include <chatd/kit_store.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RECORDS = 256, ROOMS = 8, ACCOUNTS = 16, ROWS = 64 };
+
+struct record {
+	char *space, *key, *value, *owner; /* key NULL: no record */
+	int64_t at, expires, version, wall;
+};
+static struct {
+	struct record records[RECORDS];
+	char rooms[ROOMS][65];
+	struct {
+		char id[65], nickname[65];
+		uint32_t flags;
+	} accounts[ACCOUNTS];
+	struct chatd_store_message rows[ROWS];
+	size_t n_rooms, n_accounts, n_rows;
+	chatd_status fail;
+	int shared;
+} all;
+
+struct reply {
+	chatd_store_fn *fn;
+	void *arg;
+	chatd_status rc;
+	struct chatd_store_answer a;
+	struct chatd_store_record *records;
+	struct chatd_store_message rows[ROWS];
+	struct chatd_account account;
+	struct chatd_store_room room;
+	char *texts[3 * RECORDS];
+	size_t n_texts;
+};
+
+static int same(struct chatd_str a, const char *b)
+{
+	return b && a.n == strlen(b) && (a.n == 0 || memcmp(a.p, b, a.n) == 0);
+}
+
+/* ---- answers ------------------------------------------------------------------------- */
+
+static void reply_free(struct reply *r)
+{
+	while (r->n_texts) {
+		free(r->texts[--r->n_texts]);
+	}
+	free(r->records);
+	free(r);
+}
+
+static void on_reply(void *arg)
+{
+	struct reply *r = arg;
+	if (all.fail) {
+		r->rc = all.fail;
+	}
+	r->fn(r->arg, r->rc, &r->a);
+	reply_free(r);
+}
+
+/* NULL: the test wants this call to fail. */
+static struct reply *reply_for(chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = kit_fault(kit_the()) ? NULL : calloc(1, sizeof(*r));
+	if (r) {
+		r->fn = fn;
+		r->arg = arg;
+		r->a.struct_size = sizeof(r->a);
+		r->a.epoch = CHATD_LIT("epoch");
+		r->records = calloc(RECORDS, sizeof(*r->records));
+	}
+	return r;
+}
+
+static chatd_status send(chatd_worker *w, struct reply *r, chatd_status rc)
+{
+	r->rc = rc;
+	rc = kit_table.post(w, on_reply, r);
+	if (rc < 0) {
+		reply_free(r);
+	}
+	return rc;
+}
+
+static struct chatd_str keep(struct reply *r, const char *s)
+{
+	if (!s) {
+		return chatd_str_of(NULL, 0);
+	}
+	char *copy = r->texts[r->n_texts++] = strdup(s);
+	return chatd_str_of(copy, strlen(copy));
+}
+
+static void tell(struct reply *r, const struct record *k, int with_value)
+{
+	r->records[r->a.n_records++] =
+			(struct chatd_store_record){ .struct_size = sizeof(r->records[0]),
+				.key = keep(r, k->key),
+				.value = keep(r, with_value ? k->value : NULL),
+				.owner = keep(r, k->owner),
+				.at = k->at,
+				.expires = k->expires,
+				.version = k->version,
+				.wall = k->wall };
+	r->a.records = r->records;
+	r->a.version = k->version;
+}
+
+/* ---- records --------------------------------------------------------------------------- */
+
+static void drop(struct record *k)
+{
+	free(k->space);
+	free(k->key);
+	free(k->value);
+	free(k->owner);
+	memset(k, 0, sizeof(*k));
+}
+
+static struct record *find(struct chatd_str space, struct chatd_str key, int64_t wall)
+{
+	for (size_t i = 0; i < RECORDS; i++) {
+		struct record *k = &all.records[i];
+		if (k->key && same(space, k->space) && same(key, k->key) &&
+				(!k->expires || k->expires > wall)) {
+			return k;
+		}
+	}
+	return NULL;
+}
+
+static int fits(const struct record *k, struct chatd_str space, struct chatd_str prefix)
+{
+	return k->key && same(space, k->space) &&
+			(!prefix.n || strncmp(k->key, prefix.p, prefix.n) == 0);
+}
+
+static struct record *place(const struct chatd_store_record *q)
+{
+	struct record *k = find(q->space, q->key, INT64_MAX);
+	for (size_t i = 0; !k && i < RECORDS; i++) {
+		k = all.records[i].key ? NULL : &all.records[i];
+	}
+	if (!k) {
+		kit_broken(kit_the(), "the fake store is full");
+	}
+	return k;
+}
+
+static chatd_status put(void *obj, chatd_worker *w, const struct chatd_store_record *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	struct record *k = find(q->space, q->key, q->wall);
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	if (all.fail) {
+		return send(w, r, all.fail);
+	}
+	if (q->how == CHATD_STORE_RECORD_NEW && k) {
+		return send(w, r, -EEXIST);
+	}
+	if (q->how == CHATD_STORE_RECORD_VERSION && (!k || k->version != q->version)) {
+		return send(w, r, k ? -ESTALE : -ENOENT);
+	}
+	int64_t version = k ? k->version + 1 : 1;
+	k = place(q);
+	struct record now = { .space = kit_dup(q->space),
+		.key = kit_dup(q->key),
+		.value = kit_dup(q->value),
+		.owner = q->owner.p ? kit_dup(q->owner) : NULL,
+		.at = q->at,
+		.expires = q->expires,
+		.version = version,
+		.wall = q->wall };
+	drop(k);
+	*k = now;
+	tell(r, k, 0);
+	return send(w, r, 0);
+}
+
+static chatd_status get(void *obj, chatd_worker *w, const struct chatd_store_record_key *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	struct record *k = find(q->space, q->key, q->wall);
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	if (k) {
+		tell(r, k, 1);
+	}
+	return send(w, r, k ? 0 : -ENOENT);
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct record *const *x = a, *const *y = b;
+	return strcmp((*x)->key, (*y)->key);
+}
+
+static chatd_status list(void *obj, chatd_worker *w, const struct chatd_store_record_list *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	const struct record *found[RECORDS];
+	size_t n = 0;
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < RECORDS; i++) {
+		const struct record *k = &all.records[i];
+		if (fits(k, q->space, q->prefix) && (!k->expires || k->expires > q->wall)) {
+			found[n++] = k;
+		}
+	}
+	qsort(found, n, sizeof(found[0]), by_key);
+	for (size_t i = 0; i < n && i < (size_t)q->limit; i++) {
+		tell(r, found[i], 1);
+	}
+	return send(w, r, 0);
+}
+
+static chatd_status end(void *obj, chatd_worker *w, const struct chatd_store_record_key *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < RECORDS && !all.fail; i++) {
+		struct record *k = &all.records[i];
+		if (fits(k, q->space, q->key) && (q->prefix || same(q->key, k->key))) {
+			drop(k);
+			r->a.n++;
+		}
+	}
+	return send(w, r, 0);
+}
+
+/* ---- the rest ----------------------------------------------------------------------------- */
+
+static chatd_status room_get(void *obj, chatd_worker *w, const struct chatd_store_room_key *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	chatd_status rc = -ENOENT;
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < all.n_rooms; i++) {
+		rc = same(q->room, all.rooms[i]) ? 0 : rc;
+	}
+	r->room = (struct chatd_store_room){ .struct_size = sizeof(r->room) };
+	r->a.rooms = &r->room;
+	r->a.n_rooms = 1;
+	return send(w, r, rc);
+}
+
+static chatd_status account_create(
+		void *obj, chatd_worker *w, const struct chatd_account *q, chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	size_t i = 0;
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	while (i < all.n_accounts && !same(q->id, all.accounts[i].id)) {
+		i++;
+	}
+	if (i < all.n_accounts || i == ACCOUNTS) {
+		return send(w, r, -EEXIST);
+	}
+	snprintf(all.accounts[i].id, sizeof(all.accounts[i].id), "%.*s", (int)q->id.n, q->id.p);
+	snprintf(all.accounts[i].nickname, sizeof(all.accounts[i].nickname), "%.*s", (int)q->nickname.n,
+			q->nickname.p);
+	all.accounts[i].flags = q->flags;
+	all.n_accounts++;
+	return send(w, r, 0);
+}
+
+static chatd_status account_get(void *obj, chatd_worker *w, const struct chatd_store_account_key *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	size_t i = 0;
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	while (i < all.n_accounts && !same(q->key, all.accounts[i].id)) {
+		i++;
+	}
+	if (i == all.n_accounts) {
+		return send(w, r, -ENOENT);
+	}
+	r->account = (struct chatd_account){ .struct_size = sizeof(r->account),
+		.id = keep(r, all.accounts[i].id),
+		.nickname = keep(r, all.accounts[i].nickname),
+		.flags = all.accounts[i].flags };
+	r->a.accounts = &r->account;
+	r->a.n_accounts = 1;
+	return send(w, r, 0);
+}
+
+static chatd_status written(void *obj, chatd_worker *w, const struct chatd_store_written *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < all.n_rows && r->a.n_messages < (size_t)q->limit; i++) {
+		if (all.rows[i].pos > q->after_pos) {
+			r->rows[r->a.n_messages++] = all.rows[i];
+		}
+	}
+	r->a.messages = r->rows;
+	return send(w, r, 0);
+}
+
+static chatd_status changed(void *obj, chatd_worker *w, const struct chatd_store_changed *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	(void)obj;
+	(void)q;
+	if (!r) {
+		return -ENOMEM;
+	}
+	r->a.pos = (int64_t)all.n_rows;
+	return send(w, r, 0);
+}
+
+static int32_t is_shared(void *obj)
+{
+	(void)obj;
+	return all.shared;
+}
+
+const struct chatd_store kit_store_vt = { .struct_size = sizeof(kit_store_vt),
+	.account_create = account_create,
+	.account_get = account_get,
+	.room_get = room_get,
+	.changed = changed,
+	.written = written,
+	.record_put = put,
+	.record_get = get,
+	.record_list = list,
+	.record_end = end,
+	.is_shared = is_shared };
+
+/* ---- the test's side -------------------------------------------------------------------------- */
+
+void kit_store_clear(void)
+{
+	for (size_t i = 0; i < RECORDS; i++) {
+		drop(&all.records[i]);
+	}
+	memset(&all, 0, sizeof(all));
+}
+
+void kit_store_fail(chatd_status rc)
+{
+	all.fail = rc;
+}
+
+void kit_store_shared(int on)
+{
+	all.shared = on;
+}
+
+void kit_store_room(const char *id)
+{
+	snprintf(all.rooms[all.n_rooms++ % ROOMS], sizeof(all.rooms[0]), "%s", id);
+}
+
+int64_t kit_store_row(const struct chatd_store_message *m)
+{
+	struct chatd_store_message *row = &all.rows[all.n_rows++ % ROWS];
+	*row = *m;
+	row->pos = (int64_t)all.n_rows;
+	return row->pos;
+}
+
+void kit_store_put(const char *space, const char *key, const char *value)
+{
+	const struct chatd_store_record q = { .space = chatd_str_of(space, strlen(space)),
+		.key = chatd_str_of(key, strlen(key)) };
+	struct record *k = place(&q);
+	int64_t version = k->version + 1;
+	drop(k);
+	*k = (struct record){
+		.space = strdup(space), .key = strdup(key), .value = strdup(value), .version = version
+	};
+}
+
+void kit_store_due(const char *space, const char *key, int64_t at)
+{
+	struct record *k = find(chatd_str_of(space, strlen(space)), chatd_str_of(key, strlen(key)), 0);
+	if (k) {
+		k->at = at;
+	}
+}
+
+const char *kit_store_value(const char *space, const char *key)
+{
+	const struct record *k =
+			find(chatd_str_of(space, strlen(space)), chatd_str_of(key, strlen(key)), 0);
+	return k ? k->value : NULL;
+}
+
+size_t kit_store_count(const char *space)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < RECORDS; i++) {
+		n += (size_t)fits(&all.records[i], chatd_str_of(space, strlen(space)), CHATD_LIT(""));
+	}
+	return n;
+}
