@@ -1,0 +1,683 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Incoming: an address with a secret, and what is posted there is said in a room.  Whoever moderates
+ * the room makes them. */
+#include "webhooks.h"
+
+#include <errno.h>
+
+#define SPACE "webhooks.in"
+#define IN    "/api/hooks/in/"
+
+enum { ID_MAX = CHATD_ID_MAX + 1 + HOOK_HEX, USERNAME_MAX = 128 };
+
+struct job;
+struct in_route {
+	struct self *self;
+	void (*run)(struct job *);
+	int32_t open; /* the secret in the path is all that is asked for */
+};
+
+struct hook {
+	char id[ID_MAX + 1]; /* "ROOM.HEX" */
+	char room[CHATD_ID_MAX + 1], name[HOOK_NAME_MAX + 1], by[CHATD_ID_MAX + 1];
+	unsigned char hash[32];
+	int64_t created, version;
+};
+
+struct job {
+	struct self *self;
+	chatd_worker *w;
+	const struct in_route *route;
+	chatd_req *req;    /* NULL: the client has gone */
+	int32_t under_way; /* somebody will call back: gone() must not free */
+	const chatd_ident *who;
+	struct hook hook;
+	char secret[SECRET_MAX + 1]; /* new; "": none */
+	json_t *root;
+	struct chatd_json out;
+	int32_t status; /* of the answer */
+};
+
+static const struct chatd_http *http_of(const struct job *j)
+{
+	return j->self->http->vt;
+}
+
+static void job_free(struct job *j)
+{
+	json_decref(j->root);
+	chatd_json_free(&j->out);
+	sodium_memzero(j->secret, sizeof(j->secret));
+	j->self->h->ident_unref(j->who);
+	j->self->h->mem_free(j);
+}
+
+static void problem(struct job *j, int32_t status, const char *code, const char *why)
+{
+	if (j->req) {
+		http_of(j)->problem(j->req, status, code, why);
+	}
+	job_free(j);
+}
+
+static void answer(struct job *j, int32_t status)
+{
+	if (j->out.failed) {
+		problem(j, 503, "UNAVAILABLE", "the server has no memory left");
+		return;
+	}
+	if (j->req) {
+		(void)http_of(j)->header(j->req, "Cache-Control", CHATD_LIT("no-store"));
+		http_of(j)->respond(
+				j->req, status, j->out.n ? "application/json" : NULL, chatd_json_str(&j->out));
+	}
+	job_free(j);
+}
+
+static int back(struct job *j)
+{
+	j->under_way = 0;
+	if (!j->req) {
+		job_free(j);
+		return 0;
+	}
+	return 1;
+}
+
+/* What the store said; the same for a hook that is not there and a secret that does not fit. */
+static void failed(struct job *j, chatd_status rc)
+{
+	if (rc == -ENOENT) {
+		problem(j, 404, "NOT_FOUND", "there is no such webhook");
+	} else if (rc == -EAGAIN || rc == -EBUSY) {
+		problem(j, 503, "STORE_BUSY", "nothing can be stored fast enough now; try again");
+	} else {
+		problem(j, 503, "UNAVAILABLE", "webhooks cannot be looked up now; try again");
+	}
+}
+
+/* A call was made: with an error at once nobody calls back. */
+static void asked(struct job *j, chatd_status rc)
+{
+	j->under_way = rc == 0;
+	if (rc < 0) {
+		failed(j, rc);
+	}
+}
+
+/* ---- a hook as it is kept ------------------------------------------------------------------ */
+
+struct kept {
+	struct chatd_str hash, name, by;
+	int64_t created;
+};
+static const struct chatd_json_field kept_fields[] = {
+	{ "hash", CHATD_J_TEXT, offsetof(struct kept, hash) },
+	{ "name", CHATD_J_TEXT, offsetof(struct kept, name) },
+	{ "by", CHATD_J_TEXT, offsetof(struct kept, by) },
+	{ "created", CHATD_J_INT, offsetof(struct kept, created) },
+	{ NULL, 0, 0 },
+};
+
+static int hook_read(const struct chatd_store_record *r, struct hook *ret)
+{
+	struct kept k = { .created = 0 };
+	char why[CHATD_JSON_WHY];
+	json_t *root;
+	size_t n = 0;
+	const char *dot = memchr(r->key.p, '.', r->key.n);
+	if (!dot || chatd_json_read(r->value, kept_fields, &k, &root, why) < 0) {
+		return 0;
+	}
+	*ret = (struct hook){ .created = k.created, .version = r->version };
+	chatd_str_copy(ret->id, sizeof(ret->id), r->key);
+	chatd_str_copy(ret->room, sizeof(ret->room), chatd_str_of(r->key.p, (size_t)(dot - r->key.p)));
+	chatd_str_copy(ret->name, sizeof(ret->name), k.name);
+	chatd_str_copy(ret->by, sizeof(ret->by), k.by);
+	int ok = sodium_hex2bin(ret->hash, sizeof(ret->hash), k.hash.p ? k.hash.p : "", k.hash.n, NULL,
+					 &n, NULL) == 0 &&
+			n == sizeof(ret->hash);
+	json_decref(root);
+	return ok;
+}
+
+static void new_secret(struct job *j)
+{
+	unsigned char raw[32];
+	j->self->h->random(raw, sizeof(raw));
+	sodium_bin2base64(j->secret, sizeof(j->secret), raw, sizeof(raw),
+			sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+	crypto_hash_sha256(j->hook.hash, (const unsigned char *)j->secret, strlen(j->secret));
+	sodium_memzero(raw, sizeof(raw));
+}
+
+static void write_hook(struct job *j, const struct hook *k)
+{
+	struct chatd_json *out = &j->out;
+	chatd_json_next(out);
+	chatd_json_lit(out, "{");
+	chatd_json_member(out, "id", text(k->id));
+	chatd_json_member(out, "roomId", text(k->room));
+	chatd_json_member(out, "name", text(k->name));
+	chatd_json_member(out, "createdBy", text(k->by));
+	chatd_json_time(out, "createdAt", k->created);
+	if (j->secret[0]) {
+		char path[sizeof(IN) + ID_MAX + SECRET_MAX + 2];
+		snprintf(path, sizeof(path), IN "%s/%s", k->id, j->secret);
+		chatd_json_member(out, "path", text(path));
+	}
+	chatd_json_lit(out, "}");
+}
+
+static void on_kept(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	(void)a;
+	if (!back(j)) {
+		return;
+	}
+	if (rc < 0) {
+		failed(j, rc);
+		return;
+	}
+	j->self->h->log(j->self->ctx, CHATD_LOG_INFO,
+			"audit {\"action\":\"webhook\",\"actor\":\"%.*s\",\"target\":\"%s\"}",
+			(int)j->self->h->ident_user(j->who).n, j->self->h->ident_user(j->who).p, j->hook.id);
+	write_hook(j, &j->hook);
+	answer(j, j->status);
+}
+
+static void keep(struct job *j, int32_t how)
+{
+	char hex[65], room[512];
+	struct chatd_json value;
+	chatd_json_init(&value, room, sizeof(room));
+	sodium_bin2hex(hex, sizeof(hex), j->hook.hash, sizeof(j->hook.hash));
+	chatd_json_lit(&value, "{");
+	chatd_json_member(&value, "hash", text(hex));
+	chatd_json_member(&value, "name", text(j->hook.name));
+	chatd_json_member(&value, "by", text(j->hook.by));
+	chatd_json_int(&value, "created", j->hook.created);
+	chatd_json_lit(&value, "}");
+	const struct chatd_store_record r = { .struct_size = sizeof(r),
+		.how = how,
+		.space = CHATD_LIT(SPACE),
+		.key = text(j->hook.id),
+		.value = chatd_json_str(&value),
+		.version = j->hook.version,
+		.wall = j->self->h->wall_ms() };
+	asked(j,
+			value.failed
+					? -ENOMEM
+					: store_of(j->self)->record_put(j->self->store->obj, j->w, &r, on_kept, j));
+	chatd_json_free(&value);
+}
+
+static void find(struct job *j, chatd_store_fn *fn)
+{
+	const struct chatd_store_record_key r = { .struct_size = sizeof(r),
+		.space = CHATD_LIT(SPACE),
+		.key = text(j->hook.id),
+		.wall = j->self->h->wall_ms() };
+	asked(j, store_of(j->self)->record_get(j->self->store->obj, j->w, &r, fn, j));
+}
+
+static void list(struct job *j, chatd_store_fn *fn)
+{
+	char prefix[CHATD_ID_MAX + 2];
+	snprintf(prefix, sizeof(prefix), "%s.", j->hook.room);
+	const struct chatd_store_record_list r = { .struct_size = sizeof(r),
+		.limit = 1000,
+		.space = CHATD_LIT(SPACE),
+		.prefix = text(prefix),
+		.wall = j->self->h->wall_ms() };
+	asked(j, store_of(j->self)->record_list(j->self->store->obj, j->w, &r, fn, j));
+}
+
+static void find_room(struct job *j, chatd_store_fn *fn)
+{
+	const struct chatd_store_room_key r = { .struct_size = sizeof(r), .room = text(j->hook.room) };
+	asked(j, store_of(j->self)->room_get(j->self->store->obj, j->w, &r, fn, j));
+}
+
+/* ---- made, listed, rotated, removed: for who moderates the room --------------------------------- */
+
+static void on_counted(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	unsigned char raw[HOOK_HEX / 2];
+	char hex[HOOK_HEX + 1];
+	if (!back(j)) {
+		return;
+	}
+	if (rc < 0) {
+		failed(j, rc);
+		return;
+	}
+	if ((int64_t)a->n_records >= j->self->conf->per_room) {
+		problem(j, 409, "TOO_MANY", "this room has all the webhooks it can have; remove one first");
+		return;
+	}
+	j->self->h->random(raw, sizeof(raw));
+	sodium_bin2hex(hex, sizeof(hex), raw, sizeof(raw));
+	snprintf(j->hook.id, sizeof(j->hook.id), "%s.%s", j->hook.room, hex);
+	chatd_str_copy(j->hook.by, sizeof(j->hook.by), j->self->h->ident_user(j->who));
+	j->hook.created = j->self->h->wall_ms();
+	j->status = 201;
+	new_secret(j);
+	keep(j, CHATD_STORE_RECORD_NEW);
+}
+
+static void run_make(struct job *j)
+{
+	const json_t *name = json_object_get(j->root, "name");
+	size_t n = json_is_string(name) ? json_string_length(name) : 0;
+	if (n < 1 || n > HOOK_NAME_MAX) {
+		problem(j, 422, "VALIDATION",
+				"name must be a string of 1 to 64 bytes: who will be speaking");
+		return;
+	}
+	chatd_str_copy(j->hook.name, sizeof(j->hook.name), chatd_str_of(json_string_value(name), n));
+	list(j, on_counted);
+}
+
+static void on_listed(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	struct hook k;
+	if (!back(j)) {
+		return;
+	}
+	if (rc < 0) {
+		failed(j, rc);
+		return;
+	}
+	chatd_json_lit(&j->out, "{\"hooks\":[");
+	for (size_t i = 0; i < a->n_records; i++) {
+		if (hook_read(&a->records[i], &k)) {
+			write_hook(j, &k);
+		}
+	}
+	chatd_json_lit(&j->out, "]}");
+	answer(j, 200);
+}
+
+static void run_list(struct job *j)
+{
+	list(j, on_listed);
+}
+
+static void on_to_rotate(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	if (!back(j)) {
+		return;
+	}
+	if (rc < 0 || !hook_read(&a->records[0], &j->hook)) {
+		failed(j, rc < 0 ? rc : -ENOENT);
+		return;
+	}
+	j->status = 200;
+	new_secret(j);
+	keep(j, CHATD_STORE_RECORD_VERSION);
+}
+
+static void run_rotate(struct job *j)
+{
+	find(j, on_to_rotate);
+}
+
+static void on_removed(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	if (!back(j)) {
+		return;
+	}
+	if (rc < 0 || a->n < 1) {
+		failed(j, rc < 0 ? rc : -ENOENT);
+	} else {
+		answer(j, 204);
+	}
+}
+
+static void run_remove(struct job *j)
+{
+	const struct chatd_store_record_key r = { .struct_size = sizeof(r),
+		.space = CHATD_LIT(SPACE),
+		.key = text(j->hook.id),
+		.wall = j->self->h->wall_ms() };
+	asked(j, store_of(j->self)->record_end(j->self->store->obj, j->w, &r, on_removed, j));
+}
+
+static void no_room(struct job *j, chatd_status rc)
+{
+	problem(j, rc == -ENOENT ? 404 : 503, rc == -ENOENT ? "NOT_FOUND" : "UNAVAILABLE",
+			rc == -ENOENT ? "there is no such room" : "rooms cannot be looked up now");
+}
+
+static void on_hidden_room(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	(void)a;
+	if (!back(j)) {
+		return;
+	}
+	if (rc < 0) {
+		no_room(j, rc);
+	} else {
+		j->route->run(j);
+	}
+}
+
+static void on_room(void *arg, chatd_status rc, const struct chatd_room_view *v)
+{
+	struct job *j = arg;
+	int admin = (j->self->h->ident_flags(j->who) & CHATD_ID_ADMIN) != 0;
+	if (!back(j)) {
+		return;
+	}
+	if (rc == -ENOENT && admin) { /* perhaps one that only its members know */
+		find_room(j, on_hidden_room);
+	} else if (rc < 0) {
+		no_room(j, rc);
+	} else if (!admin && v->role < CHATD_ROLE_MODERATOR) {
+		problem(j, 403, "FORBIDDEN", "only moderators and owners of the room see to its webhooks");
+	} else {
+		j->route->run(j);
+	}
+}
+
+static void on_identified(
+		void *arg, chatd_status rc, const chatd_ident *who, const char *code, const char *why)
+{
+	struct job *j = arg;
+	const struct chatd_rooms *rooms = j->self->rooms->vt;
+	if (rc < 0) {
+		problem(j, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
+		return;
+	}
+	j->who = j->self->h->ident_ref(who);
+	j->under_way = 1;
+	if (rooms->look(j->self->rooms->obj, j->w, text(j->hook.room), j->self->h->ident_user(who),
+				on_room, j) < 0) {
+		j->under_way = 0;
+		failed(j, -EIO);
+	}
+}
+
+/* ---- what comes in ------------------------------------------------------------------------------ */
+
+static void on_sent(void *arg, const struct chatd_outcome *o)
+{
+	struct job *j = arg;
+	const struct chatd_host *h = j->self->h;
+	if (!back(j)) {
+		return;
+	}
+	if (o->verdict == CHATD_REJECT) {
+		char why[200];
+		int busy = o->code &&
+				(strcmp(o->code, "STORE_BUSY") == 0 || strcmp(o->code, "STORE_FULL") == 0 ||
+						strcmp(o->code, "UNAVAILABLE") == 0);
+		snprintf(why, sizeof(why), "%.*s", (int)o->why.n, o->why.p ? o->why.p : "");
+		problem(j, busy ? 503 : 422, o->code ? o->code : "FORBIDDEN", why);
+		return;
+	}
+	chatd_json_lit(&j->out, "{\"ok\":true");
+	if (o->reply) {
+		struct chatd_str seq = h->msg_get(o->reply, "seq");
+		chatd_json_member(&j->out, "messageId", h->msg_get(o->reply, "message-id"));
+		if (seq.p) {
+			chatd_json_key(&j->out, "seq");
+			chatd_json_raw(&j->out, seq.p, seq.n);
+		}
+	}
+	chatd_json_lit(&j->out, "}");
+	answer(j, 200);
+}
+
+static struct chatd_str text_of(const json_t *root, const char *name)
+{
+	const json_t *v = json_object_get(root, name);
+	return json_is_string(v) ? chatd_str_of(json_string_value(v), json_string_length(v))
+							 : chatd_str_of(NULL, 0);
+}
+
+static chatd_msg *message_of(const struct job *j, struct chatd_str content)
+{
+	const struct chatd_host *h = j->self->h;
+	struct chatd_json body;
+	chatd_json_init(&body, NULL, 0);
+	chatd_json_lit(&body, "{");
+	chatd_json_member(&body, "roomId", text(j->hook.room));
+	chatd_json_member(&body, "content", content);
+	chatd_json_member(&body, "clientId", text_of(j->root, "clientId"));
+	chatd_json_member(&body, "threadId", text_of(j->root, "threadId"));
+	chatd_json_lit(&body, "}");
+	chatd_msg *m =
+			body.failed ? NULL : h->msg_new(CHATD_LIT("/app/chat.send"), chatd_json_str(&body));
+	chatd_json_free(&body);
+	return m;
+}
+
+/* The way of a SEND: filters see it like any other. */
+static void say(struct job *j)
+{
+	const struct chatd_host *h = j->self->h;
+	const struct chatd_sessions *sessions = j->self->sessions->vt;
+	struct chatd_str content = text_of(j->root, "text"), name = text_of(j->root, "username");
+	char user[8 + HOOK_HEX];
+	snprintf(user, sizeof(user), "hook_%.16s", j->hook.id + strlen(j->hook.room) + 1);
+	content = content.p ? content : text_of(j->root, "content");
+	const struct chatd_identity who = { .struct_size = sizeof(who),
+		.flags = CHATD_ID_BOT | CHATD_ID_SYSTEM,
+		.user = text(user),
+		.name = name.n ? name : text(j->hook.name),
+		.login = text(user) };
+	if (!content.n || name.n > USERNAME_MAX) {
+		problem(j, 422, "VALIDATION",
+				content.n ? "username has at most 128 bytes"
+						  : "text is missing: a string that says something");
+		return;
+	}
+	chatd_msg *m = message_of(j, content);
+	j->who = m ? sessions->make_ident(j->self->sessions->obj, &who) : NULL;
+	if (!j->who) {
+		h->msg_unref(m);
+		failed(j, -ENOMEM);
+		return;
+	}
+	j->under_way = 1;
+	sessions->input_as(j->self->sessions->obj, j->w, j->who, m, on_sent, j);
+	h->msg_unref(m);
+}
+
+static void on_there(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	(void)a;
+	if (!back(j)) {
+		return;
+	}
+	if (rc < 0) {
+		failed(j, rc); /* a hook outlives its room */
+		return;
+	}
+	say(j);
+}
+
+static void on_token(void *arg, chatd_status rc, int64_t retry_ms)
+{
+	struct job *j = arg;
+	char seconds[24];
+	if (!back(j)) {
+		return;
+	}
+	if (rc == -EDQUOT) {
+		snprintf(seconds, sizeof(seconds), "%lld", (long long)((retry_ms + 999) / 1000));
+		(void)http_of(j)->header(j->req, "Retry-After", text(seconds));
+		problem(j, 429, "RATE_LIMIT_EXCEEDED", "too much is posted to this webhook");
+		return;
+	}
+	find_room(j, on_there);
+}
+
+static void limit(struct job *j)
+{
+	const struct chatd_limiter *limiter = j->self->limiter ? j->self->limiter->vt : NULL;
+	int64_t per_minute = j->self->conf->per_minute;
+	char key[ID_MAX + 8];
+	snprintf(key, sizeof(key), "hook:%s", j->hook.id);
+	const struct chatd_bucket b = { .struct_size = sizeof(b),
+		.key = text(key),
+		.burst = per_minute / 3 > 1 ? per_minute / 3 : 1,
+		.per_minute = per_minute,
+		.cost = 1 };
+	j->under_way = 1;
+	if (!limiter || limiter->take(j->self->limiter->obj, j->w, &b, on_token, j) < 0) {
+		j->under_way = 0;
+		find_room(j, on_there);
+	}
+}
+
+static void on_hook(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	unsigned char hash[32];
+	if (!back(j)) {
+		return;
+	}
+	struct chatd_str secret = http_of(j)->req_param(j->req, "secret");
+	crypto_hash_sha256(hash, (const unsigned char *)secret.p, secret.n);
+	if (rc == 0 &&
+			(!hook_read(&a->records[0], &j->hook) ||
+					sodium_memcmp(hash, j->hook.hash, sizeof(hash)) != 0)) {
+		rc = -ENOENT;
+	}
+	if (rc < 0) {
+		failed(j, rc);
+	} else {
+		limit(j);
+	}
+}
+
+static void run_in(struct job *j)
+{
+	find(j, on_hook);
+}
+
+/* ---- the beginning --------------------------------------------------------------------------------- */
+
+static void on_gone(void *arg)
+{
+	struct job *j = arg;
+	j->req = NULL;
+	if (!j->under_way) {
+		job_free(j);
+	}
+}
+
+static const struct chatd_req_user req_user = { .struct_size = sizeof(req_user), .gone = on_gone };
+
+/* As the store takes keys. */
+static int key_ok(struct chatd_str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] <= ' ' || s.p[i] > '~') {
+			return 0;
+		}
+	}
+	return s.n > 0;
+}
+
+/* 0: the answer has been given. */
+static int take(struct job *j)
+{
+	const struct chatd_http *http = http_of(j);
+	struct chatd_str id = http->req_param(j->req, j->route->open ? "hook" : "id");
+	struct chatd_str hook = http->req_param(j->req, "hook"), body = http->req_body(j->req);
+	char why[CHATD_JSON_WHY];
+	if (!j->route->open) {
+		chatd_str_copy(j->hook.room, sizeof(j->hook.room), chatd_id_ok(id) ? id : CHATD_LIT("-"));
+	}
+	int ours = j->route->open ||
+			(hook.n > id.n && memcmp(hook.p, id.p, id.n) == 0 && hook.p[id.n] == '.');
+	/* What cannot be one is an empty one, which nothing has; who asks is found out first. */
+	int fits = hook.p && hook.n <= ID_MAX && ours && key_ok(hook);
+	chatd_str_copy(j->hook.id, sizeof(j->hook.id), fits ? hook : CHATD_LIT("-"));
+	if (body.n) {
+		j->root = chatd_json_parse(body, why);
+		if (!j->root) {
+			problem(j, 400, "VALIDATION", why);
+			return 0;
+		}
+	}
+	return 1;
+}
+
+static void on_request(void *arg, chatd_req *req)
+{
+	const struct in_route *route = arg;
+	const struct chatd_http *http = route->self->http->vt;
+	struct job *j = route->self->h->mem_alloc(sizeof(*j));
+	if (!j) {
+		http->problem(req, 503, "UNAVAILABLE", "the server has no memory left");
+		return;
+	}
+	j->self = route->self;
+	j->route = route;
+	j->w = http->req_worker(req);
+	j->req = req;
+	chatd_json_init(&j->out, NULL, 0);
+	http->req_user(req, &req_user, j);
+	if (!take(j)) {
+		return;
+	}
+	if (route->open) {
+		route->run(j);
+	} else {
+		http->identify(req, on_identified, j);
+	}
+}
+
+#define HOOKS "/api/chat/rooms/{id}/hooks"
+static const struct {
+	uint32_t method;
+	const char *path;
+	void (*run)(struct job *);
+	int32_t open;
+} routes[] = {
+	{ CHATD_GET, HOOKS, run_list, 0 },
+	{ CHATD_POST, HOOKS, run_make, 0 },
+	{ CHATD_POST, HOOKS "/{hook}/rotate", run_rotate, 0 },
+	{ CHATD_DELETE, HOOKS "/{hook}", run_remove, 0 },
+	{ CHATD_POST, IN "{hook}/{secret}", run_in, 1 },
+};
+
+chatd_status incoming_init(struct self *self)
+{
+	size_t n = sizeof(routes) / sizeof(routes[0]);
+	const struct chatd_http *http = self->http ? self->http->vt : NULL;
+	if (!http || !self->rooms) {
+		return 0;
+	}
+	self->routes = self->h->mem_alloc(n * sizeof(*self->routes));
+	if (!self->routes) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < n; i++) {
+		self->routes[i] = (struct in_route){ self, routes[i].run, routes[i].open };
+		const struct chatd_route r = { .struct_size = sizeof(r),
+			.methods = routes[i].method,
+			.flags = CHATD_HTTP_CORS | CHATD_HTTP_JSON,
+			.path = routes[i].path,
+			.max_body = (size_t)self->conf->max_bytes,
+			.handle = on_request,
+			.arg = &self->routes[i] };
+		chatd_status rc = http->route(self->http->obj, self->ctx, &r);
+		if (rc < 0) {
+			return self->h->fail(self->ctx, rc, "the route %s is taken", routes[i].path);
+		}
+	}
+	return 0;
+}
