@@ -30,7 +30,7 @@ def files_below(root, below=""):
     """(web path, disk path) of every file to serve, sorted."""
     found = []
     for folder, folders, names in os.walk(root):
-        folders.sort()
+        folders[:] = sorted(f for f in folders if f != "examples")
         for name in names:
             if name.startswith(".") or name.endswith(LEFT_OUT):
                 continue

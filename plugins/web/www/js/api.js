@@ -93,6 +93,11 @@ export class Api {
 		return this.#authorized("DELETE", "/api/users/me", { confirm: userId });
 	}
 
+	/* Where the server has any. */
+	async commands() {
+		return (await this.#authorized("GET", "/api/chat/commands")).commands ?? [];
+	}
+
 	async findUsers(text) {
 		return (await this.#authorized("GET", `/api/users?limit=12&q=${encodeURIComponent(text)}`)).users ?? [];
 	}

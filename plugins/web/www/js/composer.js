@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The box to write in: a new message, an answer to one, or another wording of one's own. */
 
+import { Commands } from "./commands.js";
 import { $ } from "./dom.js";
 import { plural, t } from "./i18n.js";
 import { MentionList, mentionsIn } from "./mentions.js";
@@ -27,6 +28,7 @@ export class Composer {
 	#conversation = null;
 	#input = $("composer-input");
 	#tray;
+	#commands;
 
 	constructor(state, session, maxContent, files) {
 		this.#state = state;
@@ -34,6 +36,7 @@ export class Composer {
 		this.#session = session;
 		this.#max = maxContent;
 		this.#tray = new FileTray(files, () => this.fit());
+		this.#commands = new Commands(this.#input, () => session.commands());
 		$("composer").addEventListener("submit", (event) => {
 			event.preventDefault();
 			this.#submit();
@@ -191,7 +194,7 @@ export class Composer {
 	}
 
 	#onKey(event) {
-		if (this.#mentions.onKey(event)) {
+		if (this.#mentions.onKey(event) || this.#commands.onKey(event)) {
 			return;
 		}
 		if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {

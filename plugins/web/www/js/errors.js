@@ -17,6 +17,7 @@ const TEXTS = {
 	READ_ONLY: t("Only moderators may write in this room."),
 	BLOCKED: t("This person does not take messages from you."),
 	TOO_LARGE: t("This message is too long."),
+	UNKNOWN_COMMAND: t("There is no such command. /help lists those there are."),
 	ROOM_FULL: t("This room is full."),
 	TOO_MANY_ROOMS: t("There are too many rooms already."),
 	DUPLICATE_ID_MISMATCH: t("The server already has another message in its place. Edit it and send it as a new one."),

@@ -120,7 +120,9 @@ export class Outbox {
 	#onSent(clientId, receipt) {
 		kept.drop(clientId);
 		const [conversation, entry] = this.#find(clientId);
-		if (entry) {
+		if (entry && !receipt["message-id"]) {
+			this.#state.remove(conversation, entry); /* a command: what it says is not said by oneself */
+		} else if (entry) {
 			this.#state.sent(conversation, entry, { id: receipt["message-id"], seq: Number(receipt.seq) || 0 });
 		}
 	}

@@ -469,6 +469,10 @@ export class Session {
 
 	/* ---- sending ---- */
 
+	commands() {
+		return this.#api.commands();
+	}
+
 	/* `more`: {replyTo, mentions, attachments}. */
 	say(conversation, content, more) {
 		if (conversation.after !== null) {
@@ -558,6 +562,10 @@ export class Session {
 		const receiver = body.receiverId ?? body.receiver;
 		if (body.code === "HISTORY_GAP") {
 			return; /* the receipt says so too */
+		}
+		if (body.code === "COMMAND") {
+			this.#toast(body.content, { sticky: true }); /* for oneself alone: nothing of it stays */
+			return;
 		}
 		if (body.roomId) {
 			this.#onRoom(body.roomId, body, headers);
