@@ -149,7 +149,7 @@ static chatd_verdict run(struct self *self, chatd_call *call, json_t *body, cons
 			return ask(self, call, &self->commands[i], s);
 		}
 	}
-	return h->reject(call, "NOT_FOUND",
+	return h->reject(call, "UNKNOWN_COMMAND",
 			"there is no command /%.*s; /help lists those there are, "
 			"and // at the beginning says a slash",
 			(int)s->name.n, s->name.p);

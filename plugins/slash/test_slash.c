@@ -101,7 +101,7 @@ static void commands_are_done(void **state)
 	kit_expect_drop(k);
 	kit_expect_delivery(c, "/user/queue/messages", "\"code\":\"COMMAND\",\"command\":\"help\"");
 	kit_in(k, "ann", "/app/chat.send", "{\"to\":\"bob\",\"content\":\"/nothing\"}");
-	kit_expect_reject(k, "NOT_FOUND", "/help lists");
+	kit_expect_reject(k, "UNKNOWN_COMMAND", "/help lists");
 	kit_in(k, "ann", "/app/chat.send", "{\"to\":\"bob\",\"content\":\"/me\"}");
 	kit_expect_reject(k, "VALIDATION", "write something");
 	kit_in(k, "ann", "/app/chat.send", "{\"to\":\"bob\",\"content\":\"/me waves\"}");

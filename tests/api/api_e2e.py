@@ -593,7 +593,7 @@ def commands_become_something_else(s):
     a.send("/app/chat.send", {"to": "bob", "content": "/etc/passwd"})
     same(b.messages(sender="ann").json["content"], "/etc/passwd")
     r = a.send("/app/chat.send", {"to": "bob", "content": "/unknown x"})
-    same((r["code"], "/help" in r["message"]), ("NOT_FOUND", True))
+    same((r["code"], "/help" in r["message"]), ("UNKNOWN_COMMAND", True))
     a.sync()
     a.send("/app/chat.send", {"to": "bob", "content": "/help", "clientId": "h1"})
     m = a.messages(code="COMMAND").json
