@@ -133,6 +133,7 @@ static chatd_status init(
 	self->accounts = h->service(ctx, CHATD_ACCOUNTS);
 	self->limiter = h->service(ctx, CHATD_LIMITER);
 	self->cluster = h->service(ctx, CHATD_CLUSTER);
+	self->audit = h->service(ctx, CHATD_AUDIT);
 	const struct chatd_http *http = self->http->vt;
 	if (!CHATD_HAS(http, call)) {
 		return h->fail(ctx, -ENOTSUP, "the HTTP engine offers no calls from within");
@@ -168,7 +169,8 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_STORE, CHATD_HTTP, CHATD_SESSIONS, NULL };
-static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_LIMITER, CHATD_CLUSTER, NULL };
+static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_LIMITER, CHATD_CLUSTER, CHATD_AUDIT,
+	NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

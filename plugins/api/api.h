@@ -13,6 +13,7 @@
 
 #include <chatd-sdk/json.h>
 #include <chatd/accounts.h>
+#include <chatd/audit.h>
 #include <chatd/cluster.h>
 #include <chatd/http.h>
 #include <chatd/limiter.h>
@@ -67,8 +68,8 @@ struct self {
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *store, *http, *sessions;
-	const struct chatd_service *accounts, *limiter, *cluster; /* NULL: not there */
-	struct key *fixed;                                        /* conf->keys.n of them */
+	const struct chatd_service *accounts, *limiter, *cluster, *audit; /* NULL: not there */
+	struct key *fixed;                                                /* conf->keys.n of them */
 	uint32_t slot;
 	struct route_arg *routes;
 };
@@ -137,7 +138,8 @@ int job_back(struct job *);
 /* Whom the call is done in the name of: query or body `as`, else the key's bot, else the server;
  * then next().  Or the answer is given. */
 void job_as(struct job *, struct chatd_str as, void (*next)(struct job *));
-void audit(const struct self *, const struct job *, const char *action, struct chatd_str target);
+/* Done: for the trail, or the log where there is none. */
+void audit(const struct job *, const char *action, struct chatd_str target);
 
 static inline const struct chatd_http *http_of(const struct job *j)
 {

@@ -72,20 +72,26 @@ void job_failed(struct job *j, chatd_status rc, const char *what)
 	}
 }
 
-void audit(
-		const struct self *self, const struct job *j, const char *action, struct chatd_str target)
+void audit(const struct job *j, const char *action, struct chatd_str target)
 {
-	char room[512];
-	struct chatd_json out;
-	chatd_json_init(&out, room, sizeof(room));
-	chatd_json_lit(&out, "{");
-	chatd_json_member(&out, "action", text(action));
-	chatd_json_member(&out, "actor", self->h->ident_user(j->by));
-	chatd_json_member(&out, "key", j->key.id[0] ? text(j->key.id) : chatd_str_of(NULL, 0));
-	chatd_json_member(&out, "target", target);
-	chatd_json_lit(&out, "}");
-	self->h->log(self->ctx, CHATD_LOG_INFO, "audit %.*s", (int)out.n, out.p);
-	chatd_json_free(&out);
+	const struct self *self = j->self;
+	struct chatd_str actor = self->h->ident_user(j->by);
+	const char *key = j->key.id[0] ? j->key.id : "none";
+	struct chatd_audit_entry e = { .struct_size = sizeof(e),
+		.action = text(action),
+		.actor = actor,
+		.target = target,
+		.detail = text(key) };
+	if (!self->audit) {
+		self->h->log(self->ctx, CHATD_LOG_INFO, "audit %s of %.*s by %.*s, key %s", action,
+				(int)target.n, target.p, (int)actor.n, actor.p, key);
+		return;
+	}
+	if (j->req) {
+		e.address = http_of(j)->req_peer(j->req);
+		e.request = http_of(j)->req_id(j->req);
+	}
+	chatd_audit_note(self->audit, j->w, &e);
 }
 
 /* ---- what it says ---------------------------------------------------------------------- */

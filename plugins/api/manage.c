@@ -55,7 +55,7 @@ static void on_kept(void *arg, chatd_status rc, const struct chatd_store_answer 
 		job_failed(j, rc, "key");
 		return;
 	}
-	audit(j->self, j, "create-key", text(m->key.id));
+	audit(j, "key.create", text(m->key.id));
 	write_key(&j->out, &m->key);
 	chatd_json_member(&j->out, "key", text(m->token));
 	chatd_json_lit(&j->out, "}");
@@ -356,7 +356,7 @@ static void on_ended(void *arg, chatd_status rc, const struct chatd_store_answer
 		job_failed(j, rc < 0 ? rc : -ENOENT, "key");
 		return;
 	}
-	audit(j->self, j, "revoke-key", text(j->as));
+	audit(j, "key.revoke", text(j->as));
 	job_answer(j, 204);
 }
 

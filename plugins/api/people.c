@@ -47,7 +47,7 @@ static void on_made(void *arg, chatd_status rc, const struct chatd_store_answer 
 		job_failed(j, rc, a->why == CHATD_STORE_NICK_TAKEN ? "nickname" : "user");
 		return;
 	}
-	audit(j->self, j, "create-account", text(j->as));
+	audit(j, "user.create", text(j->as));
 	chatd_json_lit(&j->out, "{");
 	chatd_json_member(&j->out, "userId", text(j->as));
 	chatd_json_member(&j->out, "nickname", text(j->nick));
@@ -91,7 +91,7 @@ static void delete_as(struct job *j)
 {
 	char body[CHATD_ID_MAX + 32];
 	int n = snprintf(body, sizeof(body), "{\"confirm\":\"%s\"}", j->as);
-	audit(j->self, j, "delete-account", text(j->as));
+	audit(j, "user.delete", text(j->as));
 	forward_to(j, CHATD_LIT("DELETE"), CHATD_LIT("/api/users/me"), chatd_str_of(body, (size_t)n));
 }
 
@@ -189,6 +189,6 @@ void run_disconnect(struct job *j)
 		job_failed(j, -EAGAIN, "user");
 		return;
 	}
-	audit(j->self, j, "disconnect", user);
+	audit(j, "user.disconnect", user);
 	job_answer(j, 204);
 }

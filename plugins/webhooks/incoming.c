@@ -169,6 +169,18 @@ static void write_hook(struct job *j, const struct hook *k)
 	chatd_json_lit(out, "}");
 }
 
+static void audit(const struct job *j, const char *action)
+{
+	const struct chatd_audit_entry e = { .struct_size = sizeof(e),
+		.action = text(action),
+		.actor = j->self->h->ident_user(j->who),
+		.target = text(j->hook.id),
+		.room = text(j->hook.room),
+		.address = http_of(j)->req_peer(j->req),
+		.request = http_of(j)->req_id(j->req) };
+	chatd_audit_note(j->self->audit, j->w, &e);
+}
+
 static void on_kept(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct job *j = arg;
@@ -180,9 +192,7 @@ static void on_kept(void *arg, chatd_status rc, const struct chatd_store_answer 
 		failed(j, rc);
 		return;
 	}
-	j->self->h->log(j->self->ctx, CHATD_LOG_INFO,
-			"audit {\"action\":\"webhook\",\"actor\":\"%.*s\",\"target\":\"%s\"}",
-			(int)j->self->h->ident_user(j->who).n, j->self->h->ident_user(j->who).p, j->hook.id);
+	audit(j, j->status == 201 ? "webhook.create" : "webhook.rotate");
 	write_hook(j, &j->hook);
 	answer(j, j->status);
 }
@@ -336,6 +346,7 @@ static void on_removed(void *arg, chatd_status rc, const struct chatd_store_answ
 	if (rc < 0 || a->n < 1) {
 		failed(j, rc < 0 ? rc : -ENOENT);
 	} else {
+		audit(j, "webhook.delete");
 		answer(j, 204);
 	}
 }

@@ -218,6 +218,7 @@ static chatd_status init(
 	self->rooms = h->service(ctx, CHATD_ROOMS);
 	self->presence = h->service(ctx, CHATD_PRESENCE);
 	self->limiter = h->service(ctx, CHATD_LIMITER);
+	self->audit = h->service(ctx, CHATD_AUDIT);
 	const struct chatd_store *store = self->store->vt;
 	self->shared = CHATD_HAS(store, is_shared) && store->is_shared(self->store->obj);
 	if (!self->fetch && (self->conf->outgoing.n || self->conf->deciders.n)) {
@@ -259,7 +260,7 @@ static void fini(void *selfp)
 
 static const char *const needs[] = { CHATD_STORE, CHATD_SESSIONS, NULL };
 static const char *const wants[] = { CHATD_FETCH, CHATD_HTTP, CHATD_ROOMS, CHATD_PRESENCE,
-	CHATD_LIMITER, NULL };
+	CHATD_LIMITER, CHATD_AUDIT, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -12,6 +12,7 @@
 
 #include <chatd-sdk/json.h>
 #include <chatd-sdk/webhook.h>
+#include <chatd/audit.h>
 #include <chatd/fetch.h>
 #include <chatd/http.h>
 #include <chatd/limiter.h>
@@ -75,7 +76,7 @@ struct self {
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *store, *fetch, *sessions;
-	const struct chatd_service *http, *rooms, *presence, *limiter; /* NULL: not there */
+	const struct chatd_service *http, *rooms, *presence, *limiter, *audit; /* NULL: not there */
 	struct target *targets;
 	size_t n_targets;
 	struct decider *deciders;
