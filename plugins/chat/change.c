@@ -259,7 +259,7 @@ static int render(struct change *c, const struct chatd_store_message *m)
 		.now = c->wall };
 	change_write_event(&c->event, c->kind, &c->draft, &stamp);
 	if (c->kind == CHANGE_EDIT) {
-		ok = change_write_edited(&c->body, m->body, c->draft.content, c->wall);
+		ok = change_write_edited(&c->body, m->body, &c->draft, c->wall);
 	} else if (c->kind == CHANGE_DELETE) {
 		ok = write_tombstone(c, m);
 	}
@@ -284,6 +284,21 @@ static void hide_text(struct change *c, const struct chatd_store_message *m)
 	if (m->flags & CHATD_STORE_ENCRYPTED) {
 		c->draft.content = chatd_str_of(NULL, 0);
 	}
+}
+
+/* What was encrypted must not be replaced by something that everybody here can read. */
+static int fits(struct change *c, const struct chatd_store_message *m)
+{
+	int sealed = (m->flags & CHATD_STORE_ENCRYPTED) != 0;
+	if (c->kind != CHANGE_EDIT || sealed == (c->draft.key_id.p != NULL)) {
+		return 1;
+	}
+	const char *why = sealed
+			? "this message is end-to-end encrypted: so must be what it is changed "
+			  "to, with encrypted and keyId"
+			: "this message is not encrypted, and cannot become so: send a new one";
+	c->no = (struct refusal){ "VALIDATION", why, 0 };
+	return 0;
 }
 
 static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer *a)
@@ -323,7 +338,7 @@ static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer
 		c->no = (struct refusal){ "DECRYPT_FAILED",
 			"this message cannot be decrypted by the server, so it cannot be edited", 0 };
 	}
-	if (c->no.code) {
+	if (c->no.code || !fits(c, m)) {
 		answer(c);
 		return;
 	}
@@ -383,7 +398,8 @@ static chatd_verdict start(struct change *c, chatd_call *call)
 static chatd_verdict on_change(struct self *self, chatd_call *call, enum change_kind kind)
 {
 	const struct chatd_host *h = self->h;
-	const struct message_limits limits = { self->conf->max_content, self->conf->max_bytes };
+	const struct message_limits limits = { self->conf->max_content, self->conf->max_bytes,
+		self->conf->max_encrypted };
 	struct change_draft d;
 	struct message_fault f;
 	if (change_read(h->msg_body(h->call_msg(call)), kind, &limits, &d, &f) < 0) {

@@ -4,8 +4,8 @@
 /* ---- reading -------------------------------------------------------------------------- */
 
 struct input {
-	struct chatd_str target, content, message, reaction, client_id;
-	int32_t remove;
+	struct chatd_str target, content, message, reaction, client_id, key_id;
+	int32_t remove, encrypted;
 };
 
 #define AT(f) offsetof(struct input, f)
@@ -16,6 +16,8 @@ static const struct chatd_json_field fields[] = {
 	{ "reaction", CHATD_J_TEXT, AT(reaction) },
 	{ "clientId", CHATD_J_TEXT, AT(client_id) },
 	{ "remove", CHATD_J_BOOL, AT(remove) },
+	{ "encrypted", CHATD_J_BOOL, AT(encrypted) },
+	{ "keyId", CHATD_J_TEXT, AT(key_id) },
 	{ NULL, 0, 0 },
 };
 
@@ -43,6 +45,13 @@ static const char *fault_of(const struct input *in, enum change_kind kind)
 	return NULL;
 }
 
+static chatd_status check_size(
+		const struct input *in, const struct message_limits *max, struct message_fault *f)
+{
+	return in->encrypted ? message_sealed(in->content, in->key_id, max, f)
+						 : message_size(in->content, max, f);
+}
+
 chatd_status change_read(struct chatd_str body, enum change_kind kind,
 		const struct message_limits *max, struct change_draft *ret, struct message_fault *ret_fault)
 {
@@ -59,7 +68,7 @@ chatd_status change_read(struct chatd_str body, enum change_kind kind,
 	if (why) {
 		snprintf(ret_fault->why, sizeof(ret_fault->why), "%s", why);
 	}
-	if (why || (kind == CHANGE_EDIT && message_size(in.content, max, ret_fault) < 0)) {
+	if (why || (kind == CHANGE_EDIT && check_size(&in, max, ret_fault) < 0)) {
 		json_decref(root);
 		return -EINVAL;
 	}
@@ -68,6 +77,7 @@ chatd_status change_read(struct chatd_str body, enum change_kind kind,
 		.content = kind == CHANGE_EDIT ? in.content : chatd_str_of(NULL, 0),
 		.emoji = kind == CHANGE_REACT ? in.reaction : chatd_str_of(NULL, 0),
 		.client_id = in.client_id.n ? in.client_id : chatd_str_of(NULL, 0),
+		.key_id = kind == CHANGE_EDIT && in.encrypted ? in.key_id : chatd_str_of(NULL, 0),
 		.remove = in.remove };
 	return 0;
 }
@@ -106,6 +116,10 @@ void change_write_event(struct chatd_json *j, enum change_kind kind, const struc
 	chatd_json_member(j, "receiverId", s->receiver);
 	chatd_json_member(j, "roomId", s->room);
 	chatd_json_member(j, "content", d->content);
+	if (d->key_id.p) {
+		chatd_json_flag(j, "encrypted", 1);
+		chatd_json_member(j, "keyId", d->key_id);
+	}
 	if (kind == CHANGE_REACT) {
 		chatd_json_member(j, "reaction", d->emoji);
 		chatd_json_flag(j, "removed", d->remove);
@@ -124,7 +138,7 @@ static json_t *parse(struct chatd_str stored)
 }
 
 int change_write_edited(
-		struct chatd_json *j, struct chatd_str stored, struct chatd_str content, int64_t now)
+		struct chatd_json *j, struct chatd_str stored, const struct change_draft *d, int64_t now)
 {
 	json_t *root = parse(stored), *value;
 	const char *key;
@@ -133,12 +147,14 @@ int change_write_edited(
 	}
 	chatd_json_lit(j, "{");
 	json_object_foreach (root, key, value) {
-		if (strcmp(key, "content") != 0 && strcmp(key, "editedAt") != 0) {
+		if (strcmp(key, "content") != 0 && strcmp(key, "editedAt") != 0 &&
+				strcmp(key, "keyId") != 0) {
 			chatd_json_key(j, key);
 			chatd_json_value(j, value);
 		}
 	}
-	chatd_json_member(j, "content", content);
+	chatd_json_member(j, "content", d->content);
+	chatd_json_member(j, "keyId", d->key_id);
 	chatd_json_time(j, "editedAt", now);
 	chatd_json_lit(j, "}");
 	json_decref(root);

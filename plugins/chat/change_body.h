@@ -16,6 +16,7 @@ enum change_kind { CHANGE_EDIT, CHANGE_DELETE, CHANGE_REACT, CHANGE_PIN };
 struct change_draft {
 	json_t *root;
 	struct chatd_str target, content, emoji, client_id;
+	struct chatd_str key_id; /* of an edit: it is encrypted; else .p NULL */
 	int32_t remove;
 };
 
@@ -34,7 +35,7 @@ void change_write_event(struct chatd_json *, enum change_kind, const struct chan
 		const struct change_stamp *);
 /* The message from now on; @p stored is its body until now.  0: that cannot be read. */
 int change_write_edited(
-		struct chatd_json *, struct chatd_str stored, struct chatd_str content, int64_t now);
+		struct chatd_json *, struct chatd_str stored, const struct change_draft *, int64_t now);
 int change_write_tombstone(struct chatd_json *, struct chatd_str stored);
 
 #endif

@@ -21,7 +21,7 @@
 #include <sys/queue.h>
 
 struct conf {
-	int64_t max_content, max_bytes;
+	int64_t max_content, max_bytes, max_encrypted;
 	int64_t dedupe_window, dedupe_max, dedupe_per_user;
 	int64_t resume_max, notice_interval, sync_interval, isolated_after;
 };

@@ -201,6 +201,7 @@ static void write_conversations(
 
 static void look(struct ask *a);
 static void look_again(struct ask *a, const struct chatd_store_message *m);
+static void look_newest(struct ask *a);
 
 static void write_answer(
 		struct chatd_json *j, const struct ask *a, const struct chatd_store_answer *s)
@@ -250,6 +251,10 @@ static void on_read(void *arg, chatd_status rc, const struct chatd_store_answer 
 	if ((a->kind == THREAD || (a->kind == ONE && !s->messages[0].conv.room.n)) && !a->room[0] &&
 			!a->with[0]) {
 		look_again(a, &s->messages[0]);
+		return;
+	}
+	if (a->kind == SEARCH && s->n_messages == 0 && (a->room[0] || a->with[0]) && !a->before) {
+		look_newest(a);
 		return;
 	}
 	chatd_json_init(&j, room, sizeof(room));
@@ -329,6 +334,45 @@ static chatd_status ask_store(struct ask *a)
 		return store->search(s->obj, w, &search, on_read, a);
 	default:
 		return store->page(s->obj, w, &page, on_read, a);
+	}
+}
+
+/* Nothing was found in a conversation: perhaps because nobody here can read it. */
+static void on_newest(void *arg, chatd_status rc, const struct chatd_store_answer *s)
+{
+	const struct chatd_store_answer nothing = { .struct_size = sizeof(nothing) };
+	struct ask *a = arg;
+	char room[64];
+	struct chatd_json j;
+	a->under_way = 0;
+	if (!a->req) {
+		a->self->h->mem_free(a);
+	} else if (rc < 0) {
+		failed(a, rc);
+	} else if (s->n_messages && (s->messages[0].flags & CHATD_STORE_ENCRYPTED)) {
+		problem(a, 409, "NOT_AVAILABLE",
+				"this conversation is end-to-end encrypted: the server cannot search in it");
+	} else {
+		chatd_json_init(&j, room, sizeof(room));
+		write_answer(&j, a, &nothing);
+		respond(a, &j);
+	}
+}
+
+static void look_newest(struct ask *a)
+{
+	const struct chatd_store *store = a->self->store->vt;
+	struct chatd_store_page page = { .struct_size = sizeof(page),
+		.limit = 1,
+		.conv = conv_of(a),
+		.user = reader_of(a),
+		.after = -1 };
+	a->under_way = 1;
+	chatd_status rc =
+			store->page(a->self->store->obj, http_of(a)->req_worker(a->req), &page, on_newest, a);
+	if (rc < 0) {
+		a->under_way = 0;
+		failed(a, rc);
 	}
 }
 

@@ -12,7 +12,7 @@ enum {
 /* Every field of a ChatMessage, as clients may send it. */
 struct input {
 	struct chatd_str to, receiver, receiver_id, room, content, message, client_id, type;
-	struct chatd_str content_type, reply_to, thread, attachment_url;
+	struct chatd_str content_type, reply_to, thread, attachment_url, key_id;
 	struct chatd_str ignored;
 	json_t *mentions, *attachments, *ignored_any;
 	int64_t ignored_int, expires_in;
@@ -37,6 +37,7 @@ static const struct chatd_json_field fields[] = {
 	{ "attachments", CHATD_J_LIST, AT(attachments) },
 	{ "attachmentUrl", CHATD_J_TEXT, AT(attachment_url) },
 	{ "encrypted", CHATD_J_BOOL, AT(encrypted) },
+	{ "keyId", CHATD_J_TEXT, AT(key_id) },
 	{ "id", CHATD_J_TEXT, AT(ignored) },
 	{ "sender", CHATD_J_TEXT, AT(ignored) },
 	{ "senderId", CHATD_J_TEXT, AT(ignored) },
@@ -126,6 +127,26 @@ chatd_status message_size(
 	return 0;
 }
 
+chatd_status message_sealed(struct chatd_str content, struct chatd_str key_id,
+		const struct message_limits *max, struct message_fault *f)
+{
+	if (!chatd_id_ok(key_id)) {
+		return invalid(f,
+				"an encrypted message needs keyId, which says whose key it was encrypted with: "
+				"1 to 64 letters, digits, _ and -");
+	}
+	if (!content.n) {
+		return invalid(f, "an encrypted message needs content");
+	}
+	if ((int64_t)content.n > max->sealed) {
+		fault(f, "TOO_LARGE", "");
+		snprintf(f->why, sizeof(f->why), "content has %zu bytes; %lld are allowed, encrypted",
+				content.n, (long long)max->sealed);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static chatd_status check_content(
 		struct input *in, const struct message_limits *max, struct message_fault *f)
 {
@@ -138,7 +159,8 @@ static chatd_status check_content(
 	if (message_blank(in->content) && !in->attachments && !in->attachment_url.p) {
 		return invalid(f, "content must not be empty");
 	}
-	return message_size(in->content, max, f);
+	return in->encrypted > 0 ? message_sealed(in->content, in->key_id, max, f)
+							 : message_size(in->content, max, f);
 }
 
 int message_printable(struct chatd_str s, size_t max)
@@ -283,7 +305,8 @@ chatd_status message_read(struct chatd_str body, const struct message_limits *ma
 		.attachment_url = in.attachment_url,
 		.mentions = in.mentions,
 		.attachments = in.attachments,
-		.encrypted = in.encrypted };
+		.encrypted = in.encrypted,
+		.key_id = in.encrypted > 0 ? in.key_id : chatd_str_of(NULL, 0) };
 	return 0;
 }
 
@@ -331,6 +354,7 @@ size_t message_write(
 	if (d->encrypted >= 0) {
 		chatd_json_flag(j, "encrypted", d->encrypted);
 	}
+	chatd_json_member(j, "keyId", d->key_id);
 	chatd_json_lit(j, "}");
 	return own;
 }

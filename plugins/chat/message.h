@@ -15,6 +15,7 @@ enum { CLIENT_ID_MAX = 128 };
 
 struct message_limits {
 	int64_t chars, bytes; /* of the content */
+	int64_t sealed;       /* bytes of one that is end-to-end encrypted */
 };
 
 struct message_draft {
@@ -22,6 +23,7 @@ struct message_draft {
 	struct chatd_str to, room; /* one has .p NULL; valid ids if .bad_target is 0 */
 	int32_t bad_target;        /* the target cannot be an id, so it cannot exist */
 	struct chatd_str content, client_id, content_type, reply_to, thread, attachment_url;
+	struct chatd_str key_id; /* of who encrypted it; .p NULL: it is not encrypted */
 	json_t *mentions, *attachments;
 	int32_t encrypted;    /* -1: not said */
 	int64_t expires_in_s; /* 0: not said */
@@ -40,6 +42,9 @@ void message_free(struct message_draft *);
 /* -EINVAL and *ret_fault if @p content is too long. */
 chatd_status message_size(
 		struct chatd_str content, const struct message_limits *, struct message_fault *ret_fault);
+/* Likewise of a content that nobody here can read; and if @p key_id is not the id of a key. */
+chatd_status message_sealed(struct chatd_str content, struct chatd_str key_id,
+		const struct message_limits *, struct message_fault *ret_fault);
 int message_blank(struct chatd_str); /* nothing but white space */
 /* At most @p max bytes, none of them a control character. */
 int message_printable(struct chatd_str, size_t max);

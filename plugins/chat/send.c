@@ -345,7 +345,8 @@ chatd_verdict on_send(chatd_call *call, void *selfp, void *wself)
 {
 	struct self *self = selfp;
 	const struct chatd_host *h = self->h;
-	const struct message_limits limits = { self->conf->max_content, self->conf->max_bytes };
+	const struct message_limits limits = { self->conf->max_content, self->conf->max_bytes,
+		self->conf->max_encrypted };
 	struct message_draft d;
 	struct message_fault f;
 	chatd_status rc = message_read(h->msg_body(h->call_msg(call)), &limits, &d, &f);

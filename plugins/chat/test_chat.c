@@ -116,7 +116,7 @@ static void what_was_not_delivered_is_forgotten(void **state)
 
 /* ---- messages --------------------------------------------------------------- */
 
-static const struct message_limits limits = { 10, 24 };
+static const struct message_limits limits = { 10, 24, 30 };
 
 static void expect_fault(const char *body, const char *code, const char *part)
 {
@@ -148,6 +148,34 @@ static void limits_count_characters_and_bytes(void **state)
 			"{\"to\":\"b\",\"content\":\"\xf0\x9f\x91\x8b\xf0\x9f\x91\x8b\xf0\x9f\x91\x8b\xf0\x9f"
 			"\x91\x8b\xf0\x9f\x91\x8b\xf0\x9f\x91\x8b\xf0\x9f\x91\x8b\"}",
 			"TOO_LARGE", "28 bytes");
+}
+
+static void what_is_encrypted_names_a_key_and_has_a_limit_of_its_own(void **state)
+{
+	struct message_draft d;
+	struct message_fault f;
+	(void)state;
+	assert_int_equal(message_read(text("{\"to\":\"b\",\"encrypted\":true,\"keyId\":\"k_1\","
+									   "\"content\":\"123456789012345678901234567890\"}"),
+							 &limits, &d, &f),
+			0);
+	assert_int_equal(d.key_id.n, 3);
+	message_free(&d);
+	expect_fault(
+			"{\"to\":\"b\",\"content\":\"x\",\"encrypted\":true}", "VALIDATION", "needs keyId");
+	expect_fault("{\"to\":\"b\",\"content\":\"x\",\"encrypted\":true,\"keyId\":\"a b\"}",
+			"VALIDATION", "needs keyId");
+	expect_fault("{\"to\":\"b\",\"attachmentUrl\":\"/x\",\"encrypted\":true,\"keyId\":\"k\"}",
+			"VALIDATION", "needs content");
+	expect_fault("{\"to\":\"b\",\"encrypted\":true,\"keyId\":\"k\","
+				 "\"content\":\"1234567890123456789012345678901\"}",
+			"TOO_LARGE", "31 bytes; 30 are allowed, encrypted");
+	/* Without the flag it is an unknown field. */
+	assert_int_equal(
+			message_read(text("{\"to\":\"b\",\"content\":\"x\",\"keyId\":\"k\"}"), &limits, &d, &f),
+			0);
+	assert_null(d.key_id.p);
+	message_free(&d);
 }
 
 static void a_fault_names_the_field_and_the_message(void **state)
@@ -309,6 +337,7 @@ int main(void)
 		cmocka_unit_test(the_table_is_bounded_and_empties_itself),
 		cmocka_unit_test(what_was_not_delivered_is_forgotten),
 		cmocka_unit_test(limits_count_characters_and_bytes),
+		cmocka_unit_test(what_is_encrypted_names_a_key_and_has_a_limit_of_its_own),
 		cmocka_unit_test(a_fault_names_the_field_and_the_message),
 		cmocka_unit_test(text_is_written_safe_for_html),
 		cmocka_unit_test(a_receiver_is_looked_up_once_a_minute),

@@ -218,7 +218,8 @@ static void a_direct_message_goes_to_both_and_carries_a_cursor(void **state)
 	struct kit *k = fresh(2);
 	(void)state;
 	struct kit_client *ann = kit_open_on(k, 1, "ann", CHATD_ID_ANONYMOUS);
-	kit_send(ann, SEND, "{\"to\":\"bob\",\"content\":\"x\",\"encrypted\":true}", NULL);
+	kit_send(ann, SEND, "{\"to\":\"bob\",\"content\":\"x\",\"encrypted\":true,\"keyId\":\"k1\"}",
+			NULL);
 	kit_expect_nothing_published(k);
 	commit();
 	kit_expect_published_user(k, "bob", INBOX, "\"seq\":1,");

@@ -154,6 +154,8 @@ static void a_change_names_its_fault(void **state)
 		{ CHANGE_EDIT, "{\"content\":\"x\"}", "VALIDATION", "messageId is missing" },
 		{ CHANGE_EDIT, "{\"messageId\":\"m\"}", "VALIDATION", "content is missing" },
 		{ CHANGE_EDIT, "{\"messageId\":\"m\",\"content\":\" \"}", "VALIDATION", "delete" },
+		{ CHANGE_EDIT, "{\"messageId\":\"m\",\"content\":\"x\",\"encrypted\":true}", "VALIDATION",
+				"needs keyId" },
 		{ CHANGE_EDIT, "{\"messageId\":\"m\",\"content\":\"12345678901\"}", "TOO_LARGE",
 				"11 characters; 10 are allowed" },
 		{ CHANGE_REACT, "{\"messageId\":\"m\"}", "VALIDATION", "reaction is missing" },
@@ -186,13 +188,19 @@ static void an_edit_changes_the_content_and_nothing_else(void **state)
 	struct chatd_json j;
 	(void)state;
 	chatd_json_init(&j, NULL, 0);
-	assert_true(change_write_edited(&j,
-			text("{\"id\":\"1\",\"content\":\"old\",\"mentions\":[\"a\"],\"x\":1.5}"),
-			text("<new>"), 0));
+	struct change_draft d = { .content = text("<new>") };
+	assert_true(change_write_edited(
+			&j, text("{\"id\":\"1\",\"content\":\"old\",\"mentions\":[\"a\"],\"x\":1.5}"), &d, 0));
 	assert_json(&j,
 			"{\"id\":\"1\",\"mentions\":[\"a\"],\"x\":1.5,\"content\":\"\\u003cnew\\u003e\","
 			"\"editedAt\":\"1970-01-01T00:00:00.000Z\"}");
-	assert_false(change_write_edited(&j, text(""), text("x"), 0));
+	d.key_id = text("k2");
+	assert_true(change_write_edited(
+			&j, text("{\"encrypted\":true,\"keyId\":\"k1\",\"content\":\"old\"}"), &d, 0));
+	assert_json(&j,
+			"{\"encrypted\":true,\"content\":\"\\u003cnew\\u003e\",\"keyId\":\"k2\","
+			"\"editedAt\":\"1970-01-01T00:00:00.000Z\"}");
+	assert_false(change_write_edited(&j, text(""), &d, 0));
 }
 
 static void a_tombstone_says_who_and_when_only(void **state)

@@ -99,7 +99,7 @@ def what_only_the_server_says_is_ignored(s):
 def optional_fields_pass_through(s):
     a, b = Person(s), Person(s)
     da, db = a.device(), b.device()
-    extra = {"contentType": "text/markdown", "replyTo": "0190-abc", "mentions": [a.id, b.id], "encrypted": True,
+    extra = {"contentType": "text/markdown", "replyTo": "0190-abc", "mentions": [a.id, b.id], "encrypted": True, "keyId": "k1",
              "attachmentUrl": "/pictures/1", "attachments": [{"url": "https://x/y", "size": 1.5, "n": [1, None, {}]}]}
     da.send("/app/chat.send", {"to": b.id, "content": "x", **extra})
     m = db.messages().json
@@ -113,7 +113,7 @@ def every_wrong_type_is_named(s):
     a, b = Person(s), Person(s)
     d = a.device()
     texts = ["to", "receiver", "receiverId", "roomId", "content", "message", "clientId", "type", "contentType",
-             "replyTo", "attachmentUrl", "id", "sender", "senderId", "senderName", "timestamp", "status"]
+             "replyTo", "attachmentUrl", "keyId", "id", "sender", "senderId", "senderName", "timestamp", "status"]
     wrong = {"text": [None, 1, 1.5, [], {}, True], "bool": [None, 1, "true", [], {}],
              "int": [None, "1", 1.5, [], {}, True], "list": [None, 1, "x", {}, True], "any": [None, 1, "x", True]}
     kinds = {**{t: "text" for t in texts}, "encrypted": "bool", "edited": "bool", "deleted": "bool", "seq": "int",
