@@ -8,7 +8,7 @@ import { identity, isPassing, pauseOf, Storage } from "./identity.js";
 import { request } from "./rest.js";
 import { SendQueue } from "./send-queue.js";
 
-const QUEUES = ["messages", "errors", "typing", "read", "presence", "rooms"];
+const QUEUES = ["messages", "errors", "typing", "read", "presence", "rooms", "keys"];
 const PASSING = ["RATE_LIMIT_EXCEEDED", "STORE_BUSY", "UNAVAILABLE", "TIMEOUT"];
 const LOGGED_OUT = 4401;
 /* Banned, and taken over by another device: coming back would only be refused again. */
@@ -314,6 +314,7 @@ export class ChatClient extends Emitter {
 		const take = {
 			errors: (body) => this.#onSoftError(body),
 			presence: (body) => this.emit("presence", body),
+			keys: (body) => this.emit("keys", body),
 			rooms: (body) => this.emit("notice", body),
 		};
 		const direct = (body, headers) => this.#onDirect(body, headers);

@@ -45,8 +45,9 @@ export class Conversation extends Emitter {
 		return this.#core.post({ type: "CHAT", ...this.target, content, ...more });
 	}
 
-	edit(messageId, content) {
-		return this.#core.ask("/app/chat.edit", { messageId, content, clientId: newId() });
+	/* `more` of an encrypted one: see E2ee.sealEdit(). */
+	edit(messageId, content, more = {}) {
+		return this.#core.ask("/app/chat.edit", { messageId, content, clientId: newId(), ...more });
 	}
 
 	delete(messageId) {

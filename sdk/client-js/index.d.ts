@@ -102,7 +102,7 @@ export class Conversation {
 	readonly position: Position;
 	on<K extends keyof ConversationEvents>(name: K, listener: (value: ConversationEvents[K]) => void): () => void;
 	send(content: string, more?: Record<string, unknown>): Promise<Stored>;
-	edit(messageId: string, content: string): Promise<Record<string, string>>;
+	edit(messageId: string, content: string, more?: Record<string, unknown>): Promise<Record<string, string>>;
 	delete(messageId: string): Promise<Record<string, string>>;
 	react(messageId: string, reaction: string, on?: boolean): Promise<Record<string, string>>;
 	typing(on?: boolean): void;
@@ -114,11 +114,15 @@ export class Conversation {
 	unfollow(): void;
 }
 
+export type KeysEvent = { type: "KEYS"; userId: string } | { type: "KEYS_LOW"; deviceId: string; prekeys: number };
+
 interface ClientEvents {
 	state: { state: "connecting" | "online" | "waiting" | "stopped"; transport?: string; userId?: string; retryAt?: number };
 	/** Of any conversation that was asked for, and direct ones of anybody. */
 	message: Message;
 	presence: Record<string, unknown>;
+	/** Devices of somebody have changed, or one-time prekeys run out: for E2ee.told(). */
+	keys: KeysEvent;
 	/** From rooms that are not followed: unread counts, previews, invitations. */
 	notice: Record<string, unknown>;
 	/** What waits to be sent is tried again in so many seconds. */
