@@ -67,6 +67,10 @@ def modules_of(files, name):
     return found
 
 
+# Of old browsers alone, and large: fetched by those who need it.
+SELDOM = "vendor/libsodium/"
+
+
 def finish_page(files):
     """Gives the page its parts' names; returns the name that they are below."""
     parts = {name: data for name, data in files.items() if not AT_THE_TOP.match(name)}
@@ -78,7 +82,7 @@ def finish_page(files):
     page = re.sub(r'(\s(?:href|src)=")(?=([^"#:]+)")', lambda m: m[1] + (build if m[2] in parts else ""), page)
     preload = "".join('<link rel="modulepreload" href="%s%s">\n' % (build, name) for name in modules_of(files, "js/main.js"))
     files["index.html"] = page.replace("</head>", preload + "</head>", 1).encode()
-    shell = {"version": build[2:-1], "files": ["./"] + sorted(build + name for name in parts),
+    shell = {"version": build[2:-1], "files": ["./"] + sorted(build + name for name in parts if not name.startswith(SELDOM)),
              "push": "sw-push.js" in files}
     files["sw-shell.js"] = ("self.SHELL = " + json.dumps(shell) + ";\n").encode()
     return build

@@ -91,6 +91,7 @@ export class Account {
 	/* Ends the login on the server and forgets this person here. Resolves to whether the server has heard it. */
 	async signOut() {
 		let heard = true;
+		await this.#session.encryption.forget(this.#state.me?.id);
 		if (!this.#api.isGuest) {
 			heard = await this.#api.logout().then(
 				() => true,

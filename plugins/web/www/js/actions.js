@@ -97,7 +97,7 @@ export class MessageActions {
 			const items = [
 				speak && { label: t("Reply"), icon: "reply", run: () => this.#composer.reply(entry) },
 				{ label: t("Copy text"), icon: "copy", run: () => this.#copy(entry) },
-				speak && entry.mine && { label: t("Edit"), icon: "edit", run: () => this.#composer.edit(entry) },
+				speak && entry.mine && !entry.locked && { label: t("Edit"), icon: "edit", run: () => this.#composer.edit(entry) },
 				speak && this.mayPin(conversation) && { label: pinned ? t("Unpin") : t("Pin"), icon: "pin", run: () => this.pin(entry.id, pinned) },
 				...this.#moderation.menuItems(entry),
 				speak && mayDelete && { label: t("Delete"), icon: "trash", danger: true, run: () => this.#delete(entry) },

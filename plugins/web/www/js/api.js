@@ -301,6 +301,15 @@ export class Api {
 		return this.#authorized("POST", `/api/reports/${encodeURIComponent(id)}/${how}`, body);
 	}
 
+	/* Whatever else there is; of keys, say. */
+	ask(method, path, body) {
+		return this.#authorized(method, path, body);
+	}
+
+	get deviceName() {
+		return deviceName();
+	}
+
 	#authorized(method, path, body, timeoutMs) {
 		return this.authorized((token) => request(method, path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, body, timeoutMs }));
 	}

@@ -165,7 +165,7 @@ export class Composer {
 	async #save(conversation, writing, text) {
 		const same = text === writing.entry.content;
 		$("composer-send").disabled = true;
-		if (same || (await this.#session.change("edit", { messageId: writing.entry.id, content: text }))) {
+		if (same || (await this.#session.edit(conversation, writing.entry, text))) {
 			if (conversation.writing === writing) {
 				conversation.writing = null;
 				conversation.draft = writing.before;
@@ -203,7 +203,7 @@ export class Composer {
 		} else if (event.key === "Escape" && this.#cancel()) {
 			event.preventDefault();
 		} else if (event.key === "ArrowUp" && this.#input.value === "" && !this.#conversation?.writing) {
-			const last = this.#conversation?.messages.findLast((m) => m.mine && m.kind === "chat" && m.id && !m.deleted);
+			const last = this.#conversation?.messages.findLast((m) => m.mine && m.kind === "chat" && m.id && !m.deleted && !m.locked);
 			if (last) {
 				event.preventDefault();
 				this.edit(last);

@@ -22,6 +22,7 @@ import { AccountDialog } from "./view-account.js";
 import { showConversations, showMe, showPeople } from "./view-lists.js";
 import { flash, initMessageKeys, nearBottom, nearTop, showHead, showMessages, showTyping, toBottom } from "./view-messages.js";
 import { RoomManager } from "./view-room.js";
+import { Lock } from "./view-lock.js";
 import { Pins, Search } from "./view-search.js";
 import { initSettings } from "./view-settings.js";
 import { StartScreen } from "./view-start.js";
@@ -65,6 +66,7 @@ new AccountDialog({
 		startScreen.registered(who, error);
 	},
 });
+const lock = new Lock({ state, encryption: session.encryption, toast });
 const pins = new Pins({ history: session.history, jump: jumpTo, actions, mayPin: (conversation) => actions.mayPin(conversation) });
 
 const notifications = new Notifications({
@@ -96,6 +98,7 @@ function renderNow() {
 		return;
 	}
 	showHead(state, conversation);
+	lock.show(conversation);
 	showMessages(state, conversation, actions);
 	showTyping(state, conversation);
 	const inRoom = conversation.kind === "room" && state.rooms.get(conversation.id)?.joined;

@@ -3,7 +3,8 @@
 
 import { newId } from "../client/connection.js";
 import { SendQueue } from "../client/send-queue.js";
-import { explain } from "./errors.js";
+import { explainSealed } from "./e2ee-chat.js";
+import { ApiError, explain } from "./errors.js";
 import { t } from "./i18n.js";
 import { outbox as kept, login } from "./storage.js";
 
@@ -15,10 +16,13 @@ export class Outbox {
 	#state;
 	#toast;
 	#queue;
+	#encryption;
+	#sealing = Promise.resolve();
 
-	constructor({ state, connection, toast }) {
+	constructor({ state, connection, toast, encryption }) {
 		this.#state = state;
 		this.#toast = toast;
+		this.#encryption = encryption;
 		this.#queue = new SendQueue({
 			ask: (body) => connection.ask("/app/chat.send", body),
 			tell: {
@@ -67,7 +71,8 @@ export class Outbox {
 	}
 
 	say(conversation, content, { replyTo = "", mentions = [], attachments = [] } = {}) {
-		const item = { clientId: newId(), owner: ownerNow(), key: conversation.key, content, replyTo, mentions, attachments, at: Date.now(), status: "pending" };
+		const encrypted = this.#encryption.isOn(conversation);
+		const item = { clientId: newId(), owner: ownerNow(), key: conversation.key, content, encrypted, replyTo, mentions, attachments, at: Date.now(), status: "pending" };
 		kept.put(item);
 		this.#post(conversation, this.#state.pending(conversation, item));
 	}
@@ -105,16 +110,36 @@ export class Outbox {
 
 	#set(conversation, entry, status, error) {
 		if (this.#state.setStatus(conversation, entry, status, error)) {
-			const { clientId, content, replyTo, mentions, attachments, at } = entry;
-			kept.put({ clientId, owner: ownerNow(), key: conversation.key, content, replyTo, mentions, attachments, at, status, error });
+			const { clientId, content, encrypted, replyTo, mentions, attachments, at } = entry;
+			kept.put({ clientId, owner: ownerNow(), key: conversation.key, content, encrypted, replyTo, mentions, attachments, at, status, error });
 			return true;
 		}
 		return false;
 	}
 
-	#post(conversation, { clientId, content, replyTo, mentions, attachments }) {
+	#post(conversation, entry) {
+		if (entry.encrypted) {
+			this.#seal(conversation, entry);
+			return;
+		}
+		const { clientId, content, replyTo, mentions, attachments } = entry;
 		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
 		this.#queue.add({ type: "CHAT", ...target, content, clientId, ...(replyTo ? { replyTo } : {}), ...(mentions?.length ? { mentions } : {}), ...(attachments?.length ? { attachments } : {}) });
+	}
+
+	/* One after the other, so that what was written first is sent first. */
+	#seal(conversation, entry) {
+		const seal = async () => {
+			try {
+				const sealed = await this.#encryption.seal(conversation, entry);
+				if (this.#find(entry.clientId).length > 0) {
+					this.#queue.add({ type: "CHAT", to: conversation.id, ...sealed });
+				}
+			} catch (error) {
+				this.#onFailed(entry.clientId, error, error instanceof ApiError ? explain(error) : explainSealed(error));
+			}
+		};
+		this.#sealing = this.#sealing.then(seal);
 	}
 
 	#onSent(clientId, receipt) {
@@ -127,13 +152,13 @@ export class Outbox {
 		}
 	}
 
-	#onFailed(clientId, error) {
+	#onFailed(clientId, error, why) {
 		const [conversation, entry] = this.#find(clientId);
 		if (!entry) {
 			return;
 		}
 		const nobody = error.code === "NOT_FOUND" && conversation.kind === "user";
-		const text = nobody ? t("The server knows nobody with this id.") : explain(error);
+		const text = nobody ? t("The server knows nobody with this id.") : (why ?? explain(error));
 		if (this.#set(conversation, entry, "failed", text) && this.#state.active !== conversation.key) {
 			this.#toast(t("Not sent to {title}. {reason}", { title: this.#state.titleOf(conversation), reason: text }), { kind: "error" });
 		}

@@ -4,6 +4,7 @@
 import { Account } from "./account.js";
 import { Connection, newId, Refusal } from "../client/connection.js";
 import { h } from "./dom.js";
+import { Encryption, explainSealed } from "./e2ee-chat.js";
 import { ApiError, explain } from "./errors.js";
 import { History } from "./history.js";
 import { t } from "./i18n.js";
@@ -26,7 +27,7 @@ const LOGGED_OUT = 4401;
 const BANNED = 4403;
 const TAKEN_OVER = 4409;
 const RATE_LIMIT = 4429;
-const OWN_QUEUES = ["errors", "messages", "typing", "read", "presence", "rooms"];
+const OWN_QUEUES = ["errors", "messages", "typing", "read", "presence", "rooms", "keys"];
 const CHANGES = ["EDIT", "DELETE", "REACTION"];
 const PINS = ["PINNED", "UNPINNED"];
 
@@ -57,6 +58,7 @@ export class Session {
 	/* The last connection was ended with 4401, and none was ready since. */
 	#thrownOut = false;
 	account;
+	encryption;
 	history;
 	outbox;
 	rooms;
@@ -82,7 +84,8 @@ export class Session {
 		}, { loadSockJS });
 		const connection = this.#connection;
 		this.history = new History(state, api);
-		this.outbox = new Outbox({ state, connection, toast });
+		this.encryption = new Encryption({ state, api, toast });
+		this.outbox = new Outbox({ state, connection, toast, encryption: this.encryption });
 		const hear = (roomId, body, headers) => this.#onRoom(roomId, body, headers);
 		const heard = () => this.#countsSoon();
 		this.rooms = new Rooms({ state, api, toast, connection, history: this.history, hear, heard, invited });
@@ -294,6 +297,7 @@ export class Session {
 		if (!entered) {
 			this.#toast(t("The rooms could not be listed."), { kind: "error" });
 		}
+		this.encryption.connected().then(() => this.encryption.retry());
 		this.outbox.open();
 		this.#loadActive();
 		this.#watchPeople();
@@ -308,6 +312,7 @@ export class Session {
 			errors: (body) => this.#onSoftError(body),
 			presence: (body) => this.#onPresence(body),
 			rooms: (body) => this.rooms.onNotice(body),
+			keys: (body) => this.encryption.told(body),
 		};
 		const direct = (body, headers) => this.#onDirect(body, headers);
 		const patience = { patienceMs: ENTER_PATIENCE_MS };
@@ -480,6 +485,19 @@ export class Session {
 		}
 		this.#stopTyping(conversation);
 		this.outbox.say(conversation, content, more);
+	}
+
+	/* As change(): another wording, encrypted if the first one was. */
+	async edit(conversation, entry, content) {
+		if (!entry.encrypted) {
+			return this.change("edit", { messageId: entry.id, content });
+		}
+		try {
+			return await this.change("edit", await this.encryption.sealEdit(conversation, entry, content));
+		} catch (error) {
+			this.#toast(explainSealed(error), { kind: "error" });
+			return false;
+		}
 	}
 
 	/* `change`: edit, delete, react or pin; resolves to whether it worked, and when not, the person has been told. What

@@ -4,6 +4,7 @@
  *
  * A conversation's key is `room:ID` or `user:ID`; timeline.js keeps its messages in order. */
 
+import { sealedEntry } from "./e2ee-chat.js";
 import { attachmentsOf } from "./files.js";
 import { applyChange, insert, isLocal, makeConversation, merge, noteSeq, reset, trim } from "./timeline.js";
 
@@ -257,6 +258,7 @@ export class State {
 			encrypted: Boolean(message.encrypted),
 			mentions: message.mentions ?? [],
 			status: "sent",
+			...(message.encrypted && message.content ? sealedEntry(message.content) : {}),
 		};
 	}
 
@@ -345,6 +347,7 @@ export class State {
 			...this.#entryOf({ type: "CHAT", sender: this.me.id, senderName: this.me.name }),
 			clientId: item.clientId,
 			content: item.content,
+			encrypted: Boolean(item.encrypted),
 			replyTo: item.replyTo ?? "",
 			mentions: item.mentions ?? [],
 			attachments: attachmentsOf(item),

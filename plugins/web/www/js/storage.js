@@ -127,6 +127,19 @@ export const snapshot = {
 	clear: () => erase("chatd.snapshot"),
 };
 
+/* Whom `me` writes to end to end encrypted: {peer: true}, false where that was turned off again. The keys themselves are
+ * in IndexedDB. */
+const sealedKey = (me) => `chatd.sealed.${me}`;
+export const sealedWith = {
+	isUsed: (me) => readJson(sealedKey(me), null) !== null,
+	use: (me) => write(sealedKey(me), JSON.stringify(readJson(sealedKey(me), {}))),
+	has: (me, peer) => readJson(sealedKey(me), {})[peer] === true,
+	knows: (me, peer) => peer in readJson(sealedKey(me), {}),
+	add: (me, peer) => write(sealedKey(me), JSON.stringify({ ...readJson(sealedKey(me), {}), [peer]: true })),
+	remove: (me, peer) => write(sealedKey(me), JSON.stringify({ ...readJson(sealedKey(me), {}), [peer]: false })),
+	clear: (me) => erase(sealedKey(me)),
+};
+
 const OUTBOX = "chatd.outbox.";
 
 function keysOf(prefix) {

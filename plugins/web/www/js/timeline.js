@@ -95,9 +95,10 @@ function alter(entry, row) {
 		return;
 	}
 	if (row.type === "EDIT") {
-		Object.assign(entry, { content: row.content, edited: true });
+		/* What is encrypted stays as it was until it has been opened. */
+		Object.assign(entry, entry.encrypted ? { sealed: row.content, lock: "" } : { content: row.content }, { edited: true });
 	} else if (row.type === "DELETE") {
-		Object.assign(entry, { content: "", deleted: true, reactions: {}, replyTo: "" });
+		Object.assign(entry, { content: "", sealed: undefined, deleted: true, reactions: {}, replyTo: "" });
 	} else if (row.type === "REACTION") {
 		const who = row.senderId ?? row.sender;
 		const others = (entry.reactions?.[row.reaction] ?? []).filter((id) => id !== who);

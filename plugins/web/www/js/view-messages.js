@@ -49,6 +49,8 @@ function rowsOf(state, conversation, actions) {
 			attachments: m.deleted ? [] : m.attachments,
 			at: m.at,
 			edited: m.edited,
+			encrypted: m.encrypted,
+			locked: Boolean(m.locked),
 			deleted: m.deleted,
 			unreadable: m.unreadable,
 			hidden: !m.deleted && actions.hides(m),

@@ -147,16 +147,18 @@ function bubbleOf(item, actions) {
 	if (item.hidden) {
 		return hiddenBubble(item, actions);
 	}
-	const jumbo = !item.deleted && !item.unreadable && !item.quote && item.attachments.length === 0 && isJumbo(item.content);
+	const quiet = item.deleted || item.unreadable || item.locked;
+	const jumbo = !quiet && !item.quote && item.attachments.length === 0 && isJumbo(item.content);
 	return h(
 		"div",
-		{ class: `bubble${jumbo ? " jumbo" : ""}${item.deleted || item.unreadable ? " tombstone" : ""}` },
+		{ class: `bubble${jumbo ? " jumbo" : ""}${quiet ? " tombstone" : ""}` },
 		item.quote ? quoteOf(item, actions) : null,
 		item.attachments.length > 0 ? filesOf(item.attachments, actions.files) : null,
 		h("p", { class: "content" }, ...said(item)),
 		h(
 			"span",
 			{ class: "stamp" },
+			item.encrypted && !item.deleted ? h("span", { class: "lock-mark", title: t("Encrypted end to end") }, icon("lock", t("Encrypted end to end"))) : null,
 			item.pinned ? h("span", { class: "pin-mark", title: t("Pinned") }, icon("pin", t("Pinned"))) : null,
 			item.edited ? h("span", { class: "edited" }, t("edited")) : null,
 			h("time", { datetime: new Date(item.at).toISOString(), title: fullTimeOf(item.at) }, timeOf(item.at)),
