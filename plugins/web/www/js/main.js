@@ -242,6 +242,7 @@ function openConversation(key) {
 	composer.open(conversation);
 	closeDrawers();
 	if (!narrow.matches) {
+		renderNow(); /* what cannot be seen yet cannot have the focus */
 		composer.focus();
 	}
 }
