@@ -152,6 +152,11 @@ export class Composer {
 			this.#save(conversation, writing, text);
 			return;
 		}
+		/* The server keeps files as they are: one would leave what is locked open. */
+		if (this.#tray.state !== "none" && this.#session.encryption.isOn(conversation)) {
+			toast(t("Files are not encrypted. Remove them, or turn the encryption off for this message."), { kind: "error" });
+			return;
+		}
 		const more = { replyTo: writing?.entry.id ?? "", mentions: mentionsIn(this.#state, conversation, text), attachments: this.#tray.take() };
 		this.#session.say(conversation, text, more);
 		conversation.writing = null;
