@@ -357,7 +357,8 @@ chatd_verdict on_send(chatd_call *call, void *selfp, void *wself)
 		return h->reject(call, f.code, "%s", f.why);
 	}
 	chatd_verdict v;
-	struct refusal no = blocked(self, h->call_worker(call), h->ident_user(h->call_ident(call)), d.to);
+	struct refusal no =
+			blocked(self, h->call_worker(call), h->ident_user(h->call_ident(call)), d.to);
 	if (no.code) {
 		v = h->reject(call, no.code, "%s", no.why);
 	} else if (d.bad_target || (d.room.p && !self->store)) {

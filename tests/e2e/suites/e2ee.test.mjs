@@ -25,7 +25,7 @@ const hasPeer = [existsSync(PEER), `${PEER} (meson setup -Dtests=enabled)`];
 const nodeSkip = needs(hasChatd, hasPeer);
 const pageSkip = needs(hasChatd, hasChromium);
 const limit = { timeout: 60000, skip: nodeSkip };
-const pageLimit = { timeout: 120000, skip: pageSkip };
+const pageLimit = { timeout: 180000, skip: pageSkip };
 
 /* A server, and the folder that its database is in. */
 async function begin() {
