@@ -174,7 +174,7 @@ def the_suite_of_conversations_when_they_are_encrypted(pg):
 
 @long
 def the_other_suites_when_messages_are_encrypted(pg):
-    for name in ("test_accounts", "test_people", "test_nodes", "test_sequencer", "test_files"):
+    for name in ("test_accounts", "test_people", "test_nodes", "test_sequencer", "test_files", "test_records"):
         run_suite(pg, name, CHATD_TEST_CIPHER=built("plugins", "encrypt.so"))
 
 
