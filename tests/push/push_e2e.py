@@ -125,7 +125,7 @@ def who_is_there_is_not_told(s):
     away(s, bob)
     say(d, to=bob.id, content="reload")
     here = bob.device()
-    nothing_more(lambda: s.stock.messages(sub), 0)
+    nothing_more(lambda: s.stock.messages(sub), 0, 2.5)
     here.close()
     d.close()
 
@@ -140,6 +140,10 @@ def who_was_only_thought_to_be_there_is_told(s):
     say(d, to=bob.id, content="just missed")  # presence lets a reload of the page pass
     got = until(lambda: s.stock.messages(sub), what="a push")
     same((got[0]["content"], len(got)), ("just missed", 1))
+    # A visit without reading brings no second one of the same.
+    bob.device().close()
+    away(s, bob)
+    nothing_more(lambda: s.stock.messages(sub), 1, 2)
     bob.rest("DELETE", "/api/push/subscriptions")
     d.close()
 
