@@ -36,10 +36,11 @@ static const struct chatd_opt options[] = {
 	{ .key = "csp",
 			.type = CHATD_T_STRING,
 			.offset = offsetof(struct conf, csp),
-			.fallback = "default-src 'none'; script-src 'self'; style-src 'self'; "
-						"img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; font-src 'self'; "
-						"manifest-src 'self'; base-uri 'none'; form-action 'self'; "
-						"frame-ancestors 'none'",
+			.fallback =
+					"default-src 'none'; script-src 'self'; style-src 'self'; "
+					"img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; font-src 'self'; "
+					"manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+					"frame-ancestors 'none'",
 			.doc = "The Content-Security-Policy header; empty: none." },
 	{ .key = "max_age",
 			.type = CHATD_T_DURATION,

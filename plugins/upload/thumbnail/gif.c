@@ -113,4 +113,5 @@ void decode_gif(struct bytes b, struct shrink *s)
 	}
 	free(row);
 	free(all);
+	DGifCloseFile(g, &error);
 }

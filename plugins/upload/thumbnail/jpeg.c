@@ -94,4 +94,5 @@ void decode_jpeg(struct bytes b, struct shrink *s)
 		shrink_row(s, row);
 	}
 	free(row);
+	jpeg_destroy_decompress(&j);
 }

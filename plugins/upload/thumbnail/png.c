@@ -87,6 +87,7 @@ void decode_png(struct bytes b, struct shrink *s)
 	shrink_begin(s, s->width, s->height);
 	if (passes > 1) {
 		read_interlaced(p, s, passes);
+		png_destroy_read_struct(&p, &info, NULL);
 		return;
 	}
 	uint8_t *row = take((size_t)s->width * 4);
@@ -95,4 +96,5 @@ void decode_png(struct bytes b, struct shrink *s)
 		shrink_row(s, row);
 	}
 	free(row);
+	png_destroy_read_struct(&p, &info, NULL);
 }
