@@ -77,7 +77,8 @@ static int take(chatd_ctx *c, void *options)
 	if (rc < 0) {
 		free(options);
 		if (rc != -EALREADY) {
-			log_write(CHATD_LOG_ERROR, c->name, "what was read again is refused, all goes on as before: %s", strerror(-rc));
+			log_write(CHATD_LOG_ERROR, c->name,
+					"what was read again is refused, all goes on as before: %s", strerror(-rc));
 		}
 		return 0;
 	}

@@ -24,10 +24,10 @@ struct chatd_audit_entry {
 	struct chatd_str actor;  /**< a user; "operator": who has the machine; "server": itself */
 	struct chatd_str target; /**< a user, a message, ... */
 	struct chatd_str room;
-	struct chatd_str result; /**< .p NULL: it was done; else why not: "FORBIDDEN" */
-	struct chatd_str detail; /**< for people: a reason, the new roles, ... */
+	struct chatd_str result;           /**< .p NULL: it was done; else why not: "FORBIDDEN" */
+	struct chatd_str detail;           /**< for people: a reason, the new roles, ... */
 	struct chatd_str address, request; /**< where the request came from, and its id */
-	int64_t until; /**< wall-clock ms; INT64_MAX: for ever */
+	int64_t until;                     /**< wall-clock ms; INT64_MAX: for ever */
 };
 
 struct chatd_audit {
@@ -38,8 +38,8 @@ struct chatd_audit {
 };
 
 /** [worker] Nothing if there is no such service. */
-static inline void chatd_audit_note(const struct chatd_service *service, chatd_worker *w,
-		const struct chatd_audit_entry *e)
+static inline void chatd_audit_note(
+		const struct chatd_service *service, chatd_worker *w, const struct chatd_audit_entry *e)
 {
 	if (service) {
 		((const struct chatd_audit *)service->vt)->note(service->obj, w, e);

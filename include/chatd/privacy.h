@@ -27,8 +27,7 @@ struct chatd_privacy {
 	uint32_t struct_size;
 	/** [worker] 1: @p who has blocked @p whom; 0: not; -EAGAIN: that is not known yet, a moment
 	 *  after the start. */
-	int32_t (*blocks)(
-			void *obj, const chatd_worker *, struct chatd_str who, struct chatd_str whom);
+	int32_t (*blocks)(void *obj, const chatd_worker *, struct chatd_str who, struct chatd_str whom);
 	/** [worker] 1: nobody is to learn what @p user has read; 0; -EAGAIN likewise. */
 	int32_t (*hides_reads)(void *obj, const chatd_worker *, struct chatd_str user);
 	/** [main] In init(): hear of every block.  -ENOSPC: too many do. */

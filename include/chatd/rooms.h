@@ -39,9 +39,9 @@ struct chatd_rooms_act {
 	uint32_t struct_size;
 	int32_t what; /**< CHATD_ROOMS_* */
 	struct chatd_str room, user;
-	const chatd_ident *by; /**< whose right it is, unless .over */
-	int32_t over;          /**< 1: its right comes from elsewhere, and was checked */
-	int64_t seconds;       /**< BAN, MUTE; -1: for ever; MUTE 0: may speak again */
+	const chatd_ident *by;             /**< whose right it is, unless .over */
+	int32_t over;                      /**< 1: its right comes from elsewhere, and was checked */
+	int64_t seconds;                   /**< BAN, MUTE; -1: for ever; MUTE 0: may speak again */
 	struct chatd_str address, request; /**< for the record, see audit.h */
 };
 

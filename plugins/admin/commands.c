@@ -20,8 +20,8 @@ static void begin(struct job *job)
 }
 
 /* Whoever may use the socket is the operator: no account is asked for. */
-static void note(const struct job *job, const char *action, struct chatd_str target,
-		struct chatd_str detail)
+static void note(
+		const struct job *job, const char *action, struct chatd_str target, struct chatd_str detail)
 {
 	const struct chatd_audit_entry e = { .struct_size = sizeof(e),
 		.action = text(action),

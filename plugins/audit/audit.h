@@ -46,9 +46,9 @@ struct chain { /* of this process, on worker 0 */
 	size_t n_waiting;
 	int64_t lost; /* entries that found no place here */
 	int32_t known, asking, dead;
-	int64_t n;             /* number of the last entry of this node */
-	char last[HASH_HEX];   /* its hash */
-	char next[HASH_HEX];   /* of the one that is under way */
+	int64_t n;           /* number of the last entry of this node */
+	char last[HASH_HEX]; /* its hash */
+	char next[HASH_HEX]; /* of the one that is under way */
 	struct chatd_timer retry;
 };
 

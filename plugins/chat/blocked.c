@@ -3,8 +3,8 @@
 #include "chat.h"
 
 /* Who is blocked is told so: what was written must not seem to have arrived. */
-struct refusal blocked(const struct self *self, const chatd_worker *w, struct chatd_str me,
-		struct chatd_str other)
+struct refusal blocked(
+		const struct self *self, const chatd_worker *w, struct chatd_str me, struct chatd_str other)
 {
 	struct refusal no = { NULL, NULL, 0 };
 	const struct chatd_privacy *privacy = self->privacy ? self->privacy->vt : NULL;

@@ -62,9 +62,8 @@ static void states_done(
 		void *arg, chatd_status rc, const struct chatd_presence_state *states, size_t n)
 {
 	static const struct chatd_presence_state unknown = { .struct_size = sizeof(unknown) };
-	static const struct chatd_presence_state offline = {
-		.struct_size = sizeof(offline), .status = CHATD_PRESENCE_OFFLINE
-	};
+	static const struct chatd_presence_state offline = { .struct_size = sizeof(offline),
+		.status = CHATD_PRESENCE_OFFLINE };
 	struct ask *a = arg;
 	const struct chatd_http *http = a->self->http->vt;
 	a->under_way = 0;

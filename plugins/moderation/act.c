@@ -7,7 +7,7 @@ const char *const act_names[ACTS] = { "delete", "mute", "kick", "ban", "ban-acco
 
 static int32_t status_of(const char *code)
 {
-	return strcmp(code, "NOT_FOUND") == 0                                       ? 404
+	return strcmp(code, "NOT_FOUND") == 0 ? 404
 			: strcmp(code, "STORE_BUSY") == 0 || strcmp(code, "STORE_FULL") == 0 ||
 					strcmp(code, "UNAVAILABLE") == 0
 			? 503
@@ -38,10 +38,9 @@ static chatd_status remove_message(struct ask *a)
 	if (!log || !CHATD_HAS(log, remove)) {
 		return -ENOSYS;
 	}
-	const struct chatd_log_remove r = { .struct_size = sizeof(r),
-		.message = text(a->message),
-		.by = a->a.who,
-		.over = a->powerful };
+	const struct chatd_log_remove r = {
+		.struct_size = sizeof(r), .message = text(a->message), .by = a->a.who, .over = a->powerful
+	};
 	return log->remove(s->obj, a->a.w, &r, on_done, a);
 }
 

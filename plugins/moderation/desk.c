@@ -30,9 +30,9 @@ static void admit(struct ask *a, void (*then)(struct ask *))
 		ask_problem(a, 403, "FORBIDDEN",
 				"only moderators of the server may do that; those of a room name it: roomId");
 	} else {
-		const struct chatd_store_room_key r = { .struct_size = sizeof(r),
-			.room = text(a->room),
-			.user = chatd_ask_user(&a->a) };
+		const struct chatd_store_room_key r = {
+			.struct_size = sizeof(r), .room = text(a->room), .user = chatd_ask_user(&a->a)
+		};
 		chatd_ask_asked(
 				&a->a, store_of(a)->room_get(self_of(a)->store->obj, a->a.w, &r, on_room, a));
 	}
@@ -89,7 +89,8 @@ static void list(struct ask *a)
 		snprintf(prefix, sizeof(prefix), "%s.", a->room);
 		r.prefix = text(prefix);
 	}
-	chatd_ask_asked(&a->a, store_of(a)->record_list(self_of(a)->store->obj, a->a.w, &r, on_list, a));
+	chatd_ask_asked(
+			&a->a, store_of(a)->record_list(self_of(a)->store->obj, a->a.w, &r, on_list, a));
 }
 
 void run_list(struct chatd_ask *ap)
@@ -159,7 +160,8 @@ static void on_closed(void *arg, chatd_status rc, const struct chatd_store_answe
 		.space = CHATD_LIT(OPEN),
 		.key = text(a->key),
 		.wall = a->a.h->wall_ms() };
-	chatd_ask_asked(&a->a, store_of(a)->record_end(self_of(a)->store->obj, a->a.w, &r, on_ended, a));
+	chatd_ask_asked(
+			&a->a, store_of(a)->record_end(self_of(a)->store->obj, a->a.w, &r, on_ended, a));
 }
 
 static void write_end(struct ask *a, int64_t now)
@@ -239,7 +241,8 @@ static void look_report(struct ask *a)
 		ask_problem(a, 403, "FORBIDDEN", "ban-account: only moderators of the server may do that");
 		return;
 	}
-	chatd_ask_asked(&a->a, store_of(a)->record_get(self_of(a)->store->obj, a->a.w, &r, on_report, a));
+	chatd_ask_asked(
+			&a->a, store_of(a)->record_get(self_of(a)->store->obj, a->a.w, &r, on_report, a));
 }
 
 /* ---- the question -------------------------------------------------------------------------------- */

@@ -26,7 +26,7 @@
 enum {
 	ROUTES = 4,
 	KEY_MAX = 3 * (CHATD_ID_MAX + 1),
-	NOTE_MAX = 2000,   /* bytes */
+	NOTE_MAX = 2000, /* bytes */
 	REASON_MAX = 32,
 	COPY_MAX = 8192,   /* of a message that is too large to be kept whole */
 	VALUE_MAX = 60000, /* a record may have 64 KiB, and closing adds to it */

@@ -56,7 +56,8 @@ static void write_value(struct chatd_json *j, const struct facts *f)
 	chatd_json_lit(j, "}");
 }
 
-static void write_key(char to[KEY_MAX + 1], const struct chatd_store_message *m, struct chatd_str by)
+static void write_key(
+		char to[KEY_MAX + 1], const struct chatd_store_message *m, struct chatd_str by)
 {
 	snprintf(to, KEY_MAX + 1, "%.*s.%.*s.%.*s", (int)m->conv.room.n,
 			m->conv.room.n ? m->conv.room.p : "", (int)m->id.n, m->id.p, (int)by.n, by.p);
@@ -67,8 +68,8 @@ static int is_there(const struct chatd_store_message *m)
 	return m->kind == CHATD_STORE_MESSAGE && m->body.n > 0 && !(m->flags & CHATD_STORE_DELETED);
 }
 
-static chatd_status put(
-		const struct self *self, chatd_worker *w, const struct facts *f, chatd_store_fn *fn, void *arg)
+static chatd_status put(const struct self *self, chatd_worker *w, const struct facts *f,
+		chatd_store_fn *fn, void *arg)
 {
 	const struct chatd_store *store = self->store->vt;
 	struct chatd_json j;
@@ -140,10 +141,11 @@ static void on_message(void *arg, chatd_status rc, const struct chatd_store_answ
 
 static void look_message(struct ask *a)
 {
-	const struct chatd_store_message_key key = { .struct_size = sizeof(key),
-		.id = text(a->message),
-		.user = chatd_ask_user(&a->a) };
-	chatd_ask_asked(&a->a, store_of(a)->message(self_of(a)->store->obj, a->a.w, &key, on_message, a));
+	const struct chatd_store_message_key key = {
+		.struct_size = sizeof(key), .id = text(a->message), .user = chatd_ask_user(&a->a)
+	};
+	chatd_ask_asked(
+			&a->a, store_of(a)->message(self_of(a)->store->obj, a->a.w, &key, on_message, a));
 }
 
 /* A report that was closed is not opened again by the same user. */
@@ -340,13 +342,12 @@ static void svc_report(void *obj, chatd_worker *w, const struct chatd_report *r)
 	chatd_str_copy(f->by, sizeof(f->by), r->by);
 	chatd_str_copy(f->reason, sizeof(f->reason), r->reason);
 	chatd_str_copy(f->note, sizeof(f->note), r->note);
-	const struct chatd_store_message_key key = { .struct_size = sizeof(key), .id = text(f->message) };
+	const struct chatd_store_message_key key = { .struct_size = sizeof(key),
+		.id = text(f->message) };
 	chatd_status rc = store->message(self->store->obj, w, &key, on_found_message, f);
 	if (rc < 0) {
 		found_end(f, rc);
 	}
 }
 
-const struct chatd_reports reports_vt = {
-	.struct_size = sizeof(reports_vt), .report = svc_report
-};
+const struct chatd_reports reports_vt = { .struct_size = sizeof(reports_vt), .report = svc_report };

@@ -51,9 +51,8 @@ static chatd_msg *event(
 
 /* ---- who must not know ------------------------------------------------------------------------- */
 
-const struct chatd_presence_state tell_offline = {
-	.struct_size = sizeof(tell_offline), .status = CHATD_PRESENCE_OFFLINE
-};
+const struct chatd_presence_state tell_offline = { .struct_size = sizeof(tell_offline),
+	.status = CHATD_PRESENCE_OFFLINE };
 
 int tell_hides(const struct at *at, chatd_session *session, struct chatd_str user)
 {
@@ -83,8 +82,7 @@ static void tell_turn(struct at *at, struct chatd_str who, struct chatd_str whom
 	h->msg_unref(m);
 }
 
-void on_blocked(
-		void *arg, chatd_worker *w, struct chatd_str who, struct chatd_str whom, int32_t on)
+void on_blocked(void *arg, chatd_worker *w, struct chatd_str who, struct chatd_str whom, int32_t on)
 {
 	struct self *self = arg;
 	struct at *at = &self->at[self->h->worker_index(w)];

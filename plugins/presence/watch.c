@@ -142,8 +142,10 @@ static chatd_status snapshot(struct op *op, chatd_session *session, const struct
 		chatd_json_next(&j);
 		chatd_json_lit(&j, "{");
 		int hidden = tell_hides(op->at, session, op->users[i]);
-		chatd_presence_write(
-				&j, op->users[i], hidden ? &tell_offline : e->unknown ? &unknown : &v->state);
+		chatd_presence_write(&j, op->users[i],
+				hidden               ? &tell_offline
+						: e->unknown ? &unknown
+									 : &v->state);
 		chatd_json_lit(&j, "}");
 		if (j.n > CHUNK) {
 			rc = snapshot_send(op->at, session, &j);

@@ -58,8 +58,7 @@ static struct chatd_str pair(char to[PAIR_MAX], struct chatd_str who, struct cha
 
 /* ---- the service --------------------------------------------------------------------- */
 
-static int32_t blocks(
-		void *obj, const chatd_worker *w, struct chatd_str who, struct chatd_str whom)
+static int32_t blocks(void *obj, const chatd_worker *w, struct chatd_str who, struct chatd_str whom)
 {
 	const struct self *self = obj;
 	char key[PAIR_MAX];
@@ -275,10 +274,9 @@ static void run_save(struct chatd_ask *ap)
 		chatd_ask_problem(ap, 422, "VALIDATION", "readReceipts is missing: true or false");
 		return;
 	}
-	const struct chatd_set_put p = { .key = chatd_ask_user(ap),
-		.owner = chatd_ask_user(ap),
-		.value = CHATD_LIT(""),
-		.on = !tells };
+	const struct chatd_set_put p = {
+		.key = chatd_ask_user(ap), .owner = chatd_ask_user(ap), .value = CHATD_LIT(""), .on = !tells
+	};
 	a->limit = tells;
 	chatd_ask_asked(ap, chatd_set_change(&self->unread, ap->w, &p, on_saved, a));
 }
@@ -287,7 +285,10 @@ static void run_save(struct chatd_ask *ap)
 
 static const struct chatd_ask_route table[ROUTES] = {
 	{ .method = CHATD_GET, .path = "/api/blocks", .run = run_list, .size = sizeof(struct ask) },
-	{ .method = CHATD_PUT, .path = "/api/blocks/{user}", .run = run_put, .size = sizeof(struct ask) },
+	{ .method = CHATD_PUT,
+			.path = "/api/blocks/{user}",
+			.run = run_put,
+			.size = sizeof(struct ask) },
 	{ .method = CHATD_DELETE,
 			.path = "/api/blocks/{user}",
 			.run = run_delete,

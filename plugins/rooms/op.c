@@ -105,7 +105,7 @@ static void note(const struct op *op)
 		.detail = op->kind == OP_ROLE ? text(role_name(op->role)) : chatd_str_of(NULL, 0),
 		.address = op->peer[0] ? text(op->peer) : chatd_str_of(NULL, 0),
 		.request = op->request[0] ? text(op->request) : chatd_str_of(NULL, 0),
-		.until = !timed          ? 0
+		.until = !timed           ? 0
 				: op->seconds < 0 ? INT64_MAX
 				: op->seconds     ? op->self->h->wall_ms() + op->seconds * 1000
 								  : 0 };

@@ -249,9 +249,9 @@ static void act_done(struct op *op)
 static chatd_status svc_act(void *obj, chatd_worker *w, const struct chatd_rooms_act *a,
 		chatd_rooms_done *fn, void *arg)
 {
-	static const enum op_kind kinds[] = { [CHATD_ROOMS_KICK] = OP_REMOVE,
-		[CHATD_ROOMS_BAN] = OP_BAN,
-		[CHATD_ROOMS_MUTE] = OP_MUTE };
+	static const enum op_kind kinds[] = {
+		[CHATD_ROOMS_KICK] = OP_REMOVE, [CHATD_ROOMS_BAN] = OP_BAN, [CHATD_ROOMS_MUTE] = OP_MUTE
+	};
 	const struct self *self = obj;
 	int known = a->what >= CHATD_ROOMS_KICK && a->what <= CHATD_ROOMS_MUTE;
 	struct op *op = known && a->by ? op_create(obj, w, kinds[a->what]) : NULL;

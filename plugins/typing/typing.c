@@ -2,8 +2,8 @@
 /* "... is typing": told to a person or a room, never stored, seldom repeated, and ended by
  * itself, by a message, or with the session. */
 #include <chatd-sdk/json.h>
-#include <chatd/privacy.h>
 #include <chatd/plugin.h>
+#include <chatd/privacy.h>
 #include <chatd/rooms.h>
 
 #include <sys/queue.h>
@@ -19,7 +19,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *rooms;  /* NULL: there are none */
+	const struct chatd_service *rooms;   /* NULL: there are none */
 	const struct chatd_service *privacy; /* NULL: nobody can block anybody */
 	uint32_t slot;
 };

@@ -21,8 +21,8 @@ void fold_destroy(struct fold *);
 struct folded {
 	char *p; /* UTF-8, with a NUL behind it */
 	size_t n;
-	uint32_t *from;  /* of each byte, and of the end: where the character begins that it is of */
-	char *whole;     /* what .from counts in: the text, composed */
+	uint32_t *from; /* of each byte, and of the end: where the character begins that it is of */
+	char *whole;    /* what .from counts in: the text, composed */
 	size_t n_whole;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files of words and patterns.  Words go into one automaton, patterns to ICU's regular expressions,
- * each with a limit on its steps and memory: none can hold a worker. */
+ * with a limit on their memory and on the time that all of them have for a text: ICU's own limit
+ * counts anew at each place where a match may begin, which is no limit for a long text. */
 #include "lists.h"
 
 #include "words.h"
@@ -10,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unicode/uchar.h>
 #include <unicode/uregex.h>
 #include <unicode/utext.h>
 #include <unicode/utf8.h>
@@ -17,8 +20,9 @@
 enum {
 	LINE_MAX_BYTES = 1024,
 	PATTERNS_MAX = 100,
-	STEPS_MAX = 20,         /* ICU's unit: about 10,000 steps of its engine each */
 	STACK_MAX = 256 * 1024, /* bytes */
+	CPU_MAX_NS = 10000000,  /* of the thread, for one text */
+	PLACES = 16,            /* places tried between two looks at the clock */
 };
 
 enum { HEAD_OPEN = 1, TAIL_OPEN = 2 }; /* the word may have something before, behind it */
@@ -83,7 +87,6 @@ static int add_pattern(struct reading *r, const char *p, size_t n)
 				r->file, r->line, u_errorName(e), (int)at.offset);
 		return -EINVAL;
 	}
-	uregex_setTimeLimit(re, STEPS_MAX, &e);
 	uregex_setStackLimit(re, STACK_MAX, &e);
 	l->patterns[l->n_patterns++] = (struct pattern){ r->list, re };
 	return 0;
@@ -178,7 +181,8 @@ static int read_file(struct reading *r)
 	return rc;
 }
 
-struct lists *lists_read(const struct list_conf *conf, size_t n, int confusables, char why[LISTS_WHY])
+struct lists *lists_read(
+		const struct list_conf *conf, size_t n, int confusables, char why[LISTS_WHY])
 {
 	struct lists *l = calloc(1, sizeof(*l));
 	struct reading r = { .lists = l, .fold = fold_create(confusables), .why = why };
@@ -266,6 +270,8 @@ void eye_destroy(struct eye *eye)
 }
 
 struct look {
+	int64_t until; /* of the thread's time */
+	int32_t places;
 	const struct lists *lists;
 	struct sight *sight;
 	int failed;
@@ -312,12 +318,37 @@ static void on_word(void *arg, uint32_t id, size_t end, size_t n)
 	found(k, e->list, from, to);
 }
 
+static int64_t cpu_ns(void)
+{
+	struct timespec t = { 0 };
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Within one attempt, every some thousand steps. */
+static UBool U_CALLCONV on_steps(const void *context, int32_t steps)
+{
+	const struct look *k = context;
+	(void)steps;
+	return cpu_ns() < k->until;
+}
+
+/* Between two attempts. */
+static UBool U_CALLCONV on_place(const void *context, int64_t index)
+{
+	struct look *k = (struct look *)(uintptr_t)context;
+	(void)index;
+	return ++k->places % PLACES != 0 || cpu_ns() < k->until;
+}
+
 static void look_pattern(struct look *k, URegularExpression *re, uint32_t list)
 {
 	const struct folded *t = &k->sight->text;
 	UErrorCode e = U_ZERO_ERROR;
 	UText *u = utext_openUTF8(NULL, t->p, (int64_t)t->n, &e);
 	uregex_setUText(re, u, &e);
+	uregex_setMatchCallback(re, on_steps, k, &e);
+	uregex_setFindProgressCallback(re, on_place, k, &e);
 	while (U_SUCCESS(e) && uregex_findNext(re, &e)) {
 		int64_t from = uregex_start64(re, 0, &e), to = uregex_end64(re, 0, &e);
 		if (U_SUCCESS(e) && to > from) {
@@ -337,6 +368,7 @@ int eye_look(struct eye *eye, struct chatd_str text, struct sight *ret)
 		return rc;
 	}
 	words_scan(eye->lists->words, s.text.p, s.text.n, on_word, &k);
+	k.until = cpu_ns() + CPU_MAX_NS;
 	for (size_t i = 0; i < eye->lists->n_patterns; i++) {
 		look_pattern(&k, eye->re[i], eye->lists->patterns[i].list);
 	}
@@ -362,9 +394,14 @@ char *sight_masked(const struct sight *s, size_t *ret_n)
 	size_t n = 0;
 	for (size_t i = 0; out && i < t->n_whole;) {
 		size_t at = i;
-		U8_FWD_1(t->whole, i, t->n_whole);
+		UChar32 c;
+		U8_NEXT(t->whole, i, t->n_whole, c);
 		if (s->masked[at]) {
-			out[n++] = '*';
+			int8_t type = u_charType(c);
+			int seen =
+					type != U_NON_SPACING_MARK && type != U_ENCLOSING_MARK && type != U_FORMAT_CHAR;
+			out[n] = '*'; /* one for each that can be seen */
+			n += (size_t)seen;
 		} else {
 			memcpy(out + n, t->whole + at, i - at);
 			n += i - at;

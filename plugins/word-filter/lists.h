@@ -23,8 +23,7 @@ struct list_conf {
 struct lists;
 enum { LISTS_WHY = 512 };
 /* NULL: @p why says what is wrong, in which file and line. */
-struct lists *lists_read(
-		const struct list_conf *, size_t n, int confusables, char why[LISTS_WHY]);
+struct lists *lists_read(const struct list_conf *, size_t n, int confusables, char why[LISTS_WHY]);
 struct lists *lists_ref(struct lists *); /* [any] */
 void lists_unref(struct lists *);        /* [any] NULL is fine */
 size_t lists_count(const struct lists *);
@@ -37,7 +36,7 @@ void eye_destroy(struct eye *);
 /** What was found in a text. */
 struct sight {
 	struct folded text;
-	unsigned char *masked; /* of each byte of .text.whole: 1 is to be masked; NULL: none */
+	unsigned char *masked;    /* of each byte of .text.whole: 1 is to be masked; NULL: none */
 	int32_t refused, flagged; /* the number of the list + 1; 0: none */
 	int32_t masks;
 	int32_t gave_up; /* a pattern took too long */

@@ -20,7 +20,7 @@ struct self {
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *reports; /* NULL: nobody takes them */
-	struct lists *first;                 /* as they were at the start; until the workers have them */
+	struct lists *first; /* as they were at the start; until the workers have them */
 };
 
 struct worker { /* wself */
@@ -83,8 +83,8 @@ static const char *text_of(const json_t *root)
 																: NULL;
 }
 
-static chatd_status replace(
-		struct self *self, chatd_call *call, json_t *root, const char *member, const struct sight *s)
+static chatd_status replace(struct self *self, chatd_call *call, json_t *root, const char *member,
+		const struct sight *s)
 {
 	const struct chatd_host *h = self->h;
 	size_t n = 0;
@@ -136,8 +136,7 @@ static void complain(struct self *self, chatd_call *call, struct worker *at)
 	}
 }
 
-static chatd_verdict judge(
-		struct self *self, chatd_call *call, struct worker *at, json_t *root)
+static chatd_verdict judge(struct self *self, chatd_call *call, struct worker *at, json_t *root)
 {
 	struct sight s;
 	const char *member = text_of(root);
@@ -146,8 +145,8 @@ static chatd_verdict judge(
 		chatd_status rc = mark(self, call, 0);
 		return rc < 0 ? rc : CHATD_NEXT;
 	}
-	chatd_status rc = eye_look(at->eye,
-			chatd_str_of(json_string_value(value), json_string_length(value)), &s);
+	chatd_status rc = eye_look(
+			at->eye, chatd_str_of(json_string_value(value), json_string_length(value)), &s);
 	if (rc < 0) {
 		return rc;
 	}

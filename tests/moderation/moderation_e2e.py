@@ -479,8 +479,8 @@ def words_are_masked_in_whatever_dress(s):
     alice, bob = people(s, "alice", "bob")
     a, b = alice.device(), bob.device()
     for said, heard in (("you fool!", "you ****!"), ("FOOL and Fo\u0301ol", "**** and ****"), ("f\u00f6\u00f6l", "****"),
-                        ("foolish", "foolish"), ("\uff46\uff4f\uff4f\uff4c", "****"), ("fo\u200bol", "*****"),
-                        ("f\u043e\u043el", "****"), ("megadarned thing", "********** thing"), ("\ubc14\ubcf4\uc57c", "**\uc57c"),
+                        ("foolish", "foolish"), ("\uff46\uff4f\uff4f\uff4c", "****"), ("fo\u200bol", "****"),
+                        ("f\u043e\u043el", "****"), ("megadarned thing", "mega****** thing"), ("\ubc14\ubcf4\uc57c", "**\uc57c"),
                         ("\u1107\u1161\u1107\u1169 \uc548\ub155", "** \uc548\ub155"), ("call 555-1234 now", "call ******** now"),
                         ("nothing", "nothing")):
         say(b, said, to="alice")
@@ -516,7 +516,16 @@ def words_are_refused_or_reported(s):
 
 
 @test
-def lists_are_read_again_and_a_broken_one_is_not(s):
+def lists_are_read_again_and_a_broken_one_is_not(main):
+    # Of its own: what it logs is an error.
+    s = Filtered("1", memory="store", accounts=ACCOUNTS, edit=with_words)
+    try:
+        reading_again(s)
+    finally:
+        same(s.stop()[0], 0)
+
+
+def reading_again(s):
     alice, bob = people(s, "alice", "bob")
     a, b = alice.device(), bob.device()
     path = os.path.join(s.dir, "words", "mask.txt")
@@ -533,7 +542,6 @@ def lists_are_read_again_and_a_broken_one_is_not(s):
     s.proc.send_signal(signal.SIGHUP)
     until(lambda: "no pattern that ICU takes" in log_of(s))
     assert masked(), "the lists that were good stay"
-    s.broken = True
 
 
 @test

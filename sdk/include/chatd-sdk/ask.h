@@ -70,8 +70,8 @@ static inline void chatd_ask_answer(struct chatd_ask *a, int32_t status)
 	}
 	if (a->req) {
 		(void)a->http->header(a->req, "Cache-Control", CHATD_LIT("no-store"));
-		a->http->respond(a->req, status, a->out.n ? "application/json" : NULL,
-				chatd_json_str(&a->out));
+		a->http->respond(
+				a->req, status, a->out.n ? "application/json" : NULL, chatd_json_str(&a->out));
 	}
 	chatd_ask_free(a);
 }
@@ -106,8 +106,8 @@ static inline struct chatd_str chatd_ask_user(const struct chatd_ask *a)
 }
 
 /** Reads the body, an empty one as {}.  0: it was no JSON, and the answer has been given. */
-static inline int chatd_ask_body(struct chatd_ask *a, const struct chatd_json_field *fields,
-		void *into, json_t **ret_root)
+static inline int chatd_ask_body(
+		struct chatd_ask *a, const struct chatd_json_field *fields, void *into, json_t **ret_root)
 {
 	struct chatd_str raw = a->http->req_body(a->req);
 	char why[CHATD_JSON_WHY];
@@ -158,9 +158,8 @@ static inline void chatd_ask_identified(
 
 static inline void chatd_ask_request(void *arg, chatd_req *req)
 {
-	static const struct chatd_req_user user = {
-		.struct_size = sizeof(user), .gone = chatd_ask_gone
-	};
+	static const struct chatd_req_user user = { .struct_size = sizeof(user),
+		.gone = chatd_ask_gone };
 	const struct chatd_ask_route *r = (const struct chatd_ask_route *)arg;
 	const struct chatd_http *http = (const struct chatd_http *)r->http->vt;
 	struct chatd_ask *a = (struct chatd_ask *)r->h->mem_alloc(r->size);
@@ -183,8 +182,8 @@ static inline void chatd_ask_request(void *arg, chatd_req *req)
 
 /** [main] Opens @p n routes of @p table, with .self, .h and .http that are set in the first of
  *  @p to, where all of them are put. */
-static inline chatd_status chatd_ask_routes(chatd_ctx *ctx, struct chatd_ask_route *to,
-		const struct chatd_ask_route *table, size_t n)
+static inline chatd_status chatd_ask_routes(
+		chatd_ctx *ctx, struct chatd_ask_route *to, const struct chatd_ask_route *table, size_t n)
 {
 	const struct chatd_ask_route with = to[0];
 	const struct chatd_http *http = (const struct chatd_http *)with.http->vt;

@@ -26,10 +26,10 @@ enum {
 	CHATD_SET_KEY_MAX = 200,
 	CHATD_SET_PAGE = 1000,
 	CHATD_SET_RETRY_MS = 1000,
-	CHATD_SET_LOG_MS = 3600000,    /* how long a change can be found in the log */
-	CHATD_SET_OVERLAP_MS = 60000,  /* clocks of nodes differ, and commits take time */
-	CHATD_SET_SELDOM = 15,         /* ticks between two looks while the broker is well */
-	CHATD_SET_SILENT_MS = 3000,    /* a broker that says so long nothing is not waited for */
+	CHATD_SET_LOG_MS = 3600000,   /* how long a change can be found in the log */
+	CHATD_SET_OVERLAP_MS = 60000, /* clocks of nodes differ, and commits take time */
+	CHATD_SET_SELDOM = 15,        /* ticks between two looks while the broker is well */
+	CHATD_SET_SILENT_MS = 3000,   /* a broker that says so long nothing is not waited for */
 };
 
 struct chatd_set;
@@ -201,8 +201,7 @@ static inline int chatd_set_apply(struct chatd_set_at *t, struct chatd_str name,
 /* A page of the store that was read before the change must not undo it. */
 static inline void chatd_set_keep(struct chatd_set_at *t, const struct chatd_set_change *c)
 {
-	struct chatd_set_change *copy =
-			(struct chatd_set_change *)c->set->h->mem_alloc(sizeof(*copy));
+	struct chatd_set_change *copy = (struct chatd_set_change *)c->set->h->mem_alloc(sizeof(*copy));
 	if (copy) {
 		*copy = *c;
 		copy->next = t->late;
@@ -269,16 +268,14 @@ static inline void chatd_set_fail(struct chatd_set_change *c, chatd_status rc)
 	c->set->h->mem_free(c);
 }
 
-static inline void chatd_set_logged(
-		void *arg, chatd_status rc, const struct chatd_store_answer *a)
+static inline void chatd_set_logged(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	(void)rc;
 	(void)a;
 	chatd_set_tell((struct chatd_set_change *)arg);
 }
 
-static inline void chatd_set_stored(
-		void *arg, chatd_status rc, const struct chatd_store_answer *a)
+static inline void chatd_set_stored(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct chatd_set_change *c = (struct chatd_set_change *)arg;
 	const struct chatd_set *s = c->set;
@@ -382,8 +379,7 @@ static inline void chatd_set_ask(struct chatd_set *s, chatd_worker *w, struct ch
 	}
 }
 
-static inline void chatd_set_heard(
-		void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
+static inline void chatd_set_heard(void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
 {
 	chatd_set_ask((struct chatd_set *)arg, w, e->body);
 }
