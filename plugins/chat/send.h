@@ -33,8 +33,8 @@ struct send {
 	int64_t until; /* of a refusal: when it may be tried again; 0 or INT64_MAX: not said */
 	uint32_t flags;
 	char epoch[EPOCH_MAX + 1];
-	int32_t unchecked;  /* the room's rules are not asked */
-	char *files; /* ids of files that come with it, a space between them; NULL: none */
+	int32_t unchecked; /* the room's rules are not asked */
+	char *files;       /* ids of files that come with it, a space between them; NULL: none */
 };
 
 void send_refuse(struct send *, const char *code, const char *why);

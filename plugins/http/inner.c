@@ -67,10 +67,10 @@ static void tell(struct inner *in)
 	} else {
 		size_t head = (size_t)(end - in->out) + 2;
 		struct chatd_str retry = line_of(in->out, head, "\r\nRetry-After: ");
-		a.status = atoi(in->out + 9);
+		a.status = (int32_t)strtol(in->out + 9, NULL, 10);
 		a.type = line_of(in->out, head, "\r\nContent-Type: ");
 		a.body = chatd_str_of(end + 4, in->out_n - head - 2);
-		a.retry_after = retry.p ? atoi(retry.p) : 0;
+		a.retry_after = retry.p ? strtoll(retry.p, NULL, 10) : 0;
 		in->fn(in->arg, 0, &a);
 	}
 }
