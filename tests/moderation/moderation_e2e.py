@@ -489,7 +489,7 @@ def words_are_masked_in_whatever_dress(s):
     a.messages(content="kind")
     b.send("/app/chat.edit", {"messageId": m, "content": "fool"})
     same(a.messages(type="EDIT").json["content"], "****")
-    say(b, "fool", to="alice", encrypted=True)
+    say(b, "fool", to="alice", encrypted=True, keyId="k1")
     same(a.messages().json["content"], "fool")
 
 
