@@ -286,6 +286,23 @@ static void another_node_waits_for_the_lease(void **state)
 	end(k);
 }
 
+static void a_wait_outlasts_a_restart(void **state)
+{
+	char value[160];
+	(void)state;
+	kit_store_clear();
+	row("m1", "r1");
+	struct kit *k = begin(OUT);
+	snprintf(value, sizeof(value), "{\"pos\":0,\"fails\":3,\"until\":%lld}",
+			(long long)kit_host(k)->wall_ms() + 5000);
+	kit_store_put("webhooks.out", "all", value);
+	kit_advance(k, 4000);
+	assert_null(other.fn);
+	kit_advance(k, 2000);
+	assert_true(kit_failing(k) || asked_with("m1"));
+	end(k);
+}
+
 static void who_comes_and_goes_is_told_until_it_is_heard(void **state)
 {
 	const struct chatd_presence_state here = {
@@ -466,6 +483,7 @@ int main(void)
 		cmocka_unit_test(rows_go_out_in_order_and_once),
 		cmocka_unit_test(what_fails_is_repeated),
 		cmocka_unit_test(another_node_waits_for_the_lease),
+		cmocka_unit_test(a_wait_outlasts_a_restart),
 		cmocka_unit_test(who_comes_and_goes_is_told_until_it_is_heard),
 		cmocka_unit_test(a_decider_says_yes_no_or_something_else),
 		cmocka_unit_test(a_dead_decider_is_left_alone_for_a_while),
