@@ -1,136 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Limits that are drawn from in a Redis that answers when the test says so; the script itself is
  * tested with a real one, in tests/presence. */
-#include <chatd/kit.h>
-#include <chatd/redis.h>
-
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "../redis/fake.h"
 
 #define TEST(name) static void name(void **state_)
 #define UNUSED     (void)state_
 
 extern const struct chatd_plugin chatd_plugin_under_test;
 
-enum { CALLS = 32, WORDS = 20, SECOND = 1000000 };
-
-struct call {
-	chatd_redis_fn *fn;
-	void *arg;
-	int32_t worker;
-	size_t n_keys, n;
-	char argv[WORDS][100];
-};
-
-static struct fake {
-	struct kit *k;
-	int32_t down, nodes;
-	struct call calls[CALLS];
-	size_t n;
-} fake;
-
-static chatd_status f_script(void *obj, const char *text, uint32_t *ret_id)
-{
-	(void)obj;
-	assert_non_null(text);
-	*ret_id = 1;
-	return 0;
-}
-
-static chatd_status f_call(void *obj, chatd_worker *w, const struct chatd_redis_command *c,
-		chatd_redis_fn *fn, void *arg)
-{
-	(void)obj;
-	if (fake.down || fake.n == CALLS) {
-		return -EAGAIN;
-	}
-	struct call *call = &fake.calls[fake.n++];
-	*call = (struct call){ .fn = fn, .arg = arg, .n_keys = c->n_keys, .n = c->n };
-	call->worker = kit_host(fake.k)->worker_index(w);
-	for (size_t i = 0; i < c->n && i < WORDS; i++) {
-		snprintf(call->argv[i], sizeof(call->argv[i]), "%.*s", (int)c->argv[i].n, c->argv[i].p);
-	}
-	return 0;
-}
-
-static int32_t f_is_up(void *obj)
-{
-	(void)obj;
-	return !fake.down;
-}
-
-static struct chatd_str f_prefix(void *obj)
-{
-	(void)obj;
-	return CHATD_LIT("t:");
-}
-
-static chatd_status f_hide(void *obj, struct chatd_str text, char ret[CHATD_REDIS_HIDDEN])
-{
-	(void)obj;
-	snprintf(ret, CHATD_REDIS_HIDDEN, "hidden-%zu", text.n);
-	return 0;
-}
-
-static const struct chatd_redis redis_vt = {
-	.struct_size = sizeof(redis_vt),
-	.script = f_script,
-	.call = f_call,
-	.is_up = f_is_up,
-	.prefix = f_prefix,
-	.hide = f_hide,
-};
-
-static int32_t f_live(void *obj)
-{
-	(void)obj;
-	return fake.nodes;
-}
-
-static const struct chatd_presence presence_vt = {
-	.struct_size = sizeof(presence_vt),
-	.live = f_live,
-};
+enum { SECOND = 1000000 };
 
 static struct kit *start(const char *yaml)
 {
 	static const struct kit_service services[] = { { CHATD_REDIS, &redis_vt, NULL },
 		{ CHATD_PRESENCE, &presence_vt, NULL }, { NULL, NULL, NULL } };
 	static const struct kit_conf conf = { .workers = 4, .services = services };
-	fake = (struct fake){ .nodes = 3 };
-	fake.k = kit_new_with(&chatd_plugin_under_test, yaml, &conf);
-	return fake.k;
-}
-
-/* ---- answering ---------------------------------------------------------------------------- */
-
-struct answer {
-	struct call call;
-	chatd_status rc;
-	const struct chatd_redis_reply *r;
-};
-
-static void on_worker(void *arg)
-{
-	struct answer *a = arg;
-	a->call.fn(a->call.arg, a->rc, a->r);
-}
-
-/* The oldest question. */
-static void answer(chatd_status rc, const struct chatd_redis_reply *r)
-{
-	if (fake.n == 0 && kit_failing(fake.k)) {
-		return;
-	}
-	assert_true(fake.n > 0);
-	struct answer a = { fake.calls[0], rc, r };
-	memmove(&fake.calls[0], &fake.calls[1], --fake.n * sizeof(fake.calls[0]));
-	kit_on(fake.k, a.call.worker, on_worker, &a);
+	redis = (struct fake_redis){ .nodes = 3 };
+	redis.k = kit_new_with(&chatd_plugin_under_test, yaml, &conf);
+	return redis.k;
 }
 
 /* which, wait in seconds, and that many buckets of which so many seconds are missing. */
@@ -172,23 +59,23 @@ TEST(a_connect_asks_once_for_all_its_limits)
 	struct kit *k = start(LIMITS);
 	struct kit_client *c = come(k, 2, "203.0.113.9");
 	kit_expect_waiting(k, 1);
-	assert_int_equal(fake.n, 1);
-	assert_int_equal(fake.calls[0].worker, 2);
-	assert_int_equal(fake.calls[0].n_keys, 1);
-	assert_string_equal(fake.calls[0].argv[0], "t:rate:connect:hidden-11");
+	assert_int_equal(redis.n, 1);
+	assert_int_equal(redis.calls[0].worker, 2);
+	assert_int_equal(redis.calls[0].n_keys, 1);
+	assert_string_equal(redis.calls[0].argv[0], "t:rate:connect:203.0.113.9");
 	answer_numbers(0, 0, 1, 1);
 	kit_expect_waiting(k, 0);
 	assert_true(kit_is_open(c));
 	try_login(k, "203.0.113.9");
-	assert_int_equal(fake.n, 1);
-	assert_int_equal(fake.calls[0].n_keys, 2);
-	assert_int_equal(fake.calls[0].n, 10);
-	assert_string_equal(fake.calls[0].argv[1], "t:rate:login:hidden-11");
-	assert_string_equal(fake.calls[0].argv[2], "1000000");  /* a token a second */
-	assert_string_equal(fake.calls[0].argv[3], "12000000"); /* a burst of twelve */
-	assert_string_equal(fake.calls[0].argv[4], "1");
-	assert_string_equal(fake.calls[0].argv[5], "0"); /* Redis knows it all */
-	assert_string_equal(fake.calls[0].argv[7], "6000000");
+	assert_int_equal(redis.n, 1);
+	assert_int_equal(redis.calls[0].n_keys, 2);
+	assert_int_equal(redis.calls[0].n, 10);
+	assert_string_equal(redis.calls[0].argv[1], "t:rate:login:203.0.113.9");
+	assert_string_equal(redis.calls[0].argv[2], "1000000");  /* a token a second */
+	assert_string_equal(redis.calls[0].argv[3], "12000000"); /* a burst of twelve */
+	assert_string_equal(redis.calls[0].argv[4], "1");
+	assert_string_equal(redis.calls[0].argv[5], "0"); /* Redis knows it all */
+	assert_string_equal(redis.calls[0].argv[7], "6000000");
 	answer_numbers(2, 3, 2, 1);
 	kit_expect_reject(k, "RATE_LIMIT_EXCEEDED", "too many logins");
 	kit_expect_reply(k, "retryAfterSeconds", "3");
@@ -204,18 +91,18 @@ TEST(what_is_known_to_be_empty_is_not_asked_about)
 	kit_expect_reject(k, "RATE_LIMIT_EXCEEDED", "too many logins");
 	try_login(k, "203.0.113.9");
 	kit_expect_reject(k, "RATE_LIMIT_EXCEEDED", "too many logins");
-	assert_int_equal(fake.n, 0);
+	assert_int_equal(redis.n, 0);
 	kit_advance(k, 980); /* it would be near enough for a bucket of this node's own */
 	try_login(k, "203.0.113.9");
 	kit_expect_reject(k, "RATE_LIMIT_EXCEEDED", "too many logins");
-	assert_int_equal(fake.n, 0);
+	assert_int_equal(redis.n, 0);
 	(void)come(k, 0, "203.0.113.9"); /* there are connections left */
-	assert_int_equal(fake.n, 1);
+	assert_int_equal(redis.n, 1);
 	answer_numbers(0, 0, 1, 7);
 	kit_expect_accept(k);
 	kit_advance(k, 20);
 	try_login(k, "203.0.113.9");
-	assert_int_equal(fake.n, 1);
+	assert_int_equal(redis.n, 1);
 	answer_numbers(0, 0, 2, 1);
 	kit_free(k);
 }
@@ -257,7 +144,7 @@ static int n_let_in(struct kit *k, const char *peer, void (*then)(void))
 {
 	for (int n = 0; n < 50; n++) {
 		(void)come(k, n & 3, peer);
-		if (fake.n) {
+		if (redis.n) {
 			then();
 		}
 		if (kit_reply(k, "retryAfterSeconds").p) {
@@ -303,15 +190,15 @@ TEST(a_node_grants_its_part_when_no_answer_comes)
 	assert_int_equal(n_let_in(k, "203.0.113.2", bad_answer), 4);
 	assert_int_equal(n_let_in(k, "203.0.113.3", error_answer), 4);
 	kit_expect_logged(k, "Redis cannot count: no");
-	fake.down = 1;
+	redis.down = 1;
 	assert_int_equal(n_let_in(k, "203.0.113.4", no_answer), 4);
-	fake.nodes = 0; /* nobody knows of any other */
+	redis.nodes = 0; /* nobody knows of any other */
 	assert_int_equal(n_let_in(k, "203.0.113.5", no_answer), 12);
 	/* What was granted so is told. */
-	fake.down = 0;
+	redis.down = 0;
 	kit_advance(k, 3000);
 	(void)come(k, 0, "203.0.113.5");
-	assert_string_equal(fake.calls[0].argv[4], "9000000");
+	assert_string_equal(redis.calls[0].argv[4], "9000000");
 	answer_numbers(0, 0, 1, 10);
 	kit_expect_accept(k);
 	kit_free(k);
@@ -323,7 +210,7 @@ TEST(a_server_full_of_parked_calls_grants_its_part)
 	struct kit *k = start(LIMITS);
 	kit_refuse_suspend(k, 1);
 	assert_int_equal(n_let_in(k, "203.0.113.1", no_answer), 4);
-	assert_int_equal(fake.n, 0);
+	assert_int_equal(redis.n, 0);
 	kit_free(k);
 }
 
@@ -331,7 +218,7 @@ TEST(a_part_is_drawn_from_all_buckets_or_none)
 {
 	UNUSED;
 	struct kit *k = start(LIMITS);
-	fake.down = 1;
+	redis.down = 1;
 	for (int i = 0; i < 10; i++) {
 		try_login(k, "203.0.113.1");
 		kit_expect_reject(k, i < 2 ? "UNAUTHORIZED" : "RATE_LIMIT_EXCEEDED", NULL);
@@ -352,25 +239,25 @@ TEST(a_call_asks_once_for_all_limits_of_its_address_and_once_for_those_of_its_us
 	};
 	kit_request(k, NULL, "GET", "/api/a/b", "peer", "203.0.113.9", (char *)NULL);
 	kit_expect_waiting(k, 1);
-	assert_int_equal(fake.n, 1);
-	assert_int_equal(fake.calls[0].n_keys, 3);
-	assert_string_equal(fake.calls[0].argv[0], "t:rate:rest:hidden-11");
-	assert_string_equal(fake.calls[0].argv[1], "t:rate:rest1:hidden-11");
-	assert_string_equal(fake.calls[0].argv[2], "t:rate:rest2:hidden-11");
+	assert_int_equal(redis.n, 1);
+	assert_int_equal(redis.calls[0].n_keys, 3);
+	assert_string_equal(redis.calls[0].argv[0], "t:rate:rest:203.0.113.9");
+	assert_string_equal(redis.calls[0].argv[1], "t:rate:rest1:203.0.113.9");
+	assert_string_equal(redis.calls[0].argv[2], "t:rate:rest2:203.0.113.9");
 	answer_numbers(3, 2, 3, 1);
 	kit_expect_reject(k, "RATE_LIMIT_EXCEEDED", "too many calls of this kind: 6 at once");
 	kit_expect_reply(k, "retryAfterSeconds", "2");
 	kit_request(k, &ann, "GET", "/api/a/b", "peer", "203.0.113.9", (char *)NULL);
-	assert_int_equal(fake.calls[0].n_keys, 2);
-	assert_string_equal(fake.calls[0].argv[0], "t:rate:rest:auth:ann");
-	assert_string_equal(fake.calls[0].argv[1], "t:rate:rest3:auth:ann");
+	assert_int_equal(redis.calls[0].n_keys, 2);
+	assert_string_equal(redis.calls[0].argv[0], "t:rate:rest:auth:ann");
+	assert_string_equal(redis.calls[0].argv[1], "t:rate:rest3:auth:ann");
 	answer_numbers(0, 0, 2, 1);
 	kit_expect_accept(k);
 	kit_request(k, NULL, "GET", "/api/x", "peer", "127.0.0.1", (char *)NULL);
 	kit_expect_accept(k); /* exempt: nobody is asked */
-	assert_int_equal(fake.n, 0);
+	assert_int_equal(redis.n, 0);
 	kit_request(k, NULL, "GET", "/api/x", "peer", "203.0.113.9", (char *)NULL);
-	assert_int_equal(fake.calls[0].n_keys, 1);
+	assert_int_equal(redis.calls[0].n_keys, 1);
 	answer(-ETIMEDOUT, NULL);
 	kit_expect_accept(k);
 	kit_free(k);
@@ -381,7 +268,7 @@ TEST(each_node_does_for_itself_what_is_not_to_be_shared)
 	UNUSED;
 	struct kit *k = start(LIMITS "shared: never\n");
 	assert_int_equal(n_let_in(k, "203.0.113.1", no_answer), 12);
-	assert_int_equal(fake.n, 0);
+	assert_int_equal(redis.n, 0);
 	kit_free(k);
 }
 
@@ -392,7 +279,7 @@ static void a_little_of_everything(void)
 	answer_numbers(0, 0, 2, 1);
 	kit_request(k, NULL, "GET", "/api/a/b", "peer", "203.0.113.9", (char *)NULL);
 	answer(-ETIMEDOUT, NULL);
-	while (fake.n) {
+	while (redis.n) {
 		answer(-ETIMEDOUT, NULL);
 	}
 	kit_free(k);
