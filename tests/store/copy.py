@@ -266,7 +266,8 @@ def chatctl_does_it_too_and_a_backup_gets_a_new_epoch(pg, kept):
 def what_did_not_arrive_is_noticed_and_nothing_stays(pg, kept):
     copy(kept, pg.url, "--schema", "broken")
     pg.sql("TRUNCATE broken.account, broken.login, broken.secret, broken.room, broken.member, broken.conv, broken.msg,"
-           " broken.dedupe, broken.cursor, broken.mention, broken.pin, broken.reaction, broken.outbox, broken.gone, broken.node")
+           " broken.dedupe, broken.cursor, broken.mention, broken.pin, broken.reaction, broken.outbox, broken.gone, broken.node,"
+           " broken.touched, broken.record, broken.blob, broken.file, broken.attach")
     for harm, says in (("IF NEW.seq = 5 THEN RETURN NULL; END IF; RETURN NEW", "arrived"),
                        ("IF NEW.seq = 5 THEN NEW.body := NEW.body || ' '; END IF; RETURN NEW", "DIFFERS\n")):
         pg.sql("CREATE OR REPLACE FUNCTION broken.harm() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN %s; END $$;"

@@ -198,7 +198,11 @@ describe("access", () => {
 			await press("Alt+ArrowUp");
 			await page.locator("#head-title", { hasText: "Lobby" }).waitFor();
 			await page.focus("#room-list .conversation.active");
-			await press("ArrowDown", "ArrowUp", "End", "Enter");
+			await press("End", "Home");
+			for (let i = 0; i < 9 && (await focused()) !== "room:lobby"; i++) {
+				await press("ArrowDown");
+			}
+			await press("Enter");
 			await page.locator("#head-title", { hasText: "Lobby" }).waitFor();
 			await press("ArrowUp");
 			await page.locator("#writing-what", { hasText: "Editing" }).waitFor();
@@ -231,6 +235,8 @@ describe("access", () => {
 			await bob.join("Bob");
 			await bob.say("before she asked");
 			await ann.sees("before she asked");
+			const unread = async () => Number(/^\((\d+)\)/.exec(await ann.page.title())?.[1]);
+			const before = await unread();
 			await ann.page.click(".sidebar [data-open=settings]");
 			await ann.page.check("#settings-notify");
 			await ann.page.keyboard.press("Escape");
@@ -238,7 +244,7 @@ describe("access", () => {
 			await ann.page.waitForFunction(() => window.shown.length > 0);
 			const [first, ...others] = await ann.page.evaluate(() => window.shown);
 			assert.deepEqual([first.title, first.body, first.tag, others.length], ["Bob in Lobby", "are you there?", "room:lobby", 0]);
-			assert.match(await ann.page.title(), /^\(2\)/);
+			assert.equal(await unread(), before + 1);
 			ann.quiet();
 		} finally {
 			await Promise.all([ann.close(), bob.close()]);
