@@ -195,7 +195,10 @@ describe("access", () => {
 			await bob.sees("just us");
 			await page.locator('#messages .message[data-status="read"]', { hasText: "just us" }).waitFor();
 
-			await press("Alt+ArrowUp");
+			/* Past the rooms that other cases have made. */
+			for (let i = 0; i < 9 && !(await page.textContent("#head-title")).includes("Lobby"); i++) {
+				await press("Alt+ArrowUp");
+			}
 			await page.locator("#head-title", { hasText: "Lobby" }).waitFor();
 			await page.focus("#room-list .conversation.active");
 			await press("End", "Home");
