@@ -18,9 +18,8 @@ chatd_status s3_encode(const char *text, char *ret, size_t cap)
 		if (n + 4 > cap) {
 			return -ENOSPC;
 		}
-		n += (size_t)(strchr(plain, *text)
-						? sprintf(ret + n, "%c", *text)
-						: sprintf(ret + n, "%%%02X", (unsigned)(unsigned char)*text));
+		n += (size_t)snprintf(ret + n, cap - n, strchr(plain, *text) ? "%c" : "%%%02X",
+				(unsigned)(unsigned char)*text);
 	}
 	ret[n] = '\0';
 	return 0;
