@@ -126,6 +126,9 @@ static chatd_verdict on_refresh(chatd_call *call, void *selfp, void *wself)
 	char why[CHATD_JSON_WHY];
 	(void)wself;
 	json_t *root = NULL;
+	if (!h->call_session(call)) {
+		return h->reject(call, "FORBIDDEN", "there is no session here that could be renewed");
+	}
 	if (chatd_json_read(h->msg_body(h->call_msg(call)), fields, &b, &root, why) < 0) {
 		return h->reject(call, "VALIDATION", "%s", why);
 	}

@@ -153,6 +153,15 @@ TEST(bad_ones_are_soft_errors_and_change_nothing)
 	kit_free(k);
 }
 
+TEST(without_a_session_there_is_nothing_to_renew)
+{
+	UNUSED;
+	struct kit *k = start("ann", 600000);
+	kit_in_as(k, "ann", "/app/auth.refresh", "{\"token\":\"good\"}");
+	kit_expect_reject(k, "FORBIDDEN", "no session");
+	kit_free(k);
+}
+
 TEST(another_users_token_is_refused)
 {
 	UNUSED;
@@ -198,6 +207,7 @@ int main(void)
 		cmocka_unit_test(a_newer_token_keeps_the_session_open),
 		cmocka_unit_test(a_token_that_never_ends_says_no_end),
 		cmocka_unit_test(bad_ones_are_soft_errors_and_change_nothing),
+		cmocka_unit_test(without_a_session_there_is_nothing_to_renew),
 		cmocka_unit_test(another_users_token_is_refused),
 		cmocka_unit_test(an_answer_after_the_client_left_harms_nothing),
 		cmocka_unit_test(no_memory_hurts_nobody),

@@ -32,6 +32,8 @@ enum {
 };
 
 #define DEST "/user/queue/presence"
+/* input_as() has none; watches and states end with theirs. */
+#define NO_SESSION "nobody is here: a session watches and sets a status, no program"
 
 enum { VISIBLE_TO_EVERYONE = 0, VISIBLE_TO_CONTACTS = 1 };
 

@@ -91,6 +91,9 @@ chatd_verdict on_set(chatd_call *call, void *selfp, void *wself)
 	struct input in = { .status = { NULL, 0 } };
 	char room[CHATD_PRESENCE_TEXT_MAX + 1], why[CHATD_JSON_WHY];
 	json_t *root;
+	if (!h->call_session(call)) {
+		return h->reject(call, "FORBIDDEN", NO_SESSION);
+	}
 	if (chatd_json_read(h->msg_body(h->call_msg(call)), fields, &in, &root, why) < 0) {
 		return h->reject(call, "VALIDATION", "%s", why);
 	}

@@ -688,6 +688,19 @@ TEST(no_memory_hurts_nobody)
 	kit_sweep(watch_change_leave);
 }
 
+TEST(a_program_watches_nobody_and_has_no_status)
+{
+	struct kit *k = start("");
+	UNUSED;
+	kit_in_as(k, "eve", WATCH, "{\"users\":[\"ann\"]}");
+	kit_expect_reject(k, "FORBIDDEN", "no program");
+	kit_in_as(k, "eve", UNWATCH, "{}");
+	kit_expect_reject(k, "FORBIDDEN", "no program");
+	kit_in_as(k, "eve", SET, "{\"status\":\"busy\"}");
+	kit_expect_reject(k, "FORBIDDEN", "no program");
+	kit_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -697,6 +710,7 @@ int main(void)
 		cmocka_unit_test(a_change_between_question_and_answer_is_not_lost),
 		cmocka_unit_test(a_newer_answer_tells_the_others_too),
 		cmocka_unit_test(unwatch_ends_it),
+		cmocka_unit_test(a_program_watches_nobody_and_has_no_status),
 		cmocka_unit_test(the_end_of_a_session_ends_its_watches),
 		cmocka_unit_test(what_cannot_be_watched_is_said),
 		cmocka_unit_test(presence_that_cannot_answer_is_said_and_nothing_is_left),

@@ -319,6 +319,9 @@ chatd_verdict on_watch(chatd_call *call, void *selfp, void *wself)
 	struct chatd_str users[USERS_MAX];
 	char why[CHATD_JSON_WHY];
 	json_t *root;
+	if (!h->call_session(call)) {
+		return h->reject(call, "FORBIDDEN", NO_SESSION);
+	}
 	if (!h->session_hears(h->call_session(call), CHATD_LIT(DEST))) {
 		return h->reject(call, "VALIDATION", "subscribe to " DEST " first: the answer comes there");
 	}
@@ -341,14 +344,18 @@ chatd_verdict on_unwatch(chatd_call *call, void *selfp, void *wself)
 	struct self *self = selfp;
 	const struct chatd_host *h = self->h;
 	struct at *at = *(struct at **)wself;
-	struct watcher *s = h->slot(h->call_session(call), self->slot);
+	chatd_session *session = h->call_session(call);
 	struct input in = { NULL };
 	struct chatd_str users[USERS_MAX];
 	char why[CHATD_JSON_WHY];
 	json_t *root;
+	if (!session) {
+		return h->reject(call, "FORBIDDEN", NO_SESSION);
+	}
 	if (chatd_json_read(h->msg_body(h->call_msg(call)), fields, &in, &root, why) < 0) {
 		return h->reject(call, "VALIDATION", "%s", why);
 	}
+	struct watcher *s = h->slot(session, self->slot);
 	if (!in.users) { /* everybody */
 		watcher_drop(s);
 		json_decref(root);

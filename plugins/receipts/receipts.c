@@ -87,6 +87,9 @@ static chatd_verdict on_read(chatd_call *call, void *selfp, void *wself)
 	json_t *root;
 	char why[CHATD_JSON_WHY];
 	(void)wself;
+	if (!h->call_session(call)) {
+		return h->reject(call, "FORBIDDEN", "nobody reads here: a session says so, no program");
+	}
 	if (chatd_json_read(h->msg_body(h->call_msg(call)), fields, &in, &root, why) < 0) {
 		return h->reject(call, "VALIDATION", "%s", why);
 	}

@@ -39,6 +39,16 @@ static void of_several_within_a_second_the_last_is_told(void **state)
 	kit_free(k);
 }
 
+static void a_program_does_not_read(void **state)
+{
+	struct kit *k = fresh("");
+	(void)state;
+	kit_in_as(k, "ann", READ, "{\"with\":\"bob\",\"messageId\":\"m1\"}");
+	kit_expect_reject(k, "FORBIDDEN", "no program");
+	kit_expect_nothing_published(k);
+	kit_free(k);
+}
+
 static void reading_goes_forward_only(void **state)
 {
 	struct kit *k = fresh("");
@@ -248,6 +258,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(of_several_within_a_second_the_last_is_told),
 		cmocka_unit_test(reading_goes_forward_only),
+		cmocka_unit_test(a_program_does_not_read),
 		cmocka_unit_test(what_waits_is_told_when_the_session_ends),
 		cmocka_unit_test(a_room_hears_its_members_only),
 		cmocka_unit_test(many_conversations_use_bounded_memory),

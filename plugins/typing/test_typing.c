@@ -37,6 +37,17 @@ static void repeated_typing_is_told_once_in_three_seconds(void **state)
 	kit_free(k);
 }
 
+static void a_program_does_not_type(void **state)
+{
+	struct kit *k = fresh("");
+	(void)state;
+	kit_in_as(k, "ann", TYPING, "{\"to\":\"bob\"}");
+	kit_expect_reject(k, "FORBIDDEN", "no program");
+	kit_in_as(k, "ann", TYPING, "{\"roomId\":\"den\",\"typing\":false}");
+	kit_expect_reject(k, "FORBIDDEN", "no program");
+	kit_free(k);
+}
+
 static void typing_ends_six_seconds_after_the_last_word_of_it(void **state)
 {
 	struct kit *k = fresh("");
@@ -159,6 +170,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(repeated_typing_is_told_once_in_three_seconds),
 		cmocka_unit_test(typing_ends_six_seconds_after_the_last_word_of_it),
+		cmocka_unit_test(a_program_does_not_type),
 		cmocka_unit_test(the_end_of_the_session_ends_typing),
 		cmocka_unit_test(the_ninth_conversation_ends_the_first),
 		cmocka_unit_test(a_room_is_told_by_members_only),

@@ -371,6 +371,26 @@ static void give_in(struct kit_client *c, chatd_msg *m)
 	msg_unref(m);
 }
 
+void kit_in_as(struct kit *k, const char *user, const char *dest, const char *body)
+{
+	const struct chatd_identity who = {
+		.struct_size = sizeof(who), .user = str_of(user), .name = str_of(user)
+	};
+	const chatd_ident *ident = ident_create_as(&who);
+	chatd_msg *m = msg_new(str_of(dest), str_of(body));
+	if (!ident || !m) {
+		kit_broken(k, "no memory for the test itself");
+	}
+	if (!k->dead) {
+		k->here = &k->workers[0];
+		k->sessions->input_as(k->chat, k->here, ident, m, on_requested, ticket_create(k, NULL));
+		k->here = NULL;
+		kit_settle(k);
+	}
+	ident_unref(ident);
+	msg_unref(m);
+}
+
 void kit_send(struct kit_client *c, const char *dest, const char *body, ...)
 {
 	chatd_msg *m = msg_new(str_of(dest), str_of(body));

@@ -141,6 +141,8 @@ chatd_session *kit_session(struct kit_client *); /**< NULL once it has gone */
 
 /** A SEND of the session of @p user, which is opened if there is none. */
 void kit_in(struct kit *, const char *user, const char *dest, const char *body);
+/** A SEND that a program gives in for @p user (input_as() in transport.h): no session sends it. */
+void kit_in_as(struct kit *, const char *user, const char *dest, const char *body);
 /** A SEND with further headers: pairs, then NULL. */
 void kit_send(struct kit_client *, const char *dest, const char *body, ...) KIT_SENTINEL;
 void kit_subscribe(struct kit_client *, const char *dest);
