@@ -24,6 +24,7 @@ static struct {
 	} accounts[ACCOUNTS];
 	struct chatd_store_message rows[ROWS];
 	size_t n_rooms, n_accounts, n_rows;
+	size_t page; /* 0: no limit but the caller's */
 	chatd_status fail;
 	int shared;
 } all;
@@ -211,24 +212,48 @@ static int by_key(const void *a, const void *b)
 	return strcmp((*x)->key, (*y)->key);
 }
 
+static int by_key_down(const void *a, const void *b)
+{
+	return by_key(b, a);
+}
+
+/* Behind the page before, and of whom it is asked about. */
+static int is_wanted(const struct record *k, const struct chatd_store_record_list *q)
+{
+	if (k->expires && k->expires <= q->wall) {
+		return 0;
+	}
+	if (q->owner.p && !same(q->owner, k->owner)) {
+		return 0;
+	}
+	if (!q->after.p) {
+		return 1;
+	}
+	size_t n = strlen(k->key), least = n < q->after.n ? n : q->after.n;
+	int order = memcmp(k->key, q->after.p, least);
+	order = order ? order : (n > q->after.n) - (n < q->after.n);
+	return q->down ? order < 0 : order > 0;
+}
+
 static chatd_status list(void *obj, chatd_worker *w, const struct chatd_store_record_list *q,
 		chatd_store_fn *fn, void *arg)
 {
 	struct reply *r = reply_for(fn, arg);
 	const struct record *found[RECORDS];
-	size_t n = 0;
+	size_t n = 0, most = (size_t)q->limit;
 	(void)obj;
 	if (!r) {
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < RECORDS; i++) {
 		const struct record *k = &all.records[i];
-		if (fits(k, q->space, q->prefix) && (!k->expires || k->expires > q->wall)) {
+		if (fits(k, q->space, q->prefix) && is_wanted(k, q)) {
 			found[n++] = k;
 		}
 	}
-	qsort(found, n, sizeof(found[0]), by_key);
-	for (size_t i = 0; i < n && i < (size_t)q->limit; i++) {
+	qsort(found, n, sizeof(found[0]), q->down ? by_key_down : by_key);
+	most = all.page && all.page < most ? all.page : most;
+	for (size_t i = 0; i < n && i < most; i++) {
 		tell(r, found[i], 1);
 	}
 	return send(w, r, 0);
@@ -385,6 +410,11 @@ void kit_store_fail(chatd_status rc)
 void kit_store_shared(int on)
 {
 	all.shared = on;
+}
+
+void kit_store_page(size_t n)
+{
+	all.page = n;
 }
 
 void kit_store_room(const char *id)

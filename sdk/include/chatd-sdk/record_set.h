@@ -64,7 +64,10 @@ struct chatd_set {
 	chatd_watch *tick; /* of worker 0 */
 	int32_t ticks, looking, dead;
 	int32_t missed; /* by any worker: what another node told could not be looked at */
-	int64_t looked; /* wall-clock ms of the last look into the log that was answered */
+	int64_t looked; /* wall-clock ms of the last look into the log that was answered to its end */
+	/* The look under way: when it began, how much it has found, how far it is. */
+	int64_t began, found;
+	char log_after[CHATD_SET_KEY_MAX + 32];
 };
 
 typedef void chatd_set_fn(void *arg, chatd_status rc);
@@ -398,6 +401,9 @@ static inline void chatd_set_reload(void *arg)
 	}
 }
 
+static inline void chatd_set_look_on(struct chatd_set *s);
+
+/* Few are not the end, none is. */
 static inline void chatd_set_looked(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct chatd_set *s = (struct chatd_set *)arg;
@@ -405,37 +411,49 @@ static inline void chatd_set_looked(void *arg, chatd_status rc, const struct cha
 	if (s->dead || rc < 0) {
 		return;
 	}
-	int64_t now = s->h->wall_ms();
-	int all = a->n_records == CHATD_SET_PAGE ||
-			(s->looked && now - s->looked > CHATD_SET_LOG_MS - 2 * CHATD_SET_OVERLAP_MS);
-	s->looked = now;
-	for (int32_t i = 0; all && i < s->workers; i++) {
-		(void)s->h->post(s->h->worker_at(i), chatd_set_reload, &s->at[i]);
-	}
+	s->found += (int64_t)a->n_records;
+	/* So many that it costs less to read the set than each of them; or some are gone already. */
+	int all = s->found >= CHATD_SET_PAGE ||
+			(s->looked && s->began - s->looked > CHATD_SET_LOG_MS - 2 * CHATD_SET_OVERLAP_MS);
 	for (size_t i = 0; !all && i < a->n_records; i++) {
 		struct chatd_str key = a->records[i].key;
 		if (key.n > 14) {
 			chatd_set_ask(s, s->at[0].w, chatd_str_of(key.p + 14, key.n - 14));
 		}
 	}
+	if (!all && a->n_records) {
+		chatd_str_copy(s->log_after, sizeof(s->log_after), a->records[a->n_records - 1].key);
+		chatd_set_look_on(s);
+		return;
+	}
+	s->looked = s->began;
+	for (int32_t i = 0; all && i < s->workers; i++) {
+		(void)s->h->post(s->h->worker_at(i), chatd_set_reload, &s->at[i]);
+	}
+}
+
+static inline void chatd_set_look_on(struct chatd_set *s)
+{
+	const struct chatd_store *store = (const struct chatd_store *)s->store->vt;
+	const struct chatd_store_record_list r = { .struct_size = sizeof(r),
+		.limit = CHATD_SET_PAGE,
+		.space = chatd_str_of(s->log, strlen(s->log)),
+		.after = chatd_str_of(s->log_after, strlen(s->log_after)),
+		.wall = s->began };
+	s->looking = store->record_list(s->store->obj, s->at[0].w, &r, chatd_set_looked, s) == 0;
 }
 
 static inline void chatd_set_look(struct chatd_set *s)
 {
-	const struct chatd_store *store = (const struct chatd_store *)s->store->vt;
-	char after[32];
-	int64_t now = s->h->wall_ms();
-	int64_t from = (s->looked ? s->looked : now) - CHATD_SET_OVERLAP_MS;
-	int n = snprintf(after, sizeof(after), "%013lld", (long long)from);
-	const struct chatd_store_record_list r = { .struct_size = sizeof(r),
-		.limit = CHATD_SET_PAGE,
-		.space = chatd_str_of(s->log, strlen(s->log)),
-		.after = chatd_str_of(after, (size_t)n),
-		.wall = now };
 	s->ticks = 0;
-	if (!s->looking) {
-		s->looking = store->record_list(s->store->obj, s->at[0].w, &r, chatd_set_looked, s) == 0;
+	if (s->looking) {
+		return;
 	}
+	s->began = s->h->wall_ms();
+	s->found = 0;
+	int64_t from = (s->looked ? s->looked : s->began) - CHATD_SET_OVERLAP_MS;
+	snprintf(s->log_after, sizeof(s->log_after), "%013lld", (long long)from);
+	chatd_set_look_on(s);
 }
 
 static inline void chatd_set_tick(void *arg)
@@ -496,7 +514,7 @@ static inline void chatd_set_page(void *arg, chatd_status rc, const struct chatd
 	}
 	if (!ok) {
 		t->set->h->timer_set(t->w, &t->retry, CHATD_SET_RETRY_MS, chatd_set_load_again, t);
-	} else if (a->n_records == CHATD_SET_PAGE) {
+	} else if (a->n_records) { /* few are not the end, none is */
 		chatd_str_copy(t->after, sizeof(t->after), a->records[a->n_records - 1].key);
 		chatd_set_load(t);
 	} else {

@@ -27,6 +27,8 @@ void kit_store_clear(void); /**< forgets all; before kit_new() and at the end of
 /** Every call fails with this from now on, by its answer; 0: none does. */
 void kit_store_fail(chatd_status rc);
 void kit_store_shared(int on); /**< what is_shared() tells */
+/** Answers hold so many records at most, as those of a real one hold 4 MiB; 0: as many as asked. */
+void kit_store_page(size_t n);
 void kit_store_room(const char *id);
 /** The next row of written(); texts must last.  Its place. */
 int64_t kit_store_row(const struct chatd_store_message *);
