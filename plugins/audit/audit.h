@@ -46,6 +46,8 @@ struct chain { /* of this process, on worker 0 */
 	size_t n_waiting;
 	int64_t lost; /* entries that found no place here */
 	int32_t known, asking, dead;
+	int32_t looked; /* entries, for the last of this node; the oldest of them */
+	char looked_at[37];
 	int64_t n;           /* number of the last entry of this node */
 	char last[HASH_HEX]; /* its hash */
 	char next[HASH_HEX]; /* of the one that is under way */

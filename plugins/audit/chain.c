@@ -148,9 +148,12 @@ static void on_last(void *arg, chatd_status rc, const struct chatd_store_answer 
 	}
 	size_t i = 0;
 	while (i < a->n_records && !take_last(c, a->records[i].value)) {
+		chatd_str_copy(c->looked_at, sizeof(c->looked_at), a->records[i].key);
 		i++;
 	}
-	c->known = 1;
+	c->looked += (int32_t)i;
+	/* A page may be short and not the last. */
+	c->known = i < a->n_records || !a->n_records || c->looked >= LOOK_BACK;
 	go_on(c);
 }
 
@@ -158,8 +161,9 @@ static void look_back(struct chain *c)
 {
 	const struct chatd_store *store = c->self->store->vt;
 	const struct chatd_store_record_list r = { .struct_size = sizeof(r),
-		.limit = LOOK_BACK,
+		.limit = LOOK_BACK - c->looked,
 		.space = CHATD_LIT(SPACE),
+		.after = c->looked ? text(c->looked_at) : chatd_str_of(NULL, 0),
 		.down = 1,
 		.wall = c->self->h->wall_ms() };
 	c->asking = store->record_list(c->self->store->obj, c->w, &r, on_last, c) == 0;

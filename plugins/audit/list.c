@@ -92,7 +92,7 @@ static void on_page(void *arg, chatd_status rc, const struct chatd_store_answer 
 			a->found++;
 		}
 	}
-	int end = i == s->n_records && s->n_records < PAGE;
+	int end = s->n_records == 0; /* a page may be short and not the last */
 	if (end || a->found == a->limit || ++a->pages == PAGES_MAX) {
 		finish(a, !end);
 	} else {
