@@ -68,7 +68,7 @@ static void on_list(void *arg, chatd_status rc, const struct chatd_store_answer 
 		}
 	}
 	chatd_json_lit(j, "]");
-	if (s->n_records == (size_t)a->limit) {
+	if (s->n_records) { /* a page may be short and not the last: that is the one with none */
 		chatd_json_member(j, "after", s->records[s->n_records - 1].key);
 	}
 	chatd_json_lit(j, "}");

@@ -7,6 +7,7 @@
 struct facts {
 	const struct chatd_store_message *m;
 	struct chatd_str key, by, reason, note;
+	int64_t max; /* open ones of the reporter; 0: any number */
 	int64_t now;
 };
 
@@ -30,6 +31,9 @@ static void write_copy(struct chatd_json *j, const struct chatd_store_message *m
 	chatd_json_member(j, "id", m->id);
 	chatd_json_member(j, "sender", m->sender);
 	chatd_json_member(j, "content", chatd_str_of(content, n));
+	if (json_is_true(json_object_get(root, "encrypted"))) {
+		chatd_json_flag(j, "encrypted", 1);
+	}
 	chatd_json_flag(j, "cut", 1);
 	chatd_json_lit(j, "}");
 	json_decref(root);
@@ -82,7 +86,7 @@ static chatd_status put(const struct self *self, chatd_worker *w, const struct f
 		.value = chatd_json_str(&j),
 		.owner = f->by,
 		.expires = self->conf->retention ? f->now + self->conf->retention : 0,
-		.max = self->conf->max_open,
+		.max = f->max,
 		.wall = f->now };
 	chatd_status rc = j.failed ? -ENOMEM : store->record_put(self->store->obj, w, &r, fn, arg);
 	chatd_json_free(&j);
@@ -118,6 +122,7 @@ static void store_report(struct ask *a, const struct chatd_store_message *m)
 		.by = chatd_ask_user(&a->a),
 		.reason = text(a->reason),
 		.note = text(a->note),
+		.max = self_of(a)->conf->max_open,
 		.now = a->a.h->wall_ms() };
 	chatd_ask_asked(&a->a, put(self_of(a), a->a.w, &f, on_put, a));
 }
@@ -148,6 +153,8 @@ static void look_message(struct ask *a)
 			&a->a, store_of(a)->message(self_of(a)->store->obj, a->a.w, &key, on_message, a));
 }
 
+static void look_closed(struct ask *a);
+
 /* A report that was closed is not opened again by the same user. */
 static void on_closed(void *arg, chatd_status rc, const struct chatd_store_answer *s)
 {
@@ -163,6 +170,9 @@ static void on_closed(void *arg, chatd_status rc, const struct chatd_store_answe
 		ask_problem(a, 409, "ALREADY_REPORTED", "you have reported this message already");
 	} else if (rc < 0) {
 		ask_refused(a, rc);
+	} else if (s->n_records) { /* a page may be short and not the last */
+		chatd_str_copy(a->key, sizeof(a->key), s->records[s->n_records - 1].key);
+		look_closed(a);
 	} else {
 		look_message(a);
 	}
@@ -173,6 +183,7 @@ static void look_closed(struct ask *a)
 	const struct chatd_store_record_list r = { .struct_size = sizeof(r),
 		.limit = 1000,
 		.space = CHATD_LIT(CLOSED),
+		.after = a->key[0] ? text(a->key) : chatd_str_of(NULL, 0),
 		.owner = chatd_ask_user(&a->a),
 		.wall = a->a.h->wall_ms() };
 	chatd_ask_asked(

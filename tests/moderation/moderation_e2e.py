@@ -348,6 +348,9 @@ def moderators_of_a_room_see_its_reports_and_act(s):
     rid = status(report(carol, m), 201)["id"]
     there = status(report(erin, say(dave.device(), "x", roomId=other)), 201)["id"]
     same([x["id"] for x in status(mod.rest("GET", "/api/reports?roomId=" + r), 200)["reports"]], [rid])
+    one = "/api/reports?limit=1&roomId=" + r
+    after = status(mod.rest("GET", one), 200)["after"]
+    same(status(mod.rest("GET", one + "&after=" + after), 200), {"reports": []}, "a page is the last when it is empty")
     code(mod.rest("GET", "/api/reports?roomId=" + other), 404, "NOT_FOUND")
     code(carol.rest("GET", "/api/reports?roomId=" + r), 403, "FORBIDDEN")
     code(carol.rest("POST", "/api/reports/%s/dismiss" % rid, {}), 403, "FORBIDDEN")
@@ -489,6 +492,8 @@ def words_are_masked_in_whatever_dress(s):
     a.messages(content="kind")
     b.send("/app/chat.edit", {"messageId": m, "content": "fool"})
     same(a.messages(type="EDIT").json["content"], "****")
+    say(b, "fool", to="alice", message="fool")
+    same(a.messages().json["content"], "****", "under both of its names")
     say(b, "fool", to="alice", encrypted=True, keyId="k1")
     same(a.messages().json["content"], "fool")
 
