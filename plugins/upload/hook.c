@@ -54,7 +54,8 @@ chatd_verdict on_message_in(chatd_call *call, void *selfp, void *wself)
 	struct list l = { .n = 0 };
 	char why[CHATD_JSON_WHY];
 	(void)wself;
-	if (!chatd_str_same(h->msg_dest(m), CHATD_LIT("/app/chat.send"))) {
+	if (!chatd_str_same(h->msg_dest(m), CHATD_LIT("/app/chat.send")) &&
+			!chatd_str_same(h->msg_dest(m), CHATD_LIT("/app/chat.sendMessage"))) {
 		return CHATD_NEXT;
 	}
 	if (may_have_files(h->msg_body(m))) {

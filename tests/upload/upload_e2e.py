@@ -318,6 +318,8 @@ def nobody_sends_what_he_may_not_read(s):
         r = attach(b, {"to": "alice"}, *urls)
         same(r.get("code"), "NOT_FOUND", urls)
         assert "upload it" in r["message"], r
+    r = b.send("/app/chat.sendMessage", {"to": "alice", "content": "see", "attachmentUrl": f["url"]})
+    same(r.get("code"), "NOT_FOUND", "by the other name of chat.send")
     r = b.send("/app/chat.send", {"to": "bob", "content": "x"}, headers={"chatd-files": f["id"]})
     assert "message-id" in r, r
     same(get(bob, f["url"]).status, 404, "a forged header")
