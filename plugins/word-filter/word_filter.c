@@ -94,6 +94,9 @@ static chatd_status replace(struct self *self, chatd_call *call, json_t *root, c
 	if (!value || json_object_set_new(root, member, value) < 0) {
 		return -ENOMEM;
 	}
+	if (strcmp(member, "content") == 0) {
+		(void)json_object_del(root, "message"); /* the other name of it, which said the same */
+	}
 	char *body = json_dumps(root, JSON_COMPACT);
 	chatd_msg *m = body ? h->call_edit(call) : NULL;
 	chatd_status rc = m ? h->msg_body_set(m, chatd_str_of(body, strlen(body))) : -ENOMEM;
@@ -205,6 +208,16 @@ static chatd_verdict on_sent(chatd_call *call, void *selfp, void *wself)
 
 /* ---- life -------------------------------------------------------------------------------- */
 
+static int flags_any(const struct conf *conf)
+{
+	const struct list_conf *l = conf->lists.items;
+	size_t i = 0;
+	while (i < conf->lists.n && l[i].action != ACTION_FLAG) {
+		i++;
+	}
+	return i < conf->lists.n;
+}
+
 static struct lists *read_lists(const struct conf *conf, char why[LISTS_WHY])
 {
 	return lists_read(conf->lists.items, conf->lists.n, conf->confusables, why);
@@ -238,6 +251,11 @@ static chatd_status init(
 		return h->fail(ctx, -EINVAL, "%s", why);
 	}
 	h->log(ctx, CHATD_LOG_INFO, "%zu words and patterns", lists_count(self->first));
+	if (!self->reports && flags_any(conf)) {
+		h->log(ctx, CHATD_LOG_WARN,
+				"a list has the action flag, and nobody takes reports: put \"moderation: {}\" into "
+				"the configuration, or choose mask or refuse");
+	}
 	chatd_status rc = h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHANGE, on_message_in);
 	return rc < 0 ? rc : h->hook(ctx, chatd_hook_message_sent, CHATD_ORDER_OBSERVE, on_sent);
 }
