@@ -156,7 +156,9 @@ static chatd_status rewrite(struct asking *a, chatd_call *call, struct chatd_str
 	char why[CHATD_JSON_WHY];
 	json_t *body = chatd_json_parse(h->msg_body(h->call_msg(call)), why);
 	struct chatd_json out;
-	if (!body) {
+	/* What is encrypted from end to end must not become something that everybody can read. */
+	if (!body || json_is_true(json_object_get(body, "encrypted"))) {
+		json_decref(body);
 		return 0;
 	}
 	(void)json_object_del(body, "message"); /* the other name of it */
@@ -226,6 +228,7 @@ static chatd_status ask(struct asking *a, chatd_call *call)
 	chatd_json_init(&body, NULL, 0);
 	write_question(&body, a, call, id);
 	if (body.failed) {
+		chatd_json_free(&body);
 		return -ENOMEM;
 	}
 	chatd_webhook_lines(&l, &a->d->key, &none, id, self->h->wall_ms(), chatd_json_str(&body));

@@ -345,6 +345,10 @@ static void a_decider_says_yes_no_or_something_else(void **state)
 	kit_send(c, "/topic/x", "{\"content\":\"two\"}", NULL);
 	answer(200, 0, "{\"allow\":true,\"content\":\"other\"}");
 	kit_expect_delivery(c, "/topic/x", "{\"content\":\"other\"}");
+	/* What only some can read does not become what everybody can. */
+	kit_send(c, "/topic/x", "{\"content\":\"qL8\",\"encrypted\":true}", NULL);
+	answer(200, 0, "{\"allow\":true,\"content\":\"other\"}");
+	kit_expect_delivery(c, "/topic/x", "{\"content\":\"qL8\",\"encrypted\":true}");
 	kit_send(c, "/topic/x", "{\"content\":\"three\"}", NULL);
 	answer(200, 0, "{\"allow\":false,\"reason\":\"not so\"}");
 	kit_expect_reject(k, "FORBIDDEN", "not so");
