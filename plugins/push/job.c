@@ -5,7 +5,7 @@
 
 #include <sodium.h>
 
-enum { PRESENCE_TRIES = 5, AGAIN_MAX_MS = 3600000, TOLD_MS = 60000 };
+enum { PRESENCE_TRIES = 5, AGAIN_MAX_MS = 3600000, TOLD_MS = 60000, LOOK_BACK = 20 };
 
 struct job {
 	TAILQ_ENTRY(job) link;
@@ -19,6 +19,7 @@ struct job {
 	struct place place;
 	int64_t unread, seq, after; /* after: ms that somebody wants us to wait */
 	int32_t encrypted, called;
+	int32_t rows; /* how many of the newest messages were asked for */
 	char user[CHATD_ID_MAX + 1], key[JOB_KEY], topic[32];
 	char name[400]; /* of the room */
 	struct chatd_json plain;
@@ -452,10 +453,33 @@ static void write_plain(struct job *j, const struct said *s)
 	chatd_json_lit(p, "}");
 }
 
-static int is_blocked(const struct job *j, struct chatd_str sender)
+/* Not known yet, a moment after the start: the job is due again by itself. */
+static int is_blocked(const struct job *j, struct chatd_str sender, int *ret_known)
 {
-	return chatd_privacy_between(j->ws->self->privacy, j->ws->w, text(j->user), sender);
+	const struct chatd_service *s = j->ws->self->privacy;
+	const struct chatd_privacy *p = s ? s->vt : NULL;
+	int32_t one = p ? p->blocks(s->obj, j->ws->w, text(j->user), sender) : 0;
+	int32_t other = p ? p->blocks(s->obj, j->ws->w, sender, text(j->user)) : 0;
+	*ret_known = one >= 0 && other >= 0;
+	return one > 0 || other > 0;
 }
+
+/* Whom one has blocked does not hide, in a room, what others have said just before and is not
+ * read either.  NULL: of these there is none that could be told. */
+static const struct chatd_store_message *newest(
+		const struct job *j, const struct chatd_store_answer *a, int *ret_known)
+{
+	size_t n = a->n_messages;
+	int64_t unread = j->unread;
+	*ret_known = 1;
+	while (n > 0 && unread > 0 && is_blocked(j, a->messages[n - 1].sender, ret_known)) {
+		n--;
+		unread--;
+	}
+	return n > 0 && unread > 0 ? &a->messages[n - 1] : NULL;
+}
+
+static void ask_page(struct job *j, int32_t rows);
 
 static void on_page(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
@@ -474,8 +498,17 @@ static void on_page(void *arg, chatd_status rc, const struct chatd_store_answer 
 		job_free(j);
 		return;
 	}
-	const struct chatd_store_message *m = &a->messages[a->n_messages - 1];
-	if (chatd_str_same(m->sender, text(j->user)) || m->seq <= j->told || is_blocked(j, m->sender) ||
+	int known;
+	const struct chatd_store_message *m = newest(j, a, &known);
+	if (!known) {
+		job_free(j);
+		return;
+	}
+	if (!m && j->place.room[0] && j->rows < LOOK_BACK && j->unread > j->rows) {
+		ask_page(j, LOOK_BACK);
+		return;
+	}
+	if (!m || chatd_str_same(m->sender, text(j->user)) || m->seq <= j->told ||
 			chatd_json_read(m->body, said_fields, &s, &root, why) < 0) {
 		drop(j, CAME_BACK);
 		return;
@@ -506,10 +539,21 @@ static struct chatd_store_conv conv_of(const struct job *j)
 	return c;
 }
 
+static void ask_page(struct job *j, int32_t rows)
+{
+	struct self *self = j->ws->self;
+	const struct chatd_store_page p = { .struct_size = sizeof(p),
+		.limit = rows,
+		.conv = conv_of(j),
+		.user = text(j->user),
+		.after = -1 };
+	j->rows = rows;
+	asked(j, store_of(self)->page(self->store->obj, j->ws->w, &p, on_page, j));
+}
+
 static void on_top(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct job *j = arg;
-	struct self *self = j->ws->self;
 	if (!answered(j)) {
 		return;
 	}
@@ -518,10 +562,11 @@ static void on_top(void *arg, chatd_status rc, const struct chatd_store_answer *
 		drop(j, CAME_BACK);
 		return;
 	}
-	const struct chatd_store_page p = {
-		.struct_size = sizeof(p), .limit = 1, .conv = conv_of(j), .user = text(j->user), .after = -1
-	};
-	asked(j, rc < 0 ? rc : store_of(self)->page(self->store->obj, j->ws->w, &p, on_page, j));
+	if (rc < 0) {
+		job_free(j);
+	} else {
+		ask_page(j, 1);
+	}
 }
 
 static void ask_top(struct job *j)

@@ -207,6 +207,24 @@ def rooms_mutes_and_mentions(s):
 
 
 @test
+def who_is_blocked_is_not_told_and_hides_nobody(s):
+    alice, bob, eve = people(s, 3)
+    name = room(alice, bob, eve)
+    sub = on_stock(s, bob)
+    same(bob.rest("PUT", "/api/blocks/" + eve.id).status, 204)
+    away(s, bob)
+    a, e = alice.device(), eve.device()
+    heard = say(a, roomId=name, content="lunch?")
+    say(e, roomId=name, content="me too")
+    got = until(lambda: s.stock.messages(sub), what="a push")
+    same([(m["id"], m["sender"]) for m in got], [(heard["message-id"], alice.id)])
+    say(e, roomId=name, content="hello?")
+    nothing_more(lambda: s.stock.messages(sub), 1)
+    a.close()
+    e.close()
+
+
+@test
 def off_and_quiet_hours(s):
     alice, bob = people(s, 2)
     sub = on_stock(s, bob)
