@@ -78,12 +78,11 @@ static void on_list(void *arg, chatd_status rc, const struct chatd_store_answer 
 static void list(struct ask *a)
 {
 	char prefix[CHATD_ID_MAX + 2];
-	struct chatd_str after = a->a.http->req_query(a->a.req, "after");
 	struct chatd_store_record_list r = { .struct_size = sizeof(r),
 		.limit = a->limit,
 		.space = a->closed ? CHATD_LIT(CLOSED) : CHATD_LIT(OPEN),
 		.prefix = CHATD_LIT(""),
-		.after = after.n ? after : chatd_str_of(NULL, 0),
+		.after = a->key[0] ? text(a->key) : chatd_str_of(NULL, 0),
 		.wall = a->a.h->wall_ms() };
 	if (a->room[0]) {
 		snprintf(prefix, sizeof(prefix), "%s.", a->room);
@@ -106,6 +105,8 @@ void run_list(struct chatd_ask *ap)
 		ask_problem(a, 422, "VALIDATION", "status must be open or closed");
 	} else {
 		chatd_str_copy(a->room, sizeof(a->room), room);
+		/* Copied: the client may have left by the time the room has been looked up. */
+		chatd_str_copy(a->key, sizeof(a->key), ap->http->req_query(ap->req, "after"));
 		admit(a, list);
 	}
 }
@@ -167,7 +168,7 @@ static void on_closed(void *arg, chatd_status rc, const struct chatd_store_answe
 static void write_end(struct ask *a, int64_t now)
 {
 	struct chatd_json *j = &a->value;
-	j->n--; /* the brace at the end */
+	j->n -= j->n > 0; /* the brace at the end; without memory there is none */
 	chatd_json_member(j, "status", a->dismissed ? CHATD_LIT("dismissed") : CHATD_LIT("resolved"));
 	chatd_json_key(j, "actions");
 	chatd_json_lit(j, "[");

@@ -10,6 +10,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -377,6 +379,20 @@ def moderators_of_a_room_see_its_reports_and_act(s):
     same(len(status(mod.rest("GET", "/api/reports?roomId=" + r), 200)["reports"]), 1, "it stays open")
     status(alice.rest("POST", "/api/reports/%s/resolve" % rid, {"actions": ["ban"]}), 200)
     code(mod.rest("GET", "/api/reports?roomId=" + r), 404, "NOT_FOUND")
+
+
+@test
+def a_moderator_who_leaves_is_not_waited_for(s):
+    alice, = people(s, "alice")
+    here = "/api/reports?after=x&roomId=" + room(alice)
+    ask = "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % (here, alice.token)
+    for i in range(300):
+        c = socket.create_connection(s.address("http"))
+        c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.sendall(ask.encode())
+        time.sleep(i % 30 / 20000)  # while the store looks the room up
+        c.close()
+    status(alice.rest("GET", here), 200)
 
 
 @test
