@@ -75,6 +75,7 @@ TEST(what_is_no_url)
 		"file:///etc/passwd", "gopher://push.example.org/", "ftp://push.example.org/", "https://",
 		"javascript:alert(1)", "https://push.example.org/\r\nX: y", "https://push.example.org/ x",
 		"https://push.example.org\\@127.0.0.1/", " https://a.example/",
+		"https:/evil.example/x://push.example.org/", "https:///push.example.org/",
 		"https://push.example.org:0x50/", "https://push.example.org:99999/", "https://[::1/",
 		"https://p\xc3\xbcsh.example.org/", "https://push.example.org/\x7f",
 		"https://a_b c.example/", "https://[fe80::1%25eth0]/" };

@@ -24,6 +24,14 @@ static int text_ok(struct chatd_str s)
 	return s.n > 0 && s.n <= CHATD_FETCH_URL_MAX;
 }
 
+/* "SCHEME://HOST".  libcurl takes one or three slashes for two, and then others that look for the
+ * host behind "://" see another one than it does. */
+static int has_two_slashes(const char *s)
+{
+	const char *colon = strchr(s, ':');
+	return colon && strncmp(colon, "://", 3) == 0 && colon[3] != '/';
+}
+
 /* 0: it has none, or an empty one. */
 static int has(CURLU *u, CURLUPart part)
 {
@@ -116,7 +124,8 @@ static const char *parse(struct url *url, struct chatd_str text)
 	memcpy(copy, text.p, text.n);
 	copy[text.n] = '\0';
 	url->u = curl_url();
-	if (!url->u || curl_url_set(url->u, CURLUPART_URL, copy, CURLU_NON_SUPPORT_SCHEME)) {
+	if (!url->u || !has_two_slashes(copy) ||
+			curl_url_set(url->u, CURLUPART_URL, copy, CURLU_NON_SUPPORT_SCHEME)) {
 		return "it is no absolute URL; write https://host/path";
 	}
 	if (!take(url->u, CURLUPART_SCHEME, scheme, sizeof(scheme)) ||
