@@ -17,7 +17,7 @@
 int base64_take(struct chatd_str s, uint8_t *ret, size_t n)
 {
 	size_t got, len = s.n;
-	while (len && s.p[len - 1] == '=') {
+	while (len && s.n - len < 2 && s.p[len - 1] == '=') {
 		len--;
 	}
 	int rc = s.p ? sodium_base642bin(ret, n, s.p, len, NULL, &got, NULL,

@@ -224,6 +224,8 @@ static void on_dropped(void *arg, chatd_status rc, const struct chatd_store_answ
 {
 	struct job *j = arg;
 	struct self *self = j->ws->self;
+	const json_t *id;
+	size_t i;
 	(void)a;
 	if (!answered(j)) {
 		return;
@@ -231,9 +233,14 @@ static void on_dropped(void *arg, chatd_status rc, const struct chatd_store_answ
 	if (rc == -ESTALE) {
 		const struct chatd_store_record_key k = key_of_record(self, SPACE_USER, j->user);
 		asked(j, store_of(self)->record_get(self->store->obj, j->ws->w, &k, on_book_again, j));
-	} else {
-		all_sent(j);
+		return;
 	}
+	json_array_foreach (j->gone, i, id) {
+		if (rc == 0) {
+			sub_release(self, j->ws->w, j->user, json_string_value(id));
+		}
+	}
+	all_sent(j);
 }
 
 /* The subscriptions that are no more go from the book as it is now. */

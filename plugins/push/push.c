@@ -148,6 +148,20 @@ void job_key(const char *user, const struct place *p, char ret[JOB_KEY])
 			p->room[0] ? "r:" : "u:", p->room[0] ? p->room : p->with);
 }
 
+static void on_released(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	(void)arg;
+	(void)rc;
+	(void)a;
+}
+
+void sub_release(const struct self *self, chatd_worker *w, const char *user, const char *id)
+{
+	struct chatd_store_record_key k = key_of_record(self, SPACE_SUB, id);
+	k.owner = text(user);
+	(void)store_of(self)->record_end(self->store->obj, w, &k, on_released, NULL);
+}
+
 static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
 {
 	const struct conf *conf = confp;

@@ -114,6 +114,8 @@ static inline struct chatd_store_record_key key_of_record(
 /* push.c */
 void count(struct wself *, enum result);
 void job_key(const char *user, const struct place *, char ret[JOB_KEY]);
+/** It is in the user's book no more: nobody's, unless it is somebody else's by now. */
+void sub_release(const struct self *, chatd_worker *, const char *user, const char *id);
 
 /* keys.c: [worker] */
 void keys_start(struct wself *);

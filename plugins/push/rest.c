@@ -145,10 +145,22 @@ static void answer(struct op *op)
 
 static void read_book(struct op *op);
 
+static void release_all(const struct op *op)
+{
+	const json_t *sub;
+	size_t i;
+	json_array_foreach (op->in, i, sub) {
+		sub_release(op->self, op->w, op->user, json_text_of(sub, "id"));
+	}
+}
+
 static void on_written(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct op *op = arg;
 	(void)a;
+	if (rc == 0 && op->what == UNSUBSCRIBE) {
+		release_all(op);
+	}
 	if (!wanted(op)) {
 		return;
 	}
@@ -161,6 +173,25 @@ static void on_written(void *arg, chatd_status rc, const struct chatd_store_answ
 	}
 }
 
+/* Those that go are in .in then. */
+static int unsubscribe(struct op *op)
+{
+	json_t *subs = json_object_get(op->book, "subs");
+	json_t *one = op->id[0] ? book_sub(op->book, op->id) : NULL;
+	if (op->id[0] ? !one : !book_count(op->book)) {
+		return 0;
+	}
+	json_decref(op->in);
+	op->in = one ? json_pack("[O]", one) : json_copy(subs);
+	if (!op->in) {
+		return -ENOMEM;
+	}
+	if (one) {
+		return book_drop(op->book, op->id);
+	}
+	return json_array_clear(subs) == 0;
+}
+
 /* 1: changed; 0: it was so; or negative. */
 static int change(struct op *op)
 {
@@ -171,12 +202,7 @@ static int change(struct op *op)
 		return rc < 0 ? rc : 1;
 	}
 	case UNSUBSCRIBE:
-		if (!op->id[0]) {
-			int some = book_count(op->book) > 0;
-			(void)json_array_clear(json_object_get(op->book, "subs"));
-			return some;
-		}
-		return book_drop(op->book, op->id);
+		return unsubscribe(op);
 	default:
 		return json_object_set(op->book, "settings", op->in) < 0 ? -ENOMEM : 1;
 	}
@@ -220,6 +246,7 @@ static void on_book(void *arg, chatd_status rc, const struct chatd_store_answer 
 	}
 	int changed = change(op);
 	if (changed == -EDQUOT) {
+		sub_release(op->self, op->w, op->user, op->id);
 		problem(op, 409, "TOO_MANY", "you have 20 subscriptions; delete one first");
 	} else if (changed < 0) {
 		failed(op);

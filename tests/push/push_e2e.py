@@ -332,7 +332,8 @@ def h181_endpoints_that_are_not_allowed(s):
            "https://[::1]/x", "https://169.254.169.254/latest", "https://0/", "https://2130706433/", "https://0x7f.1/",
            "https://10.1.2.3/", "https://[::ffff:127.0.0.1]/", "https://push.example.org:22/x",
            "https://a:b@push.example.org/", "https://push.example.org/" + "a" * 4096, "", "push", None,
-           s.rude.url("/x").replace(str(s.rude.port), "1"), "https://push.example.org/\r\nX: y"]
+           "https:/evil.example/x://push.example.org/", s.rude.url("/x").replace(str(s.rude.port), "1"),
+           "https://push.example.org/\r\nX: y"]
     for endpoint in bad:
         sub = {"endpoint": endpoint, "keys": KEYS} if endpoint is not None else {"keys": KEYS}
         a = bob.rest("POST", "/api/push/subscriptions", sub)
@@ -350,7 +351,8 @@ def h182_keys_that_are_none_and_too_many(s):
     point[-1] ^= 1
     off = base64.urlsafe_b64encode(bytes(point)).decode().rstrip("=")
     for keys in ({**KEYS, "p256dh": off}, {**KEYS, "p256dh": KEYS["p256dh"][:-4]}, {**KEYS, "auth": "AAAA"},
-                 {**KEYS, "auth": KEYS["auth"] + "AAAA"}, {"auth": KEYS["auth"]}, {**KEYS, "p256dh": 7}, {}, None):
+                 {**KEYS, "auth": KEYS["auth"] + "AAAA"},
+                 {**KEYS, "p256dh": KEYS["p256dh"] + "=" * 4096}, {"auth": KEYS["auth"]}, {**KEYS, "p256dh": 7}, {}, None):
         sub = dict(s.rude.sub("/keys"), keys=keys)
         if keys is None:
             del sub["keys"]
