@@ -180,11 +180,12 @@ static chatd_verdict name_user(struct asking *a, chatd_call *call, const struct 
 	if (!a->d->conf->credentials || h->call_ident(call) || !chatd_id_ok(w->user)) {
 		return CHATD_NEXT;
 	}
+	int64_t left = w->expires < INT32_MAX ? w->expires : INT32_MAX;
 	const struct chatd_identity who = { .struct_size = sizeof(who),
 		.user = w->user,
 		.name = w->name.n ? w->name : w->user,
 		.roles = w->roles,
-		.expires = w->expires > 0 ? h->wall_ms() + w->expires * 1000 : 0 };
+		.expires = left > 0 ? h->wall_ms() + left * 1000 : 0 };
 	return h->identify_as(call,
 			h->msg_get(m, CHATD_CRED_BEARER).p ? CHATD_CRED_BEARER : CHATD_CRED_PASSCODE, &who);
 }

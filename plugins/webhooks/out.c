@@ -9,7 +9,12 @@
 #define PLACES "webhooks.out"
 #define EVENTS "webhooks.event"
 
-enum { ID_MAX = 120, SKIP_MAX = 1000, KEYS_MAX = 1000 };
+enum {
+	ID_MAX = 120,
+	SKIP_MAX = 1000,
+	KEYS_MAX = 1000,
+	BODY_MAX = CHATD_FETCH_BODY_MAX - 2, /* what closes it comes behind the events */
+};
 
 struct flow {
 	struct self *self;
@@ -378,6 +383,26 @@ static void on_presence(
 
 /* ---- rows --------------------------------------------------------------------------------------- */
 
+/* 0: it has no place any more beside the others.  One that has none alone is left out, or nothing
+ * behind it would ever be sent. */
+static int add_event(struct flow *f, const struct chatd_store_answer *a, size_t i, size_t *n)
+{
+	const struct chatd_store_message *m = &a->messages[i];
+	size_t before = f->body.n;
+	event_write(&f->body, m, a->epoch);
+	if (f->body.n <= BODY_MAX) {
+		(*n)++;
+		return 1;
+	}
+	f->body.n = before;
+	if (*n == 0) {
+		host(f)->log(f->self->ctx, CHATD_LOG_WARN,
+				"target %s: message %.*s is too large for a request, and left out",
+				f->t->conf->name, (int)m->id.n, m->id.p);
+	}
+	return *n == 0;
+}
+
 /* How many are wanted; *ret_last is the place of the last one that was looked at. */
 static size_t gather(struct flow *f, const struct chatd_store_answer *a, int64_t *ret_last)
 {
@@ -388,11 +413,10 @@ static size_t gather(struct flow *f, const struct chatd_store_answer *a, int64_t
 		if (f->place.upto && m->pos > f->place.upto) {
 			break;
 		}
-		*ret_last = m->pos;
-		if (event_wanted(f->t, m)) {
-			event_write(&f->body, m, a->epoch);
-			n++;
+		if (event_wanted(f->t, m) && !add_event(f, a, i, &n)) {
+			break;
 		}
+		*ret_last = m->pos;
 	}
 	return n;
 }
