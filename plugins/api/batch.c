@@ -111,6 +111,11 @@ static const char *take_path(const json_t *call, char *path, size_t cap)
 	if (strncmp(path, SERVER_PATH, sizeof(SERVER_PATH) - 1) != 0) {
 		return "path must be one of /api/server/";
 	}
+	const char *name = path + sizeof(SERVER_PATH) - 1;
+	/* "b%61tch" is one too. */
+	if (memchr(name, '%', strcspn(name, "/?"))) {
+		return "path: what follows /api/server/ is a word without %";
+	}
 	size_t end = strcspn(path, "?");
 	return end == sizeof(SERVER_PATH) + 4 && memcmp(path + end - 5, "batch", 5) == 0
 			? "a batch has no batches in it"

@@ -308,18 +308,11 @@ static json_t *message_for(const struct job *j, const json_t *target)
 	return m;
 }
 
-static void spread_next(struct job *j)
+static void spread_send(struct job *j)
 {
-	struct spread *s = j->state;
-	if (s->at == json_array_size(s->list)) {
-		chatd_json_lit(&j->out, "]");
-		chatd_json_int(&j->out, "failed", (int64_t)s->failed);
-		chatd_json_lit(&j->out, "}");
-		job_answer(j, 200);
-		return;
-	}
+	const struct spread *s = j->state;
 	struct chatd_json body;
-	json_t *m = message_for(j, json_array_get(s->list, s->at++));
+	json_t *m = message_for(j, json_array_get(s->list, s->at - 1));
 	chatd_json_init(&body, NULL, 0);
 	if (m) {
 		chatd_json_value(&body, m);
@@ -333,6 +326,49 @@ static void spread_next(struct job *j)
 	if (rc < 0) {
 		j->under_way = 0;
 		job_failed(j, rc, "message");
+	}
+}
+
+static void on_target(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	const struct chatd_outcome no = { .struct_size = sizeof(no),
+		.verdict = CHATD_REJECT,
+		.code = rc == -ENOENT ? "NOT_FOUND" : "UNAVAILABLE",
+		.why = rc == -ENOENT ? CHATD_LIT("there is no such room")
+							 : CHATD_LIT("rooms cannot be looked up now; try again") };
+	(void)a;
+	if (rc < 0) {
+		spread_on(j, &no);
+	} else if (job_back(j)) {
+		spread_send(j);
+	}
+}
+
+/* That there is such a room is asked here, as find_room() does. */
+static void spread_next(struct job *j)
+{
+	struct spread *s = j->state;
+	if (s->at == json_array_size(s->list)) {
+		chatd_json_lit(&j->out, "]");
+		chatd_json_int(&j->out, "failed", (int64_t)s->failed);
+		chatd_json_lit(&j->out, "}");
+		job_answer(j, 200);
+		return;
+	}
+	const json_t *room = json_object_get(json_array_get(s->list, s->at++), "roomId");
+	const struct chatd_store_room_key r = { .struct_size = sizeof(r),
+		.room = { json_string_value(room), json_string_length(room) } };
+	if (!room) {
+		spread_send(j);
+		return;
+	}
+	j->under_way = 1;
+	chatd_status rc = chatd_id_ok(r.room)
+			? store_of(j)->room_get(j->self->store->obj, j->w, &r, on_target, j)
+			: -ENOENT;
+	if (rc < 0) {
+		on_target(j, rc, NULL);
 	}
 }
 
@@ -400,7 +436,11 @@ void run_broadcast(struct job *j)
 	struct chatd_str as = job_text(j, "as", &bad), content = job_text(j, "content", &bad);
 	const char *fault = gather(s->list, json_object_get(j->root, "rooms"), "roomId");
 	fault = fault ? fault : gather(s->list, json_object_get(j->root, "users"), "to");
-	if (fault || bad || !content.n) {
+	size_t asked = json_array_size(json_object_get(j->root, "rooms")) +
+			json_array_size(json_object_get(j->root, "users"));
+	if (!fault && json_array_size(s->list) != asked) {
+		job_failed(j, -ENOMEM, "broadcast"); /* none of them must not become everybody */
+	} else if (fault || bad || !content.n) {
 		job_problem(j, 422, "VALIDATION",
 				fault         ? fault
 						: bad ? "as, content and clientId must be strings"

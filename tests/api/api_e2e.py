@@ -303,11 +303,11 @@ def a_broadcast_reaches_each_target_and_says_how(s):
     ann, bob = Person(s, "ann"), Person(s, "bob")
     a, b = ann.device(), bob.device()
     for _ in range(2):
-        r = s.boot.do("POST", "broadcast", {"users": ["ann", "nobody-there", "bob"], "rooms": ["lobby"],
-                                            "content": "to many", "clientId": "b1"})
+        r = s.boot.do("POST", "broadcast", {"users": ["ann", "nobody-there", "bob"],
+                                            "rooms": ["lobby", "nowhere", "no room"], "content": "to many", "clientId": "b1"})
         same([(x.get("to") or x["roomId"], x["status"]) for x in r["answers"]],
-             [("lobby", 200), ("ann", 200), ("nobody-there", 404), ("bob", 200)])
-        same(r["failed"], 1)
+             [("lobby", 200), ("nowhere", 404), ("no room", 404), ("ann", 200), ("nobody-there", 404), ("bob", 200)])
+        same(r["failed"], 3)
     same(bool(a.messages(content="to many") and b.messages(content="to many")), True)
     a.sync()
     same(a.messages(0.2, content="to many"), None, "a repeat is delivered once")
@@ -338,8 +338,9 @@ def a_batch_is_answered_in_order(s):
     for wrong in ({}, {"calls": []}, {"calls": calls + calls[:1]}):
         same(s.boot.rest("POST", "batch", wrong).status, 422)
     r = s.boot.do("POST", "batch", {"calls": [{"path": "batch", "body": {"calls": []}}, {"path": "/api/users/me"}, {},
-                                              {"path": "a b"}, {"path": "publish", "body": 1}, 7]})["answers"]
-    same([x["status"] for x in r], [422] * 6)
+                                              {"path": "a b"}, {"path": "publish", "body": 1}, 7,
+                                              {"path": "b%61tch", "body": {"calls": calls[:1]}}]})["answers"]
+    same([x["status"] for x in r], [422] * 7)
     few = Key(s, "ck_few_" + BOOT)
     r = few.do("POST", "batch", {"calls": calls[:1] + [{"path": "conversations"}]})["answers"]
     same([x["status"] for x in r], [403, 200], "each call is asked about by itself")
@@ -477,6 +478,14 @@ def nothing_is_lost_while_the_receiver_is_away(s):
     same(all(b == refused[1][1] for h, b in refused[1:] if h == refused[1][0]), True, "a repeat is the same")
     refusing[0] = False
     assert got.until(lambda: "away 4" in contents(got, "away"))
+    # More than fits into one request: it goes in several, and nothing behind it waits.
+    refusing[0] = True
+    for i in range(40):
+        s.boot.do("POST", "publish", {"as": "ann", "to": "bob", "content": "large %02d " % i + "<" * 7900})
+    refusing[0] = False
+    s.boot.do("POST", "publish", {"as": "ann", "to": "bob", "content": "large end"})
+    assert got.until(lambda: "large end" in contents(got, "large"), 20)
+    same([c[:8] for c in contents(got, "large")], ["large %02d" % i for i in range(40)] + ["large en"])
     got.end()
     for i in range(5, 10):
         d.send("/app/chat.send", {"to": "bob", "content": "away %d" % i})
