@@ -481,9 +481,9 @@ def nothing_is_lost_while_the_receiver_is_away(s):
     # More than fits into one request: it goes in several, and nothing behind it waits.
     refusing[0] = True
     for i in range(40):
-        s.boot.do("POST", "publish", {"as": "ann", "to": "bob", "content": "large %02d " % i + "<" * 7900})
+        s.boot.do("POST", "publish", {"as": "bob", "to": "carol", "content": "large %02d " % i + "<" * 7900})
     refusing[0] = False
-    s.boot.do("POST", "publish", {"as": "ann", "to": "bob", "content": "large end"})
+    s.boot.do("POST", "publish", {"as": "bob", "to": "carol", "content": "large end"})
     assert got.until(lambda: "large end" in contents(got, "large"), 20)
     same([c[:8] for c in contents(got, "large")], ["large %02d" % i for i in range(40)] + ["large en"])
     got.end()
