@@ -43,8 +43,10 @@ struct chatd_set_at {
 	int32_t loaded, dead, asking;
 	char after[CHATD_SET_KEY_MAX + 1]; /* how far it is loaded */
 	struct chatd_timer retry;
-	struct chatd_set_change *late; /* what changed while it was being loaded, the newest first */
-	chatd_token *waiting;          /* logins that wait until it is loaded */
+	struct chatd_set_change *late;  /* what changed while it was being loaded, the newest first */
+	struct chatd_set_change *stuck; /* there was no memory to pass them on */
+	struct chatd_timer unstick;
+	chatd_token *waiting; /* logins that wait until it is loaded */
 	size_t n_waiting;
 };
 
@@ -212,14 +214,42 @@ static inline void chatd_set_keep(struct chatd_set_at *t, const struct chatd_set
 	}
 }
 
-static inline void chatd_set_next(struct chatd_set_change *c)
+static inline void chatd_set_next(struct chatd_set_at *t, struct chatd_set_change *c);
+
+static inline void chatd_set_unstick(void *arg)
+{
+	struct chatd_set_at *t = (struct chatd_set_at *)arg;
+	struct chatd_set_change *c = t->stuck;
+	t->stuck = NULL;
+	while (c) {
+		struct chatd_set_change *next = c->next;
+		chatd_set_next(t, c);
+		c = next;
+	}
+}
+
+/* @p t: of the worker that this runs on.  Whoever waits for the change must hear of it, so one that
+ * cannot be passed on is tried again. */
+static inline void chatd_set_next(struct chatd_set_at *t, struct chatd_set_change *c)
 {
 	const struct chatd_host *h = c->set->h;
 	int32_t last = c->worker == c->set->workers;
 	chatd_worker *to = last ? c->from : h->worker_at(c->worker);
-	if (h->post(to, last ? chatd_set_done : chatd_set_step, c) < 0) {
-		h->mem_free(c); /* the server stops, and with it whoever waits */
+	if (h->post(to, last ? chatd_set_done : chatd_set_step, c) == 0) {
+		return;
 	}
+	if (t->dead) { /* the server stops, and with it whoever waits */
+		h->mem_free(c);
+		return;
+	}
+	c->next = t->stuck;
+	t->stuck = c;
+	h->timer_set(t->w, &t->unstick, CHATD_SET_RETRY_MS, chatd_set_unstick, t);
+}
+
+static inline struct chatd_set_at *chatd_set_here(const struct chatd_set_change *c)
+{
+	return &c->set->at[c->set->h->worker_index(c->from)];
 }
 
 static inline void chatd_set_step(void *arg)
@@ -235,7 +265,7 @@ static inline void chatd_set_step(void *arg)
 					"no memory: a change counts here only after a restart");
 		}
 	}
-	chatd_set_next(c);
+	chatd_set_next(t, c);
 }
 
 static inline void chatd_set_tell(struct chatd_set_change *c)
@@ -251,7 +281,7 @@ static inline void chatd_set_tell(struct chatd_set_change *c)
 		/* What does not get out is found in the log. */
 		(void)cluster->send(s->cluster->obj, c->from, &e, NULL, NULL);
 	}
-	chatd_set_next(c);
+	chatd_set_next(chatd_set_here(c), c);
 }
 
 /* ---- storing ----------------------------------------------------------------------------------- */
@@ -290,7 +320,7 @@ static inline void chatd_set_stored(void *arg, chatd_status rc, const struct cha
 		return;
 	}
 	if (!s->cluster) {
-		chatd_set_next(c);
+		chatd_set_next(chatd_set_here(c), c);
 		return;
 	}
 	int64_t now = s->h->wall_ms();
@@ -357,7 +387,7 @@ static inline void chatd_set_truth(void *arg, chatd_status rc, const struct chat
 		return;
 	}
 	c->on = rc == 0;
-	chatd_set_next(c);
+	chatd_set_next(chatd_set_here(c), c);
 }
 
 /* Whatever was told, and in whatever order: the store knows how it is. */
@@ -604,6 +634,8 @@ static inline void chatd_set_stop(struct chatd_set *s, chatd_worker *w)
 	struct chatd_set_at *t = &s->at[i];
 	t->dead = 1;
 	s->h->timer_clear(&t->retry);
+	s->h->timer_clear(&t->unstick);
+	chatd_set_unstick(t); /* for the last time */
 	while (t->late) {
 		struct chatd_set_change *c = t->late;
 		t->late = c->next;
