@@ -97,16 +97,19 @@ void run_list(struct chatd_ask *ap)
 	struct ask *a = (struct ask *)ap;
 	struct chatd_str room = ap->http->req_query(ap->req, "roomId");
 	struct chatd_str status = ap->http->req_query(ap->req, "status");
+	struct chatd_str after = ap->http->req_query(ap->req, "after");
 	a->closed = chatd_str_same(status, CHATD_LIT("closed"));
 	a->limit = chatd_ask_limit(ap, 50, 200);
 	if (room.n && !chatd_id_ok(room)) {
 		ask_problem(a, 404, "NOT_FOUND", "there is no such room");
 	} else if (status.n && !a->closed && !chatd_str_same(status, CHATD_LIT("open"))) {
 		ask_problem(a, 422, "VALIDATION", "status must be open or closed");
+	} else if (after.n > KEY_MAX) {
+		ask_problem(a, 422, "VALIDATION", "after must be the one that the page before gave");
 	} else {
 		chatd_str_copy(a->room, sizeof(a->room), room);
 		/* Copied: the client may have left by the time the room has been looked up. */
-		chatd_str_copy(a->key, sizeof(a->key), ap->http->req_query(ap->req, "after"));
+		chatd_str_copy(a->key, sizeof(a->key), after);
 		admit(a, list);
 	}
 }
@@ -161,8 +164,11 @@ static void on_closed(void *arg, chatd_status rc, const struct chatd_store_answe
 		.space = CHATD_LIT(OPEN),
 		.key = text(a->key),
 		.wall = a->a.h->wall_ms() };
-	chatd_ask_asked(
-			&a->a, store_of(a)->record_end(self_of(a)->store->obj, a->a.w, &r, on_ended, a));
+	rc = store_of(a)->record_end(self_of(a)->store->obj, a->a.w, &r, on_ended, a);
+	a->a.under_way = rc == 0;
+	if (rc < 0) {
+		ask_refused(a, rc);
+	}
 }
 
 static void write_end(struct ask *a, int64_t now)
@@ -224,6 +230,8 @@ static void on_report(void *arg, chatd_status rc, const struct chatd_store_answe
 	json_t *root = chatd_json_parse(s->records[0].value, why);
 	const char *sender = json_string_value(json_object_get(root, "sender"));
 	const char *message = json_string_value(json_object_get(root, "messageId"));
+	const char *reason = json_string_value(json_object_get(root, "reason"));
+	chatd_str_copy(a->reason, sizeof(a->reason), text(reason ? reason : ""));
 	chatd_str_copy(a->sender, sizeof(a->sender), text(sender ? sender : ""));
 	chatd_str_copy(a->message, sizeof(a->message), text(message ? message : ""));
 	json_decref(root);

@@ -15,7 +15,8 @@ struct facts {
 static void write_copy(struct chatd_json *j, const struct chatd_store_message *m)
 {
 	chatd_json_key(j, "message");
-	if (m->body.n <= VALUE_MAX - 2 * NOTE_MAX) {
+	/* A note of which each byte is escaped takes six times its place. */
+	if (m->body.n <= VALUE_MAX - 2 * NOTE_MAX && j->n + m->body.n <= VALUE_MAX) {
 		chatd_json_raw(j, m->body.p, m->body.n);
 		return;
 	}
@@ -159,12 +160,12 @@ static void look_closed(struct ask *a);
 static void on_closed(void *arg, chatd_status rc, const struct chatd_store_answer *s)
 {
 	struct ask *a = arg;
-	int again = 0;
+	char part[CHATD_ID_MAX + 3];
+	int again = 0, n = snprintf(part, sizeof(part), ".%s.", a->message);
 	a->a.under_way = 0;
 	for (size_t i = 0; rc == 0 && i < s->n_records; i++) {
 		struct chatd_str key = s->records[i].key;
-		size_t n = strlen(a->message);
-		again |= memmem(key.p, key.n, a->message, n) != NULL;
+		again |= memmem(key.p, key.n, part, (size_t)n) != NULL;
 	}
 	if (again) {
 		ask_problem(a, 409, "ALREADY_REPORTED", "you have reported this message already");
