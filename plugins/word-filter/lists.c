@@ -341,6 +341,16 @@ static UBool U_CALLCONV on_place(const void *context, int64_t index)
 	return ++k->places % PLACES != 0 || cpu_ns() < k->until;
 }
 
+/* Of a character that became several a pattern may have found some: all of it is found then. */
+static size_t end_of(const struct folded *t, size_t to)
+{
+	uint32_t last = t->from[to - 1];
+	while (to < t->n && t->from[to] == last) {
+		to++;
+	}
+	return t->from[to];
+}
+
 static void look_pattern(struct look *k, URegularExpression *re, uint32_t list)
 {
 	const struct folded *t = &k->sight->text;
@@ -352,7 +362,7 @@ static void look_pattern(struct look *k, URegularExpression *re, uint32_t list)
 	while (U_SUCCESS(e) && uregex_findNext(re, &e)) {
 		int64_t from = uregex_start64(re, 0, &e), to = uregex_end64(re, 0, &e);
 		if (U_SUCCESS(e) && to > from) {
-			found(k, list, t->from[from], t->from[to]);
+			found(k, list, t->from[from], end_of(t, (size_t)to));
 		}
 	}
 	k->sight->gave_up |= U_FAILURE(e);
