@@ -19,7 +19,7 @@ static void look(struct ask *a);
 static int has_role(struct chatd_str roles, const char *word)
 {
 	size_t n = strlen(word);
-	for (size_t i = 0; i + n <= roles.n; i++) {
+	for (size_t i = 0; n && i + n <= roles.n; i++) {
 		int begins = i == 0 || roles.p[i - 1] == ' ';
 		int ends = i + n == roles.n || roles.p[i + n] == ' ';
 		if (begins && ends && memcmp(roles.p + i, word, n) == 0) {
