@@ -6,6 +6,7 @@
 #include "chat/msg.h"
 #include "kit_impl.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdlib.h>
@@ -461,6 +462,19 @@ void kit_sweep(void (*test)(void))
 		}
 	}
 	the.fail_at = 0;
+}
+
+chatd_status kit_reload(struct kit *k)
+{
+	const struct chatd_plugin *p = k->plugin;
+	void *options = calloc(1, p->conf_size + 1);
+	chatd_status rc = options && !k->dead ? conf_fill(k->conf, k->ctx.conf->node, p->name, p->opts,
+													p->opt_size, options, &k->diag)
+										  : -ENOMEM;
+	rc = rc < 0 ? rc : p->reload(k->self, options);
+	free(options);
+	kit_settle(k);
+	return rc;
 }
 
 const struct chatd_host *kit_host(struct kit *k)

@@ -14,6 +14,7 @@
 #define KIT_USER  "kit-user"
 #define KIT_FLAGS "kit-flags"
 #define KIT_LOGIN "kit-login"
+#define KIT_ROLES "kit-roles"
 
 /* ---- outcomes ---------------------------------------------------------------- */
 
@@ -190,6 +191,7 @@ chatd_verdict kit_auth(chatd_call *call, void *self, void *wself)
 		.user = user,
 		.name = user,
 		.flags = (uint32_t)bits,
+		.roles = msg_get(creds, KIT_ROLES),
 		.login = msg_get(creds, KIT_LOGIN) };
 	const struct chatd_identity *as = kit_the()->open_as;
 	return call_identify_as(call, "", as ? as : &plain);

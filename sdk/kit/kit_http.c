@@ -409,7 +409,7 @@ static void h_identify(chatd_req *req, chatd_http_identified *fn, void *arg)
 {
 	struct kit_req *r = of(req);
 	struct kit *k = r->req.k;
-	static const char *const copied[] = { "kit-user", "kit-flags", "kit-login", NULL };
+	static const char *const copied[] = { "kit-user", "kit-flags", "kit-login", "kit-roles", NULL };
 	if (r->by) {
 		fn(arg, 0, r->by, NULL, NULL);
 		return;

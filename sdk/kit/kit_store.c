@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORDS = 256, ROOMS = 8, ACCOUNTS = 16, ROWS = 64 };
+enum { RECORDS = 256, ROOMS = 8, ACCOUNTS = 16, ROWS = 64, VALUE_MAX = 65536, HOLD_MAX = 64 };
 
 struct record {
 	char *space, *key, *value, *owner; /* key NULL: no record */
@@ -23,13 +23,20 @@ static struct {
 		uint32_t flags;
 	} accounts[ACCOUNTS];
 	struct chatd_store_message rows[ROWS];
-	size_t n_rooms, n_accounts, n_rows;
+	struct {
+		char room[65], user[65];
+		int32_t role;
+	} members[ROOMS];
+	size_t n_rooms, n_accounts, n_rows, n_members;
 	size_t page; /* 0: no limit but the caller's */
 	chatd_status fail;
-	int shared;
+	int shared, hold;
+	struct reply *held[HOLD_MAX];
+	size_t n_held;
 } all;
 
 struct reply {
+	chatd_worker *w;
 	chatd_store_fn *fn;
 	void *arg;
 	chatd_status rc;
@@ -45,6 +52,11 @@ struct reply {
 static int same(struct chatd_str a, const char *b)
 {
 	return b && a.n == strlen(b) && (a.n == 0 || memcmp(a.p, b, a.n) == 0);
+}
+
+static int is(struct chatd_str a, struct chatd_str b)
+{
+	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
 /* ---- answers ------------------------------------------------------------------------- */
@@ -85,6 +97,11 @@ static struct reply *reply_for(chatd_store_fn *fn, void *arg)
 static chatd_status send(chatd_worker *w, struct reply *r, chatd_status rc)
 {
 	r->rc = rc;
+	r->w = w;
+	if (all.hold && all.n_held < HOLD_MAX) {
+		all.held[all.n_held++] = r;
+		return 0;
+	}
 	rc = kit_table.post(w, on_reply, r);
 	if (rc < 0) {
 		reply_free(r);
@@ -157,6 +174,16 @@ static struct record *place(const struct chatd_store_record *q)
 	return k;
 }
 
+static int64_t owned(const struct chatd_store_record *q)
+{
+	int64_t n = 0;
+	for (size_t i = 0; i < RECORDS; i++) {
+		const struct record *k = &all.records[i];
+		n += fits(k, q->space, CHATD_LIT("")) && same(q->owner, k->owner);
+	}
+	return n;
+}
+
 static chatd_status put(void *obj, chatd_worker *w, const struct chatd_store_record *q,
 		chatd_store_fn *fn, void *arg)
 {
@@ -166,8 +193,11 @@ static chatd_status put(void *obj, chatd_worker *w, const struct chatd_store_rec
 	if (!r) {
 		return -ENOMEM;
 	}
-	if (all.fail) {
-		return send(w, r, all.fail);
+	if (all.fail || q->value.n > VALUE_MAX) {
+		return send(w, r, all.fail ? all.fail : -EINVAL);
+	}
+	if (!k && q->max && q->owner.p && owned(q) >= q->max) {
+		return send(w, r, -EDQUOT);
 	}
 	if (q->how == CHATD_STORE_RECORD_NEW && k) {
 		return send(w, r, -EEXIST);
@@ -292,6 +322,11 @@ static chatd_status room_get(void *obj, chatd_worker *w, const struct chatd_stor
 		rc = same(q->room, all.rooms[i]) ? 0 : rc;
 	}
 	r->room = (struct chatd_store_room){ .struct_size = sizeof(r->room) };
+	for (size_t i = 0; i < all.n_members; i++) {
+		if (same(q->room, all.members[i].room) && same(q->user, all.members[i].user)) {
+			r->room.role = all.members[i].role;
+		}
+	}
 	r->a.rooms = &r->room;
 	r->a.n_rooms = 1;
 	return send(w, r, rc);
@@ -361,6 +396,30 @@ static chatd_status written(void *obj, chatd_worker *w, const struct chatd_store
 	return send(w, r, 0);
 }
 
+/* Of a direct message only the two may know; whose a room is does not matter here. */
+static chatd_status message(void *obj, chatd_worker *w, const struct chatd_store_message_key *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	chatd_status rc = -ENOENT;
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < all.n_rows && i < ROWS; i++) {
+		const struct chatd_store_message *m = &all.rows[i];
+		if (m->id.n == q->id.n && memcmp(m->id.p, q->id.p, q->id.n) == 0) {
+			int theirs = m->conv.room.n || !q->user.p || is(q->user, m->conv.a) ||
+					is(q->user, m->conv.b);
+			rc = theirs ? 0 : -EACCES;
+			r->rows[0] = *m;
+			r->a.messages = r->rows;
+			r->a.n_messages = 1;
+		}
+	}
+	return send(w, r, rc);
+}
+
 static chatd_status changed(void *obj, chatd_worker *w, const struct chatd_store_changed *q,
 		chatd_store_fn *fn, void *arg)
 {
@@ -384,6 +443,7 @@ const struct chatd_store kit_store_vt = { .struct_size = sizeof(kit_store_vt),
 	.account_create = account_create,
 	.account_get = account_get,
 	.room_get = room_get,
+	.message = message,
 	.changed = changed,
 	.written = written,
 	.record_put = put,
@@ -399,12 +459,35 @@ void kit_store_clear(void)
 	for (size_t i = 0; i < RECORDS; i++) {
 		drop(&all.records[i]);
 	}
+	while (all.n_held) {
+		reply_free(all.held[--all.n_held]);
+	}
 	memset(&all, 0, sizeof(all));
 }
 
 void kit_store_fail(chatd_status rc)
 {
 	all.fail = rc;
+}
+
+void kit_store_hold(int on)
+{
+	struct kit *k = kit_the();
+	all.hold = on;
+	for (size_t i = 0; !on && i < all.n_held; i++) {
+		if (worker_post(all.held[i]->w, on_reply, all.held[i]) < 0) {
+			kit_broken(k, "no memory for the test itself");
+		}
+	}
+	if (!on) {
+		all.n_held = 0;
+		kit_settle(k);
+	}
+}
+
+size_t kit_store_held(void)
+{
+	return all.n_held;
 }
 
 void kit_store_shared(int on)
@@ -420,6 +503,14 @@ void kit_store_page(size_t n)
 void kit_store_room(const char *id)
 {
 	snprintf(all.rooms[all.n_rooms++ % ROOMS], sizeof(all.rooms[0]), "%s", id);
+}
+
+void kit_store_member(const char *room, const char *user, int32_t role)
+{
+	size_t i = all.n_members++ % ROOMS;
+	snprintf(all.members[i].room, sizeof(all.members[0].room), "%s", room);
+	snprintf(all.members[i].user, sizeof(all.members[0].user), "%s", user);
+	all.members[i].role = role;
 }
 
 int64_t kit_store_row(const struct chatd_store_message *m)

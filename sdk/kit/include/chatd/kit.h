@@ -96,6 +96,9 @@ char *kit_complaints(const struct chatd_plugin *, const char *yaml);
 /** The server's folder: empty at first, removed by kit_free(). */
 const char *kit_data_dir(struct kit *);
 
+/** SIGHUP: the same options are filled anew for reload(), whose answer this is. */
+chatd_status kit_reload(struct kit *);
+
 /** Run @p test again and again, each time with the next function of the host failing as if
  *  there was no memory, until it has run without a failure.  After a failure expectations
  *  hold their tongue: only crashes, leaks and the kit's own checks count. */
@@ -232,7 +235,7 @@ void kit_member(struct kit *, const char *room, const char *user, int32_t role);
 
 /* A request to a route of the plugin, on worker 0; then header pairs and NULL.  The query
  * belongs to the path.  identify() walks session_auth with Authorization and token; the
- * headers kit-user, kit-flags and kit-login say who it shall find. */
+ * headers kit-user, kit-flags, kit-login and kit-roles say who it shall find. */
 struct kit_req *kit_http(
 		struct kit *, const char *method, const char *path, const char *body, ...) KIT_SENTINEL;
 void kit_http_gone(struct kit_req *);                                   /**< the client leaves */
