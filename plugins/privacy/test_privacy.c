@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <chatd/cluster.h>
+/* Also of chatd-sdk/record_set.h and ask.h, which this plugin is the plainest user of. */
+#include <chatd-sdk/record_set.h>
 #include <chatd/kit.h>
 #include <chatd/kit_store.h>
 #include <chatd/privacy.h>
@@ -7,160 +8,581 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 extern const struct chatd_plugin chatd_plugin_under_test;
 
-#define BLOCKS "privacy.block"
+#define BLOCK "privacy.block"
 
 static struct chatd_str z(const char *s)
 {
 	return chatd_str_of(s, strlen(s));
 }
 
-/* ---- a broker that is away ------------------------------------------------------------------ */
+/* ---- other nodes -------------------------------------------------------------------------- */
 
-static chatd_status receive(void *obj, const struct chatd_cluster_receiver *r)
+static struct {
+	struct chatd_cluster_receiver receiver[2];
+	size_t n;
+	char told[256]; /* "kind key body" of the last event */
+	int32_t up;
+	int64_t silent;
+	int events;
+} others;
+
+static chatd_status c_receive(void *obj, const struct chatd_cluster_receiver *r)
 {
 	(void)obj;
-	(void)r;
+	others.receiver[others.n++ % 2] = *r;
 	return 0;
 }
 
-static chatd_status dropped(void *obj, chatd_worker *w, const struct chatd_cluster_event *e,
+static chatd_status c_send(void *obj, chatd_worker *w, const struct chatd_cluster_event *e,
 		void (*done)(void *arg, chatd_status rc), void *arg)
 {
 	(void)obj;
 	(void)w;
-	(void)e;
 	(void)done;
 	(void)arg;
-	return -EAGAIN;
+	others.events++;
+	snprintf(others.told, sizeof(others.told), "%.*s %.*s %.*s", (int)e->kind.n, e->kind.p,
+			(int)e->key.n, e->key.p, (int)e->body.n, e->body.p);
+	return others.up ? 0 : -EAGAIN;
 }
 
-static int32_t is_up(void *obj)
+static int32_t c_up(void *obj)
 {
 	(void)obj;
-	return 0;
+	return others.up;
 }
 
-static const struct chatd_cluster away = {
-	.struct_size = sizeof(away), .receive = receive, .send = dropped, .is_up = is_up
-};
+static int64_t c_silent(void *obj)
+{
+	(void)obj;
+	return others.silent;
+}
 
-/* ---- asking --------------------------------------------------------------------------------- */
+static const struct chatd_cluster cluster_vt = { .struct_size = sizeof(cluster_vt),
+	.receive = c_receive,
+	.send = c_send,
+	.is_up = c_up,
+	.silent = c_silent };
 
-struct question {
+struct news {
 	struct kit *k;
-	int32_t worker, says;
-	const char *who, *whom; /* whom NULL: whether who hides what is read */
+	int32_t worker;
+	const char *body;
 };
 
-static void on_asked(void *arg)
+static void on_news(void *arg)
 {
-	struct question *q = arg;
-	const struct chatd_service s = kit_provided(q->k, CHATD_PRIVACY);
-	const struct chatd_privacy *p = s.vt;
-	chatd_worker *w = kit_worker(q->k, q->worker);
-	q->says = q->whom ? p->blocks(s.obj, w, z(q->who), z(q->whom))
-					  : p->hides_reads(s.obj, w, z(q->who));
+	const struct news *n = arg;
+	const struct chatd_cluster_event e = {
+		.struct_size = sizeof(e), .kind = CHATD_LIT(BLOCK), .body = z(n->body)
+	};
+	others.receiver[0].fn(others.receiver[0].arg, kit_worker(n->k, n->worker), &e);
 }
 
-static int32_t asked(struct kit *k, int32_t worker, const char *who, const char *whom)
+static void tell(struct kit *k, int32_t worker, const char *body)
 {
-	struct question q = { .k = k, .worker = worker, .who = who, .whom = whom };
-	kit_on(k, worker, on_asked, &q);
-	return q.says;
+	struct news n = { k, worker, body };
+	if (!kit_failing(k)) {
+		kit_on(k, worker, on_news, &n);
+	}
 }
 
-static struct kit *begin(const struct chatd_cluster *cluster)
+/* ---- the plugin ------------------------------------------------------------------------------ */
+
+static const struct kit_service alone[] = { { CHATD_STORE, &kit_store_vt, NULL },
+	{ CHATD_CLUSTER, NULL, NULL }, { NULL, NULL, NULL } };
+static const struct kit_service many[] = { { CHATD_STORE, &kit_store_vt, NULL },
+	{ CHATD_CLUSTER, &cluster_vt, NULL }, { NULL, NULL, NULL } };
+
+static struct kit *begin(const char *conf, int32_t workers, const struct kit_service *services)
 {
-	const struct kit_service services[] = { { CHATD_STORE, &kit_store_vt, NULL },
-		{ CHATD_CLUSTER, cluster, NULL }, { NULL, NULL, NULL } };
-	const struct kit_conf conf = { .workers = 2, .services = services };
-	return kit_new_with(&chatd_plugin_under_test, "", &conf);
+	const struct kit_conf with = { .workers = workers, .services = services };
+	return kit_new_with(&chatd_plugin_under_test, conf, &with);
 }
 
 static void end(struct kit *k)
 {
 	kit_free(k);
 	kit_store_clear();
+	memset(&others, 0, sizeof(others));
 }
 
-/* ---- the tests -------------------------------------------------------------------------------- */
+struct question {
+	struct kit *k;
+	int32_t worker;
+	const char *who, *whom; /* whom NULL: does who hide what is read? */
+	int32_t rc;
+};
 
-static void a_short_page_is_not_the_end_of_the_set(void **state)
+static void on_question(void *arg)
 {
-	char key[32];
+	struct question *q = arg;
+	struct chatd_service s = kit_provided(q->k, CHATD_PRIVACY);
+	const struct chatd_privacy *p = s.vt;
+	const chatd_worker *w = kit_worker(q->k, q->worker);
+	if (p) {
+		q->rc = q->whom ? p->blocks(s.obj, w, z(q->who), z(q->whom))
+						: p->hides_reads(s.obj, w, z(q->who));
+	}
+}
+
+static int32_t on(struct kit *k, int32_t worker, const char *who, const char *whom)
+{
+	struct question q = { k, worker, who, whom, -ENODATA };
+	if (!kit_failing(k)) {
+		kit_on(k, worker, on_question, &q);
+	}
+	return q.rc;
+}
+
+#define assert_asked(k, worker, who, whom, is) \
+	assert_true(kit_failing(k) || on(k, worker, who, whom) == (is))
+
+static struct kit_req *as(
+		struct kit *k, const char *who, const char *method, const char *path, const char *body)
+{
+	return kit_http(k, method, path, body, "kit-user", who, NULL);
+}
+
+/* ---- the table ---------------------------------------------------------------------------------- */
+
+enum { NAMES = 512, ROUNDS = 20000 };
+
+/* Small numbers collide all the time, so that removing has gaps to close. */
+static void the_table_keeps_what_is_put_into_it(void **state)
+{
+	static char in[NAMES];
+	unsigned long long seed = 88172645463325252ull;
+	size_t n = 0;
 	(void)state;
-	kit_store_clear();
-	for (int i = 0; i < 7; i++) {
-		snprintf(key, sizeof(key), "ann/u%d", i);
-		kit_store_put(BLOCKS, key, "1");
+	struct kit *k = begin("", 1, alone);
+	struct chatd_set set = { .h = kit_host(k) };
+	struct chatd_set_at t = { .set = &set };
+	chatd_set_remove(&t, 1); /* of an empty one */
+	for (int i = 0; i < ROUNDS; i++) {
+		seed ^= seed << 13;
+		seed ^= seed >> 7;
+		seed ^= seed << 17;
+		size_t one = seed % NAMES;
+		uint64_t x = one % 3 ? one + 1 : (uint64_t)(one + 1) << 12;
+		int add = (seed >> 32) % 5 < (i < ROUNDS / 2 ? 3 : 2);
+		if (add) {
+			assert_true(chatd_set_add(&t, x));
+		} else {
+			chatd_set_remove(&t, x);
+		}
+		n += (size_t)(add && !in[one]);
+		n -= (size_t)(!add && in[one]);
+		in[one] = (char)add;
+		assert_int_equal(t.n, n);
+		for (size_t j = 0; i % 97 == 0 && j < NAMES; j++) {
+			uint64_t y = j % 3 ? j + 1 : (uint64_t)(j + 1) << 12;
+			assert_int_equal(t.slots[chatd_set_find(&t, y)] == y, in[j]);
+		}
 	}
-	kit_store_put("privacy.unread", "bob", "");
-	kit_store_put("privacy.unread", "carol", "");
-	kit_store_page(2);
-	struct kit *k = begin(NULL);
-	for (int i = 0; i < 7; i++) {
-		snprintf(key, sizeof(key), "u%d", i);
-		assert_int_equal(asked(k, 0, "ann", key), 1);
-		assert_int_equal(asked(k, 1, "ann", key), 1);
-	}
-	assert_int_equal(asked(k, 1, "u1", "ann"), 0);
-	kit_store_page(1);
-	assert_int_equal(asked(k, 1, "carol", NULL), 1);
-	assert_int_equal(asked(k, 1, "ann", NULL), 0);
+	kit_host(k)->mem_free(t.slots);
 	end(k);
 }
 
-static void what_other_nodes_changed_is_found_however_short_the_pages(void **state)
+/* ---- blocking ------------------------------------------------------------------------------------- */
+
+static void mistakes_in_the_options_are_named(void **state)
 {
-	char key[48];
+	static const char *const wrong[][2] = { { "max_blocks: 0", "max_blocks" },
+		{ "max_blocks: 100001", "100000" }, { "max_blocks: many", "max_blocks" },
+		{ "max_block: 5", "max_blocks" } };
 	(void)state;
-	kit_store_clear();
-	struct kit *k = begin(&away);
-	assert_int_equal(asked(k, 0, "ann", "u2"), 0);
-	kit_store_page(1);
-	for (int i = 0; i < 3; i++) {
-		snprintf(key, sizeof(key), "ann/u%d", i);
-		kit_store_put(BLOCKS, key, "1");
-		snprintf(key, sizeof(key), "%013lld.ann/u%d", (long long)kit_host(k)->wall_ms(), i);
-		kit_store_put(BLOCKS ".log", key, "");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		char *said = kit_complaints(&chatd_plugin_under_test, wrong[i][0]);
+		if (!strstr(said, wrong[i][1])) {
+			fail_msg("%s: %s", wrong[i][0], said);
+		}
+		free(said);
 	}
-	kit_advance(k, 1100);
-	for (int i = 0; i < 3; i++) {
-		snprintf(key, sizeof(key), "u%d", i);
-		assert_int_equal(asked(k, 0, "ann", key), 1);
-		assert_int_equal(asked(k, 1, "ann", key), 1);
+}
+
+static void who_blocks_somebody_has_it_so_on_all_workers(void **state)
+{
+	(void)state;
+	struct kit *k = begin("", 3, alone);
+	kit_expect_http(as(k, "ann", "GET", "/api/blocks", NULL), 200, "{\"blocks\":[]}");
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/bob", NULL), 204, NULL);
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/bob", NULL), 204, NULL);
+	for (int32_t i = 0; i < 3; i++) {
+		assert_asked(k, i, "ann", "bob", 1);
+		assert_asked(k, i, "bob", "ann", 0);
+		assert_asked(k, i, "carol", "dave", 0);
+		assert_asked(k, i, "", "bob", 0);
+		assert_asked(k, i, "ann", "", 0);
+		assert_asked(k, i, "an", "nbob", 0);
+	}
+	kit_expect_http(as(k, "ann", "GET", "/api/blocks", NULL), 200,
+			"{\"blocks\":[{\"userId\":\"bob\",\"since\":\"2023-");
+	kit_expect_http(as(k, "bob", "GET", "/api/blocks", NULL), 200, "{\"blocks\":[]}");
+	kit_expect_http(as(k, "ann", "DELETE", "/api/blocks/bob", NULL), 204, NULL);
+	kit_expect_http(as(k, "ann", "DELETE", "/api/blocks/bob", NULL), 204, NULL);
+	for (int32_t i = 0; i < 3; i++) {
+		assert_asked(k, i, "ann", "bob", 0);
 	}
 	end(k);
 }
 
-static void a_block_counts_on_all_workers_when_it_is_answered(void **state)
+static void a_list_comes_in_pages(void **state)
 {
 	(void)state;
-	kit_store_clear();
-	struct kit *k = begin(NULL);
-	kit_expect_http(kit_http(k, "PUT", "/api/blocks/bob", "", "kit-user", "ann", NULL), 204, NULL);
-	assert_int_equal(asked(k, 0, "ann", "bob"), 1);
-	assert_int_equal(asked(k, 1, "ann", "bob"), 1);
-	assert_int_equal(asked(k, 1, "bob", "ann"), 0);
+	struct kit *k = begin("max_blocks: 2", 1, alone);
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/bob", NULL), 204, NULL);
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/carol", NULL), 204, NULL);
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/dave", NULL), 409, "TOO_MANY_BLOCKS");
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/bob", NULL), 204, NULL); /* it is there */
+	kit_expect_http(as(k, "anne", "PUT", "/api/blocks/dave", NULL), 204, NULL);
+	struct kit_req *r = as(k, "ann", "GET", "/api/blocks?limit=1", NULL);
+	kit_expect_http(r, 200, "\"after\":\"bob\"");
+	assert_null(strstr(kit_http_body(r).p, "carol"));
+	r = as(k, "ann", "GET", "/api/blocks?limit=2&after=bob", NULL);
+	kit_expect_http(r, 200, "carol");
+	assert_null(strstr(kit_http_body(r).p, "after"));
+	assert_null(strstr(kit_http_body(r).p, "dave"));
+	kit_expect_http(as(k, "ann", "GET", "/api/blocks?limit=x", NULL), 200, "carol");
+	kit_expect_http(as(k, "ann", "GET", "/api/blocks?limit=0", NULL), 200, "\"after\":\"bob\"");
+	kit_expect_http(as(k, "ann", "GET", "/api/blocks?after=..", NULL), 422, "id of a user");
+	end(k);
+}
+
+static void what_cannot_be_is_refused(void **state)
+{
+	(void)state;
+	struct kit *k = begin("", 1, alone);
+	kit_expect_http(kit_http(k, "GET", "/api/blocks", NULL, NULL), 401, "");
+	kit_expect_http(kit_http(k, "PUT", "/api/blocks/bob", NULL, NULL), 401, "");
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/ann", NULL), 422, "themselves");
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/a.b", NULL), 404, "no such user");
 	kit_expect_http(
-			kit_http(k, "DELETE", "/api/blocks/bob", "", "kit-user", "ann", NULL), 204, NULL);
-	assert_int_equal(asked(k, 1, "ann", "bob"), 0);
+			as(k, "ann", "PUT", "/api/chat/settings", "{}"), 422, "readReceipts is missing");
+	kit_expect_http(as(k, "ann", "PUT", "/api/chat/settings", ""), 422, "readReceipts is missing");
+	kit_expect_http(as(k, "ann", "PUT", "/api/chat/settings", "{\"readReceipts\":1}"), 422,
+			"true or false");
+	kit_expect_http(as(k, "ann", "PUT", "/api/chat/settings", "{"), 400, "not JSON");
+	assert_int_equal(kit_store_count(BLOCK) + kit_store_count("privacy.unread"), 0);
 	end(k);
+}
+
+static void settings_are_kept(void **state)
+{
+	(void)state;
+	struct kit *k = begin("", 2, alone);
+	kit_expect_http(
+			as(k, "ann", "GET", "/api/chat/settings", NULL), 200, "{\"readReceipts\":true}");
+	kit_expect_http(as(k, "ann", "PUT", "/api/chat/settings", "{\"readReceipts\":false}"), 200,
+			"{\"readReceipts\":false}");
+	kit_expect_http(
+			as(k, "ann", "GET", "/api/chat/settings", NULL), 200, "{\"readReceipts\":false}");
+	assert_asked(k, 0, "ann", NULL, 1);
+	assert_asked(k, 1, "ann", NULL, 1);
+	assert_asked(k, 1, "bob", NULL, 0);
+	kit_free(k);
+	k = begin("", 2, alone); /* after a restart */
+	assert_asked(k, 1, "ann", NULL, 1);
+	kit_expect_http(as(k, "ann", "PUT", "/api/chat/settings", "{\"readReceipts\":true}"), 200,
+			"{\"readReceipts\":true}");
+	assert_asked(k, 0, "ann", NULL, 0);
+	end(k);
+}
+
+/* ---- who hears of it --------------------------------------------------------------------------- */
+
+static char heard[256];
+
+static void on_event(
+		void *arg, chatd_worker *w, struct chatd_str who, struct chatd_str whom, int32_t is)
+{
+	const struct chatd_host *h = arg;
+	size_t n = strlen(heard);
+	snprintf(heard + n, sizeof(heard) - n, "%d:%.*s/%.*s=%d ", (int)h->worker_index(w), (int)who.n,
+			who.p, (int)whom.n, whom.p, (int)is);
+}
+
+static void a_block_is_told_to_who_watches(void **state)
+{
+	(void)state;
+	struct kit *k = begin("", 2, alone);
+	struct chatd_service s = kit_provided(k, CHATD_PRIVACY);
+	const struct chatd_privacy *p = s.vt;
+	heard[0] = '\0';
+	assert_int_equal(p->watch(s.obj, on_event, (void *)(uintptr_t)kit_host(k)), 0);
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/bob", NULL), 204, NULL);
+	kit_expect_http(
+			as(k, "ann", "PUT", "/api/chat/settings", "{\"readReceipts\":false}"), 200, NULL);
+	kit_expect_http(as(k, "ann", "DELETE", "/api/blocks/bob", NULL), 204, NULL);
+	assert_string_equal(heard, "0:ann/bob=1 1:ann/bob=1 0:ann/bob=0 1:ann/bob=0 ");
+	for (int i = 1; i < 8; i++) {
+		assert_int_equal(p->watch(s.obj, on_event, NULL), 0);
+	}
+	assert_int_equal(p->watch(s.obj, on_event, NULL), -ENOSPC);
+	end(k);
+}
+
+/* ---- before it is loaded ---------------------------------------------------------------------------- */
+
+static void nobody_comes_in_before_it_is_known(void **state)
+{
+	(void)state;
+	kit_store_put(BLOCK, "ann/bob", "1700000000000");
+	kit_store_hold(1);
+	struct kit *k = begin("", 1, alone);
+	assert_asked(k, 0, "ann", "bob", -EAGAIN);
+	assert_asked(k, 0, "ann", NULL, -EAGAIN);
+	kit_expect_http(as(k, "ann", "GET", "/api/chat/settings", NULL), 503, "STORE_BUSY");
+	struct kit_client *a = kit_login(k, 0, "kit-user", "ann", NULL);
+	struct kit_client *b = kit_login(k, 0, "kit-user", "bob", NULL);
+	kit_expect_waiting(k, 2);
+	kit_close(b); /* it does not wait for that */
+	kit_store_hold(0);
+	kit_expect_waiting(k, 0);
+	assert_true(kit_is_open(a));
+	assert_asked(k, 0, "ann", "bob", 1);
+	assert_asked(k, 0, "ann", NULL, 0);
+	end(k);
+}
+
+static void a_store_that_fails_at_first_is_asked_again(void **state)
+{
+	(void)state;
+	kit_store_put(BLOCK, "ann/bob", "1700000000000");
+	kit_store_fail(-EIO);
+	struct kit *k = begin("", 1, alone);
+	kit_refuse_suspend(k, 1); /* then it is let in, and refused what depends on it */
+	struct kit_client *a = kit_login(k, 0, "kit-user", "ann", NULL);
+	assert_true(kit_is_open(a));
+	kit_refuse_suspend(k, 0);
+	kit_advance(k, 2500);
+	assert_asked(k, 0, "ann", "bob", -EAGAIN);
+	kit_store_fail(0);
+	kit_advance(k, 1000);
+	assert_asked(k, 0, "ann", "bob", 1);
+	end(k);
+}
+
+/* The server stops while it asks. */
+static void the_store_never_answers(void **state)
+{
+	(void)state;
+	kit_store_hold(1);
+	struct kit *k = begin("", 2, alone);
+	struct kit_req *r = as(k, "ann", "PUT", "/api/blocks/bob", NULL);
+	kit_http_gone(r);
+	kit_store_fail(-ESHUTDOWN);
+	kit_store_hold(0);
+	assert_int_equal(kit_http_status(r), 0);
+	end(k);
+}
+
+/* ---- the store says no, or says it late ----------------------------------------------------------------- */
+
+static void what_the_store_says_is_answered(void **state)
+{
+	static const struct {
+		chatd_status rc;
+		int32_t status;
+		const char *part;
+	} no[] = { { -EAGAIN, 503, "STORE_BUSY" }, { -EBUSY, 503, "STORE_BUSY" },
+		{ -ENOSPC, 503, "STORE_FULL" }, { -EINVAL, 422, "VALIDATION" },
+		{ -EIO, 503, "UNAVAILABLE" }, { -EDQUOT, 409, "TOO_MANY_BLOCKS" } };
+	(void)state;
+	struct kit *k = begin("", 1, alone);
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		kit_store_fail(no[i].rc);
+		kit_expect_http(as(k, "ann", "PUT", "/api/blocks/bob", NULL), no[i].status, no[i].part);
+		kit_expect_http(as(k, "ann", "GET", "/api/blocks", NULL),
+				no[i].rc == -EDQUOT ? 503 : no[i].status, NULL);
+		assert_asked(k, 0, "ann", "bob", 0);
+	}
+	end(k);
+}
+
+static void a_client_that_leaves_takes_nothing_along(void **state)
+{
+	(void)state;
+	struct kit *k = begin("", 2, alone);
+	kit_store_hold(1);
+	struct kit_req *r[] = { as(k, "ann", "PUT", "/api/blocks/bob", NULL),
+		as(k, "ann", "GET", "/api/blocks", NULL),
+		as(k, "ann", "PUT", "/api/chat/settings", "{\"readReceipts\":false}") };
+	assert_int_equal(kit_store_held(), 3);
+	assert_asked(k, 0, "ann", "bob", 0); /* not before it is stored */
+	for (size_t i = 0; i < 3; i++) {
+		kit_http_gone(r[i]);
+	}
+	kit_store_hold(0);
+	assert_asked(k, 1, "ann", "bob", 1);
+	assert_asked(k, 1, "ann", NULL, 1);
+	end(k);
+}
+
+/* ---- in a cluster ------------------------------------------------------------------------------------------- */
+
+static void other_nodes_are_told_and_heard(void **state)
+{
+	(void)state;
+	others.up = 1;
+	struct kit *k = begin("", 2, many);
+	assert_string_equal(others.receiver[0].kind, BLOCK);
+	assert_string_equal(others.receiver[1].kind, "privacy.unread");
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/bob", NULL), 204, NULL);
+	assert_string_equal(others.told, BLOCK " ann/bob ann/bob");
+	assert_int_equal(kit_store_count(BLOCK ".log"), 1);
+	kit_store_put(BLOCK, "carol/dave", "1700000000000");
+	tell(k, 1, "carol/dave");
+	assert_asked(k, 0, "carol", "dave", 1);
+	assert_asked(k, 1, "carol", "dave", 1);
+	tell(k, 1, "erin/dave"); /* the store knows better */
+	assert_asked(k, 0, "erin", "dave", 0);
+	assert_int_equal(others.events, 1); /* what was told is not told on */
+	tell(k, 0, "");
+	end(k);
+}
+
+static void what_was_not_told_is_found(void **state)
+{
+	char key[64];
+	(void)state;
+	others.up = 1;
+	struct kit *k = begin("", 2, many);
+	kit_advance(k, 100);
+	kit_store_put(BLOCK, "carol/dave", "1700000000000");
+	snprintf(key, sizeof(key), "%013lld.carol/dave", (long long)kit_host(k)->wall_ms());
+	kit_store_put(BLOCK ".log", key, "");
+	kit_advance(k, 5000);
+	assert_asked(k, 1, "carol", "dave", 0); /* all is well: it would have been told */
+	others.up = 0;
+	kit_advance(k, 1000);
+	assert_asked(k, 1, "carol", "dave", 1);
+	others.up = 1;
+	kit_store_put(BLOCK, "erin/dave", "1700000000000");
+	snprintf(key, sizeof(key), "%013lld.erin/dave", (long long)kit_host(k)->wall_ms());
+	kit_store_put(BLOCK ".log", key, "");
+	kit_advance(k, 15000); /* although the broker seems well */
+	assert_asked(k, 1, "erin", "dave", 1);
+	others.silent = 3000;
+	kit_store_put(BLOCK, "fred/dave", "1700000000000");
+	snprintf(key, sizeof(key), "%013lld.fred/dave", (long long)kit_host(k)->wall_ms());
+	kit_store_put(BLOCK ".log", key, "");
+	kit_advance(k, 1000);
+	assert_asked(k, 1, "fred", "dave", 1);
+	end(k);
+}
+
+/* What another node told could not be looked at: it is not forgotten. */
+static void what_could_not_be_looked_at_is_looked_at_again(void **state)
+{
+	char key[64];
+	(void)state;
+	others.up = 1;
+	struct kit *k = begin("", 1, many);
+	kit_advance(k, 100);
+	kit_store_put(BLOCK, "carol/dave", "1700000000000");
+	snprintf(key, sizeof(key), "%013lld.carol/dave", (long long)kit_host(k)->wall_ms());
+	kit_store_put(BLOCK ".log", key, "");
+	kit_store_fail(-EIO);
+	tell(k, 0, "carol/dave");
+	kit_store_fail(0);
+	kit_advance(k, 1000);
+	assert_asked(k, 0, "carol", "dave", 1);
+	end(k);
+}
+
+/* The log holds an hour: who could not read it for longer reads everything. */
+static void after_an_hour_all_is_read_again(void **state)
+{
+	(void)state;
+	others.up = 1;
+	struct kit *k = begin("", 2, many);
+	kit_expect_http(as(k, "ann", "PUT", "/api/blocks/bob", NULL), 204, NULL);
+	kit_advance(k, 15000);
+	kit_store_clear(); /* meanwhile another node has lifted one block and put another */
+	kit_store_put(BLOCK, "carol/dave", "1700000000000");
+	kit_store_fail(-EIO);
+	kit_advance(k, 3700000);
+	assert_asked(k, 1, "ann", "bob", 1);
+	kit_store_fail(0);
+	kit_advance(k, 15000);
+	assert_asked(k, 1, "ann", "bob", 0);
+	assert_asked(k, 0, "carol", "dave", 1);
+	assert_asked(k, 1, "carol", "dave", 1);
+	end(k);
+}
+
+/* ---- without memory -------------------------------------------------------------------------------------------- */
+
+static void day(const struct kit_service *services)
+{
+	kit_store_clear();
+	memset(&others, 0, sizeof(others));
+	kit_store_put(BLOCK, "zoe/bob", "1700000000000");
+	struct kit *k = begin("", 2, services);
+	kit_advance(k, 1000);
+	(void)kit_login(k, 0, "kit-user", "ann", NULL);
+	struct kit_req *r = as(k, "ann", "PUT", "/api/blocks/bob", NULL);
+	(void)as(k, "ann", "GET", "/api/blocks", NULL);
+	(void)as(k, "ann", "PUT", "/api/chat/settings", "{\"readReceipts\":false}");
+	(void)as(k, "ann", "GET", "/api/chat/settings", NULL);
+	(void)as(k, "ann", "DELETE", "/api/blocks/bob", NULL);
+	if (services == many && others.n) {
+		tell(k, 1, "zoe/bob");
+	}
+	kit_advance(k, 3000);
+	/* Whatever failed, nobody waits for ever. */
+	assert_true(kit_http_status(r) != 0);
+	assert_asked(k, 1, "zoe", "bob", 1);
+	kit_free(k);
+	kit_store_clear();
+}
+
+static void day_alone(void)
+{
+	day(alone);
+}
+
+static void day_in_a_cluster(void)
+{
+	day(many);
+}
+
+static void no_memory_leaks_and_breaks_nothing(void **state)
+{
+	(void)state;
+	kit_sweep(day_alone);
+	kit_sweep(day_in_a_cluster);
+	memset(&others, 0, sizeof(others));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_short_page_is_not_the_end_of_the_set),
-		cmocka_unit_test(what_other_nodes_changed_is_found_however_short_the_pages),
-		cmocka_unit_test(a_block_counts_on_all_workers_when_it_is_answered),
+		cmocka_unit_test(the_table_keeps_what_is_put_into_it),
+		cmocka_unit_test(mistakes_in_the_options_are_named),
+		cmocka_unit_test(who_blocks_somebody_has_it_so_on_all_workers),
+		cmocka_unit_test(a_list_comes_in_pages),
+		cmocka_unit_test(what_cannot_be_is_refused),
+		cmocka_unit_test(settings_are_kept),
+		cmocka_unit_test(a_block_is_told_to_who_watches),
+		cmocka_unit_test(nobody_comes_in_before_it_is_known),
+		cmocka_unit_test(a_store_that_fails_at_first_is_asked_again),
+		cmocka_unit_test(the_store_never_answers),
+		cmocka_unit_test(what_the_store_says_is_answered),
+		cmocka_unit_test(a_client_that_leaves_takes_nothing_along),
+		cmocka_unit_test(other_nodes_are_told_and_heard),
+		cmocka_unit_test(what_was_not_told_is_found),
+		cmocka_unit_test(what_could_not_be_looked_at_is_looked_at_again),
+		cmocka_unit_test(after_an_hour_all_is_read_again),
+		cmocka_unit_test(no_memory_leaks_and_breaks_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
