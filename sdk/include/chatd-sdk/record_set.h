@@ -423,7 +423,9 @@ static inline void chatd_set_reload(void *arg)
 {
 	struct chatd_set_at *t = (struct chatd_set_at *)arg;
 	if (!t->dead && t->loaded) { /* names that went meanwhile must not stay */
-		memset(t->slots, 0, t->cap * sizeof(*t->slots));
+		if (t->cap) {
+			memset(t->slots, 0, t->cap * sizeof(*t->slots));
+		}
 		t->n = 0;
 		t->loaded = 0;
 		t->after[0] = '\0';
