@@ -153,6 +153,7 @@ struct kit {
 	struct kit_req *reqs;
 	struct kit_fakes *fakes;
 	char *log;
+	size_t log_n;
 	char *dir;
 
 	long failed_at, calls; /* the sweep */

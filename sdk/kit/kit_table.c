@@ -48,15 +48,14 @@ static chatd_session *on_its_worker(chatd_session *s, const char *what)
 
 CHATD_PRINTF(2, 0) static void logged(struct kit *k, const char *fmt, va_list ap)
 {
-	char *line = NULL, *all = NULL;
-	if (vasprintf(&line, fmt, ap) < 0) {
-		return;
-	}
-	if (asprintf(&all, "%s%s\n", k->log ? k->log : "", line) >= 0) {
-		free(k->log);
+	char *line = NULL;
+	int n = vasprintf(&line, fmt, ap);
+	char *all = n < 0 ? NULL : realloc(k->log, k->log_n + (size_t)n + 2);
+	if (all) {
 		k->log = all;
+		k->log_n += (size_t)snprintf(all + k->log_n, (size_t)n + 2, "%s\n", line);
 	}
-	free(line);
+	free(n < 0 ? NULL : line);
 }
 
 CHATD_PRINTF(3, 4) static void t_log(chatd_ctx *c, int32_t level, const char *fmt, ...)
