@@ -427,7 +427,7 @@ static void nobody_decides_about_oneself(void **state)
 	struct kit *k = begin("", all);
 	say("m3", "lobby", "mod", "{}");
 	(void)report(k, &ann, "m3");
-	kit_expect_http(as(k, &mod, "/api/reports?roomId=lobby", NULL), 200, "{\"reports\":[]}");
+	kit_expect_http(as(k, &mod, "/api/reports?roomId=lobby", NULL), 200, "\"reports\":[],");
 	kit_expect_http(as(k, &mod, "/api/reports/lobby.m3.ann/dismiss", "{}"), 404, "NOT_FOUND");
 	kit_expect_http(as(k, &keeper, "/api/reports/lobby.m3.ann/dismiss", "{}"), 200, NULL);
 	end(k);
