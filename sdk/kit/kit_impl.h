@@ -153,7 +153,7 @@ struct kit {
 	struct kit_req *reqs;
 	struct kit_fakes *fakes;
 	char *log;
-	size_t log_n;
+	size_t log_n, log_cap;
 	char *dir;
 
 	long failed_at, calls; /* the sweep */

@@ -50,10 +50,12 @@ CHATD_PRINTF(2, 0) static void logged(struct kit *k, const char *fmt, va_list ap
 {
 	char *line = NULL;
 	int n = vasprintf(&line, fmt, ap);
-	char *all = n < 0 ? NULL : realloc(k->log, k->log_n + (size_t)n + 2);
+	size_t need = k->log_n + (size_t)(n < 0 ? 0 : n) + 2;
+	char *all = need > k->log_cap ? realloc(k->log, need * 2) : k->log;
 	if (all) {
+		k->log_cap = need > k->log_cap ? need * 2 : k->log_cap;
 		k->log = all;
-		k->log_n += (size_t)snprintf(all + k->log_n, (size_t)n + 2, "%s\n", line);
+		k->log_n += (size_t)snprintf(all + k->log_n, need - k->log_n, "%s\n", n < 0 ? "" : line);
 	}
 	free(n < 0 ? NULL : line);
 }
