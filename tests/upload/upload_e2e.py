@@ -671,7 +671,12 @@ def pieces_that_are_broken_off(s):
                       % (url, alice.token, at, len(data) - at, extra)).encode() + data[at:upto])
         return sock
     sock = patch(0, 900000)
-    until(lambda: offset(alice, url) > 0, what="some of it is there")
+
+    def rests():
+        at = offset(alice, url)
+        time.sleep(0.2)
+        return 0 < at == offset(alice, url)
+    until(rests, what="some of it is there, and no more comes")
     r = tus(alice, "PATCH", url, b"x", Upload_Offset=offset(alice, url))
     same((r.status, r.json["code"]), (423, "LOCKED"), "a second writer")
     sock.close()
