@@ -466,12 +466,7 @@ TEST(anybody_may_draw_from_buckets_of_their_own)
 
 static void expect_complaint(const char *yaml, const char *part)
 {
-	char *text = kit_complaints(&chatd_plugin_under_test, yaml);
-	assert_non_null(text);
-	if (!strstr(text, part)) {
-		fail_msg("complaints: %s\nexpected: %s", text, part);
-	}
-	free(text);
+	kit_expect_complaint(&chatd_plugin_under_test, yaml, part);
 }
 
 TEST(mistakes_are_named_with_what_to_write_instead)

@@ -98,12 +98,7 @@ TEST(a_prefix_longer_than_the_destination_does_not_fit)
 
 static void expect_complaint(const char *yaml, const char *part)
 {
-	char *text = kit_complaints(&chatd_plugin_under_test, yaml);
-	assert_non_null(text);
-	if (!strstr(text, part)) {
-		fail_msg("complaints: %s\nexpected: %s", text, part);
-	}
-	free(text);
+	kit_expect_complaint(&chatd_plugin_under_test, yaml, part);
 }
 
 TEST(a_rule_needs_exactly_one_of_allow_and_deny)

@@ -199,3 +199,14 @@ void kit_expect_logged_at(struct kit *k, const char *part, struct kit_at at)
 				k->log ? k->log : "");
 	}
 }
+
+void kit_expect_complaint_at(
+		const struct chatd_plugin *plugin, const char *yaml, const char *part, struct kit_at at)
+{
+	char *said = kit_complaints(plugin, yaml);
+	if (!said || !strstr(said, part)) {
+		kit_die(NULL, at.file, at.line, "of the options \"%s\" is said: %s; expected: ...%s...",
+				yaml, said ? said : "nothing", part);
+	}
+	free(said);
+}

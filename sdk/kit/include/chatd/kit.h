@@ -164,12 +164,13 @@ void kit_unsubscribe(struct kit_client *, const char *dest);
 	kit_expect_published_at(k, kit_to(NULL, dest), part, KIT_AT)
 #define kit_expect_published_user(k, user, dest, part) \
 	kit_expect_published_at(k, kit_to(user, dest), part, KIT_AT)
-#define kit_expect_nothing_published(k)    kit_expect_nothing_published_at(k, KIT_AT)
-#define kit_expect_delivery(c, dest, part) kit_expect_delivery_at(c, dest, part, KIT_AT)
-#define kit_expect_quiet(c)                kit_expect_quiet_at(c, KIT_AT)
-#define kit_expect_user(k, user, flags)    kit_expect_user_at(k, user, flags, KIT_AT)
-#define kit_expect_closed(c, code)         kit_expect_closed_at(c, code, KIT_AT)
-#define kit_expect_logged(k, part)         kit_expect_logged_at(k, part, KIT_AT)
+#define kit_expect_nothing_published(k)          kit_expect_nothing_published_at(k, KIT_AT)
+#define kit_expect_delivery(c, dest, part)       kit_expect_delivery_at(c, dest, part, KIT_AT)
+#define kit_expect_quiet(c)                      kit_expect_quiet_at(c, KIT_AT)
+#define kit_expect_user(k, user, flags)          kit_expect_user_at(k, user, flags, KIT_AT)
+#define kit_expect_closed(c, code)               kit_expect_closed_at(c, code, KIT_AT)
+#define kit_expect_logged(k, part)               kit_expect_logged_at(k, part, KIT_AT)
+#define kit_expect_complaint(plugin, yaml, part) kit_expect_complaint_at(plugin, yaml, part, KIT_AT)
 
 struct kit_to {
 	const char *user, *dest;
@@ -203,6 +204,9 @@ void kit_expect_quiet_at(struct kit_client *, struct kit_at); /**< no MESSAGE is
 void kit_expect_closed_at(struct kit_client *, int32_t code, struct kit_at);
 /** The plugin logged a line with this in it. */
 void kit_expect_logged_at(struct kit *, const char *part, struct kit_at);
+/** What kit_complaints() says of @p yaml has @p part in it. */
+void kit_expect_complaint_at(
+		const struct chatd_plugin *, const char *yaml, const char *part, struct kit_at);
 
 /** The service that the plugin provides; fails if it does not. */
 struct chatd_service kit_provided(struct kit *, const char *interface);
