@@ -2,6 +2,8 @@
 /* Entries come in from any worker, go to the log, and to worker 0 to be stored. */
 #include "audit.h"
 
+#include <chatd-sdk/text.h>
+
 #include <sodium.h>
 
 const char *const field_names[FIELDS] = { "time", "action", "actor", "target", "room", "result",
@@ -28,12 +30,9 @@ static const struct chatd_opt opts[] = {
 static struct chatd_str put(char **at, struct chatd_str s)
 {
 	char *p = *at;
-	size_t n = s.n < TEXT_MAX ? s.n : TEXT_MAX;
+	size_t n = chatd_text_cut(s, TEXT_MAX).n;
 	if (!s.p) {
 		return s;
-	}
-	while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80) {
-		n--; /* whole characters */
 	}
 	for (size_t i = 0; i < n; i++) {
 		p[i] = (char)((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? ' ' : s.p[i]);

@@ -5,6 +5,7 @@
 #include "key.h"
 
 #include <chatd-sdk/json.h>
+#include <chatd-sdk/text.h>
 #include <errno.h>
 #include <jose/jws.h>
 #include <sodium.h>
@@ -199,10 +200,7 @@ static void map_user(const struct issuer *is, struct chatd_str sub, struct who *
 /* Whole characters, none of them a control character. */
 static void map_name(struct chatd_str name, struct who *ret)
 {
-	size_t n = name.n < NAME_MAX_BYTES ? name.n : NAME_MAX_BYTES;
-	while (n > 0 && n < name.n && ((unsigned char)name.p[n] & 0xc0) == 0x80) {
-		n--;
-	}
+	size_t n = chatd_text_cut(name, NAME_MAX_BYTES).n;
 	for (size_t i = 0; i < n; i++) {
 		if ((unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7f) {
 			n = 0;

@@ -4,6 +4,8 @@
 
 #include "cluster.h"
 
+#include <chatd-sdk/text.h>
+
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
@@ -175,19 +177,6 @@ static const struct chatd_json_field said_fields[] = {
 	{ NULL, 0, 0 },
 };
 
-/* The beginning, of whole characters. */
-static struct chatd_str shortened(struct chatd_str s)
-{
-	size_t i = 0, chars = 0;
-	for (; i < s.n; i++) {
-		chars += ((unsigned char)s.p[i] & 0xc0) != 0x80;
-		if (chars > PREVIEW_CHARS) {
-			break;
-		}
-	}
-	return chatd_str_of(s.p, i);
-}
-
 static void write_preview(struct chatd_json *j, const struct chatd_store_message *m)
 {
 	struct said s = { .encrypted = 0 };
@@ -203,7 +192,7 @@ static void write_preview(struct chatd_json *j, const struct chatd_store_message
 	chatd_json_member(j, "senderId", s.sender);
 	chatd_json_member(j, "senderName", s.name);
 	if (s.encrypted != 1 && s.content.p) {
-		chatd_json_member(j, "content", shortened(s.content));
+		chatd_json_member(j, "content", chatd_text_first(s.content, PREVIEW_CHARS));
 	}
 	chatd_json_member(j, "timestamp", s.time);
 	chatd_json_lit(j, "}");

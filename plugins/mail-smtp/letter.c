@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "letter.h"
 
+#include <chatd-sdk/text.h>
+
 #include <errno.h>
 #include <sodium.h>
 #include <stdarg.h>
@@ -76,10 +78,7 @@ static void put_words(struct out *o, struct chatd_str s)
 	enum { BYTES = 39 };
 	while (s.n) {
 		char b64[sodium_base64_ENCODED_LEN(BYTES, sodium_base64_VARIANT_ORIGINAL)];
-		size_t n = s.n < BYTES ? s.n : BYTES;
-		while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80) {
-			n--;
-		}
+		size_t n = chatd_text_cut(s, BYTES).n;
 		n = n ? n : BYTES; /* no UTF-8 at all: better cut than never end */
 		sodium_bin2base64(
 				b64, sizeof(b64), (const unsigned char *)s.p, n, sodium_base64_VARIANT_ORIGINAL);

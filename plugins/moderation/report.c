@@ -2,6 +2,8 @@
 /* A report is made: by somebody who may read the message, or by a plugin. */
 #include "moderation.h"
 
+#include <chatd-sdk/text.h>
+
 /* ---- what is kept ---------------------------------------------------------------------- */
 
 struct facts {
@@ -23,15 +25,11 @@ static void write_copy(struct chatd_json *j, const struct chatd_store_message *m
 	char why[CHATD_JSON_WHY];
 	json_t *root = chatd_json_parse(m->body, why);
 	const char *content = json_string_value(json_object_get(root, "content"));
-	size_t n = content ? strlen(content) : 0;
-	n = n < COPY_MAX ? n : COPY_MAX;
-	while (n && content && content[n] && ((unsigned char)content[n] & 0xc0) == 0x80) {
-		n--;
-	}
 	chatd_json_lit(j, "{");
 	chatd_json_member(j, "id", m->id);
 	chatd_json_member(j, "sender", m->sender);
-	chatd_json_member(j, "content", chatd_str_of(content, n));
+	chatd_json_member(j, "content",
+			chatd_text_cut(chatd_str_of(content, content ? strlen(content) : 0), COPY_MAX));
 	if (json_is_true(json_object_get(root, "encrypted"))) {
 		chatd_json_flag(j, "encrypted", 1);
 	}

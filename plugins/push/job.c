@@ -3,6 +3,8 @@
  * said last goes to each of the user's subscriptions. */
 #include "push.h"
 
+#include <chatd-sdk/text.h>
+
 #include <sodium.h>
 
 enum { PRESENCE_TRIES = 5, AGAIN_MAX_MS = 3600000, TOLD_MS = 60000, LOOK_BACK = 20 };
@@ -384,19 +386,6 @@ static void send_all(struct job *j)
 
 /* ---- what is told ------------------------------------------------------------------------------- */
 
-/* The beginning, of whole characters. */
-static struct chatd_str excerpt(struct chatd_str s)
-{
-	size_t i = 0, chars = 0;
-	for (; i < s.n; i++) {
-		chars += ((unsigned char)s.p[i] & 0xc0) != 0x80;
-		if (chars > EXCERPT_CHARS) {
-			break;
-		}
-	}
-	return chatd_str_of(s.p, i);
-}
-
 struct said {
 	struct chatd_str id, sender, name, content, time;
 	int32_t encrypted;
@@ -455,7 +444,7 @@ static void write_plain(struct job *j, const struct said *s)
 	if (j->encrypted) {
 		chatd_json_flag(p, "encrypted", 1);
 	} else if (s->content.n && tells_text(j)) {
-		chatd_json_member(p, "content", excerpt(s->content));
+		chatd_json_member(p, "content", chatd_text_first(s->content, EXCERPT_CHARS));
 	}
 	chatd_json_lit(p, "}");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file chatd-sdk/text.h
- * @brief Names that people choose: what one can see of them.
+ * @brief Texts that people write: what one can see of them, and their beginnings.
  *
  * Header only and no part of the contract.  Text is known to be UTF-8, but for what checks
  * whether it is.  [any]
@@ -34,6 +34,29 @@ static inline uint32_t chatd_char_next(struct chatd_str s, size_t *at)
 		v = v << 6 | ((unsigned char)s.p[(*at)++] & 0x3f);
 	}
 	return v;
+}
+
+/** The beginning: at most so many bytes, and whole characters. */
+static inline struct chatd_str chatd_text_cut(struct chatd_str s, size_t bytes)
+{
+	size_t n = s.n < bytes ? s.n : bytes;
+	while (n > 0 && n < s.n && ((unsigned char)s.p[n] & 0xc0) == 0x80) {
+		n--;
+	}
+	return chatd_str_of(s.p, n);
+}
+
+/** The beginning: at most so many characters. */
+static inline struct chatd_str chatd_text_first(struct chatd_str s, size_t chars)
+{
+	size_t i = 0, n = 0;
+	for (; i < s.n; i++) {
+		n += ((unsigned char)s.p[i] & 0xc0) != 0x80;
+		if (n > chars) {
+			break;
+		}
+	}
+	return chatd_str_of(s.p, i);
 }
 
 /** 1: this is UTF-8 (RFC 3629: no surrogates, nothing longer than it need be). */
