@@ -2,6 +2,7 @@
 /* A call under /api/server: who calls, whether the key may, how it ends. */
 #include "api.h"
 
+#include <chatd-sdk/retry.h>
 #include <errno.h>
 #include <stdarg.h>
 
@@ -214,13 +215,11 @@ static void begin(struct job *j)
 static void on_token(void *arg, chatd_status rc, int64_t retry_ms)
 {
 	struct job *j = arg;
-	char seconds[24];
 	if (!job_back(j)) {
 		return;
 	}
 	if (rc == -EDQUOT) {
-		snprintf(seconds, sizeof(seconds), "%lld", (long long)((retry_ms + 999) / 1000));
-		(void)http_of(j)->header(j->req, "Retry-After", text(seconds));
+		chatd_http_retry(http_of(j), j->req, retry_ms);
 		job_problem_fmt(j, 429, "RATE_LIMIT_EXCEEDED", "this key may make %lld calls a minute",
 				(long long)j->key.per_minute);
 		return;

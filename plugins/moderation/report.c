@@ -2,6 +2,7 @@
 /* A report is made: by somebody who may read the message, or by a plugin. */
 #include "moderation.h"
 
+#include <chatd-sdk/retry.h>
 #include <chatd-sdk/text.h>
 
 /* ---- what is kept ---------------------------------------------------------------------- */
@@ -193,10 +194,8 @@ static void look_closed(struct ask *a)
 
 static void refuse_rate(struct ask *a, int64_t retry_ms)
 {
-	char seconds[24];
-	int n = snprintf(seconds, sizeof(seconds), "%lld", (long long)((retry_ms + 999) / 1000));
 	if (a->a.req) {
-		(void)a->a.http->header(a->a.req, "Retry-After", chatd_str_of(seconds, (size_t)n));
+		chatd_http_retry(a->a.http, a->a.req, retry_ms);
 	}
 	ask_problem(a, 429, "RATE_LIMIT_EXCEEDED", "you report too often; wait a little");
 }

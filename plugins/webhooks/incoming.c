@@ -3,6 +3,7 @@
  * the room makes them. */
 #include "webhooks.h"
 
+#include <chatd-sdk/retry.h>
 #include <errno.h>
 
 #define SPACE "webhooks.in"
@@ -520,13 +521,11 @@ static void on_there(void *arg, chatd_status rc, const struct chatd_store_answer
 static void on_token(void *arg, chatd_status rc, int64_t retry_ms)
 {
 	struct job *j = arg;
-	char seconds[24];
 	if (!back(j)) {
 		return;
 	}
 	if (rc == -EDQUOT) {
-		snprintf(seconds, sizeof(seconds), "%lld", (long long)((retry_ms + 999) / 1000));
-		(void)http_of(j)->header(j->req, "Retry-After", text(seconds));
+		chatd_http_retry(http_of(j), j->req, retry_ms);
 		problem(j, 429, "RATE_LIMIT_EXCEEDED", "too much is posted to this webhook");
 		return;
 	}

@@ -164,7 +164,7 @@ static int fits(const struct record *k, struct chatd_str space, struct chatd_str
 
 static struct record *place(const struct chatd_store_record *q)
 {
-	struct record *k = find(q->space, q->key, INT64_MAX);
+	struct record *k = find(q->space, q->key, INT64_MIN); /* an expired one, too, makes room */
 	for (size_t i = 0; !k && i < RECORDS; i++) {
 		k = all.records[i].key ? NULL : &all.records[i];
 	}

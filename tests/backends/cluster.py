@@ -19,6 +19,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -152,6 +153,29 @@ class Cluster:
 
     def __exit__(self, *what):
         self.close()
+
+
+def tap(cluster, tests, last="the nodes end cleanly", ended=slice(None)):
+    """Runs test(cluster), one after the other, then ends the nodes; 1 if something failed.  ended: those of which a clean
+    end is asked."""
+    failed, wrong = 0, []
+    print("1..%d" % (len(tests) + 1))
+    try:
+        for i, t in enumerate(tests, 1):
+            try:
+                t(cluster)
+                print("ok %d - %s" % (i, t.__name__.replace("_", " ")), flush=True)
+            except Exception:
+                failed += 1
+                print("not ok %d - %s" % (i, t.__name__.replace("_", " ")))
+                print("".join("# %s\n" % x for x in traceback.format_exc().splitlines()), flush=True)
+        wrong = [(code, log[-3000:]) for code, log in cluster.stop()[ended] if code != 0 or "Sanitizer" in log]
+        print("%sok %d - %s" % ("not " if wrong else "", len(tests) + 1, last))
+        for code, log in wrong:
+            print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
+    finally:
+        cluster.close()
+    return 1 if failed or wrong else 0
 
 
 def show(c):

@@ -11,12 +11,11 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "chat"), os.path.join(HERE, ".."), os.path.join(HERE, "..", "ws"), os.path.join(HERE, "..", "upload")]
 from backends.base import IN_CI, Missing  # noqa: E402
-from backends.cluster import Cluster  # noqa: E402
+from backends.cluster import Cluster, tap  # noqa: E402
 from client import Device, Person, rest  # noqa: E402
 import thumbs_e2e  # noqa: E402
 import upload_e2e as up  # noqa: E402
@@ -370,26 +369,10 @@ def main():
             raise
         print("1..0 # skip %s" % why)
         return 0
-    failed, wrong = 0, []
-    chosen = [t for t in TESTS if not sys.argv[2:] or any(w in t.__name__ for w in sys.argv[2:])]
-    print("1..%d" % (len(chosen) + 1))
     try:
-        for i, t in enumerate(chosen, 1):
-            try:
-                t(cluster)
-                print("ok %d - %s" % (i, t.__name__.replace("_", " ")), flush=True)
-            except Exception:
-                failed += 1
-                print("not ok %d - %s" % (i, t.__name__.replace("_", " ")))
-                print("".join("# %s\n" % x for x in traceback.format_exc().splitlines()), flush=True)
-        wrong = [(code, log[-3000:]) for code, log in cluster.stop() if code != 0 or "Sanitizer" in log]
-        print("%sok %d - the nodes end cleanly" % ("not " if wrong else "", len(chosen) + 1))
-        for code, log in wrong:
-            print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
+        return tap(cluster, [t for t in TESTS if not sys.argv[2:] or any(w in t.__name__ for w in sys.argv[2:])])
     finally:
-        cluster.close()
         shutil.rmtree(files, ignore_errors=True)
-    return 1 if failed or wrong else 0
 
 
 sys.exit(main())

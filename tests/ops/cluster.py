@@ -15,7 +15,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "chat"), os.path.join(HERE, "..")]
 from backends.base import IN_CI, Missing  # noqa: E402
-from backends.cluster import Cluster  # noqa: E402
+from backends.cluster import Cluster, tap  # noqa: E402
 from client import BUILD, Person  # noqa: E402
 
 CTL = os.path.join(BUILD, "bin", "chatctl")
@@ -194,24 +194,7 @@ def main():
             raise
         print("1..0 # skip %s" % why)
         return 0
-    failed = 0
-    print("1..%d" % (len(TESTS) + 1))
-    try:
-        for i, t in enumerate(TESTS, 1):
-            try:
-                t(cluster)
-                print("ok %d - %s" % (i, t.__name__.replace("_", " ")), flush=True)
-            except Exception:
-                failed += 1
-                print("not ok %d - %s" % (i, t.__name__.replace("_", " ")))
-                print("".join("# %s\n" % x for x in traceback.format_exc().splitlines()), flush=True)
-        wrong = [(code, log[-3000:]) for code, log in cluster.stop() if code != 0 or "Sanitizer" in log]
-        print("%sok %d - the nodes end cleanly" % ("not " if wrong else "", len(TESTS) + 1))
-        for code, log in wrong:
-            print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
-    finally:
-        cluster.close()
-    return 1 if failed or wrong else 0
+    return tap(cluster, TESTS)
 
 
 sys.exit(main())

@@ -6,12 +6,11 @@ usage: cluster_e2e.py [WORKERS]"""
 import os
 import sys
 import time
-import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "chat"), os.path.join(HERE, ".."), os.path.join(HERE, "..", "ws")]
 from backends.base import IN_CI, Missing  # noqa: E402
-from backends.cluster import Cluster  # noqa: E402
+from backends.cluster import Cluster, tap  # noqa: E402
 from client import ACCOUNTS, Person, rest  # noqa: E402
 from push_e2e import same, say, subscribe, until  # noqa: E402
 from service import KEYS, Rude  # noqa: E402
@@ -111,26 +110,11 @@ def main():
         print("1..0 # skip %s" % why)
         return 0
     cluster.rude = rude
-    failed = 0
-    print("1..%d" % (len(TESTS) + 1))
     try:
-        for i, t in enumerate(TESTS, 1):
-            try:
-                t(cluster)
-                print("ok %d - %s" % (i, t.__name__.replace("_", " ")), flush=True)
-            except Exception:
-                failed += 1
-                print("not ok %d - %s" % (i, t.__name__.replace("_", " ")))
-                print("".join("# %s\n" % x for x in traceback.format_exc().splitlines()), flush=True)
         # The last one was killed by a test.
-        wrong = [(code, log[-3000:]) for code, log in cluster.stop()[:1] if code != 0 or "Sanitizer" in log]
-        print("%sok %d - the node that lives ends cleanly" % ("not " if wrong else "", len(TESTS) + 1))
-        for code, log in wrong:
-            print("# exit code %s\n# %s" % (code, log.replace("\n", "\n# ")))
+        return tap(cluster, TESTS, "the node that lives ends cleanly", slice(1))
     finally:
-        cluster.close()
         rude.stop()
-    return 1 if failed or wrong else 0
 
 
 sys.exit(main())

@@ -238,6 +238,7 @@ describe("access", () => {
 			await bob.join("Bob");
 			await bob.say("before she asked");
 			await ann.sees("before she asked");
+			await ann.page.waitForFunction(() => document.title.startsWith("("));
 			const unread = async () => Number(/^\((\d+)\)/.exec(await ann.page.title())?.[1] ?? 0);
 			await ann.page.click(".sidebar [data-open=settings]");
 			await ann.page.check("#settings-notify");
@@ -247,7 +248,7 @@ describe("access", () => {
 			await ann.page.waitForFunction(() => window.shown.length > 0);
 			const [first, ...others] = await ann.page.evaluate(() => window.shown);
 			assert.deepEqual([first.title, first.body, first.tag, others.length], ["Bob in Lobby", "are you there?", "room:lobby", 0]);
-			await ann.page.waitForFunction((n) => Number(/^\((\d+)\)/.exec(document.title)?.[1]) > n, before);
+			await ann.page.waitForFunction((start) => document.title.startsWith(start), `(${before + 1}) `);
 			ann.quiet();
 		} finally {
 			await Promise.all([ann.close(), bob.close()]);
