@@ -79,9 +79,12 @@ class Login:
 
 
 def people(s, *names):
+    """Who has been here: the store has their accounts, which are written as they log in."""
     out = [Person(s, n) for n in names]
     for p in out:
-        p.device().close()
+        d = p.device()
+        until(lambda: "code" not in d.send("/app/chat.send", {"to": p.id, "content": "I am here"}))
+        d.close()
     return out
 
 
@@ -202,7 +205,7 @@ def a_room_has_both_but_mentions_of_the_blocked_do_not_count(s):
     a, b = alice.device(), bob.device()
     a.subscribe("/topic/room/" + r)
     status(alice.rest("PUT", "/api/blocks/bob"), 204)
-    word = "w" + uuid.uuid4().hex
+    word = "w" + uuid.uuid4().hex + "w"  # one that ends in an a is masked
     say(b, word, roomId=r, mentions=["alice"])
     a.on("/topic/room/" + r, content=word)
     found = status(alice.rest("GET", "/api/chat/mentions"), 200)["messages"]
@@ -570,10 +573,18 @@ def no_pattern_holds_a_worker(s):
     alice, bob = people(s, "alice", "bob")
     a, b = alice.device(), bob.device()
     text = "a" * 7000 + "!"
+    before = cpu_seconds(s)
     say(b, text, to="alice")
     same(a.messages().json["content"], text)
     assert "takes too long" in log_of(s)
-    assert "held worker" not in log_of(s), "the watchdog had nothing to say"
+    # By the clock of the CPU: what the watchdog calls a held worker, and says of a busy machine as well.
+    assert cpu_seconds(s) - before < 0.1, cpu_seconds(s) - before
+
+
+def cpu_seconds(s):
+    with open("/proc/%d/stat" % s.proc.pid, encoding="ascii") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def log_of(s):
