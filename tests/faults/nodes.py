@@ -76,6 +76,9 @@ class Wounded(Cluster):
         """Whatever a case left behind."""
         for p in self.proxies.values():
             p("pass")
+        for s in (self.postgres, self.rabbit, self.redis):
+            if s.child.poll() is None:
+                s.thaw()
         at_once([s.start for s in (self.postgres, self.rabbit, self.redis) if s.child.poll() is not None])
         at_once([n.begin for n in self.nodes if n.proc.poll() is not None])
         begin = time.monotonic()
