@@ -113,14 +113,14 @@ static void store_first(struct chain *c)
 /* 1: it is one of this node's, and the newest. */
 static int take_last(struct chain *c, struct chatd_str value)
 {
-	struct {
+	struct last {
 		struct chatd_str node, hash;
 		int64_t n;
 	} last = { .n = 0 };
-	const struct chatd_json_field fields[] = {
-		{ "node", CHATD_J_TEXT, (size_t)((char *)&last.node - (char *)&last) },
-		{ "hash", CHATD_J_TEXT, (size_t)((char *)&last.hash - (char *)&last) },
-		{ "n", CHATD_J_INT, (size_t)((char *)&last.n - (char *)&last) },
+	static const struct chatd_json_field fields[] = {
+		{ "node", CHATD_J_TEXT, offsetof(struct last, node) },
+		{ "hash", CHATD_J_TEXT, offsetof(struct last, hash) },
+		{ "n", CHATD_J_INT, offsetof(struct last, n) },
 		{ NULL, 0, 0 },
 	};
 	char why[CHATD_JSON_WHY];
