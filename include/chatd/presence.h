@@ -76,8 +76,8 @@ struct chatd_presence_follower {
 	/** The state of @p user is another now: one call per change, in their order. */
 	void (*changed)(
 			void *arg, chatd_worker *, struct chatd_str user, const struct chatd_presence_state *);
-	/** 0: changes on other nodes are not heard of for the time being.  1: they are again; some
-	 *  may never be told: ask with look().  Providers for one node never call it. */
+	/** Optional.  0: changes on other nodes are not heard of for the time being.  1: they are again;
+	 *  some may never be told: ask with look().  Providers for one node never call it. */
 	void (*known)(void *arg, chatd_worker *, int32_t known);
 	void *arg;
 };

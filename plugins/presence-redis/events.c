@@ -120,7 +120,9 @@ void events_known(struct self *self)
 	}
 	home->deaf = deaf;
 	for (size_t i = 0; i < self->n_followers; i++) {
-		self->followers[i].known(self->followers[i].arg, home_of(self), !deaf);
+		if (self->followers[i].known) {
+			self->followers[i].known(self->followers[i].arg, home_of(self), !deaf);
+		}
 	}
 }
 

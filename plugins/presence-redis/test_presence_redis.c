@@ -745,6 +745,11 @@ TEST(who_follows_hears_when_it_is_not_known)
 	struct kit *k = start_registered();
 	settle_down(k);
 	follow();
+	void *obj;
+	const struct chatd_presence *p = service(&obj);
+	const struct chatd_presence_follower changes = { .struct_size = sizeof(changes),
+		.changed = on_change }; /* and nothing else */
+	assert_int_equal(p->follow(obj, &changes), 0);
 	link_is(0);
 	link_is(0);
 	assert_string_equal(followed.text, "known=0; ");

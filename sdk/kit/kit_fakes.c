@@ -630,7 +630,9 @@ void kit_presence_known(struct kit *k, int known)
 	f->deaf = !known;
 	for (size_t i = 0; i < f->n_followers && !k->dead; i++) {
 		k->here = &k->workers[0];
-		f->follower[i].known(f->follower[i].arg, k->here, known);
+		if (f->follower[i].known) {
+			f->follower[i].known(f->follower[i].arg, k->here, known);
+		}
 		k->here = NULL;
 	}
 	kit_settle(k);
