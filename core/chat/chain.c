@@ -332,6 +332,26 @@ void call_abandon(chatd_call *c)
 	} /* else the answer is on its way, and on_resumed() frees it */
 }
 
+/* Whoever gave in a message for nobody's session, say, has been promised an answer. */
+void call_slots_end(struct call_slots *t)
+{
+	t->free = SLOT_NONE; /* what an answer brings about must not be parked again */
+	for (uint32_t i = 0; i < t->n; i++) {
+		chatd_call *c = t->slot[i].call;
+		if (!claim_own(&t->slot[i])) {
+			continue; /* free, or its answer is on its way */
+		}
+		if (c->cancel) {
+			c->cancel(c->cancel_arg);
+		}
+		slot_release(c);
+		t->free = SLOT_NONE;
+		c->verdict = call_reject(c, "UNAVAILABLE", "the server stops");
+		c->cursor = SIZE_MAX;
+		walk(c);
+	}
+}
+
 /* ---- walking ----------------------------------------------------------- */
 
 static void finish(chatd_call *c)

@@ -49,6 +49,9 @@ struct call_slots;
 struct call_slots *call_slots_create(uint32_t n); /**< NULL: no memory */
 /** More than half of the calls that may wait do: whoever has one waiting gets no second one. */
 int call_slots_are_short(const struct call_slots *);
+/** [worker] At the end, after the sessions: what is still parked is refused, and nothing is parked
+ *  any more. */
+void call_slots_end(struct call_slots *);
 void call_slots_destroy(struct call_slots *);
 
 /* All [worker] from here on. */

@@ -102,6 +102,7 @@ chatd_status chat_start(struct chat *chat)
 void chat_worker_finish(struct chat_worker *cw)
 {
 	session_close_all(cw);
+	call_slots_end(cw->slots);
 	dest_stop(cw);
 }
 

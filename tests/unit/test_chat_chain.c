@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str.h"
+#include "chat/ident.h"
 #include "chat/msg.h"
 #include "chat/session.h"
 #include "chat_rig.h"
@@ -7,6 +8,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -577,6 +579,47 @@ TEST(the_end_of_the_server_ends_parked_calls)
 	assert_int_equal(p.cancels, 1);
 }
 
+struct given {
+	struct rig *r;
+	int answers;
+	char code[32];
+};
+
+static void on_given(void *arg, const struct chatd_outcome *o)
+{
+	struct given *g = arg;
+	g->answers++;
+	snprintf(g->code, sizeof(g->code), "%s", o->code ? o->code : "");
+}
+
+static void give_in(void *arg)
+{
+	struct given *g = arg;
+	const struct chatd_identity who = { .struct_size = sizeof(who), .user = CHATD_LIT("ann") };
+	const chatd_ident *ident = chat_sessions_vt.make_ident(g->r->chat, &who);
+	chatd_msg *m = msg_new(CHATD_LIT("/topic/x"), CHATD_LIT("hi"));
+	chat_sessions_vt.input_as(g->r->chat, loop_worker(g->r->loop, 0), ident, m, on_given, g);
+	msg_unref(m);
+	ident_unref(ident);
+}
+
+/* Nobody's session ends it; whoever gave it in waits for the answer all the same. */
+TEST(the_end_of_the_server_answers_what_a_program_gave_in)
+{
+	UNUSED;
+	struct parking p;
+	struct rig *r = parking_rig(&p, 1, 10000); /* on_error: continue does not let it through */
+	struct given g = { .r = r };
+	rig_start(r);
+	rig_on(r, 0, give_in, &g);
+	assert_int_equal(g.answers, 0);
+	rig_destroy(r);
+	assert_int_equal(p.cancels, 1);
+	assert_int_equal(p.nexts, 0);
+	assert_int_equal(g.answers, 1);
+	assert_string_equal(g.code, "UNAVAILABLE");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -601,6 +644,7 @@ int main(void)
 		cmocka_unit_test(a_login_that_a_hook_stops_is_none_even_if_someone_was_identified),
 		cmocka_unit_test(a_credential_that_nobody_verified_refuses_the_login),
 		cmocka_unit_test(the_end_of_the_server_ends_parked_calls),
+		cmocka_unit_test(the_end_of_the_server_answers_what_a_program_gave_in),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
