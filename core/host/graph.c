@@ -35,6 +35,11 @@ static chatd_ctx *provider(struct host *h, const char *interface)
 	return NULL;
 }
 
+int graph_will_provide(struct host *h, const char *interface)
+{
+	return graph_core_provides(interface) || provider(h, interface) != NULL;
+}
+
 /* The modules on disk that would do; to name them costs loading all, so only for an error. */
 static void known_providers(struct host *h, const char *interface, char *ret, size_t room)
 {

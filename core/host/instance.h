@@ -81,6 +81,8 @@ chatd_status host_provide(struct host *, const struct host_service *);
 
 /** Fill host->order from provides, needs and wants.  -EINVAL after complaints. */
 int graph_order(struct host *, struct diag *d);
+/* Of those that are turned on, some plugin provides it, or the core. */
+int graph_will_provide(struct host *, const char *interface);
 int graph_core_provides(const char *interface);
 
 /** numbers.c: what core/loop counts becomes numbers of chatd.stats/1.  [main] */

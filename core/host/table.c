@@ -131,11 +131,15 @@ static int listed(const char *const *list, const char *what)
 
 static const struct chatd_service *t_service(chatd_ctx *c, const char *interface)
 {
+	static const struct chatd_service announced = { NULL, NULL };
 	struct host *h = c->host;
 	if (!listed(c->plugin->needs, interface) && !listed(c->plugin->wants, interface)) {
 		log_write(CHATD_LOG_ERROR, c->name,
 				"asks for \"%s\", which is neither in its needs nor in its wants", interface);
 		return NULL;
+	}
+	if (h->diag) { /* in check() nothing is there yet */
+		return graph_will_provide(h, interface) ? &announced : NULL;
 	}
 	for (const struct host_service *s = h->services; s; s = s->next) {
 		if (strcmp(s->interface, interface) == 0) {

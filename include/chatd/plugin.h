@@ -332,7 +332,8 @@ struct chatd_host {
 	/* Registration.  [main], in init() only; tables freeze before traffic. */
 	chatd_status (*hook)(chatd_ctx *, uint32_t hook, int32_t order, chatd_hook_fn *fn);
 	chatd_status (*provide)(chatd_ctx *, const char *interface, const void *vt, void *obj);
-	/** A service named in .needs is there; one in .wants may be NULL. */
+	/** A service named in .needs is there; one in .wants may be NULL.  Also from check(), where it
+	 *  says no more than whether the service will be there: .vt is NULL. */
 	const struct chatd_service *(*service)(chatd_ctx *, const char *interface);
 	/** Room for @p size zeroed bytes in every session; drop() runs at its end. */
 	chatd_status (*session_slot)(
