@@ -261,6 +261,11 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 	const struct conf_command *c = conf->commands.items;
 	struct chatd_webhook_key key;
 	chatd_status rc = 0;
+	if (conf->commands.n && !h->service(ctx, CHATD_FETCH)) {
+		rc = h->conf_error(ctx, "commands",
+				"commands of other servers need the plugin fetch: put \"fetch: {}\" into the "
+				"configuration");
+	}
 	for (size_t i = 0; i < conf->commands.n; i++) {
 		const char *help = NULL, *name = NULL;
 		for (size_t k = 0; conf->built_in && (name = words_name(k, &help)) != NULL; k++) {
@@ -318,11 +323,7 @@ static chatd_status init(
 	self->http = h->service(ctx, CHATD_HTTP);
 	self->fetch = h->service(ctx, CHATD_FETCH);
 	self->sessions = h->service(ctx, CHATD_SESSIONS);
-	if (self->conf->commands.n && !self->fetch) {
-		return h->fail(ctx, -ENOENT,
-				"commands of other servers need the plugin fetch: put \"fetch: {}\" into the "
-				"configuration");
-	}
+	self->rooms = h->service(ctx, CHATD_ROOMS);
 	chatd_status rc = compile(self);
 	/* Before the filters: they judge what will be seen. */
 	rc = rc < 0 ? rc : h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHECK + 20, on_message_in);
@@ -347,7 +348,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_SESSIONS, NULL };
-static const char *const wants[] = { CHATD_HTTP, CHATD_FETCH, NULL };
+static const char *const wants[] = { CHATD_HTTP, CHATD_FETCH, CHATD_ROOMS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -11,6 +11,7 @@
 #include <chatd/fetch.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
+#include <chatd/rooms.h>
 #include <chatd/transport.h>
 
 enum { COMMAND_MAX = 32, SAYS_MAX = 16 * 1024 };
@@ -35,7 +36,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *http, *fetch, *sessions; /* NULL: not there */
+	const struct chatd_service *http, *fetch, *sessions, *rooms; /* NULL: not there */
 	struct command *commands;
 	size_t n_commands;
 };
