@@ -116,9 +116,11 @@ static void note(void *obj, chatd_worker *w, const struct chatd_audit_entry *e)
 		return;
 	}
 	write_log(self, i);
-	__atomic_store_n(&self->busy, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&self->busy, 1, __ATOMIC_RELAXED);
 	if (self->h->post(self->h->worker_at(0), on_item, i) < 0) {
-		self->h->mem_free(i);
+		self->h->log(self->ctx, CHATD_LOG_ERROR,
+				"no memory: the entry of the line before is in the log alone");
+		item_free(self, i);
 	}
 }
 
@@ -168,7 +170,7 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 /* What was noted while the server drains is stored before it ends. */
 static int32_t busy(void *selfp)
 {
-	return __atomic_load_n(&((struct self *)selfp)->busy, __ATOMIC_RELAXED);
+	return __atomic_load_n(&((struct self *)selfp)->busy, __ATOMIC_RELAXED) > 0;
 }
 
 static void fini(void *selfp)

@@ -60,13 +60,14 @@ struct self {
 	const struct conf *conf;
 	const struct chatd_service *store, *http;
 	struct chain chain;
-	int32_t busy; /* atomic: entries wait */
+	int32_t busy; /* atomic: entries that are on their way, or wait */
 	struct chatd_ask_route routes[ROUTES];
 };
 
 extern const char *const field_names[FIELDS];
 
 /* chain.c */
+void item_free(struct self *, struct item *);    /* [any] it is stored, or will not be */
 void chain_start(struct self *, chatd_worker *); /* [worker 0] */
 void chain_stop(struct self *);                  /* [worker 0] */
 void chain_add(struct chain *, struct item *);   /* [worker 0] */

@@ -9,6 +9,12 @@ enum { RETRY_MS = 1000, LOOK_BACK = 1000 };
 
 static void go_on(struct chain *c);
 
+void item_free(struct self *self, struct item *i)
+{
+	__atomic_sub_fetch(&self->busy, 1, __ATOMIC_RELAXED);
+	self->h->mem_free(i);
+}
+
 /* ---- hashing ---------------------------------------------------------------------------- */
 
 void chain_hash(const struct seal *s, const struct chatd_str field[FIELDS], char ret[HASH_HEX])
@@ -64,7 +70,7 @@ static void on_stored(void *arg, chatd_status rc, const struct chatd_store_answe
 	c->n_waiting--;
 	c->n++;
 	memcpy(c->last, c->next, sizeof(c->last));
-	c->self->h->mem_free(i);
+	item_free(c->self, i);
 	go_on(c);
 }
 
@@ -176,9 +182,7 @@ static void look_back(struct chain *c)
 
 static void go_on(struct chain *c)
 {
-	int more = !STAILQ_EMPTY(&c->waiting);
-	__atomic_store_n(&c->self->busy, more, __ATOMIC_RELAXED);
-	if (c->asking || !more) {
+	if (c->asking || STAILQ_EMPTY(&c->waiting)) {
 		return;
 	}
 	if (c->known) {
@@ -195,7 +199,7 @@ void chain_add(struct chain *c, struct item *i)
 			c->self->h->log(c->self->ctx, CHATD_LOG_ERROR,
 					"the store takes no entries; from now on some are in the log alone");
 		}
-		c->self->h->mem_free(i);
+		item_free(c->self, i);
 		return;
 	}
 	c->self->h->new_id(i->id);
@@ -220,6 +224,6 @@ void chain_stop(struct self *self)
 	while (!STAILQ_EMPTY(&c->waiting)) {
 		struct item *i = STAILQ_FIRST(&c->waiting);
 		STAILQ_REMOVE_HEAD(&c->waiting, link);
-		self->h->mem_free(i);
+		item_free(self, i);
 	}
 }
