@@ -11,6 +11,72 @@ static void answer(struct ask *a)
 	ask_answer(a, 200);
 }
 
+static void name_onetime(const struct ask *a, const json_t *item, struct record_name *ret)
+{
+	char tail[DEVICE_ID_CHARS + 16];
+	snprintf(tail, sizeof(tail), "%s/%010lld", a->device, (long long)onetime_id(item));
+	record_name(ret, ask_user(a), tail);
+}
+
+static void too_many(struct ask *a, int64_t has)
+{
+	char why[CHATD_JSON_WHY];
+	int64_t max = self_of(a)->conf->max_prekeys;
+	snprintf(why, sizeof(why), "prekeys: this device has %lld and may have %lld: send %lld at most",
+			(long long)has, (long long)max, (long long)(max > has ? max - has : 0));
+	ask_problem(a, 422, "VALIDATION", why);
+}
+
+static void on_taken_back(void *arg, chatd_status rc, const struct chatd_store_answer *s)
+{
+	struct ask *a = arg;
+	(void)s;
+	if (ask_heard(a, rc)) {
+		too_many(a, self_of(a)->conf->max_prekeys);
+	}
+}
+
+static void take_back(struct ask *a)
+{
+	struct record_name name;
+	json_t *item;
+	size_t i;
+	ask_more(a);
+	json_array_foreach (a->bundle.onetime, i, item) {
+		name_onetime(a, item, &name);
+		const struct chatd_store_record_key key = {
+			.struct_size = sizeof(key), .space = SPACE_PREKEYS, .key = name.str, .wall = a->now
+		};
+		ask_asked(
+				a, store_of(a)->record_end(self_of(a)->store->obj, a->a.w, &key, on_taken_back, a));
+	}
+	on_taken_back(a, 0, NULL);
+}
+
+/* Several requests at a time may each have found room: whoever sees too many then takes back what
+ * it has brought. */
+static void on_recounted(void *arg, chatd_status rc, const struct chatd_store_answer *s)
+{
+	struct ask *a = arg;
+	if (!ask_heard(a, rc)) {
+		return;
+	}
+	if ((int64_t)s->n_records > self_of(a)->conf->max_prekeys) {
+		take_back(a);
+	} else {
+		answer(a);
+	}
+}
+
+static void brought(struct ask *a)
+{
+	if (json_array_size(a->bundle.onetime)) {
+		record_count(a, ask_user(a), self_of(a)->conf->max_prekeys, on_recounted);
+	} else {
+		answer(a);
+	}
+}
+
 static void on_onetime(void *arg, chatd_status rc, const struct chatd_store_answer *s)
 {
 	struct ask *a = arg;
@@ -18,7 +84,7 @@ static void on_onetime(void *arg, chatd_status rc, const struct chatd_store_answ
 	a->prekeys += rc == 0;
 	/* One that is there already came with a request whose answer was lost. */
 	if (ask_heard(a, rc == -EEXIST ? 0 : rc)) {
-		answer(a);
+		brought(a);
 	}
 }
 
@@ -26,13 +92,11 @@ static void put_onetimes(struct ask *a)
 {
 	const struct chatd_store *store = store_of(a);
 	struct record_name name;
-	char tail[DEVICE_ID_CHARS + 16];
 	json_t *item;
 	size_t i;
 	ask_more(a); /* one that is refused at once must not end the request under the others */
 	json_array_foreach (a->bundle.onetime, i, item) {
-		snprintf(tail, sizeof(tail), "%s/%010lld", a->device, (long long)onetime_id(item));
-		record_name(&name, ask_user(a), tail);
+		name_onetime(a, item, &name);
 		const struct chatd_store_record r = { .struct_size = sizeof(r),
 			.how = CHATD_STORE_RECORD_NEW,
 			.space = SPACE_PREKEYS,
@@ -44,25 +108,20 @@ static void put_onetimes(struct ask *a)
 		ask_asked(a, store->record_put(self_of(a)->store->obj, a->a.w, &r, on_onetime, a));
 	}
 	if (ask_heard(a, 0)) {
-		answer(a);
+		brought(a);
 	}
 }
 
 static void on_counted(void *arg, chatd_status rc, const struct chatd_store_answer *s)
 {
 	struct ask *a = arg;
-	char why[CHATD_JSON_WHY];
 	if (!ask_heard(a, rc)) {
 		return;
 	}
 	int64_t max = self_of(a)->conf->max_prekeys, more = (int64_t)json_array_size(a->bundle.onetime);
 	a->prekeys = (int64_t)s->n_records;
 	if (a->prekeys + more > max) {
-		snprintf(why, sizeof(why),
-				"prekeys: this device has %lld and may have %lld: send %lld at most",
-				(long long)a->prekeys, (long long)max,
-				(long long)(max > a->prekeys ? max - a->prekeys : 0));
-		ask_problem(a, 422, "VALIDATION", why);
+		too_many(a, a->prekeys);
 		return;
 	}
 	put_onetimes(a);

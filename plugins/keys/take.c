@@ -61,7 +61,8 @@ static void next(struct ask *a)
 {
 	char tail[DEVICE_ID_CHARS + 2];
 	struct record_name name;
-	if ((size_t)a->prekeys == json_array_size(list_of(a))) {
+	/* Whoever has left must not use up what nobody will get. */
+	if (!a->a.req || (size_t)a->prekeys == json_array_size(list_of(a))) {
 		chatd_json_lit(&a->a.out, "]}");
 		ask_answer(a, 200);
 		return;

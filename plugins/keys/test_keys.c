@@ -504,6 +504,44 @@ static void a_prekey_is_given_once_and_their_end_is_told(void **state)
 	kit_free(k);
 }
 
+/* Two tabs at the same moment: each has found room. */
+static void a_device_has_no_more_prekeys_than_it_may(void **state)
+{
+	struct kit *k = fresh("max_prekeys: 10");
+	struct made m;
+	struct kit_req *r[2];
+	(void)state;
+	call(k, "ann", "PUT", "/api/keys", make(&m, "ann", 1, 1, 1));
+	kit_manual(k, 1);
+	for (int i = 0; i < 2; i++) {
+		r[i] = call(k, "ann", "PUT", "/api/keys", make(&m, "ann", 1, 1 + 8 * i, 9 + 8 * i));
+	}
+	kit_manual(k, 0);
+	kit_run(k);
+	for (int i = 0; i < 2; i++) {
+		assert_true(kit_http_status(r[i]) == 200 || kit_http_status(r[i]) == 422);
+	}
+	assert_true(count("keys.onetime") <= 10);
+	kit_free(k);
+}
+
+static void who_has_left_uses_nothing_up(void **state)
+{
+	struct kit *k = fresh("");
+	struct made m;
+	char body[64];
+	(void)state;
+	call(k, "ann", "PUT", "/api/keys", make(&m, "ann", 1, 1, 9));
+	snprintf(body, sizeof(body), "{\"devices\":[\"%s\"]}", m.id);
+	kit_manual(k, 1);
+	struct kit_req *r = call(k, "bob", "POST", "/api/keys/ann/prekeys", body);
+	kit_http_gone(r); /* while the limiter is asked */
+	kit_manual(k, 0);
+	kit_run(k);
+	assert_int_equal(count("keys.onetime"), 8);
+	kit_free(k);
+}
+
 static void who_takes_prekeys_says_of_which_devices(void **state)
 {
 	static const struct {
@@ -637,6 +675,8 @@ int main(void)
 		cmocka_unit_test(what_is_wrong_is_refused),
 		cmocka_unit_test(nobody_has_more_devices_than_allowed),
 		cmocka_unit_test(a_prekey_is_given_once_and_their_end_is_told),
+		cmocka_unit_test(a_device_has_no_more_prekeys_than_it_may),
+		cmocka_unit_test(who_has_left_uses_nothing_up),
 		cmocka_unit_test(who_takes_prekeys_says_of_which_devices),
 		cmocka_unit_test(a_removed_device_does_not_come_back),
 		cmocka_unit_test(a_store_in_trouble_is_said_and_leaves_nothing_behind),
