@@ -8,7 +8,7 @@
 enum { WATCHERS_MAX = 8, ROUTES = 5, PAIR_MAX = 2 * CHATD_ID_MAX + 2 };
 
 struct conf {
-	int64_t max_blocks;
+	int64_t max_blocks, guest_blocks;
 };
 
 struct self {
@@ -40,6 +40,13 @@ static const struct chatd_opt opts[] = {
 			.min = 1,
 			.max = 100000,
 			.doc = "Users that one user may block." },
+	{ .key = "guest_blocks",
+			.type = CHATD_T_INT,
+			.offset = offsetof(struct conf, guest_blocks),
+			.fallback = "50",
+			.max = 100000,
+			.doc = "Users that a guest may block: there is no end of guests, and every worker of "
+				   "every node keeps what they block. 0: none." },
 	{ 0 },
 };
 
@@ -143,12 +150,21 @@ static void change(struct ask *a, int32_t on)
 		chatd_ask_problem(&a->a, 422, "VALIDATION", "nobody can block themselves");
 		return;
 	}
+	int guest = (self->h->ident_flags(a->a.who) & CHATD_ID_ANONYMOUS) != 0;
+	int64_t max = self->conf->max_blocks;
+	if (guest && max > self->conf->guest_blocks) {
+		max = self->conf->guest_blocks;
+	}
+	if (on && !max) {
+		chatd_ask_problem(&a->a, 403, "FORBIDDEN", "on this server guests cannot block anybody");
+		return;
+	}
 	int n = snprintf(value, sizeof(value), "%lld", (long long)self->h->wall_ms());
 	const struct chatd_set_put p = { .key = pair(key, me, user),
 		.owner = me,
 		.value = chatd_str_of(value, (size_t)n),
 		.on = on,
-		.max = self->conf->max_blocks };
+		.max = max };
 	chatd_ask_asked(&a->a, chatd_set_change(&self->blocks, a->a.w, &p, on_set, a));
 }
 

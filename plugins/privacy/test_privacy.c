@@ -163,8 +163,7 @@ static void the_table_keeps_what_is_put_into_it(void **state)
 	size_t n = 0;
 	(void)state;
 	struct kit *k = begin("", 1, alone);
-	struct chatd_set set = { .h = kit_host(k) };
-	struct chatd_set_at t = { .set = &set };
+	struct chatd_set_table t = { NULL, 0, 0 };
 	chatd_set_remove(&t, 1); /* of an empty one */
 	for (int i = 0; i < ROUNDS; i++) {
 		seed ^= seed << 13;
@@ -174,7 +173,7 @@ static void the_table_keeps_what_is_put_into_it(void **state)
 		uint64_t x = one % 3 ? one + 1 : (uint64_t)(one + 1) << 12;
 		int add = (seed >> 32) % 5 < (i < ROUNDS / 2 ? 3 : 2);
 		if (add) {
-			assert_true(chatd_set_add(&t, x));
+			assert_true(chatd_set_add(kit_host(k), &t, x));
 		} else {
 			chatd_set_remove(&t, x);
 		}
@@ -187,7 +186,7 @@ static void the_table_keeps_what_is_put_into_it(void **state)
 			assert_int_equal(t.slots[chatd_set_find(&t, y)] == y, in[j]);
 		}
 	}
-	kit_host(k)->mem_free(t.slots);
+	chatd_set_empty(kit_host(k), &t);
 	end(k);
 }
 
@@ -197,7 +196,7 @@ static void mistakes_in_the_options_are_named(void **state)
 {
 	static const char *const wrong[][2] = { { "max_blocks: 0", "max_blocks" },
 		{ "max_blocks: 100001", "100000" }, { "max_blocks: many", "max_blocks" },
-		{ "max_block: 5", "max_blocks" } };
+		{ "max_block: 5", "max_blocks" }, { "guest_blocks: -1", "guest_blocks" } };
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		kit_expect_complaint(&chatd_plugin_under_test, wrong[i][0], wrong[i][1]);
@@ -515,6 +514,162 @@ static void after_an_hour_all_is_read_again(void **state)
 	end(k);
 }
 
+/* A store that refuses to say what one record is. */
+static struct chatd_store flaky_vt;
+static chatd_status flaky_rc;
+
+static chatd_status flaky_get(void *obj, chatd_worker *w, const struct chatd_store_record_key *q,
+		chatd_store_fn *fn, void *arg)
+{
+	return flaky_rc < 0 ? flaky_rc : kit_store_vt.record_get(obj, w, q, fn, arg);
+}
+
+/* The look that had found it is over, and what came long before it is not read in the next one. */
+static void what_a_look_found_and_could_not_ask_about_is_found_again(void **state)
+{
+	static const struct kit_service services[] = { { CHATD_STORE, &flaky_vt, NULL },
+		{ CHATD_CLUSTER, &cluster_vt, NULL }, { NULL, NULL, NULL } };
+	char key[64];
+	(void)state;
+	flaky_vt = kit_store_vt;
+	flaky_vt.record_get = flaky_get;
+	struct kit *k = begin("", 2, services);
+	kit_advance(k, 3000);
+	kit_store_put(BLOCK, "carol/dave", "1700000000000");
+	snprintf(key, sizeof(key), "%013lld.carol/dave", (long long)kit_host(k)->wall_ms());
+	kit_store_put(BLOCK ".log", key, "");
+	kit_store_fail(-EIO); /* for longer than looks overlap */
+	kit_advance(k, 100000);
+	flaky_rc = -EAGAIN;
+	kit_store_fail(0);
+	kit_advance(k, 1000);
+	assert_asked(k, 1, "carol", "dave", 0);
+	flaky_rc = 0;
+	kit_advance(k, 2000);
+	assert_asked(k, 1, "carol", "dave", 1);
+	end(k);
+}
+
+/* ---- two changes at a time ---------------------------------------------------------------------------------- */
+
+struct race {
+	struct kit *k;
+	struct chatd_set set;
+	struct chatd_service store;
+	int32_t worker, on, done;
+};
+
+static void race_start(void *arg)
+{
+	struct race *r = arg;
+	assert_int_equal(chatd_set_start(&r->set, kit_worker(r->k, r->worker)), 0);
+}
+
+static void race_done(void *arg, chatd_status rc)
+{
+	struct race *r = arg;
+	assert_int_equal(rc, 0);
+	r->done++;
+}
+
+static void race_change(void *arg)
+{
+	struct race *r = arg;
+	const struct chatd_set_put p = { .key = CHATD_LIT("ann/bob"), .on = r->on };
+	assert_int_equal(chatd_set_change(&r->set, kit_worker(r->k, r->worker), &p, race_done, r), 0);
+}
+
+static void race_stop(void *arg)
+{
+	struct race *r = arg;
+	chatd_set_stop(&r->set, kit_worker(r->k, r->worker));
+}
+
+static void on_each(struct race *r, void (*fn)(void *))
+{
+	for (r->worker = 0; r->worker < 3; r->worker++) {
+		kit_on(r->k, r->worker, fn, r);
+	}
+}
+
+static void change_on(struct race *r, int32_t worker, int32_t on)
+{
+	r->worker = worker;
+	r->on = on;
+	kit_on(r->k, worker, race_change, r);
+}
+
+/* Whoever stored last has the last word, whichever worker is faster to say what it has stored. */
+static void all_workers_come_to_what_the_store_says(void **state)
+{
+	(void)state;
+	for (int first = 0; first < 2; first++) {
+		struct race r = { .store = { &kit_store_vt, NULL } };
+		r.k = begin("", 3, alone);
+		r.set = (struct chatd_set){ .h = kit_host(r.k), .store = &r.store, .space = "race" };
+		assert_int_equal(chatd_set_init(&r.set), 0);
+		on_each(&r, race_start);
+		kit_run(r.k);
+		kit_manual(r.k, 1);
+		kit_store_hold(1);
+		change_on(&r, 2, first);
+		change_on(&r, 1, !first);
+		kit_store_hold(0);
+		while (kit_step(r.k, 1) || kit_step(r.k, 0)) { /* the second one is fast */
+		}
+		kit_manual(r.k, 0);
+		kit_run(r.k);
+		assert_int_equal(r.done, 2);
+		for (int32_t i = 0; i < 3; i++) {
+			assert_int_equal(
+					chatd_set_has(&r.set, kit_worker(r.k, i), CHATD_LIT("ann/bob")), !first);
+		}
+		on_each(&r, race_stop);
+		chatd_set_finish(&r.set);
+		end(r.k);
+	}
+}
+
+/* Nobody says which records went with an account. */
+static void what_went_with_an_account_goes_from_memory_too(void **state)
+{
+	(void)state;
+	kit_store_put(BLOCK, "ann/bob", "1700000000000");
+	struct kit *k = begin("", 2, alone);
+	assert_asked(k, 1, "ann", "bob", 1);
+	kit_store_clear();
+	kit_store_put(BLOCK, "carol/dave", "1700000000000");
+	kit_store_hold(1);
+	kit_advance(k, CHATD_SET_REFRESH_MS + 100);
+	assert_asked(k, 1, "ann", "bob", 1); /* nobody waits while it is read */
+	kit_expect_http(as(k, "erin", "PUT", "/api/blocks/bob", NULL), 0, NULL);
+	kit_store_hold(0);
+	for (int32_t i = 0; i < 2; i++) {
+		assert_asked(k, i, "ann", "bob", 0);
+		assert_asked(k, i, "carol", "dave", 1);
+		assert_asked(k, i, "erin", "bob", 1);
+	}
+	end(k);
+}
+
+static void guests_block_fewer(void **state)
+{
+	(void)state;
+	struct kit *k = begin("guest_blocks: 1", 1, alone);
+	for (int i = 0; i < 2; i++) {
+		const char *path = i ? "/api/blocks/carol" : "/api/blocks/bob";
+		kit_expect_http(kit_http(k, "PUT", path, NULL, "kit-user", "ann", NULL), 204, NULL);
+		kit_expect_http(kit_http(k, "PUT", path, NULL, "kit-user", "guest", "kit-flags", "1", NULL),
+				i ? 409 : 204, i ? "TOO_MANY_BLOCKS" : NULL);
+	}
+	end(k);
+	k = begin("guest_blocks: 0", 1, alone);
+	kit_expect_http(kit_http(k, "PUT", "/api/blocks/bob", NULL, "kit-user", "guest", "kit-flags",
+							"1", NULL),
+			403, "FORBIDDEN");
+	end(k);
+}
+
 /* ---- without memory -------------------------------------------------------------------------------------------- */
 
 static void day(const struct kit_service *services)
@@ -578,6 +733,10 @@ int main(void)
 		cmocka_unit_test(what_was_not_told_is_found),
 		cmocka_unit_test(what_could_not_be_looked_at_is_looked_at_again),
 		cmocka_unit_test(after_an_hour_all_is_read_again),
+		cmocka_unit_test(what_a_look_found_and_could_not_ask_about_is_found_again),
+		cmocka_unit_test(all_workers_come_to_what_the_store_says),
+		cmocka_unit_test(what_went_with_an_account_goes_from_memory_too),
+		cmocka_unit_test(guests_block_fewer),
 		cmocka_unit_test(no_memory_leaks_and_breaks_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,19 +30,25 @@ enum {
 	CHATD_SET_OVERLAP_MS = 60000, /* clocks of nodes differ, and commits take time */
 	CHATD_SET_SELDOM = 15,        /* ticks between two looks while the broker is well */
 	CHATD_SET_SILENT_MS = 3000,   /* a broker that says so long nothing is not waited for */
+	CHATD_SET_REFRESH_MS =
+			21600000, /* records that went with their owner's account: nobody says so */
 };
 
 struct chatd_set;
+
+struct chatd_set_table {
+	uint64_t *slots; /* 0: free */
+	size_t cap, n;
+};
 
 /** What one worker knows. */
 struct chatd_set_at {
 	struct chatd_set *set;
 	chatd_worker *w;
-	uint64_t *slots; /* 0: free */
-	size_t cap, n;
-	int32_t loaded, dead, asking;
+	struct chatd_set_table known, fresh; /* fresh: being loaded, and then in its place */
+	int32_t loaded, loading, again, dead, asking;
 	char after[CHATD_SET_KEY_MAX + 1]; /* how far it is loaded */
-	struct chatd_timer retry;
+	struct chatd_timer retry, refresh;
 	struct chatd_set_change *late;  /* what changed while it was being loaded, the newest first */
 	struct chatd_set_change *stuck; /* there was no memory to pass them on */
 	struct chatd_timer unstick;
@@ -63,10 +69,14 @@ struct chatd_set {
 	struct chatd_hash_key key;
 	struct chatd_set_at *at;
 	int32_t workers;
-	chatd_watch *tick; /* of worker 0 */
+	/* Of worker 0: */
+	struct chatd_set_change *asked; /* names that the store is being asked about, each once */
+	chatd_watch *tick;
 	int32_t ticks, looking, dead;
-	int32_t missed; /* by any worker: what another node told could not be looked at */
-	int64_t looked; /* wall-clock ms of the last look into the log that was answered to its end */
+	int32_t pending; /* of what the last look has found, so much is still being asked about */
+	int32_t missed;  /* by any worker: what another node told could not be looked at */
+	int64_t looked;  /* wall-clock ms of the last look into the log that was answered to its end */
+	int64_t from;    /* where that began to read */
 	/* The look under way: when it began, how much it has found, how far it is. */
 	int64_t began, found;
 	char log_after[CHATD_SET_KEY_MAX + 32];
@@ -74,9 +84,13 @@ struct chatd_set {
 
 typedef void chatd_set_fn(void *arg, chatd_status rc);
 
-/** A change on its way: stored, then through all workers and back. */
+/** A change on its way: stored, then through all workers and back.  What goes round is what the
+ *  store says on worker 0 then, and of one name one after the other: so all workers come to the
+ *  same end, whichever of two changes was stored last and whoever heard of it first. */
 struct chatd_set_change {
 	struct chatd_set_change *next;
+	struct chatd_set_change *same; /* behind it: further ones of the same name */
+	int32_t of_look;
 	struct chatd_set *set;
 	chatd_worker *from;
 	int32_t on, tell, worker;
@@ -94,7 +108,7 @@ static inline uint64_t chatd_set_hash(const struct chatd_set *s, struct chatd_st
 	return x ? x : 1;
 }
 
-static inline size_t chatd_set_find(const struct chatd_set_at *t, uint64_t x)
+static inline size_t chatd_set_find(const struct chatd_set_table *t, uint64_t x)
 {
 	size_t i = (size_t)x & (t->cap - 1);
 	while (t->slots[i] && t->slots[i] != x) {
@@ -103,9 +117,8 @@ static inline size_t chatd_set_find(const struct chatd_set_at *t, uint64_t x)
 	return i;
 }
 
-static inline int chatd_set_grow(struct chatd_set_at *t)
+static inline int chatd_set_grow(const struct chatd_host *h, struct chatd_set_table *t)
 {
-	const struct chatd_host *h = t->set->h;
 	size_t cap = t->cap ? t->cap * 2 : 64;
 	uint64_t *old = t->slots, *slots = (uint64_t *)h->mem_alloc(cap * sizeof(*slots));
 	size_t n = t->cap;
@@ -123,9 +136,9 @@ static inline int chatd_set_grow(struct chatd_set_at *t)
 	return 1;
 }
 
-static inline int chatd_set_add(struct chatd_set_at *t, uint64_t x)
+static inline int chatd_set_add(const struct chatd_host *h, struct chatd_set_table *t, uint64_t x)
 {
-	if (2 * (t->n + 1) > t->cap && !chatd_set_grow(t)) {
+	if (2 * (t->n + 1) > t->cap && !chatd_set_grow(h, t)) {
 		return 0;
 	}
 	size_t i = chatd_set_find(t, x);
@@ -135,7 +148,7 @@ static inline int chatd_set_add(struct chatd_set_at *t, uint64_t x)
 }
 
 /* What follows without a gap moves up, if it may stand there. */
-static inline void chatd_set_remove(struct chatd_set_at *t, uint64_t x)
+static inline void chatd_set_remove(struct chatd_set_table *t, uint64_t x)
 {
 	size_t mask = t->cap - 1, hole = t->cap ? chatd_set_find(t, x) : 0;
 	if (!t->cap || !t->slots[hole]) {
@@ -152,6 +165,13 @@ static inline void chatd_set_remove(struct chatd_set_at *t, uint64_t x)
 	t->slots[hole] = 0;
 }
 
+static inline void chatd_set_empty(const struct chatd_host *h, struct chatd_set_table *t)
+{
+	h->mem_free(t->slots);
+	t->slots = NULL;
+	t->cap = t->n = 0;
+}
+
 /** [worker] 1: @p key is in the set; 0: it is not; -EAGAIN: that is not known yet. */
 static inline int32_t chatd_set_has(
 		const struct chatd_set *s, const chatd_worker *w, struct chatd_str key)
@@ -160,18 +180,18 @@ static inline int32_t chatd_set_has(
 	if (!t->loaded) {
 		return -EAGAIN;
 	}
-	if (!t->n) {
+	if (!t->known.n) {
 		return 0;
 	}
 	uint64_t x = chatd_set_hash(s, key);
-	return t->slots[chatd_set_find(t, x)] == x;
+	return t->known.slots[chatd_set_find(&t->known, x)] == x;
 }
 
 /** [worker] Nothing is in it, and that is known: who asks need not make up a key. */
 static inline int chatd_set_is_empty(const struct chatd_set *s, const chatd_worker *w)
 {
 	const struct chatd_set_at *t = &s->at[s->h->worker_index(w)];
-	return t->loaded && !t->n;
+	return t->loaded && !t->known.n;
 }
 
 /* ---- a change goes round ------------------------------------------------------------------ */
@@ -188,19 +208,22 @@ static inline void chatd_set_done(void *arg)
 	h->mem_free(c);
 }
 
-static inline int chatd_set_apply(struct chatd_set_at *t, struct chatd_str name, int32_t on)
+static inline int chatd_set_apply(
+		const struct chatd_set *s, struct chatd_set_table *to, const struct chatd_set_change *c)
 {
-	uint64_t x = chatd_set_hash(t->set, name);
-	int ok = 1;
-	if (on) {
-		ok = chatd_set_add(t, x);
-	} else {
-		chatd_set_remove(t, x);
+	uint64_t x = chatd_set_hash(s, chatd_str_of(c->name, c->n));
+	if (c->on) {
+		return chatd_set_add(s->h, to, x);
 	}
+	chatd_set_remove(to, x);
+	return 1;
+}
+
+static inline void chatd_set_call(const struct chatd_set_at *t, const struct chatd_set_change *c)
+{
 	if (t->set->changed) {
-		t->set->changed(t->set->arg, t->w, name, on);
+		t->set->changed(t->set->arg, t->w, chatd_str_of(c->name, c->n), c->on);
 	}
-	return ok;
 }
 
 /* A page of the store that was read before the change must not undo it. */
@@ -211,10 +234,13 @@ static inline void chatd_set_keep(struct chatd_set_at *t, const struct chatd_set
 		*copy = *c;
 		copy->next = t->late;
 		t->late = copy;
+	} else {
+		t->again = 1;
 	}
 }
 
 static inline void chatd_set_next(struct chatd_set_at *t, struct chatd_set_change *c);
+static inline void chatd_set_first(void *arg);
 
 static inline void chatd_set_unstick(void *arg)
 {
@@ -235,7 +261,8 @@ static inline void chatd_set_next(struct chatd_set_at *t, struct chatd_set_chang
 	const struct chatd_host *h = c->set->h;
 	int32_t last = c->worker == c->set->workers;
 	chatd_worker *to = last ? c->from : h->worker_at(c->worker);
-	if (h->post(to, last ? chatd_set_done : chatd_set_step, c) == 0) {
+	void (*fn)(void *) = last ? chatd_set_done : c->worker ? chatd_set_step : chatd_set_first;
+	if (h->post(to, fn, c) == 0) {
 		return;
 	}
 	if (t->dead) { /* the server stops, and with it whoever waits */
@@ -257,15 +284,89 @@ static inline void chatd_set_step(void *arg)
 	struct chatd_set_change *c = (struct chatd_set_change *)arg;
 	struct chatd_set_at *t = &c->set->at[c->worker++];
 	if (!t->dead) {
-		if (!t->loaded) {
+		int ok = chatd_set_apply(c->set, &t->known, c);
+		if (t->loading) {
+			ok = chatd_set_apply(c->set, &t->fresh, c) && ok;
 			chatd_set_keep(t, c);
 		}
-		if (!chatd_set_apply(t, chatd_str_of(c->name, c->n), c->on)) {
+		if (!ok) {
 			c->set->h->log(c->set->ctx, CHATD_LOG_ERROR,
-					"no memory: a change counts here only after a restart");
+					"no memory: a change counts here only after some hours");
 		}
+		chatd_set_call(t, c);
 	}
 	chatd_set_next(t, c);
+}
+
+/* ---- what is true, on worker 0 ----------------------------------------------------------------- */
+
+static inline void chatd_set_query(struct chatd_set_change *c);
+
+/* Its turn is over, and that of the next one of its name has come. */
+static inline void chatd_set_settle(struct chatd_set_change *c, chatd_status rc)
+{
+	struct chatd_set *s = c->set;
+	struct chatd_set_change **at = &s->asked, *next = c->same;
+	while (*at != c) {
+		at = &(*at)->next;
+	}
+	*at = c->next;
+	c->next = c->same = NULL;
+	s->pending -= c->of_look;
+	int unknown = rc < 0 && rc != -ENOENT;
+	if (unknown) {
+		__atomic_store_n(&s->missed, 1, __ATOMIC_RELAXED); /* the next look finds it */
+	} else {
+		c->on = rc == 0;
+	}
+	if (unknown && !c->fn) {
+		s->h->mem_free(c);
+	} else { /* of this node's own change at least this much is known: it was stored */
+		chatd_set_step(c);
+	}
+	if (next) {
+		next->next = s->asked;
+		s->asked = next;
+		chatd_set_query(next);
+	}
+}
+
+static inline void chatd_set_truth(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	(void)a;
+	chatd_set_settle((struct chatd_set_change *)arg, rc);
+}
+
+static inline void chatd_set_query(struct chatd_set_change *c)
+{
+	struct chatd_set *s = c->set;
+	const struct chatd_store *store = (const struct chatd_store *)s->store->vt;
+	const struct chatd_store_record_key r = { .struct_size = sizeof(r),
+		.space = chatd_str_of(s->space, strlen(s->space)),
+		.key = chatd_str_of(c->name, c->n),
+		.wall = s->h->wall_ms() };
+	chatd_status rc = store->record_get(s->store->obj, s->at[0].w, &r, chatd_set_truth, c);
+	if (rc < 0) {
+		chatd_set_settle(c, rc == -ENOENT ? -EIO : rc);
+	}
+}
+
+static inline void chatd_set_first(void *arg)
+{
+	struct chatd_set_change *c = (struct chatd_set_change *)arg;
+	struct chatd_set *s = c->set;
+	for (struct chatd_set_change *at = s->asked; at; at = at->next) {
+		if (at->n == c->n && memcmp(at->name, c->name, c->n) == 0) {
+			while (at->same) {
+				at = at->same;
+			}
+			at->same = c;
+			return;
+		}
+	}
+	c->next = s->asked;
+	s->asked = c;
+	chatd_set_query(c);
 }
 
 static inline void chatd_set_tell(struct chatd_set_change *c)
@@ -377,60 +478,45 @@ static inline chatd_status chatd_set_change(struct chatd_set *s, chatd_worker *w
 
 /* ---- what another node has changed ------------------------------------------------------------ */
 
-static inline void chatd_set_truth(void *arg, chatd_status rc, const struct chatd_store_answer *a)
-{
-	struct chatd_set_change *c = (struct chatd_set_change *)arg;
-	(void)a;
-	if (rc < 0 && rc != -ENOENT) {
-		__atomic_store_n(&c->set->missed, 1, __ATOMIC_RELAXED); /* the next look finds it */
-		c->set->h->mem_free(c);
-		return;
-	}
-	c->on = rc == 0;
-	chatd_set_next(chatd_set_here(c), c);
-}
-
 /* Whatever was told, and in whatever order: the store knows how it is. */
-static inline void chatd_set_ask(struct chatd_set *s, chatd_worker *w, struct chatd_str name)
+static inline void chatd_set_ask(
+		struct chatd_set *s, chatd_worker *w, struct chatd_str name, int32_t of_look)
 {
-	const struct chatd_store *store = (const struct chatd_store *)s->store->vt;
-	struct chatd_set_change *c = name.n && name.n <= CHATD_SET_KEY_MAX
-			? (struct chatd_set_change *)s->h->mem_alloc(sizeof(*c))
-			: NULL;
-	if (!c) {
+	struct chatd_set_change *c;
+	if (!name.n || name.n > CHATD_SET_KEY_MAX) {
 		return;
 	}
-	*c = (struct chatd_set_change){ .set = s, .from = w, .n = name.n };
-	chatd_str_copy(c->name, sizeof(c->name), name);
-	const struct chatd_store_record_key r = { .struct_size = sizeof(r),
-		.space = chatd_str_of(s->space, strlen(s->space)),
-		.key = chatd_str_of(c->name, c->n),
-		.wall = s->h->wall_ms() };
-	if (store->record_get(s->store->obj, w, &r, chatd_set_truth, c) < 0) {
+	c = (struct chatd_set_change *)s->h->mem_alloc(sizeof(*c));
+	if (!c) {
 		__atomic_store_n(&s->missed, 1, __ATOMIC_RELAXED);
-		s->h->mem_free(c);
+		return;
 	}
+	*c = (struct chatd_set_change){ .set = s, .from = w, .n = name.n, .of_look = of_look };
+	chatd_str_copy(c->name, sizeof(c->name), name);
+	s->pending += of_look;
+	chatd_set_next(chatd_set_here(c), c);
 }
 
 static inline void chatd_set_heard(void *arg, chatd_worker *w, const struct chatd_cluster_event *e)
 {
-	chatd_set_ask((struct chatd_set *)arg, w, e->body);
+	chatd_set_ask((struct chatd_set *)arg, w, e->body, 0);
 }
 
 static inline void chatd_set_load(struct chatd_set_at *t);
 
+/* All of it is read again, beside what is known, and takes its place when it is whole. */
 static inline void chatd_set_reload(void *arg)
 {
 	struct chatd_set_at *t = (struct chatd_set_at *)arg;
-	if (!t->dead && t->loaded) { /* names that went meanwhile must not stay */
-		if (t->cap) {
-			memset(t->slots, 0, t->cap * sizeof(*t->slots));
-		}
-		t->n = 0;
-		t->loaded = 0;
-		t->after[0] = '\0';
-		chatd_set_load(t);
+	if (t->dead || t->loading) {
+		t->again = !t->dead;
+		return;
 	}
+	chatd_set_empty(t->set->h, &t->fresh);
+	t->loading = 1;
+	t->again = 0;
+	t->after[0] = '\0';
+	chatd_set_load(t);
 }
 
 static inline void chatd_set_look_on(struct chatd_set *s);
@@ -446,11 +532,11 @@ static inline void chatd_set_looked(void *arg, chatd_status rc, const struct cha
 	s->found += (int64_t)a->n_records;
 	/* So many that it costs less to read the set than each of them; or some are gone already. */
 	int all = s->found >= CHATD_SET_PAGE ||
-			(s->looked && s->began - s->looked > CHATD_SET_LOG_MS - 2 * CHATD_SET_OVERLAP_MS);
+			(s->looked && s->began - s->from > CHATD_SET_LOG_MS - 2 * CHATD_SET_OVERLAP_MS);
 	for (size_t i = 0; !all && i < a->n_records; i++) {
 		struct chatd_str key = a->records[i].key;
 		if (key.n > 14) {
-			chatd_set_ask(s, s->at[0].w, chatd_str_of(key.p + 14, key.n - 14));
+			chatd_set_ask(s, s->at[0].w, chatd_str_of(key.p + 14, key.n - 14), 1);
 		}
 	}
 	if (!all && a->n_records) {
@@ -475,16 +561,17 @@ static inline void chatd_set_look_on(struct chatd_set *s)
 	s->looking = store->record_list(s->store->obj, s->at[0].w, &r, chatd_set_looked, s) == 0;
 }
 
-static inline void chatd_set_look(struct chatd_set *s)
+/* again: something that the last look has found could not be asked about. */
+static inline void chatd_set_look(struct chatd_set *s, int again)
 {
 	s->ticks = 0;
-	if (s->looking) {
-		return;
-	}
 	s->began = s->h->wall_ms();
 	s->found = 0;
-	int64_t from = (s->looked ? s->looked : s->began) - CHATD_SET_OVERLAP_MS;
-	snprintf(s->log_after, sizeof(s->log_after), "%013lld", (long long)from);
+	if (!again || !s->from) {
+		s->from = s->looked ? s->looked : s->began;
+	}
+	snprintf(s->log_after, sizeof(s->log_after), "%013lld",
+			(long long)(s->from - CHATD_SET_OVERLAP_MS));
 	chatd_set_look_on(s);
 }
 
@@ -495,9 +582,12 @@ static inline void chatd_set_tick(void *arg)
 	int well = cluster->is_up(s->cluster->obj) &&
 			!(CHATD_HAS(cluster, silent) &&
 					cluster->silent(s->cluster->obj) >= CHATD_SET_SILENT_MS);
+	if (s->looking || s->pending) { /* what comes of it decides whether it is looked again */
+		return;
+	}
 	int missed = __atomic_exchange_n(&s->missed, 0, __ATOMIC_RELAXED);
 	if (!well || missed || ++s->ticks >= CHATD_SET_SELDOM) {
-		chatd_set_look(s);
+		chatd_set_look(s, missed);
 	}
 }
 
@@ -512,17 +602,25 @@ static inline void chatd_set_ready(struct chatd_set_at *t)
 {
 	const struct chatd_host *h = t->set->h;
 	struct chatd_set_change *order = NULL;
+	int first = !t->loaded;
 	while (t->late) { /* as they came */
 		struct chatd_set_change *c = t->late;
 		t->late = c->next;
 		c->next = order;
 		order = c;
 	}
+	chatd_set_empty(h, &t->known);
+	t->known = t->fresh;
+	t->fresh = (struct chatd_set_table){ NULL, 0, 0 };
 	t->loaded = 1;
+	t->loading = 0;
 	while (order) {
 		struct chatd_set_change *c = order;
 		order = c->next;
-		(void)chatd_set_apply(t, chatd_str_of(c->name, c->n), c->on);
+		(void)chatd_set_apply(t->set, &t->known, c);
+		if (first) {
+			chatd_set_call(t, c);
+		}
 		h->mem_free(c);
 	}
 	for (size_t i = 0; i < t->n_waiting; i++) {
@@ -531,6 +629,11 @@ static inline void chatd_set_ready(struct chatd_set_at *t)
 	h->mem_free(t->waiting);
 	t->waiting = NULL;
 	t->n_waiting = 0;
+	if (t->again) {
+		chatd_set_reload(t);
+	} else {
+		h->timer_set(t->w, &t->refresh, CHATD_SET_REFRESH_MS, chatd_set_reload, t);
+	}
 }
 
 static inline void chatd_set_page(void *arg, chatd_status rc, const struct chatd_store_answer *a)
@@ -542,7 +645,7 @@ static inline void chatd_set_page(void *arg, chatd_status rc, const struct chatd
 		return;
 	}
 	for (size_t i = 0; ok && i < a->n_records; i++) {
-		ok = chatd_set_add(t, chatd_set_hash(t->set, a->records[i].key));
+		ok = chatd_set_add(t->set->h, &t->fresh, chatd_set_hash(t->set, a->records[i].key));
 	}
 	if (!ok) {
 		t->set->h->timer_set(t->w, &t->retry, CHATD_SET_RETRY_MS, chatd_set_load_again, t);
@@ -621,7 +724,7 @@ static inline chatd_status chatd_set_start(struct chatd_set *s, chatd_worker *w)
 	struct chatd_set_at *t = &s->at[i];
 	t->set = s;
 	t->w = w;
-	chatd_set_load(t);
+	chatd_set_reload(t);
 	if (s->cluster && i == 0) {
 		s->tick = s->h->watch_time(w, 1000, 1, chatd_set_tick, s);
 		return s->tick ? 0 : -ENOMEM;
@@ -636,6 +739,7 @@ static inline void chatd_set_stop(struct chatd_set *s, chatd_worker *w)
 	struct chatd_set_at *t = &s->at[i];
 	t->dead = 1;
 	s->h->timer_clear(&t->retry);
+	s->h->timer_clear(&t->refresh);
 	s->h->timer_clear(&t->unstick);
 	chatd_set_unstick(t); /* for the last time */
 	while (t->late) {
@@ -654,7 +758,8 @@ static inline void chatd_set_stop(struct chatd_set *s, chatd_worker *w)
 static inline void chatd_set_finish(struct chatd_set *s)
 {
 	for (int32_t i = 0; s->at && i < s->workers; i++) {
-		s->h->mem_free(s->at[i].slots);
+		chatd_set_empty(s->h, &s->at[i].known);
+		chatd_set_empty(s->h, &s->at[i].fresh);
 		s->h->mem_free(s->at[i].waiting);
 	}
 	s->h->mem_free(s->at);
