@@ -194,8 +194,8 @@ static chatd_verdict heed(
 		struct asking *a, chatd_call *call, const struct word *w, char why[WHY_MAX])
 {
 	if (!w->allow) {
-		snprintf(why, WHY_MAX, "%.*s", (int)(w->reason.n ? w->reason.n : 7),
-				w->reason.n ? w->reason.p : "refused");
+		struct chatd_str reason = w->reason.n ? w->reason : CHATD_LIT("refused");
+		chatd_str_copy(why, WHY_MAX, chatd_text_cut(reason, WHY_MAX - 1));
 		return CHATD_REJECT;
 	}
 	if (a->on == ON_MESSAGE && w->content.p && rewrite(a, call, w->content) < 0) {

@@ -4,6 +4,7 @@
 #include "webhooks.h"
 
 #include <chatd-sdk/retry.h>
+#include <chatd-sdk/text.h>
 #include <errno.h>
 
 #define SPACE "webhooks.in"
@@ -182,6 +183,16 @@ static void audit(const struct job *j, const char *action)
 	chatd_audit_note(j->self->audit, j->w, &e);
 }
 
+static void list(struct job *j, chatd_store_fn *fn);
+static void on_recounted(void *arg, chatd_status rc, const struct chatd_store_answer *a);
+
+static void tell_new(struct job *j)
+{
+	audit(j, j->status == 201 ? "webhook.create" : "webhook.rotate");
+	write_hook(j, &j->hook);
+	answer(j, j->status);
+}
+
 static void on_kept(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct job *j = arg;
@@ -191,11 +202,11 @@ static void on_kept(void *arg, chatd_status rc, const struct chatd_store_answer 
 	}
 	if (rc < 0) {
 		failed(j, rc);
-		return;
+	} else if (j->status == 201) {
+		list(j, on_recounted);
+	} else {
+		tell_new(j);
 	}
-	audit(j, j->status == 201 ? "webhook.create" : "webhook.rotate");
-	write_hook(j, &j->hook);
-	answer(j, j->status);
 }
 
 static void keep(struct job *j, int32_t how)
@@ -251,7 +262,42 @@ static void find_room(struct job *j, chatd_store_fn *fn)
 	asked(j, store_of(j->self)->room_get(j->self->store->obj, j->w, &r, fn, j));
 }
 
+static void end(struct job *j, chatd_store_fn *fn)
+{
+	const struct chatd_store_record_key r = { .struct_size = sizeof(r),
+		.space = CHATD_LIT(SPACE),
+		.key = text(j->hook.id),
+		.wall = j->self->h->wall_ms() };
+	asked(j, store_of(j->self)->record_end(j->self->store->obj, j->w, &r, fn, j));
+}
+
 /* ---- made, listed, rotated, removed: for who moderates the room --------------------------------- */
+
+static void too_many(struct job *j)
+{
+	problem(j, 409, "TOO_MANY", "this room has all the webhooks it can have; remove one first");
+}
+
+static void on_taken_back(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	(void)rc;
+	(void)a;
+	if (back(j)) {
+		too_many(j);
+	}
+}
+
+/* Several at a time may each have found room: whoever sees too many then goes away again. */
+static void on_recounted(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct job *j = arg;
+	if (rc == 0 && (int64_t)a->n_records > j->self->conf->per_room) {
+		end(j, on_taken_back);
+	} else if (back(j)) {
+		tell_new(j);
+	}
+}
 
 static void on_counted(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
@@ -266,7 +312,7 @@ static void on_counted(void *arg, chatd_status rc, const struct chatd_store_answ
 		return;
 	}
 	if ((int64_t)a->n_records >= j->self->conf->per_room) {
-		problem(j, 409, "TOO_MANY", "this room has all the webhooks it can have; remove one first");
+		too_many(j);
 		return;
 	}
 	j->self->h->random(raw, sizeof(raw));
@@ -283,12 +329,14 @@ static void run_make(struct job *j)
 {
 	const json_t *name = json_object_get(j->root, "name");
 	size_t n = json_is_string(name) ? json_string_length(name) : 0;
-	if (n < 1 || n > HOOK_NAME_MAX) {
+	if (n > HOOK_NAME_MAX ||
+			!chatd_text_seen(
+					chatd_str_of(json_string_value(name), n), j->hook.name, sizeof(j->hook.name))) {
 		problem(j, 422, "VALIDATION",
-				"name must be a string of 1 to 64 bytes: who will be speaking");
+				"name must be a string of 1 to 64 bytes, of which something is seen: who will be "
+				"speaking");
 		return;
 	}
-	chatd_str_copy(j->hook.name, sizeof(j->hook.name), chatd_str_of(json_string_value(name), n));
 	list(j, on_counted);
 }
 
@@ -354,11 +402,7 @@ static void on_removed(void *arg, chatd_status rc, const struct chatd_store_answ
 
 static void run_remove(struct job *j)
 {
-	const struct chatd_store_record_key r = { .struct_size = sizeof(r),
-		.space = CHATD_LIT(SPACE),
-		.key = text(j->hook.id),
-		.wall = j->self->h->wall_ms() };
-	asked(j, store_of(j->self)->record_end(j->self->store->obj, j->w, &r, on_removed, j));
+	end(j, on_removed);
 }
 
 static void no_room(struct job *j, chatd_status rc)
@@ -431,7 +475,7 @@ static void on_sent(void *arg, const struct chatd_outcome *o)
 		int busy = o->code &&
 				(strcmp(o->code, "STORE_BUSY") == 0 || strcmp(o->code, "STORE_FULL") == 0 ||
 						strcmp(o->code, "UNAVAILABLE") == 0);
-		snprintf(why, sizeof(why), "%.*s", (int)o->why.n, o->why.p ? o->why.p : "");
+		chatd_str_copy(why, sizeof(why), chatd_text_cut(o->why, sizeof(why) - 1));
 		problem(j, busy ? 503 : 422, o->code ? o->code : "FORBIDDEN", why);
 		return;
 	}
@@ -478,13 +522,15 @@ static void say(struct job *j)
 	const struct chatd_host *h = j->self->h;
 	const struct chatd_sessions *sessions = j->self->sessions->vt;
 	struct chatd_str content = text_of(j->root, "text"), name = text_of(j->root, "username");
-	char user[8 + HOOK_HEX];
+	char user[8 + HOOK_HEX], seen[USERNAME_MAX + 1];
 	snprintf(user, sizeof(user), "hook_%.16s", j->hook.id + strlen(j->hook.room) + 1);
 	content = content.p ? content : text_of(j->root, "content");
 	const struct chatd_identity who = { .struct_size = sizeof(who),
 		.flags = CHATD_ID_BOT | CHATD_ID_SYSTEM,
 		.user = text(user),
-		.name = name.n ? name : text(j->hook.name),
+		.name = name.n <= USERNAME_MAX && chatd_text_seen(name, seen, sizeof(seen))
+				? text(seen)
+				: text(j->hook.name),
 		.login = text(user) };
 	if (!content.n || name.n > USERNAME_MAX) {
 		problem(j, 422, "VALIDATION",

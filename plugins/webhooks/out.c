@@ -4,6 +4,7 @@
  * is leased while a request is under way, so that one node sends at a time. */
 #include "out.h"
 
+#include <chatd-sdk/text.h>
 #include <errno.h>
 
 #define PLACES "webhooks.out"
@@ -226,8 +227,8 @@ static void on_answer(void *arg, chatd_status rc, const struct chatd_fetch_answe
 		snprintf(error, sizeof(error), "it answered %d", a->status);
 		failed(f, a->retry_after, error);
 	} else {
-		snprintf(error, sizeof(error), "%.*s", (int)(a->why.p ? a->why.n : 9),
-				a->why.p ? a->why.p : "no answer");
+		struct chatd_str why = a->why.p ? a->why : CHATD_LIT("no answer");
+		chatd_str_copy(error, sizeof(error), chatd_text_cut(why, sizeof(error) - 1));
 		failed(f, 0, error);
 	}
 }

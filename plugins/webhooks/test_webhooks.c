@@ -21,6 +21,9 @@ extern const struct chatd_plugin chatd_plugin_under_test;
 	"breaker: 2\nbreaker_pause: 10s\ndeciders:\n  - { on: " on \
 	", url: \"http://x/d\", secret: \"" SECRET "\", " more " }"
 
+#define ASKED_TOO(on, more) \
+	"\n  - { on: " on ", url: \"http://x/d\", secret: \"" SECRET "\", " more " }"
+
 /* ---- another server, which answers when the test says so ------------------------------------ */
 
 static struct fake {
@@ -192,11 +195,23 @@ static void mistakes_in_the_options_are_named(void **state)
 		{ DECIDE("message", "timeout: 500ms") "\nretry_max: 50ms", "less than retry_min" },
 		{ DECIDE("message", "timeout: 9s"), "timeout" },
 		{ "lease: 2s\n" OUT, "longer than the timeout of target all" },
+		/* kit_complaints() has no plugin fetch */
+		{ "outgoing:\n  - { name: a, url: \"http://x\", secret: \"" SECRET "\" }",
+				"\"fetch: {}\"" },
+		{ DECIDE("message", "timeout: 500ms"), "\"fetch: {}\"" },
+		{ DECIDE("message", "timeout: 2s") ASKED_TOO("message", "prefix: /app/, timeout: 2s")
+						ASKED_TOO("message", "prefix: /app/chat, timeout: 1s"),
+				"may take 5000 ms together" },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		kit_expect_complaint(&chatd_plugin_under_test, wrong[i].conf, wrong[i].part);
 	}
+	char *apart = kit_complaints(&chatd_plugin_under_test,
+			DECIDE("message", "prefix: /app/, timeout: 2s") ASKED_TOO(
+					"message", "prefix: /topic/, timeout: 2s") ASKED_TOO("connect", "timeout: 2s"));
+	assert_null(strstr(apart, "together"));
+	free(apart);
 }
 
 /* ---- out ------------------------------------------------------------------------------------------ */
@@ -450,11 +465,40 @@ static void a_rooms_moderators_see_to_its_hooks(void **state)
 				kit_http(k, "POST", path, "{\"text\":\"hi\"}", NULL), 422, "/app/chat.send");
 		kit_expect_http(kit_http(k, "POST", path, "{\"content\":7}", NULL), 422, "text is missing");
 		kit_expect_http(kit_http(k, "POST", path, "[", NULL), 400, "VALIDATION");
+		/* A name of which nothing is seen is none. */
+		kit_expect_http(kit_http(k, "POST", path,
+								"{\"text\":\"hi\",\"username\":\"\\u202e\\u200b \"}", NULL),
+				422, "/app/chat.send");
 		path[strlen(path) - 1] ^= 1;
 		kit_expect_http(kit_http(k, "POST", path, "{\"text\":\"hi\"}", NULL), 404, "webhook");
 	}
+	kit_expect_http(
+			kit_http(k, "POST", HOOKS, "{\"name\":\"\\u2066\\u2069\"}", "kit-user", "ann", NULL),
+			422, "is seen");
 	kit_expect_http(kit_http(k, "DELETE", HOOKS "/r2.x", NULL, "kit-user", "ann", NULL), 404, "");
 	kit_expect_http(kit_http(k, "DELETE", HOOKS "/r1.x", NULL, "kit-user", "ann", NULL), 404, "");
+	end(k);
+}
+
+/* Two moderators at the same moment, on two nodes, say: each has found room for one more. */
+static void a_room_has_no_more_hooks_than_it_may(void **state)
+{
+	(void)state;
+	kit_store_clear();
+	struct kit *k = begin("per_room: 1");
+	kit_room(k, "r1", "Room", 0);
+	kit_member(k, "r1", "ann", CHATD_ROLE_MODERATOR);
+	kit_store_hold(1);
+	struct kit_req *r[2];
+	for (int i = 0; i < 2; i++) {
+		r[i] = kit_http(k, "POST", HOOKS, "{\"name\":\"CI\"}", "kit-user", "ann", NULL);
+	}
+	kit_store_hold(0);
+	for (int i = 0; i < 2; i++) {
+		assert_true(kit_http_status(r[i]) == 201 || kit_http_status(r[i]) == 409);
+	}
+	assert_true(kit_store_count("webhooks.in") <= 1);
+	kit_expect_http(kit_http(k, "GET", HOOKS, NULL, "kit-user", "ann", NULL), 200, "{\"hooks\":[");
 	end(k);
 }
 
@@ -490,6 +534,7 @@ int main(void)
 		cmocka_unit_test(what_is_denied_on_error_is_denied),
 		cmocka_unit_test(who_comes_in_is_asked_about),
 		cmocka_unit_test(a_rooms_moderators_see_to_its_hooks),
+		cmocka_unit_test(a_room_has_no_more_hooks_than_it_may),
 		cmocka_unit_test(no_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

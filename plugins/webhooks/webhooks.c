@@ -127,6 +127,12 @@ static chatd_status check_out(
 					"target %s: there are no events \"%s\"; there are message, change, room and presence",
 					o[i].name, o[i].events[k]);
 		}
+		if (event_named(o[i].events[k]) == EVENT_PRESENCE && !h->service(ctx, CHATD_PRESENCE)) {
+			return h->conf_error(ctx, "outgoing",
+					"target %s wants presence: put presence-memory or presence-redis into the "
+					"configuration, or take presence out of its events",
+					o[i].name);
+		}
 	}
 	if (!url_ok(o[i].url)) {
 		return h->conf_error(ctx, "outgoing", "target %s: \"%s\" is no http:// or https:// URL",
@@ -139,25 +145,69 @@ static chatd_status check_out(
 	return 0;
 }
 
-static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
+/* What @p d is asked about @p other is asked about as well. */
+static int asked_too(const struct conf_decider *other, const struct conf_decider *d)
 {
-	const struct conf *conf = confp;
+	const char *prefix = other->prefix ? other->prefix : "";
+	return other->on == d->on &&
+			(d->on == ON_CONNECT ||
+					strncmp(d->prefix ? d->prefix : "", prefix, strlen(prefix)) == 0);
+}
+
+/* They are asked one after the other, while the call is parked, for 5 s at most. */
+static chatd_status check_sum(
+		const struct chatd_host *h, chatd_ctx *ctx, const struct conf *conf, size_t i)
+{
+	const struct conf_decider *d = conf->deciders.items;
+	int64_t sum = 0;
+	for (size_t k = 0; k < conf->deciders.n; k++) {
+		sum += asked_too(&d[k], &d[i]) ? d[k].timeout : 0;
+	}
+	if (sum <= PARKED_MS) {
+		return 0;
+	}
+	return h->conf_error(ctx, "deciders",
+			"%s and those that are asked before and after it may take %lld ms together; give them "
+			"%d at most, for nothing waits longer than 5 s",
+			d[i].url, (long long)sum, PARKED_MS);
+}
+
+static chatd_status check_deciders(
+		const struct chatd_host *h, chatd_ctx *ctx, const struct conf *conf)
+{
 	const struct conf_decider *d = conf->deciders.items;
 	struct chatd_webhook_key key;
 	chatd_status rc = 0;
-	for (size_t i = 0; i < conf->outgoing.n; i++) {
-		chatd_status one = check_out(h, ctx, conf->outgoing.items, i);
-		rc = one < 0 ? one : rc;
-	}
 	for (size_t i = 0; i < conf->deciders.n; i++) {
+		chatd_status sum = check_sum(h, ctx, conf, i);
+		rc = sum < 0 ? sum : rc;
 		if (!url_ok(d[i].url)) {
 			rc = h->conf_error(ctx, "deciders", "\"%s\" is no http:// or https:// URL", d[i].url);
 		} else if (!chatd_webhook_key(&key, d[i].secret)) {
 			rc = h->conf_error(ctx, "deciders", "%s: %s", d[i].url, no_secret);
 		}
 	}
+	return rc;
+}
+
+static chatd_status check_fetch(const struct chatd_host *h, chatd_ctx *ctx, const struct conf *conf)
+{
+	if ((!conf->outgoing.n && !conf->deciders.n) || h->service(ctx, CHATD_FETCH)) {
+		return 0;
+	}
+	return h->conf_error(ctx, conf->outgoing.n ? "outgoing" : "deciders",
+			"outgoing and deciders need the plugin fetch: put \"fetch: {}\" into the configuration");
+}
+
+static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
+{
+	const struct conf *conf = confp;
+	const struct conf_out *o = conf->outgoing.items;
+	chatd_status rc = check_fetch(h, ctx, conf), deciders = check_deciders(h, ctx, conf);
+	rc = deciders < 0 ? deciders : rc;
 	for (size_t i = 0; i < conf->outgoing.n; i++) {
-		const struct conf_out *o = conf->outgoing.items;
+		chatd_status one = check_out(h, ctx, o, i);
+		rc = one < 0 ? one : rc;
 		if (conf->lease <= o[i].timeout) {
 			rc = h->conf_error(ctx, "lease",
 					"it must be longer than the timeout of target %s, or two nodes may send at a time",
@@ -221,10 +271,6 @@ static chatd_status init(
 	self->audit = h->service(ctx, CHATD_AUDIT);
 	const struct chatd_store *store = self->store->vt;
 	self->shared = CHATD_HAS(store, is_shared) && store->is_shared(self->store->obj);
-	if (!self->fetch && (self->conf->outgoing.n || self->conf->deciders.n)) {
-		return h->fail(ctx, -ENOENT,
-				"outgoing and deciders need the plugin fetch: put \"fetch: {}\" into the configuration");
-	}
 	chatd_status rc = compile(self);
 	rc = rc < 0 ? rc : out_init(self);
 	rc = rc < 0 ? rc : decide_init(self);

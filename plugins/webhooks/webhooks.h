@@ -29,8 +29,9 @@ enum {
 	SECRET_MAX = 43,
 	HOOK_NAME_MAX = 64, /* bytes */
 	TARGET_NAME_MAX = 32,
-	POLL_MS = 1000, /* what other nodes wrote is looked for this often */
-	WAKE_MS = 20,   /* what comes together is sent together */
+	POLL_MS = 1000,   /* what other nodes wrote is looked for this often */
+	WAKE_MS = 20,     /* what comes together is sent together */
+	PARKED_MS = 4500, /* all deciders of a call together */
 };
 
 enum { EVENT_MESSAGE = 1, EVENT_CHANGE = 2, EVENT_ROOM = 4, EVENT_PRESENCE = 8 };

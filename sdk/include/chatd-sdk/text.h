@@ -11,6 +11,8 @@
 
 #include <chatd/plugin.h>
 
+#include <string.h>
+
 /** Characters that are not seen, or turn the writing round, and so can fake a name. */
 static inline int chatd_char_invisible(uint32_t c)
 {
@@ -34,6 +36,29 @@ static inline uint32_t chatd_char_next(struct chatd_str s, size_t *at)
 		v = v << 6 | ((unsigned char)s.p[(*at)++] & 0x3f);
 	}
 	return v;
+}
+
+/** A name without the characters that are not seen, and without spaces at its ends; what does not
+ *  fit into @p cap with the NUL is cut.  Its length: 0, nothing is left. */
+static inline size_t chatd_text_seen(struct chatd_str s, char *to, size_t cap)
+{
+	size_t at = 0, n = 0, end = 0;
+	while (at < s.n) {
+		size_t from = at;
+		uint32_t c = chatd_char_next(s, &at);
+		int space = chatd_char_space(c);
+		if (n + (at - from) >= cap) {
+			break;
+		}
+		if (chatd_char_invisible(c) || (space && n == 0)) {
+			continue;
+		}
+		memcpy(to + n, s.p + from, at - from);
+		n += at - from;
+		end = space ? end : n;
+	}
+	to[end] = '\0';
+	return end;
 }
 
 /** The beginning: at most so many bytes, and whole characters. */
