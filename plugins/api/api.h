@@ -116,6 +116,7 @@ struct job {
 	const chatd_ident *who;
 	void (*next)(struct job *); /* once that is known */
 	struct chatd_json out;
+	const char *action; /* forward.c: noted for the trail once it is done; NULL: nothing is */
 	/* each route's own */
 	void *state;
 	void (*state_free)(struct job *);

@@ -173,7 +173,7 @@ static chatd_verdict may(struct worker *at, chatd_call *call, uint32_t scope, co
 		return CHATD_NEXT;
 	}
 	return h->reject(call, "FORBIDDEN", "this key has not the scope \"%s\", which %s needs",
-			scope_name(scope), what);
+			scope_name(scope & ~has), what);
 }
 
 static chatd_verdict on_request_as(chatd_call *call, void *selfp, void *wself)

@@ -9,6 +9,9 @@ static void on_called(void *arg, chatd_status rc, const struct chatd_http_answer
 {
 	struct job *j = arg;
 	char seconds[24];
+	if (rc == 0 && a->status < 300 && j->action) {
+		audit(j, j->action, text(j->as));
+	}
 	if (!job_back(j)) {
 		return;
 	}
@@ -108,6 +111,14 @@ void run_forward(struct job *j)
 			chatd_str_same(http->req_path(j->req), CHATD_LIT(SERVER_PATH "rooms"));
 	if (makes_room && !as.p && !j->key.bot[0]) {
 		job_problem(j, 422, "VALIDATION", "say with ?as=USER who shall be the owner of the room");
+		return;
+	}
+	/* Where a message may be posted by whoever has the address, who made the address speaks. */
+	if (http->req_method(j->req) == CHATD_POST && !job_may(j, SCOPE_PUBLISH) &&
+			chatd_str_same(text(j->route->to), CHATD_LIT("/api/chat/rooms")) &&
+			scope_makes_hook(http->req_param(j->req, "rest"))) {
+		job_problem(j, 403, "FORBIDDEN",
+				"this key has not the scope \"publish\", which making a webhook needs");
 		return;
 	}
 	job_as(j, as, go);

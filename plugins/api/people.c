@@ -91,7 +91,7 @@ static void delete_as(struct job *j)
 {
 	char body[CHATD_ID_MAX + 32];
 	int n = snprintf(body, sizeof(body), "{\"confirm\":\"%s\"}", j->as);
-	audit(j, "user.delete", text(j->as));
+	j->action = "user.delete";
 	forward_to(j, CHATD_LIT("DELETE"), CHATD_LIT("/api/users/me"), chatd_str_of(body, (size_t)n));
 }
 

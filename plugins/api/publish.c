@@ -2,7 +2,10 @@
 /* Messages: the way of a client's SEND, with every hook on it, and answered when it is. */
 #include "api.h"
 
+#include <chatd-sdk/text.h>
 #include <errno.h>
+
+enum { REASON_MAX = 250 };
 
 int32_t status_of(const char *code)
 {
@@ -87,8 +90,9 @@ static void refused(struct job *j, const struct chatd_outcome *o)
 	if (retry.p) {
 		(void)http_of(j)->header(j->req, "Retry-After", retry);
 	}
-	job_problem_fmt(j, status_of(o->code), o->code ? o->code : "FORBIDDEN", "%.*s", (int)o->why.n,
-			o->why.p ? o->why.p : "refused");
+	struct chatd_str why = chatd_text_cut(o->why.p ? o->why : CHATD_LIT("refused"), REASON_MAX);
+	job_problem_fmt(
+			j, status_of(o->code), o->code ? o->code : "FORBIDDEN", "%.*s", (int)why.n, why.p);
 }
 
 static void published(struct job *j, const struct chatd_outcome *o)
@@ -224,15 +228,15 @@ static int take_name(struct job *j)
 {
 	const char *bad = NULL;
 	struct chatd_str name = job_text(j, "senderName", &bad);
-	if (bad || name.n >= NICK_MAX || (name.p && !name.n)) {
-		job_problem(j, 422, "VALIDATION", "senderName must be a string of 1 to 255 bytes");
+	if (bad || name.n >= NICK_MAX || (name.p && !chatd_text_seen(name, j->nick, sizeof(j->nick)))) {
+		job_problem(j, 422, "VALIDATION",
+				"senderName must be a string of 1 to 255 bytes, of which something is seen");
 		return 0;
 	}
 	if (name.p && j->key.bot[0]) {
 		job_problem(j, 403, "FORBIDDEN", "a bot goes by the name of its account");
 		return 0;
 	}
-	chatd_str_copy(j->nick, sizeof(j->nick), name);
 	return 1;
 }
 
@@ -256,6 +260,9 @@ void run_publish(struct job *j)
 struct spread {
 	json_t *list; /* of {"roomId"} and {"to"}, our own */
 	size_t at, failed;
+	/* Answers may come at once: a loop goes on with the next target then, so that the stack is not
+	 * as deep as there are targets. */
+	int32_t going, again;
 	struct chatd_str client_id;
 };
 
@@ -266,7 +273,7 @@ static void spread_free(struct job *j)
 	j->self->h->mem_free(s);
 }
 
-static void spread_next(struct job *j);
+static void spread_go(struct job *j);
 
 static void spread_on(struct job *j, const struct chatd_outcome *o)
 {
@@ -284,8 +291,9 @@ static void spread_on(struct job *j, const struct chatd_outcome *o)
 		write_sent(j, out, o);
 	}
 	chatd_json_lit(out, "}");
-	if (job_back(j)) {
-		spread_next(j);
+	s->again = 1;
+	if (!s->going && job_back(j)) {
+		spread_go(j);
 	}
 }
 
@@ -308,7 +316,8 @@ static json_t *message_for(const struct job *j, const json_t *target)
 	return m;
 }
 
-static void spread_send(struct job *j)
+/* 0: the answer has been given. */
+static int spread_send(struct job *j)
 {
 	const struct spread *s = j->state;
 	struct chatd_json body;
@@ -327,6 +336,7 @@ static void spread_send(struct job *j)
 		j->under_way = 0;
 		job_failed(j, rc, "message");
 	}
+	return rc == 0;
 }
 
 static void on_target(void *arg, chatd_status rc, const struct chatd_store_answer *a)
@@ -341,12 +351,12 @@ static void on_target(void *arg, chatd_status rc, const struct chatd_store_answe
 	if (rc < 0) {
 		spread_on(j, &no);
 	} else if (job_back(j)) {
-		spread_send(j);
+		(void)spread_send(j);
 	}
 }
 
-/* That there is such a room is asked here, as find_room() does. */
-static void spread_next(struct job *j)
+/* 0: the answer has been given.  That there is such a room is asked here, as find_room() does. */
+static int spread_next(struct job *j)
 {
 	struct spread *s = j->state;
 	if (s->at == json_array_size(s->list)) {
@@ -354,14 +364,13 @@ static void spread_next(struct job *j)
 		chatd_json_int(&j->out, "failed", (int64_t)s->failed);
 		chatd_json_lit(&j->out, "}");
 		job_answer(j, 200);
-		return;
+		return 0;
 	}
 	const json_t *room = json_object_get(json_array_get(s->list, s->at++), "roomId");
 	const struct chatd_store_room_key r = { .struct_size = sizeof(r),
 		.room = { json_string_value(room), json_string_length(room) } };
 	if (!room) {
-		spread_send(j);
-		return;
+		return spread_send(j);
 	}
 	j->under_way = 1;
 	chatd_status rc = chatd_id_ok(r.room)
@@ -370,6 +379,20 @@ static void spread_next(struct job *j)
 	if (rc < 0) {
 		on_target(j, rc, NULL);
 	}
+	return 1;
+}
+
+static void spread_go(struct job *j)
+{
+	struct spread *s = j->state;
+	do {
+		s->going = 1;
+		s->again = 0;
+		if (!spread_next(j)) {
+			return;
+		}
+		s->going = 0;
+	} while (s->again && job_back(j));
 }
 
 static const char *gather(json_t *into, const json_t *from, const char *member)
@@ -389,7 +412,7 @@ static const char *gather(json_t *into, const json_t *from, const char *member)
 static void spread_as(struct job *j)
 {
 	chatd_json_lit(&j->out, "{\"answers\":[");
-	spread_next(j);
+	spread_go(j);
 }
 
 /* To everybody who hears /topic/public: not stored, as what an operator says with chatctl. */
@@ -434,10 +457,11 @@ void run_broadcast(struct job *j)
 	s->list = json_array();
 	s->client_id = job_text(j, "clientId", &bad);
 	struct chatd_str as = job_text(j, "as", &bad), content = job_text(j, "content", &bad);
-	const char *fault = gather(s->list, json_object_get(j->root, "rooms"), "roomId");
-	fault = fault ? fault : gather(s->list, json_object_get(j->root, "users"), "to");
-	size_t asked = json_array_size(json_object_get(j->root, "rooms")) +
-			json_array_size(json_object_get(j->root, "users"));
+	const json_t *rooms = json_object_get(j->root, "rooms");
+	const json_t *users = json_object_get(j->root, "users");
+	const char *fault = gather(s->list, rooms, "roomId");
+	fault = fault ? fault : gather(s->list, users, "to");
+	size_t asked = json_array_size(rooms) + json_array_size(users);
 	if (!fault && json_array_size(s->list) != asked) {
 		job_failed(j, -ENOMEM, "broadcast"); /* none of them must not become everybody */
 	} else if (fault || bad || !content.n) {
@@ -452,6 +476,7 @@ void run_broadcast(struct job *j)
 		job_problem_fmt(j, 422, "VALIDATION", "%zu targets; at most %d at a time",
 				json_array_size(s->list), TARGETS_MAX);
 	} else if (take_name(j)) {
-		job_as(j, as, json_array_size(s->list) ? spread_as : announce);
+		/* An empty list is nobody, not everybody. */
+		job_as(j, as, rooms || users ? spread_as : announce);
 	}
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scopes.h"
 
+#define ROOMS "/api/chat/rooms"
+
 static const struct {
 	const char *name;
 	uint32_t bit;
@@ -81,12 +83,21 @@ static int ends(struct chatd_str path, const char *with)
 	return path.n >= n && memcmp(path.p + path.n - n, with, n) == 0;
 }
 
+int scope_makes_hook(struct chatd_str rest)
+{
+	const char *cut = rest.n ? memchr(rest.p, '/', rest.n) : NULL;
+	return cut && below(chatd_str_of(cut, rest.n - (size_t)(cut - rest.p)), "/hooks");
+}
+
 uint32_t scope_of_call(struct chatd_str method, struct chatd_str path)
 {
 	int reads =
 			chatd_str_same(method, CHATD_LIT("GET")) || chatd_str_same(method, CHATD_LIT("HEAD"));
-	if (below(path, "/api/chat/rooms")) {
-		return SCOPE_ROOMS;
+	if (below(path, ROOMS)) {
+		size_t n = path.n > sizeof(ROOMS) ? sizeof(ROOMS) : path.n;
+		int hook = chatd_str_same(method, CHATD_LIT("POST")) &&
+				scope_makes_hook(chatd_str_of(path.p + n, path.n - n));
+		return hook ? SCOPE_ROOMS | SCOPE_PUBLISH : SCOPE_ROOMS;
 	}
 	if (below(path, "/api/chat/presence") ||
 			(below(path, "/api/chat/users") && ends(path, "/status"))) {

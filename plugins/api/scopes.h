@@ -30,6 +30,8 @@ const char *scopes_read(const json_t *list, uint32_t *ret);
 void scopes_write(struct chatd_json *, const char *key, uint32_t scopes);
 /** What a call of the API outside /api/server needs; 0: no key may make it. */
 uint32_t scope_of_call(struct chatd_str method, struct chatd_str path);
+/** Of what follows /api/chat/rooms/: it is about the webhooks of a room. */
+int scope_makes_hook(struct chatd_str rest);
 /** What a SEND (1) or SUBSCRIBE (0) of a bot needs; 0: nothing. */
 uint32_t scope_of_frame(struct chatd_str dest, int send);
 

@@ -66,6 +66,14 @@ static void each_call_has_one_scope(void **state)
 		{ "GET", "/api/chat/rooms", SCOPE_ROOMS },
 		{ "DELETE", "/api/chat/rooms/x/members/y", SCOPE_ROOMS },
 		{ "GET", "/api/chat/roomsX", SCOPE_HISTORY },
+		{ "POST", "/api/chat/rooms", SCOPE_ROOMS },
+		{ "POST", "/api/chat/rooms/", SCOPE_ROOMS },
+		{ "POST", "/api/chat/rooms/hooks", SCOPE_ROOMS },
+		{ "POST", "/api/chat/rooms/x/hooks", SCOPE_ROOMS | SCOPE_PUBLISH },
+		{ "POST", "/api/chat/rooms/x/hooks/y/rotate", SCOPE_ROOMS | SCOPE_PUBLISH },
+		{ "POST", "/api/chat/rooms/x/hooksy", SCOPE_ROOMS },
+		{ "GET", "/api/chat/rooms/x/hooks", SCOPE_ROOMS },
+		{ "DELETE", "/api/chat/rooms/x/hooks/y", SCOPE_ROOMS },
 		{ "GET", "/api/chat/messages/room/x", SCOPE_HISTORY },
 		{ "HEAD", "/api/chat/search", SCOPE_HISTORY },
 		{ "POST", "/api/chat/anything", SCOPE_PUBLISH },
@@ -277,6 +285,7 @@ static void what_is_wrong_is_said(void **state)
 		{ "publish", "{\"as\":7}", 422, "as must be" },
 		{ "publish", "{\"as\":\"a b\",\"to\":\"ann\"}", 422, "as must be" },
 		{ "publish", "{\"senderName\":\"\",\"to\":\"ann\"}", 422, "senderName" },
+		{ "publish", "{\"senderName\":\" \\u200b\\u202e\",\"to\":\"ann\"}", 422, "is seen" },
 		{ "publish", "{\"action\":\"x\",\"to\":\"ann\"}", 422, "action" },
 		{ "publish", "{\"roomId\":\"a b\",\"content\":\"x\"}", 404, "room" },
 		{ "broadcast", "{\"content\":\"x\",\"rooms\":7}", 422, "lists" },
@@ -296,6 +305,73 @@ static void what_is_wrong_is_said(void **state)
 		snprintf(path, sizeof(path), "/api/server/%s", calls[i].path);
 		kit_expect_http(call(k, BOOT, "POST", path, calls[i].body), calls[i].status, calls[i].part);
 	}
+	kit_free(k);
+	kit_store_clear();
+}
+
+/* ---- a server that answers at once ----------------------------------------------------------- */
+
+static struct {
+	const struct chatd_host *h;
+	struct kit_client *c;
+	uintptr_t highest, lowest; /* of the stack, where messages are given in */
+	int n;
+} deep;
+
+/* Whoever it shall be: it is not looked at here. */
+static const chatd_ident *s_make_ident(void *obj, const struct chatd_identity *who)
+{
+	(void)obj;
+	(void)who;
+	return deep.h->ident_ref(deep.h->session_ident(kit_session(deep.c)));
+}
+
+static void s_input_as(void *obj, chatd_worker *w, const chatd_ident *who, chatd_msg *m,
+		chatd_done *done, void *arg)
+{
+	const struct chatd_outcome no = { .struct_size = sizeof(no),
+		.verdict = CHATD_REJECT,
+		.code = "NOT_FOUND",
+		.why = CHATD_LIT("nobody") };
+	uintptr_t at = (uintptr_t)&no;
+	(void)obj;
+	(void)w;
+	(void)who;
+	(void)m;
+	deep.highest = !deep.n || at > deep.highest ? at : deep.highest;
+	deep.lowest = !deep.n || at < deep.lowest ? at : deep.lowest;
+	deep.n++;
+	done(arg, &no);
+}
+
+static const struct chatd_sessions sessions_vt = {
+	.struct_size = sizeof(sessions_vt), .make_ident = s_make_ident, .input_as = s_input_as
+};
+
+static void a_broadcast_to_many_is_no_deeper_than_one_to_few(void **state)
+{
+	static const struct kit_service all[] = { { CHATD_STORE, &kit_store_vt, NULL },
+		{ CHATD_LIMITER, NULL, NULL }, { CHATD_CLUSTER, NULL, NULL },
+		{ CHATD_SESSIONS, &sessions_vt, NULL }, { NULL, NULL, NULL } };
+	static char body[TARGETS_MAX * 10 + 64];
+	const struct kit_conf with = { .services = all };
+	(void)state;
+	kit_store_clear();
+	struct kit *k = kit_new_with(&chatd_plugin_under_test, CONF, &with);
+	deep.h = kit_host(k);
+	deep.c = kit_open(k, "ann");
+	size_t n = (size_t)snprintf(body, sizeof(body), "{\"content\":\"x\",\"users\":[");
+	for (int i = 0; i < TARGETS_MAX; i++) {
+		n += (size_t)snprintf(body + n, sizeof(body) - n, "%s\"u%d\"", i ? "," : "", i);
+	}
+	snprintf(body + n, sizeof(body) - n, "]}");
+	kit_expect_http(call(k, BOOT, "POST", "/api/server/broadcast", body), 200, "\"failed\":1000}");
+	assert_int_equal(deep.n, TARGETS_MAX);
+	assert_true(deep.highest - deep.lowest < 16384);
+	kit_expect_http(
+			call(k, BOOT, "POST", "/api/server/broadcast", "{\"content\":\"x\",\"rooms\":[]}"), 200,
+			"{\"answers\":[],\"failed\":0}");
+	assert_int_equal(deep.n, TARGETS_MAX);
 	kit_free(k);
 	kit_store_clear();
 }
@@ -333,6 +409,7 @@ int main(void)
 		cmocka_unit_test(calls_are_made_in_somebodys_name),
 		cmocka_unit_test(a_batch_has_an_answer_for_each),
 		cmocka_unit_test(what_is_wrong_is_said),
+		cmocka_unit_test(a_broadcast_to_many_is_no_deeper_than_one_to_few),
 		cmocka_unit_test(no_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

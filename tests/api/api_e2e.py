@@ -312,6 +312,8 @@ def a_broadcast_reaches_each_target_and_says_how(s):
     a.sync()
     same(a.messages(0.2, content="to many"), None, "a repeat is delivered once")
     a.subscribe("/topic/public")
+    for nobody in ({"rooms": []}, {"users": []}, {"rooms": [], "users": []}):
+        same(s.boot.do("POST", "broadcast", {"content": "to nobody", **nobody}), {"answers": [], "failed": 0})
     s.boot.do("POST", "broadcast", {"content": "to all"})
     m = a.on("/topic/public", content="to all").json
     same((m["type"], m["sender"]), ("SYSTEM", "SYSTEM"))
@@ -428,6 +430,26 @@ def what_is_posted_to_a_room_is_said_there(s):
     a.close()
 
 
+@test
+def who_makes_an_address_to_speak_through_may_speak(s):
+    here = room(s, "ann")
+    base = "rooms/%s/hooks" % here
+    rooms, _ = made(s, ["rooms"])
+    both, _ = made(s, ["rooms", "publish"])
+    for path in (base, "rooms/%s/h%%6foks" % here):
+        r = rooms.rest("POST", path, {"name": "CI"})
+        same((r.status, r.json["code"], "publish" in r.json["detail"]), (403, "FORBIDDEN", True), r.body)
+    hook = both.do("POST", base, {"name": "CI"}, 201)
+    same(rooms.rest("POST", base + "/%s/rotate" % hook["id"]).status, 403)
+    same([h["id"] for h in rooms.do("GET", base)["hooks"]], [hook["id"]])
+    rooms.do("DELETE", base + "/" + hook["id"], None, 204)
+    robot = bot(s, "roomer", ["rooms"])
+    s.boot.do("POST", "rooms/%s/members" % here, {"userId": "roomer"}, 201)
+    s.boot.do("PUT", "rooms/%s/members/roomer/role" % here, {"role": "moderator"})
+    r = robot.rest("POST", "/api/chat/" + base, {"name": "CI"})
+    same((r.status, "publish" in r.json["detail"]), (403, True), r.body)
+
+
 # ---- webhooks: out -----------------------------------------------------------------------------
 
 
@@ -522,6 +544,8 @@ def what_was_acknowledged_is_told_after_a_kill(s):
 
 def moderate(asked):
     content = asked["message"]["content"]
+    if content == "forbidden at length":
+        return 200, {"allow": False, "reason": "\uac00" * 200}
     if "forbidden" in content:
         return 200, {"allow": False, "reason": "mind your words"}
     return 200, {"allow": True, "content": content.replace("darn", "****")} if "darn" in content else {"allow": True}
@@ -534,6 +558,8 @@ def another_server_decides_what_may_be_said(s):
     d = Person(s, "ann").device()
     r = d.send("/app/chat.send", {"to": "bob", "content": "forbidden words"})
     same((r["code"], r["message"]), ("FORBIDDEN", "mind your words"))
+    r = d.send("/app/chat.send", {"to": "bob", "content": "forbidden at length"})
+    same(r["message"], "\uac00" * 66, "a reason is cut between characters")
     d.send("/app/chat.send", {"to": "bob", "content": "oh darn it"})
     same(d.messages(sender="ann").json["content"], "oh **** it")
     _, asked, _ = got.got["/decide"][-1]
@@ -616,8 +642,11 @@ def commands_become_something_else(s):
     r = a.send("/app/chat.send", {"roomId": here, "content": "/ask"})
     m = a.on("/topic/room/" + here, content="/me too: ann").json
     same((m["senderName"], m["bot"], m["id"]), ("Oracle", True, r["message-id"]))
-    r = b.send("/app/chat.send", {"roomId": here, "content": "/ask"})
-    same((r["code"], "not a member" in r["message"]), ("FORBIDDEN", True), "nobody speaks through a command elsewhere")
+    asked = len(got.got["/cmd"])
+    for where in (here, "nowhere", "no id"):
+        r = b.send("/app/chat.send", {"roomId": where, "content": "/ask"})
+        same((r["code"], "not a member" in r["message"]), ("NOT_MEMBER", True), "nobody speaks through a command elsewhere")
+    same(len(got.got["/cmd"]), asked, "and nobody is asked for somebody who is not there")
     got.answers["/cmd"] = lambda q: (500, {})
     same(a.send("/app/chat.send", {"to": "bob", "content": "/ask"})["code"], "UNAVAILABLE")
     names = [c["name"] for c in ann.rest("GET", "/api/chat/commands").json["commands"]]
