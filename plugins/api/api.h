@@ -197,6 +197,8 @@ chatd_status people_init(struct self *); /* [main] */
 /* forward.c: calls another route in the name of j->who, and answers with what it says */
 void forward_to(
 		struct job *, struct chatd_str method, struct chatd_str path, struct chatd_str body);
+/* people.c: what is said of an account of that id */
+extern const char sender_taken[];
 /* publish.c: the status of HTTP that a refusal of a message has */
 int32_t status_of(const char *code);
 

@@ -2,6 +2,7 @@
 /* Keys and bots: made, listed, revoked. */
 #include "api.h"
 
+#include <chatd-sdk/text.h>
 #include <errno.h>
 
 /* A key, and of a bot its account, being made. */
@@ -108,8 +109,10 @@ static const char *take(struct job *j, struct making *m)
 	const char *bad = NULL;
 	int64_t expires_in = 0;
 	struct chatd_str name = job_text(j, "name", &bad);
-	if (!j->root || bad || !name.n || name.n > KEY_NAME_MAX) {
-		return "name must be a string of 1 to 100 bytes: what the key is for";
+	if (!j->root || bad || name.n > KEY_NAME_MAX ||
+			!chatd_text_seen(name, m->key.name, sizeof(m->key.name))) {
+		return "name must be a string of 1 to 100 bytes, of which something is seen: what the key is "
+			   "for";
 	}
 	const char *fault = scopes_read(json_object_get(j->root, "scopes"), &m->key.scopes);
 	fault = fault ? fault : take_number(j->root, "expiresIn", 316224000, &expires_in);
@@ -120,7 +123,6 @@ static const char *take(struct job *j, struct making *m)
 	if (j->key.id[0] && (m->key.scopes & ~j->key.scopes)) {
 		return "a key can give no scope that it has not itself";
 	}
-	chatd_str_copy(m->key.name, sizeof(m->key.name), name);
 	chatd_str_copy(m->key.by, sizeof(m->key.by), j->self->h->ident_user(j->by));
 	m->key.created = j->self->h->wall_ms();
 	m->key.expires = expires_in ? m->key.created + expires_in * 1000 : 0;
@@ -211,13 +213,19 @@ void run_bots_make(struct job *j)
 				"userId must be 1 to 64 letters, digits, _ and -; nickname a string");
 		return;
 	}
+	if (chatd_str_same(id, text(j->self->conf->sender))) {
+		job_problem(j, 409, "EXISTS", sender_taken);
+		return;
+	}
 	if (m->key.scopes & (SCOPE_AS | SCOPE_KEYS | SCOPE_BROADCAST | SCOPE_DISCONNECT)) {
 		job_problem(j, 422, "VALIDATION",
 				"a bot is nobody but itself: it cannot have as, keys, broadcast or disconnect");
 		return;
 	}
 	chatd_str_copy(m->key.bot, sizeof(m->key.bot), id);
-	chatd_str_copy(m->nick, sizeof(m->nick), nick.n ? nick : text(m->key.name));
+	if (!chatd_text_seen(nick, m->nick, sizeof(m->nick))) {
+		chatd_str_copy(m->nick, sizeof(m->nick), text(m->key.name));
+	}
 	const struct chatd_store_account_key r = {
 		.struct_size = sizeof(r), .by = CHATD_STORE_BY_ID, .key = id
 	};

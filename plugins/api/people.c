@@ -10,6 +10,8 @@
 enum { REASON_MAX = 120, CLOSE_CODE = 1008, LINGER_MS = 0 };
 #define EVENT "api.kick"
 
+const char sender_taken[] = "the server itself speaks under this id; choose another userId";
+
 /* ---- accounts ---------------------------------------------------------------------------- */
 
 static void random_id(const struct chatd_host *h, char ret[CHATD_ID_MAX + 1])
@@ -62,6 +64,10 @@ void run_user_make(struct job *j)
 	if (bad || (id.p && !chatd_id_ok(id))) {
 		job_problem(j, 422, "VALIDATION",
 				"userId must be 1 to 64 letters, digits, _ and -, or be left out");
+		return;
+	}
+	if (id.p && chatd_str_same(id, text(j->self->conf->sender))) {
+		job_problem(j, 409, "EXISTS", sender_taken);
 		return;
 	}
 	if (!nick.p || !name_ok(nick)) {

@@ -597,6 +597,7 @@ static void change_on(struct race *r, int32_t worker, int32_t on)
 	r->worker = worker;
 	r->on = on;
 	kit_on(r->k, worker, race_change, r);
+	assert_true(kit_step(r->k, worker));
 }
 
 /* Whoever stored last has the last word, whichever worker is faster to say what it has stored. */

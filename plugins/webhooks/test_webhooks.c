@@ -209,7 +209,8 @@ static void mistakes_in_the_options_are_named(void **state)
 	}
 	char *apart = kit_complaints(&chatd_plugin_under_test,
 			DECIDE("message", "prefix: /app/, timeout: 2s") ASKED_TOO(
-					"message", "prefix: /topic/, timeout: 2s") ASKED_TOO("connect", "timeout: 2s"));
+					"message", "prefix: /topic/, timeout: 2s") ASKED_TOO("connect", "timeout: 2s")
+					ASKED_TOO("message", "prefix: /queue/, timeout: 2s"));
 	assert_null(strstr(apart, "together"));
 	free(apart);
 }

@@ -656,6 +656,55 @@ def commands_become_something_else(s):
     b.close()
 
 
+# ---- hostile (HOSTILE.md H179, H180, H183, H189, H190) -------------------------------------------------
+
+
+@test
+def what_is_hostile_is_refused_or_is_text(s):
+    ann = Person(s, "ann")
+    d = ann.device()
+    here = room(s, "ann")
+    d.subscribe("/topic/room/" + here)
+    path = ann.rest("POST", "/api/chat/rooms/%s/hooks" % here, {"name": "\u202eCI\u200b"}).json["path"]
+    nasty = "<b>\r\nINFO fake\u001b[31m\u202e\u200b</b>"
+    seen = "<b>INFO fake[31m</b>"  # and it is shown as text
+    client.rest(s, None, "POST", path, {"text": nasty, "username": nasty})
+    m = d.on("/topic/room/" + here, senderName=seen).json
+    same(m["content"], nasty)
+    client.rest(s, None, "POST", path, {"text": "unnamed"})
+    same(d.on("/topic/room/" + here, content="unnamed").json["senderName"], "CI")
+    s.boot.do("POST", "publish", {"roomId": here, "content": "x", "senderName": nasty})
+    same(d.on("/topic/room/" + here, senderName=seen).json["content"], "x")
+    _, k = made(s, ["publish"], name=nasty)
+    same(k["name"], seen)
+    b = bot(s, "nasty", nickname=nasty)
+    same(s.boot.do("GET", "users/nasty")["nickname"], seen)
+    same(s.boot.rest("POST", "disconnect", {"userId": "nasty\r\nx"}).status, 422)
+    long = "\u00e9" * 40000
+    for r in (client.rest(s, None, "POST", path, {"text": "x", "username": long[:4000]}),
+              s.boot.rest("POST", "publish", {"to": "ann", "content": "x", "senderName": long}),
+              s.boot.rest("POST", "keys", {"name": long, "scopes": ["publish"]}),
+              s.boot.rest("POST", "bots", {"userId": "b4", "name": "x", "nickname": long, "scopes": ["publish"]}),
+              s.boot.rest("POST", "disconnect", {"userId": "nasty", "reason": long}),
+              s.boot.rest("POST", "publish", {"to": "ann", "content": "x", "encrypted": True})):
+        same(r.status, 422, r.body)
+    for login, where in ((s.boot.login, "/api/server/publish"), ({}, path)):
+        r = client.rest(s, None, "POST", where, raw=b"\x1f\x8b" + b"0" * 100,
+                        headers={**login, "Content-Encoding": "gzip", "Content-Type": "application/json"})
+        same(r.status, 415, r.body)
+    for raw in (b'{"text":"\xff"}', b'{"text":"\\u0000"}', b"[" * 10000, b'{"a":' * 5000):
+        r = client.rest(s, None, "POST", path, raw=raw)
+        assert r.status in (400, 422), (raw[:20], r.status, r.body)
+    # A reason of more than one line is one header.
+    f = b.device()
+    s.boot.do("POST", "disconnect", {"userId": "nasty", "reason": "two\r\nlines:\u001b[31m"}, 204)
+    gone = f.wait(lambda f: f.command == "ERROR")
+    same([h for h in gone.headers if h.startswith("lines")], [], gone)
+    with open(os.path.join(s.dir, "log"), "rb") as log:
+        same([x for x in log.read().split(b"\n") if x.startswith(b"INFO fake") or b"\x1b" in x], [])
+    d.close()
+
+
 @test
 def every_request_was_signed(s):
     same(s.receiver.faults, [])

@@ -343,6 +343,23 @@ def what_is_deleted_can_still_be_judged(s):
 
 
 @test
+def what_people_write_about_a_message_is_text_and_no_line_of_the_log(s):
+    alice, bob, carol = people(s, "alice", "bob", "carol")
+    r = room(alice, bob, carol)
+    nasty = "<script>\r\nERROR fake\u001b[31m\u202e"
+    m = say(bob.device(), "x", roomId=r)
+    for wrong in ({"note": "x" * 2001}, {"note": 7}, {"reason": nasty}, {"messageId": nasty}):
+        no = carol.rest("POST", "/api/reports", {"messageId": m, "reason": "spam", **wrong})
+        assert no.status in (404, 422), (wrong, no.body)
+    rid = status(report(carol, m, note=nasty), 201)["id"]
+    same([x["note"] for x in status(alice.rest("GET", "/api/reports?roomId=" + r), 200)["reports"]], [nasty])
+    status(alice.rest("POST", "/api/reports/%s/resolve" % rid, {"actions": ["mute"], "seconds": 60, "comment": nasty}), 200)
+    same(status(alice.rest("GET", "/api/reports?status=closed&roomId=" + r), 200)["reports"][0]["comment"], nasty)
+    with open(os.path.join(s.dir, "log"), "rb") as f:
+        same([x for x in f.read().split(b"\n") if x.startswith(b"ERROR fake") or b"\x1b" in x], [])
+
+
+@test
 def moderators_of_a_room_see_its_reports_and_act(s):
     alice, bob, carol, dave, erin, mod = people(s, "alice", "bob", "carol", "dave", "erin", "mod")
     r, other = room(alice, bob, carol, mod), room(dave, erin)
