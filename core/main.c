@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon: command line, signals, exit codes (sysexits.h where one fits). */
+#include "base/crash.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -160,6 +161,23 @@ static int make_data_dir(const char *dir)
 	return 0;
 }
 
+/* What a plugin's init() says of itself will not get better by another start; an address, a file or
+ * a database that is not there may. */
+static int exit_code_of(int rc)
+{
+	switch (-rc) {
+	case EINVAL:
+	case EPERM:
+	case EEXIST:
+	case ENOTSUP:
+	case ENOTUNIQ:
+	case EPROTO:
+		return EX_CONFIG;
+	default:
+		return EX_UNAVAILABLE;
+	}
+}
+
 static int start(struct host *h, const struct options *o, const struct conf_server *server)
 {
 	if (stop_open() < 0) {
@@ -168,9 +186,10 @@ static int start(struct host *h, const struct options *o, const struct conf_serv
 	if (make_data_dir(server->data_dir) < 0) {
 		return EX_CANTCREAT;
 	}
+	crash_serving(1);
 	int rc = host_start(h);
 	if (rc < 0) {
-		return rc == -ENOTUNIQ ? EX_CONFIG : EX_UNAVAILABLE;
+		return exit_code_of(rc);
 	}
 	/* Whoever asked for the file waits for it: without it nobody would come. */
 	if (o->ready_file && host_ready_file(h, o->ready_file) < 0) {
@@ -190,6 +209,7 @@ static int serve(struct host *h, const struct options *o, const struct conf_serv
 	}
 	host_stop(h);
 	stop_close();
+	crash_serving(0);
 	if (rc == 0) {
 		log_write(CHATD_LOG_INFO, "core", "stopped");
 	}
@@ -295,6 +315,10 @@ int main(int argc, char **argv)
 	map_init();
 	parse(argc, argv, &o);
 	raise_descriptors();
+	if (crash_open() < 0) {
+		fputs("chatd: no memory\n", stderr);
+		return EX_OSERR;
+	}
 	int rc = o.action == DESCRIBE || o.action == LIST_PLUGINS || o.action == SCHEMA
 			? without_config(&o, exe)
 			: o.action == LIST_HOOKS ? list_hooks(&o, exe)

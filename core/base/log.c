@@ -49,6 +49,16 @@ void log_to(int fd)
 	atomic_store(&state.fd, fd);
 }
 
+int log_fd(void)
+{
+	return atomic_load(&state.fd);
+}
+
+int log_is_json(void)
+{
+	return atomic_load(&state.json) != 0;
+}
+
 int log_wants(int32_t level)
 {
 	return level <= atomic_load_explicit(&state.level, memory_order_relaxed);

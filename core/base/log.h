@@ -24,6 +24,10 @@ void log_open(int32_t level, int32_t json);
 /* Tests point the log at a pipe; the default is standard error. */
 void log_to(int fd);
 
+/* For signal handlers, which write lines of their own (crash_text.h). */
+int log_fd(void);
+int log_is_json(void);
+
 /* Is @p level written at all?  For callers that would have to compute something first. */
 int log_wants(int32_t level);
 

@@ -45,6 +45,7 @@ int conf_set(struct conf *c, const char *assignment, struct diag *d);
 int conf_plan(struct conf *c, struct diag *d);
 
 /* The `server:` section.  Valid after conf_plan(). */
+enum { CONF_STALL_AUTO, CONF_STALL_ABORT, CONF_STALL_LOG };
 struct conf_server {
 	const char *data_dir;
 	int64_t workers; /* 0: one per processor */
@@ -58,6 +59,7 @@ struct conf_server {
 	int64_t offload_threads;
 	int64_t max_suspended;     /* calls per worker */
 	int64_t slow_queue;        /* bytes that may wait for one connection */
+	int32_t on_stall;          /* CONF_STALL_* */
 	int64_t stall;             /* how long a connection may take nothing at all */
 	int64_t max_subscriptions; /* per session */
 	const char *workers_text;  /* as written; see workers */
@@ -115,6 +117,10 @@ struct conf_about {
 	size_t opt_size;
 };
 enum { CONF_TEXT, CONF_MARKDOWN, CONF_SCHEMA };
+
+/* Whether a plugin's table fits the struct of @p conf_size bytes that it fills.  0, or -EINVAL
+ * and what is wrong with it in @p ret_why. */
+int conf_check_table(const struct conf_about *about, size_t conf_size, char *ret_why, size_t room);
 
 /* Writes the description of one plugin; 0 or -ENOMEM. */
 int conf_describe(FILE *to, int format, const struct conf_about *about);

@@ -12,6 +12,7 @@ enum { WORKERS_MAX = 64 /* a destination keeps one bit for each */, ID_MAX = 64,
 
 static const char *const levels[] = { "error", "warn", "info", "debug", "trace", NULL };
 static const char *const formats[] = { "text", "json", NULL };
+static const char *const on_stall[] = { "auto", "abort", "log", NULL };
 static const char *const on_error[] = { "reject", "continue", NULL };
 
 #define SERVER(f) offsetof(struct conf_server, f)
@@ -99,6 +100,13 @@ static const struct chatd_opt server_opts[] = {
 			.min = 100,
 			.max = 3600000,
 			.doc = "How long a client with data waiting may take none of it." },
+	{ .key = "on_stall",
+			.type = CHATD_T_CHOICE,
+			.offset = SERVER(on_stall),
+			.fallback = "auto",
+			.choices = on_stall,
+			.doc = "A plugin that holds a worker for 2 s: abort ends the server, for its supervisor to "
+				   "start it again; log only names it; auto is abort under systemd, and log elsewhere." },
 	{ .key = "max_subscriptions",
 			.type = CHATD_T_INT,
 			.offset = SERVER(max_subscriptions),
@@ -138,7 +146,8 @@ static const struct chatd_opt plugin_opts[] = {
 			.offset = PLUGIN(on_error),
 			.fallback = "reject",
 			.choices = on_error,
-			.doc = "What a failing hook means for the message at hand." },
+			.doc = "What a failing hook means for the message at hand; plugins that decide who may what take "
+				   "no continue." },
 	{ .key = NULL },
 };
 

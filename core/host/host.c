@@ -4,17 +4,24 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "chat/stats.h"
+#include "host/crashes.h"
 #include "host/instance.h"
+#include "host/notify.h"
+#include "host/patience.h"
 #include "loop/net.h"
 #include "loop/worker.h"
 
 #include <chatd/transport.h>
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+enum { STALL_ABORT_MS = 2000 };
 
 struct host *host_create(struct conf *conf, const char *exe_dir)
 {
@@ -27,6 +34,7 @@ struct host *host_create(struct conf *conf, const char *exe_dir)
 		free(h);
 		return NULL;
 	}
+	h->here = (struct crash_here){ .thread = "main", .index = -1 };
 	h->conf = conf;
 	h->server = conf ? conf_server(conf) : NULL;
 	/* Beside the folder of the program: this is how an uninstalled build finds them. */
@@ -72,6 +80,69 @@ static int fill_options(struct host *h, chatd_ctx *c, struct diag *d)
 			h->conf, c->conf->node, c->name, p->opts ? p->opts : none, p->opt_size, c->options, d);
 }
 
+static struct host_off *note_off(struct host *h, const char *name)
+{
+	struct host_off *off = calloc(1, sizeof(*off));
+	if (off) {
+		off->name = name;
+		off->next = h->off;
+		h->off = off;
+	}
+	return off;
+}
+
+void host_leave_out(struct host *h, chatd_ctx *c, const char *fmt, ...)
+{
+	char why[512];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	struct host_off *off = note_off(h, c->name);
+	if (off) {
+		snprintf(off->why, sizeof(off->why), "%.190s", why);
+	}
+	c->skipped = 1;
+	log_write(CHATD_LOG_WARN, "core", "plugin \"%s\": %s; going on without it (optional: true)",
+			c->name, why);
+}
+
+/* Who has brought the server down again and again is left out, if anybody can do without. */
+static void leave_out_crashed(struct host *h)
+{
+	char last[128];
+	for (size_t i = 0; i < h->n; i++) {
+		chatd_ctx *c = h->inst[i];
+		if (!crashes_too_many(h->server->data_dir, c->name, c->module->path, last, sizeof(last))) {
+			continue;
+		}
+		if (c->conf->optional && !graph_is_needed(h, c)) {
+			host_leave_out(h, c,
+					"it crashed the server %d times within %d s (%s); mend or replace it, then: "
+					"chatctl plugin enable %s, or remove %s/crashes/%s and restart",
+					CRASHES_OFF, CRASHES_WITHIN_S, last, c->name, h->server->data_dir, c->name);
+		} else {
+			log_write(CHATD_LOG_ERROR, "core",
+					"plugin \"%s\" crashed the server %d times within %d s (%s); the server is tried with "
+					"it again, because %s; mend or replace it, or set enabled: false",
+					c->name, CRASHES_OFF, CRASHES_WITHIN_S, last,
+					c->conf->optional ? "others need it" : "it is not optional");
+		}
+	}
+}
+
+/* A guard that fails must not let anybody through. */
+static int check_on_error(struct host *h, const chatd_ctx *c, struct diag *d)
+{
+	if (c->conf->on_error == 1 && c->plugin->flags & CHATD_PLUGIN_GUARDS) {
+		conf_complain(h->conf, c->conf->node, "on_error", d,
+				"\"continue\" is not for this plugin: it decides who somebody is or who may what, and "
+				"when it fails nobody may get through; remove on_error, or write reject");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int load_instance(struct host *h, const struct conf_plugin *cp, struct diag *d)
 {
 	struct load_error e = { "" };
@@ -81,7 +152,11 @@ static int load_instance(struct host *h, const struct conf_plugin *cp, struct di
 			return 0; /* switched off, and not there: nothing to complain about */
 		}
 		if (cp->optional) {
+			struct host_off *off = note_off(h, cp->name);
 			log_write(CHATD_LOG_WARN, "core", "%s; going on without it (optional: true)", e.text);
+			if (off) {
+				snprintf(off->why, sizeof(off->why), "it cannot be loaded; see the log");
+			}
 			return 0;
 		}
 		conf_complain(h->conf, cp->node, NULL, d, "%s", e.text);
@@ -100,7 +175,7 @@ static int load_instance(struct host *h, const struct conf_plugin *cp, struct di
 	}
 	c->index = (uint32_t)h->n;
 	h->inst[h->n++] = c;
-	return rc;
+	return check_on_error(h, c, d) < 0 ? -EINVAL : rc;
 }
 
 int host_load(struct host *h, struct diag *d)
@@ -116,6 +191,7 @@ int host_load(struct host *h, struct diag *d)
 			rc = -EINVAL;
 		}
 	}
+	leave_out_crashed(h);
 	if (rc == 0) { /* an instance that is missing would only bring more complaints */
 		rc = graph_order(h, d);
 	}
@@ -150,11 +226,30 @@ chatd_status host_provide(struct host *h, const struct host_service *s)
 
 static void on_worker_stop(void *arg);
 
+/* Whose code is where, if it comes to a crash, and where that is noted. */
+static int watch_crashes(struct host *h)
+{
+	struct crash_plugin *list = calloc(h->n + 1, sizeof(*list));
+	if (!list) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < h->n; i++) {
+		list[i] =
+				(struct crash_plugin){ .name = h->inst[i]->name, .path = h->inst[i]->module->path };
+	}
+	int rc = crash_plugins(list, h->n);
+	free(list);
+	return rc;
+}
+
 static int make_core(struct host *h)
 {
 	const struct conf_server *s = h->server;
+	int aborts =
+			s->on_stall == CONF_STALL_ABORT || (s->on_stall == CONF_STALL_AUTO && notify_is_open());
 	struct loop_conf lc = { .workers = (int)s->workers,
-		.offload_threads = (int)s->offload_threads };
+		.offload_threads = (int)s->offload_threads,
+		.stall_abort_ms = aborts ? STALL_ABORT_MS : 0 };
 	struct chat_conf cc = { .max_subscriptions = s->max_subscriptions,
 		.max_suspended = s->max_suspended,
 		.soft_queue = s->slow_queue / 4 };
@@ -168,6 +263,13 @@ static int make_core(struct host *h)
 		if (worker_on_stop(loop_worker(h->loop, i), on_worker_stop, loop_worker(h->loop, i)) < 0) {
 			return -ENOMEM;
 		}
+	}
+	if (crash_thread(&h->here) < 0 || watch_crashes(h) < 0) {
+		return -ENOMEM;
+	}
+	h->patience = patience_create(&h->here);
+	if (!h->patience) {
+		return -ENOMEM;
 	}
 	h->net = net_create(h->loop);
 	h->chat = chat_create(&cc, h->loop);
@@ -211,7 +313,9 @@ static int init_all(struct host *h)
 	h->registering = 1;
 	for (size_t i = 0; i < h->n && rc == 0; i++) {
 		chatd_ctx *c = h->order[i];
-		rc = c->plugin->init ? c->plugin->init(table, c, c->options, &c->self) : 0;
+		patience_begin(h->patience, c->name, "init()", c->plugin->flags & CHATD_PLUGIN_WAITS);
+		rc = c->plugin->init(table, c, c->options, &c->self);
+		patience_end(h->patience);
 		c->inited = 1;
 		if (rc < 0) {
 			log_write(CHATD_LOG_ERROR, "core", "plugin \"%s\" could not start: %s", c->name,
@@ -284,7 +388,10 @@ static int start_workers(struct host *h)
 		struct starting s = { .h = h, .c = c };
 		c->started = 1;
 		if (c->plugin->worker_start) {
+			patience_begin(
+					h->patience, c->name, "worker_start()", c->plugin->flags & CHATD_PLUGIN_WAITS);
 			loop_run_all(h->loop, start_on_worker, &s);
+			patience_end(h->patience);
 		}
 		int rc = atomic_load(&s.rc);
 		if (rc < 0) {
@@ -299,6 +406,12 @@ static int start_workers(struct host *h)
 int host_start(struct host *h)
 {
 	int rc = make_core(h);
+	if (rc == 0 && crash_record_in(h->server->data_dir) < 0) {
+		log_write(CHATD_LOG_WARN, "core",
+				"cannot make %s/crashes: %s; a plugin that crashes the server again and again will not "
+				"be left out",
+				h->server->data_dir, strerror(errno));
+	}
 	if (rc < 0) {
 		log_write(CHATD_LOG_ERROR, "core", "cannot set up the workers: %s", strerror(errno));
 		return rc;
@@ -428,24 +541,34 @@ static void free_worker_states(struct host *h)
 	}
 }
 
+static void set_mark(struct host *h, const char *who, const char *what)
+{
+	atomic_store(&h->here.mark.who, who);
+	atomic_store(&h->here.mark.what, what);
+}
+
 void host_stop(struct host *h)
 {
 	if (h->stopped || !h->loop) {
 		return;
 	}
 	h->stopped = 1;
+	patience_destroy(h->patience);
 	loop_stop(h->loop);
 	loop_join(h->loop);
 	for (size_t i = h->n; h->order && i-- > 0;) {
 		chatd_ctx *c = h->order[i];
 		if (c->inited && c->self && c->plugin->fini) {
+			set_mark(h, c->name, "fini()");
 			c->plugin->fini(c->self);
 		}
 	}
+	set_mark(h, NULL, NULL);
 	net_destroy(h->net);
 	free_worker_states(h);
 	chat_destroy(h->chat);
 	loop_destroy(h->loop);
+	crash_thread_end(&h->here);
 	h->net = NULL;
 	h->chat = NULL;
 }
@@ -460,6 +583,11 @@ void host_destroy(struct host *h)
 		struct host_service *next = h->services->next;
 		free(h->services);
 		h->services = next;
+	}
+	while (h->off) {
+		struct host_off *next = h->off->next;
+		free(h->off);
+		h->off = next;
 	}
 	for (size_t i = 0; i < h->n; i++) {
 		free(h->inst[i]->options);

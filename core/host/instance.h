@@ -6,6 +6,7 @@
 #ifndef HOST_INSTANCE_H
 #define HOST_INSTANCE_H
 
+#include "base/crash.h"
 #include "chat/chat.h"
 #include "conf/conf.h"
 #include "host/host.h"
@@ -18,6 +19,7 @@
 
 struct loop;
 struct net;
+struct patience;
 
 /** One instance; plugins know it as an opaque chatd_ctx. */
 struct chatd_ctx {
@@ -31,6 +33,7 @@ struct chatd_ctx {
 	void *self;
 	uint32_t index; /**< in host->inst, and of its wself */
 	int placed;     /**< graph: 0 not yet, 1 being placed, 2 done */
+	int skipped;    /**< graph: optional, and not to be had */
 	int inited;
 	size_t started; /**< number of workers whose worker_start() was called */
 };
@@ -47,6 +50,13 @@ struct host_bound {
 	char *address;
 };
 
+/** An optional plugin that was left out, and why. */
+struct host_off {
+	struct host_off *next;
+	const char *name;
+	char why[192];
+};
+
 struct host {
 	struct conf *conf;
 	const struct conf_server *server;
@@ -59,6 +69,9 @@ struct host {
 	struct host_service *services;
 	struct host_bound *bound;
 	size_t n_bound;
+	struct host_off *off;
+	struct crash_here here; /**< of main */
+	struct patience *patience;
 	struct loop *loop;
 	struct net *net;
 	struct chat *chat;
@@ -79,6 +92,10 @@ extern const struct chatd_net table_net_vt;
 /** Offer a service; the first provider of an interface is the one that is found. */
 chatd_status host_provide(struct host *, const struct host_service *);
 
+/** Its name and why, for the log and for whoever asks. */
+void host_leave_out(struct host *, chatd_ctx *, const char *fmt, ...) CHATD_PRINTF(3, 4);
+/** 1: a plugin that is not optional needs what only @p c provides. */
+int graph_is_needed(const struct host *, const chatd_ctx *c);
 /** Fill host->order from provides, needs and wants.  -EINVAL after complaints. */
 int graph_order(struct host *, struct diag *d);
 /* Of those that are turned on, some plugin provides it, or the core. */

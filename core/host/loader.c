@@ -2,16 +2,22 @@
 #include "host/loader.h"
 
 #include "base/str.h"
+#include "conf/conf.h"
+#include "host/elf.h"
+#include "host/place.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
-#include <errno.h>
+#include <limits.h>
+#include <link.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { WORKER_SIZE_MAX = 64 << 20 };
 
 #define STRINGIFY(x) #x
 #define TEXT_OF(x)   STRINGIFY(x)
@@ -74,14 +80,16 @@ static const struct module *refuse(struct load_error *e, const char *fmt, ...)
 	return NULL;
 }
 
-static char *find_file(struct modules *m, const char *name)
+static char *find_file(struct modules *m, const char *name, const char **ret_dir)
 {
 	for (size_t i = 0; i < m->n_dirs; i++) {
 		char *path = NULL;
 		if (asprintf(&path, "%s/%s.so", m->dirs[i], name) < 0) {
 			return NULL;
 		}
-		if (access(path, F_OK) == 0) {
+		struct stat st;
+		if (lstat(path, &st) == 0) { /* also a link that leads nowhere: it is said then */
+			*ret_dir = m->dirs[i];
 			return path;
 		}
 		free(path);
@@ -128,65 +136,188 @@ static const struct module *not_found(struct modules *m, const char *name, struc
 	return NULL;
 }
 
-/* Whoever can write the file owns the server: so nobody else may. */
-static int writable_by_others(const char *path, const char **ret_what)
+/* ---- the descriptor ------------------------------------------------------- */
+
+/* A file of one plugin, on its way. */
+struct candidate {
+	const char *name, *path;
+	void *so;
+	const struct chatd_plugin *p;
+	size_t there; /* bytes that the symbol has */
+};
+
+static int symbol_major(const struct candidate *c, unsigned major)
 {
-	struct stat st;
-	char dir[4096];
-	if (stat(path, &st) == 0 && (st.st_mode & S_IWOTH)) {
-		*ret_what = "the file";
-		return 1;
+	char symbol[32];
+	snprintf(symbol, sizeof(symbol), "chatd_plugin_v%u", major);
+	return dlsym(c->so, symbol) != NULL;
+}
+
+/* Others' majors are in the symbol's name, so that one can say which it is. */
+static int refuse_symbol(const struct candidate *c, struct load_error *e)
+{
+	for (unsigned major = 0; major < 1000; major++) {
+		if (major != CHATD_ABI_MAJOR && symbol_major(c, major)) {
+			refuse(e, "plugin \"%s\" (%s) was built for contract %u, this server has %u.%u: %s",
+					c->name, c->path, major, CHATD_ABI_MAJOR, CHATD_ABI_MINOR,
+					major > CHATD_ABI_MAJOR ? "upgrade chatd"
+											: "rebuild the plugin with this server's headers");
+			return -1;
+		}
 	}
-	const char *slash = strrchr(path, '/');
-	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
-	if (stat(dir, &st) == 0 && (st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX)) {
-		*ret_what = "its folder";
-		return 1;
+	refuse(e,
+			"plugin \"%s\" (%s) does not export " SYMBOL_NAME
+			": it is no chatd plugin, or its build hides the symbol; see CHATD_PLUGIN in "
+			"chatd/plugin.h",
+			c->name, c->path);
+	return -1;
+}
+
+static int find_symbol(struct candidate *c, struct load_error *e)
+{
+	Dl_info info;
+	const ElfW(Sym) *sym = NULL;
+	c->p = dlsym(c->so, SYMBOL_NAME);
+	if (!c->p) {
+		return refuse_symbol(c, e);
+	}
+	if (!dladdr1(c->p, &info, (void **)(uintptr_t)&sym, RTLD_DL_SYMENT) || !sym ||
+			ELF64_ST_TYPE(sym->st_info) != STT_OBJECT) {
+		refuse(e,
+				"plugin \"%s\" (%s): " SYMBOL_NAME
+				" is no constant; write CHATD_PLUGIN = { CHATD_PLUGIN_HEADER, ... }",
+				c->name, c->path);
+		return -1;
+	}
+	c->there = sym->st_size;
+	return 0;
+}
+
+static int check_size(const struct candidate *c, struct load_error *e)
+{
+	size_t least = offsetof(struct chatd_plugin, check), n = 0;
+	if (c->there >= sizeof(uint32_t)) {
+		n = c->p->struct_size;
+	}
+	if (n >= least && n <= c->there) {
+		return 0;
+	}
+	refuse(e,
+			"plugin \"%s\" (%s): its descriptor is damaged (it says %zu bytes, and has %zu; %zu at the "
+			"least); write CHATD_PLUGIN_HEADER in it and rebuild it",
+			c->name, c->path, n, c->there, least);
+	return -1;
+}
+
+static int check_minor(const struct candidate *c, struct load_error *e)
+{
+	if (c->p->min_host > CHATD_ABI_MINOR) {
+		refuse(e, "plugin \"%s\" (%s) needs ABI %u.%u, this server has %u.%u: upgrade chatd",
+				c->name, c->path, CHATD_ABI_MAJOR, c->p->min_host, CHATD_ABI_MAJOR,
+				CHATD_ABI_MINOR);
+		return -1;
+	}
+	/* While the contract is a draft, both sides must have the same. */
+	if (CHATD_ABI_MAJOR == 0 && c->p->abi_minor != CHATD_ABI_MINOR) {
+		refuse(e,
+				"plugin \"%s\" (%s) was built for contract %u.%u, this server has %u.%u: rebuild "
+				"the plugin with this server's headers",
+				c->name, c->path, CHATD_ABI_MAJOR, c->p->abi_minor, CHATD_ABI_MAJOR,
+				CHATD_ABI_MINOR);
+		return -1;
 	}
 	return 0;
 }
 
-static const struct chatd_plugin *descriptor(
-		const char *name, const char *path, struct load_error *e)
+static int check_name(const struct candidate *c, struct load_error *e)
 {
-	void *so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (!so) {
-		refuse(e, "plugin \"%s\" (%s) cannot be loaded: %s", name, path, dlerror());
-		return NULL;
+	if (!c->p->name || !*c->p->name) {
+		refuse(e, "plugin \"%s\" (%s): its descriptor has no name; write .name = \"%s\"", c->name,
+				c->path, c->name);
+		return -1;
 	}
-	const struct chatd_plugin *p = dlsym(so, SYMBOL_NAME);
-	if (!p) {
+	if (strcmp(c->p->name, c->name) != 0) {
 		refuse(e,
-				"plugin \"%s\" (%s) does not export " SYMBOL_NAME
-				": it is no chatd plugin, or built "
-				"for another major version of the contract; rebuild it with this server's headers",
-				name, path);
+				"plugin \"%s\" (%s) says that its name is \"%.64s\": rename the file to %.64s.so, or is "
+				"it a copy of that plugin?",
+				c->name, c->path, c->p->name, c->p->name);
+		return -1;
+	}
+	return 0;
+}
+
+/* @p m has what of the descriptor both sides know. */
+static int check_parts(const struct candidate *c, const struct module *m, struct load_error *e)
+{
+	const struct chatd_plugin *p = &m->plugin;
+	char why[256];
+	const struct conf_about about = { .opts = p->opts, .opt_size = p->opt_size };
+	if (!p->init) {
+		refuse(e, "plugin \"%s\" (%s): its descriptor has no init(): it could not do anything",
+				c->name, c->path);
+		return -1;
+	}
+	if (conf_check_table(&about, p->conf_size, why, sizeof(why)) < 0) {
+		refuse(e, "plugin \"%s\" (%s): its option table is wrong: %s", c->name, c->path, why);
+		return -1;
+	}
+	if (p->worker_size > WORKER_SIZE_MAX) {
+		refuse(e, "plugin \"%s\" (%s): its worker_size of %zu bytes cannot be meant", c->name,
+				c->path, p->worker_size);
+		return -1;
+	}
+	return 0;
+}
+
+static int open_descriptor(struct candidate *c, struct module *m, struct load_error *e)
+{
+	c->so = dlopen(c->path, RTLD_NOW | RTLD_LOCAL);
+	if (!c->so) {
+		refuse(e, "plugin \"%s\" (%s) cannot be loaded: %s", c->name, c->path, dlerror());
+		return -1;
+	}
+	if (find_symbol(c, e) < 0 || check_size(c, e) < 0 || check_minor(c, e) < 0 ||
+			check_name(c, e) < 0) {
+		return -1;
+	}
+	size_t n = c->p->struct_size;
+	memcpy(&m->plugin, c->p, n < sizeof(m->plugin) ? n : sizeof(m->plugin));
+	return check_parts(c, m, e);
+}
+
+/* ---- loading -------------------------------------------------------------- */
+
+static struct module *open_module(const char *dir, const struct candidate *at, struct load_error *e)
+{
+	char why[PATH_MAX + 256], *real = NULL;
+	if (place_check(dir, at->path, &real, why, sizeof(why)) < 0) {
+		refuse(e, "plugin \"%s\": %s", at->name, why);
 		return NULL;
 	}
-	size_t least = offsetof(struct chatd_plugin, check);
-	if (p->struct_size < least || p->struct_size > 65536 || !p->name) {
-		refuse(e, "plugin \"%s\" (%s): its descriptor is damaged (size %u); rebuild it", name, path,
-				p->struct_size);
-		return NULL;
+	struct module *m = calloc(1, sizeof(*m));
+	struct candidate c = { .name = at->name, .path = real };
+	int rc = -1;
+	if (!m || !(m->name = strdup(at->name))) {
+		refuse(e, "plugin \"%s\": no memory", at->name);
+	} else if (elf_check(real, why, sizeof(why)) < 0) {
+		refuse(e, "plugin \"%s\" (%s) cannot be loaded: %s", at->name, real, why);
+	} else {
+		rc = open_descriptor(&c, m, e);
 	}
-	if (p->abi_minor != CHATD_ABI_MINOR) {
-		refuse(e,
-				"plugin \"%s\" (%s) was built for contract %u.%u, this server has %u.%u: rebuild "
-				"the plugin with this server's headers",
-				name, path, CHATD_ABI_MAJOR, p->abi_minor, CHATD_ABI_MAJOR, CHATD_ABI_MINOR);
-		return NULL;
+	if (rc == 0) {
+		m->path = real;
+		return m;
 	}
-	if (strcmp(p->name, name) != 0) {
-		refuse(e, "plugin \"%s\" (%s) says that its name is \"%s\": rename the file to %s.so", name,
-				path, p->name, p->name);
-		return NULL;
+	if (m) {
+		free(m->name);
 	}
-	return p;
+	free(m);
+	free(real);
+	return NULL;
 }
 
 const struct module *module_load(struct modules *m, const char *name, struct load_error *e)
 {
-	const char *what;
 	for (struct module *have = m->loaded; have; have = have->next) {
 		if (strcmp(have->name, name) == 0) {
 			return have;
@@ -198,27 +329,18 @@ const struct module *module_load(struct modules *m, const char *name, struct loa
 				"server.plugin_path",
 				name);
 	}
-	char *path = find_file(m, name);
+	const char *dir = NULL;
+	char *path = find_file(m, name, &dir);
 	if (!path) {
 		return not_found(m, name, e);
 	}
-	const struct chatd_plugin *p = NULL;
-	if (writable_by_others(path, &what)) {
-		refuse(e, "plugin \"%s\" (%s): everyone may write to %s; chmod o-w it", name, path, what);
-	} else {
-		p = descriptor(name, path, e);
+	const struct candidate at = { .name = name, .path = path };
+	struct module *mod = open_module(dir, &at, e);
+	free(path);
+	if (mod) {
+		mod->next = m->loaded;
+		m->loaded = mod;
 	}
-	struct module *mod = p ? calloc(1, sizeof(*mod)) : NULL;
-	if (!mod) {
-		free(path);
-		return NULL;
-	}
-	mod->name = strdup(name);
-	mod->path = path;
-	size_t n = p->struct_size < sizeof(mod->plugin) ? p->struct_size : sizeof(mod->plugin);
-	memcpy(&mod->plugin, p, n);
-	mod->next = m->loaded;
-	m->loaded = mod;
 	return mod;
 }
 

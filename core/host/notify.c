@@ -74,6 +74,11 @@ void notify_open(void)
 	unsetenv("WATCHDOG_PID");
 }
 
+int notify_is_open(void)
+{
+	return fd >= 0;
+}
+
 int notify_send(const char *lines)
 {
 	if (fd < 0) {

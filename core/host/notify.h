@@ -15,6 +15,7 @@
 /** Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and removes them from the environment:
  *  they are not meant for children. */
 void notify_open(void);
+int notify_is_open(void); /**< a service manager listens */
 /** Lines such as "READY=1\nSTATUS=serving".  0, or a negative errno after it was logged once. */
 int notify_send(const char *lines);
 /** "RELOADING=1" with the time that goes with it. */

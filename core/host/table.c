@@ -97,6 +97,11 @@ static chatd_status t_hook(chatd_ctx *c, uint32_t hook, int32_t order, chatd_hoo
 	if (too_late(c, "hook()") || !fn) {
 		return -EINVAL;
 	}
+	if (hook == chatd_hook_session_auth && c->conf->on_error == 1) {
+		return t_fail(c, -EINVAL,
+				"on_error: continue is not for a plugin that is asked who may come in: when it fails "
+				"nobody may get through; remove on_error, or write reject");
+	}
 	if (hook == 0 || hook >= chatd_hook_count) {
 		return t_fail(c, -ENOTSUP, "hook %u does not exist in this server", hook);
 	}

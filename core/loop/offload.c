@@ -54,12 +54,17 @@ static void *pool_main(void *arg)
 {
 	struct offload *o = arg;
 	struct job *job;
+	struct crash_here here = { .thread = "pool", .index = -1 };
+	(void)crash_thread(&here);
 	while ((job = next_job(o))) {
+		atomic_store_explicit(&here.mark.what, "offloaded work", memory_order_relaxed);
 		job->work(job->done.arg);
+		atomic_store_explicit(&here.mark.what, NULL, memory_order_relaxed);
 		/* The workers end after this pool, so this cannot fail. */
 		if (worker_post_node(job->w, &job->done) < 0)
 			free(job);
 	}
+	crash_thread_end(&here);
 	return NULL;
 }
 

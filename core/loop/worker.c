@@ -353,6 +353,8 @@ void *worker_main(void *arg)
 	struct chatd_worker *w = arg;
 	current = w;
 	w->started = true;
+	w->here = (struct crash_here){ .thread = "worker", .index = w->index };
+	(void)crash_thread(&w->here); /* without memory for it a stack overflow goes unreported */
 	bool busy = true;
 	while (!atomic_load(&w->stopping))
 		one_turn(w, &busy);
@@ -369,6 +371,8 @@ void *worker_main(void *arg)
 		continue;
 	collect(w, &closed_mail);
 	run_inbox(w, SIZE_MAX);
+	watchdog_forget(w->loop->watchdog, w);
+	crash_thread_end(&w->here);
 	current = NULL;
 	return NULL;
 }

@@ -32,6 +32,8 @@ struct loop_conf {
 	int offload_threads;   /**< 0: 2 */
 	size_t offload_queue;  /**< jobs that may wait; 0: 1,024 */
 	int64_t stall_warn_ms; /**< the watchdog complains above this; 0: 100 */
+	/** The watchdog ends the process (SIGABRT) when a worker was held so long; 0: never. */
+	int64_t stall_abort_ms;
 };
 
 /* ---- all workers ------------------------------------------------------- */

@@ -11,6 +11,7 @@
 
 #include <event2/event.h>
 
+#include "base/crash.h"
 #include "loop/wheel.h"
 #include "loop/worker.h"
 
@@ -66,10 +67,10 @@ struct chatd_worker {
 	struct stop_hook stop[WORKER_HOOKS];
 	void *data[WORKER_DATA_MAX];
 
-	/* For the watchdog's eyes; `since` 0: at rest. */
-	_Atomic(const char *) who;
-	_Atomic(const char *) what;
+	/* For the eyes of the watchdog and of who reports a crash; `since` 0: at rest. */
+	struct crash_here here;
 	_Atomic int64_t since;
+	bool gone;              /**< its thread ends; guarded by the watchdog's lock */
 	_Atomic int64_t stalls; /**< calls that the watchdog found too long */
 };
 
@@ -78,7 +79,7 @@ struct watchdog;
 
 struct loop {
 	int32_t count;
-	int64_t stall_warn_ms;
+	int64_t stall_warn_ms, stall_abort_ms;
 	struct offload *offload;
 	struct watchdog *watchdog;
 	pthread_mutex_t lock; /**< guards the counters below */
@@ -115,6 +116,8 @@ struct watchdog *watchdog_create(struct loop *loop);
 int watchdog_start(struct watchdog *d);
 void watchdog_stop(struct watchdog *d);
 void watchdog_destroy(struct watchdog *d);
+/** [worker] As its last act: from here on it is not asked for its frames. */
+void watchdog_forget(struct watchdog *d, struct chatd_worker *w);
 
 /* loop.c */
 /** Like pthread_create(), with every signal blocked and a name; a negative errno. */

@@ -548,10 +548,20 @@ enum {
 
 /* ---- what the plugin gives --------------------------------------------- */
 
+/** Flags of a plugin. */
+enum {
+	/** It decides who somebody is, or who may what: when it fails, nobody gets through, and
+	 *  `on_error: continue` is refused. */
+	CHATD_PLUGIN_GUARDS = 1 << 0,
+	/** Its init() may wait for another program, within a limit of its own.  Any other plugin that
+	 *  has not started after 10 s ends the server. */
+	CHATD_PLUGIN_WAITS = 1 << 1,
+};
+
 struct chatd_plugin {
 	uint32_t struct_size, abi_minor; /**< both set by CHATD_PLUGIN_HEADER */
 	uint32_t min_host;               /**< oldest minor it can do with; usually 0 */
-	uint32_t flags;                  /**< none yet: 0 */
+	uint32_t flags;                  /**< CHATD_PLUGIN_* */
 	const char *name, *version, *summary;
 	const char *const *provides;  /**< { "chatd.presence/1", NULL } */
 	const char *const *needs;     /**< started after its providers, stopped before them */

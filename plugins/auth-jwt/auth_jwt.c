@@ -483,6 +483,7 @@ static const char *const wants[] = { CHATD_STORE, CHATD_ACCOUNTS, CHATD_HTTP, CH
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_GUARDS,
 	.name = "auth-jwt",
 	.version = "0.1",
 	.summary = "signed access tokens (JWT), our own and those of other login services",

@@ -358,6 +358,7 @@ static const char *const wants[] = { CHATD_ACCOUNTS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_GUARDS,
 	.name = "auth-static",
 	.version = "0.1",
 	.summary = "logins written in the configuration",

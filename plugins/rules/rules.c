@@ -256,6 +256,7 @@ static void fini(void *selfp)
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_GUARDS,
 	.name = "rules",
 	.version = "0.2",
 	.summary = "who may send, subscribe and call what",

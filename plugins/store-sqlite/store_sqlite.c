@@ -147,6 +147,7 @@ static const char *const wants[] = { CHATD_CIPHER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_WAITS,
 	.name = "store-sqlite",
 	.version = "0.1",
 	.summary = "keeps messages, rooms and accounts in an SQLite file",

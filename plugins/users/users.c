@@ -102,6 +102,7 @@ static const char *const wants[] = { CHATD_ROOMS, CHATD_CLUSTER, CHATD_AUDIT, NU
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_GUARDS,
 	.name = "users",
 	.version = "0.1",
 	.summary = "profiles, finding people, server-wide roles and bans, deleting one's account",

@@ -99,11 +99,11 @@ TEST(a_file_that_is_no_shared_object_is_refused)
 	write_file(
 			dir, "text.so", "this is no ELF file, but it is long enough to look like one....", 64);
 	expect_refused(dir, "text",
-			"plugin \"text\" (%s/text.so) cannot be loaded: %s/text.so: invalid ELF header", dir,
+			"plugin \"text\" (%s/text.so) cannot be loaded: it is no shared object (ELF file)",
 			dir);
 	write_file(dir, "empty.so", "", 0);
 	expect_refused(dir, "empty",
-			"plugin \"empty\" (%s/empty.so) cannot be loaded: %s/empty.so: file too short", dir,
+			"plugin \"empty\" (%s/empty.so) cannot be loaded: the file is empty; install it again",
 			dir);
 	remove_all(dir);
 }
@@ -112,10 +112,9 @@ TEST(a_shared_object_without_the_symbol_is_refused)
 {
 	UNUSED;
 	expect_refused(built(), "no-symbol",
-			"plugin \"no-symbol\" (%s/no-symbol.so) does not export chatd_plugin_v0: it is no chatd "
-			"plugin, or built for another major version of the contract; rebuild it with this "
-			"server's headers",
-			built());
+			"plugin \"no-symbol\" (%s/no-symbol.so) was built for contract 99, this server has %u.%u: "
+			"upgrade chatd",
+			built(), CHATD_ABI_MAJOR, CHATD_ABI_MINOR);
 }
 
 TEST(another_minor_is_refused_while_the_major_is_zero)
@@ -131,8 +130,9 @@ TEST(a_descriptor_of_an_impossible_size_is_refused)
 {
 	UNUSED;
 	expect_refused(built(), "wrong-size",
-			"plugin \"wrong-size\" (%s/wrong-size.so): its descriptor is damaged (size 8); rebuild it",
-			built());
+			"plugin \"wrong-size\" (%s/wrong-size.so): its descriptor is damaged (it says 8 bytes, and "
+			"has %zu; %zu at the least); write CHATD_PLUGIN_HEADER in it and rebuild it",
+			built(), sizeof(struct chatd_plugin), offsetof(struct chatd_plugin, check));
 }
 
 TEST(a_file_must_have_the_plugins_name)
@@ -140,7 +140,7 @@ TEST(a_file_must_have_the_plugins_name)
 	UNUSED;
 	expect_refused(built(), "wrong-name",
 			"plugin \"wrong-name\" (%s/wrong-name.so) says that its name is \"right-name\": rename the "
-			"file to right-name.so",
+			"file to right-name.so, or is it a copy of that plugin?",
 			built());
 }
 
@@ -151,15 +151,15 @@ TEST(what_everyone_may_write_is_refused_unopened)
 	write_file(dir, "open.so", "x", 1);
 	snprintf(path, sizeof(path), "%s/open.so", dir);
 	assert_int_equal(chmod(path, 0666), 0);
-	expect_refused(dir, "open",
-			"plugin \"open\" (%s): everyone may write to the file; chmod o-w it", path);
+	expect_refused(
+			dir, "open", "plugin \"open\": %s is writable by group or others; chmod go-w it", path);
 	assert_int_equal(chmod(path, 0644), 0);
 	assert_int_equal(chmod(dir, 0777), 0);
-	expect_refused(dir, "open",
-			"plugin \"open\" (%s): everyone may write to its folder; chmod o-w it", path);
-	assert_int_equal(chmod(dir, 01777), 0); /* like /tmp: only the owner may replace it */
 	expect_refused(
-			dir, "open", "plugin \"open\" (%s) cannot be loaded: %s: file too short", path, path);
+			dir, "open", "plugin \"open\": %s is writable by group or others; chmod go-w it", dir);
+	assert_int_equal(chmod(dir, 0755), 0);
+	expect_refused(dir, "open",
+			"plugin \"open\" (%s) cannot be loaded: it is no shared object (ELF file)", path);
 	remove_all(dir);
 }
 

@@ -22,6 +22,16 @@ static const char *const provides[] = { PROVIDES, NULL };
 static const char *const needs[] = { NEEDS, NULL };
 static const char *const wants[] = { WANTS, NULL };
 
+static chatd_status init(
+		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
+{
+	(void)h;
+	(void)ctx;
+	(void)conf;
+	(void)ret_self;
+	return 0;
+}
+
 CHATD_PLUGIN = {
 	.struct_size = SIZE,
 	.abi_minor = MINOR,
@@ -32,4 +42,5 @@ CHATD_PLUGIN = {
 	.provides = provides,
 	.needs = needs,
 	.wants = wants,
+	.init = init,
 };
