@@ -4,7 +4,7 @@
  * thinks: 0 good, 1 bad.  Whatever else happens, it is asked again later and the file waits. */
 #include "upload.h"
 
-#include "spawn.h"
+#include <chatd-sdk/spawn.h>
 
 #include <signal.h>
 #include <sys/queue.h>
@@ -44,8 +44,12 @@ static void start(void *arg)
 {
 	struct scan *c = arg;
 	int file = bytes_open(self_of(c->of), c->object);
-	c->rc = file < 0 ? file
-					 : spawn_program(self_of(c->of)->conf->scanner, file, -1, &c->pid, &c->pidfd);
+	struct chatd_spawn s = {
+		.argv = self_of(c->of)->conf->scanner, .path = CHATD_SPAWN_PATH, .in = file, .out = -1
+	};
+	c->rc = file < 0 ? file : chatd_spawn(&s);
+	c->pid = s.pid;
+	c->pidfd = s.pidfd;
 	if (file >= 0) {
 		close(file);
 	}

@@ -3,8 +3,7 @@
  * do to it, it cannot do to the server.  One process for each, two at a time. */
 #include "upload.h"
 
-#include "spawn.h"
-
+#include <chatd-sdk/spawn.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -78,20 +77,19 @@ static chatd_status run(struct thumb *t, int in, int out)
 {
 	char pixels[24], memory[24], edges[EDGES_MAX][12];
 	const char *argv[4 + EDGES_MAX] = { t->self->thumbnailer, pixels, memory };
-	pid_t pid;
-	int pidfd;
+	struct chatd_spawn s = { .argv = argv, .path = CHATD_SPAWN_PATH, .in = in, .out = out };
 	snprintf(pixels, sizeof(pixels), "%lld", (long long)t->self->conf->pixels);
 	snprintf(memory, sizeof(memory), "%d", MEMORY);
 	for (int i = 0; i < t->self->n_edges; i++) {
 		snprintf(edges[i], sizeof(edges[i]), "%d", t->self->edges[i]);
 		argv[3 + i] = edges[i];
 	}
-	chatd_status rc = spawn_program(argv, in, out, &pid, &pidfd);
+	chatd_status rc = chatd_spawn(&s);
 	if (rc < 0) {
 		return rc;
 	}
-	rc = wait_for(pid, pidfd, t->self->conf->thumb_timeout);
-	close(pidfd);
+	rc = wait_for(s.pid, s.pidfd, t->self->conf->thumb_timeout);
+	close(s.pidfd);
 	return rc;
 }
 
