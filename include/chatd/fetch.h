@@ -3,8 +3,8 @@
  * @file chatd/fetch.h
  * @brief HTTP requests to other servers: push services, webhooks, whatever is small.
  *
- * Provided by the plugin "fetch".  Nothing blocks: a request runs on the loop of the worker that
- * makes it.  Redirects are never followed and certificates always checked.
+ * Provided by the plugin "fetch".  Nothing blocks: a request is made by a process of the worker's
+ * own.  Redirects are never followed and certificates always checked.
  */
 #ifndef CHATD_FETCH_H
 #define CHATD_FETCH_H
@@ -52,15 +52,16 @@ struct chatd_fetch_answer {
 
 /** [worker] Once, later, on the worker that asked, never inside fetch().  @p rc: 0 an answer came,
  *  whatever its status; -EACCES the address is not public; -EHOSTUNREACH, -ECONNREFUSED;
- *  -ETIMEDOUT; -EPROTO (TLS, or no HTTP); -EMSGSIZE more came than .max_answer, the status is
+ *  -ETIMEDOUT; -ECONNRESET the process that asked has ended, it may be another time; -EPROTO (TLS,
+ *  or no HTTP); -EMSGSIZE more came than .max_answer, the status is
  *  known; -ENOMEM; -ESHUTDOWN. */
 typedef void chatd_fetch_fn(void *arg, chatd_status rc, const struct chatd_fetch_answer *);
 
 struct chatd_fetch {
 	uint32_t struct_size;
 	/** [worker] An error at once means: never fn.  -EINVAL: not a request; -EACCES: not a URL
-	 *  that may be asked, see check(); -EAGAIN: too many are under way (option `limit`);
-	 *  -ENOMEM; -ESHUTDOWN. */
+	 *  that may be asked, see check(); -EAGAIN: too many are under way (option `limit`), or
+	 *  there is nobody who could ask at the moment; -ENOMEM; -ESHUTDOWN. */
 	chatd_status (*fetch)(void *obj, chatd_worker *, const struct chatd_fetch_request *,
 			chatd_fetch_fn *fn, void *arg);
 	/** [any] May @p url be asked, as far as its text tells: form, scheme, port, host?  Else

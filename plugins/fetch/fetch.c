@@ -4,7 +4,12 @@
 
 #include <chatd/stats.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 static const struct chatd_opt opts[] = {
 	{ .key = "request_timeout",
@@ -40,6 +45,17 @@ static const struct chatd_opt opts[] = {
 			.flags = CHATD_O_PATH,
 			.offset = offsetof(struct conf, ca_file),
 			.doc = "Certificates to trust instead of the system's, as PEM." },
+	{ .key = "helper",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_PATH,
+			.offset = offsetof(struct conf, helper),
+			.doc = "The program that asks, instead of the chatd-fetch that was installed." },
+	{ .key = "helper_socket",
+			.type = CHATD_T_STRING,
+			.flags = CHATD_O_PATH,
+			.offset = offsetof(struct conf, helper_socket),
+			.doc = "Where helpers are started by somebody else, as another user or in another "
+				   "network: a Unix socket that gives each connection a chatd-fetch of its own." },
 	{ .key = "outside_hosts",
 			.type = CHATD_T_STRINGS,
 			.offset = offsetof(struct conf, outside_hosts),
@@ -75,6 +91,15 @@ void count(struct wself *ws, chatd_status rc)
 	}
 }
 
+void count_start(struct wself *ws)
+{
+	struct self *self = ws->self;
+	const struct chatd_stats *stats = self->stats ? self->stats->vt : NULL;
+	if (stats) {
+		stats->add(self->stats->obj, ws->w, self->starts, 1);
+	}
+}
+
 static int64_t read_under_way(void *selfp, chatd_worker *w)
 {
 	const struct self *self = selfp;
@@ -94,6 +119,11 @@ static chatd_status define_numbers(struct self *self)
 			.help = "Requests to other servers, by what became of them." };
 		rc = stats->define(self->stats->obj, self->ctx, &def, &self->counters[i]);
 	}
+	const struct chatd_stat_def starts = { .struct_size = sizeof(starts),
+		.kind = CHATD_STAT_COUNTER,
+		.name = "chatd_fetch_helper_starts_total",
+		.help = "Processes that were started to ask other servers." };
+	rc = rc < 0 || !stats ? rc : stats->define(self->stats->obj, self->ctx, &starts, &self->starts);
 	const struct chatd_stat_def gauge = { .struct_size = sizeof(gauge),
 		.kind = CHATD_STAT_GAUGE,
 		.name = "chatd_fetch_under_way",
@@ -124,27 +154,16 @@ static chatd_status begin(
 		struct wself *ws, const struct chatd_fetch_request *q, chatd_fetch_fn *fn, void *arg)
 {
 	struct url url;
-	struct request *r = NULL;
 	const char *why;
 	if (ws->stopped) {
 		return -ESHUTDOWN;
 	}
-	if (ws->n >= ws->self->conf->limit) {
+	if (ws->n >= ws->self->conf->limit || keeper_is_broken(ws)) {
 		return -EAGAIN;
 	}
 	chatd_status rc = url_read(&url, q->url, q->flags, &ws->self->rules, &why);
-	rc = rc < 0 ? rc : request_start(ws, q, &url, &r);
 	url_finish(&url);
-	if (rc < 0) {
-		return rc;
-	}
-	r->fn = fn;
-	r->arg = arg;
-	rc = lane_add(r->lane, r);
-	if (rc < 0) {
-		request_free(r);
-	}
-	return rc;
+	return rc < 0 ? rc : call_start(ws, q, fn, arg);
 }
 
 static chatd_status fetch(void *obj, chatd_worker *w, const struct chatd_fetch_request *q,
@@ -167,10 +186,34 @@ static const struct chatd_fetch vt = {
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
+static chatd_status check_helper(
+		const struct chatd_host *h, chatd_ctx *ctx, const struct conf *conf)
+{
+	const struct sockaddr_un un;
+	chatd_status rc = 0;
+	if (conf->helper && conf->helper_socket) {
+		rc = h->conf_error(ctx, "helper_socket",
+				"whoever serves it starts the helpers: take helper away, or this");
+	}
+	if (conf->helper && access(conf->helper, X_OK) < 0) {
+		rc = h->conf_error(ctx, "helper", "\"%s\" is no program that this user can run: %s",
+				conf->helper, strerror(errno));
+	}
+	if (conf->helper && strlen(conf->helper) >= PROGRAM_PATH) {
+		rc = h->conf_error(ctx, "helper", "a path of less than %d bytes is needed", PROGRAM_PATH);
+	}
+	if (conf->helper_socket && strlen(conf->helper_socket) >= sizeof(un.sun_path)) {
+		rc = h->conf_error(ctx, "helper_socket",
+				"the path of a socket has less than %zu bytes; choose a shorter one",
+				sizeof(un.sun_path));
+	}
+	return rc;
+}
+
 static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
 {
 	const struct conf *conf = confp;
-	chatd_status rc = 0;
+	chatd_status rc = check_helper(h, ctx, conf);
 	for (size_t i = 0; conf->outside_hosts[i]; i++) {
 		if (!url_pattern_ok(conf->outside_hosts[i])) {
 			rc = h->conf_error(ctx, "outside_hosts",
@@ -188,6 +231,51 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 	return rc;
 }
 
+/* The helper gets them with the rules: it may not be allowed to read the file. */
+static chatd_status read_ca(struct self *self, char *to, size_t cap, size_t *ret_n)
+{
+	const char *path = self->conf->ca_file;
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	ssize_t n = 0;
+	*ret_n = 0;
+	if (!path) {
+		return 0;
+	}
+	while (fd >= 0 && *ret_n < cap && (n = read(fd, to + *ret_n, cap - *ret_n)) > 0) {
+		*ret_n += (size_t)n;
+	}
+	chatd_status rc = fd < 0 || n < 0 ? -errno : 0;
+	if (fd >= 0) {
+		close(fd);
+	}
+	if (rc < 0) {
+		return self->h->fail(
+				self->ctx, rc, "ca_file: \"%s\" cannot be read: %s", path, strerror(-rc));
+	}
+	if (*ret_n == cap || !memmem(to, *ret_n, "-----BEGIN ", 11)) {
+		return self->h->fail(self->ctx, -EINVAL,
+				"ca_file: \"%s\" holds no certificates as PEM, or more than %d bytes", path,
+				WIRE_CA_MAX);
+	}
+	return 0;
+}
+
+static chatd_status make_setup(struct self *self)
+{
+	const struct conf *conf = self->conf;
+	const char *const *const lists[2] = { conf->outside_hosts, conf->outside_allow };
+	char *ca = malloc(WIRE_CA_MAX);
+	size_t n = 0;
+	chatd_status rc = ca ? read_ca(self, ca, WIRE_CA_MAX, &n) : -ENOMEM;
+	if (rc == 0) {
+		self->setup = wire_setup_make((uint32_t)conf->connections, (uint32_t)conf->host_connections,
+				lists, chatd_str_of(ca, n));
+		rc = self->setup.p ? 0 : -ENOMEM;
+	}
+	free(ca);
+	return rc;
+}
+
 static chatd_status init(
 		const struct chatd_host *h, chatd_ctx *ctx, const void *confp, void **ret_self)
 {
@@ -201,12 +289,10 @@ static chatd_status init(
 		.conf = conf,
 		.stats = h->service(ctx, CHATD_STATS),
 		.rules = { conf->outside_hosts, conf->outside_allow } };
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-		h->mem_free(self);
-		return h->fail(ctx, -ENOMEM, "libcurl cannot be set up");
-	}
 	*ret_self = self;
-	chatd_status rc = define_numbers(self);
+	chatd_status rc = keeper_find(self);
+	rc = rc < 0 ? rc : make_setup(self);
+	rc = rc < 0 ? rc : define_numbers(self);
 	return rc < 0 ? rc : h->provide(ctx, CHATD_FETCH, &vt, self);
 }
 
@@ -215,8 +301,10 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wselfp)
 	struct wself *ws = wselfp;
 	ws->self = selfp;
 	ws->w = w;
-	chatd_status rc = lane_start(&ws->ours, ws);
-	return rc < 0 ? rc : lane_start(&ws->outside, ws);
+	ws->fd = -1;
+	TAILQ_INIT(&ws->waiting);
+	TAILQ_INIT(&ws->sent);
+	return 0;
 }
 
 static void worker_stop(void *selfp, chatd_worker *w, void *wselfp)
@@ -226,8 +314,8 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wselfp)
 	(void)w;
 	ws->stopped = 1;
 	if (ws->self) {
-		lane_stop(&ws->ours);
-		lane_stop(&ws->outside);
+		calls_end(ws, -ESHUTDOWN, "the server stops");
+		keeper_stop(ws);
 	}
 }
 
@@ -241,7 +329,7 @@ static int32_t busy(void *selfp)
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
-	curl_global_cleanup();
+	free((void *)(uintptr_t)self->setup.p);
 	self->h->mem_free(self);
 }
 

@@ -1,62 +1,90 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file fetch.h
- * @brief Requests on the loop of a worker, by libcurl's multi_socket.
+ * @brief What is asked is asked by a helper: a process for each worker that asks anything.
  *
- * loop.c gives libcurl its descriptors and its clock; request.c makes a transfer of a request and
- * an answer of a transfer; url.c and address.c say what may be asked.
+ * call.c: a request and its answer; channel.c: the frames to and from the helper; keeper.c: its
+ * life.  url.c and address.c say what may be asked, here and once more in the helper.
  */
 #ifndef FETCH_H
 #define FETCH_H
 
 #include "url.h"
+#include "wire.h"
 
 #include <chatd/fetch.h>
 #include <chatd/plugin.h>
-#include <curl/curl.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
+#include <sys/types.h>
+#include <uthash.h>
 
-enum { ANSWER_HEADERS_MAX = 16 << 10 /**< bytes */, ANSWER_MAX = 16 << 20, RESULTS = 5 };
+enum { RESULTS = 5, WATCHED = 2, PROGRAM_PATH = 512 };
 
 struct conf {
 	int64_t request_timeout, limit, connections, host_connections;
-	const char *ca_file;
+	const char *ca_file, *helper, *helper_socket;
 	const char *const *outside_hosts, *const *outside_allow;
 };
 
-struct request {
-	TAILQ_ENTRY(request) link;
-	struct lane *lane;
-	CURL *easy;
-	struct url url;
-	struct curl_slist *headers;
+struct call {
+	UT_hash_handle hh;
+	TAILQ_ENTRY(call) link;
+	struct wself *ws;
+	uint64_t id;
 	chatd_fetch_fn *fn;
 	void *arg;
-	char *body; /**< of the answer */
-	size_t n, cap, max, header_bytes;
-	int32_t guarded; /**< only public addresses */
-	int32_t refused, too_large;
-	char why[CURL_ERROR_SIZE];
-};
-TAILQ_HEAD(requests, request);
-
-/** Connections are used again only within one lane, and there are two: what was opened by a
- *  request of ours is never used for one that the guard must see. */
-struct lane {
-	struct wself *ws;
-	CURLM *multi;
 	struct chatd_timer timer;
-	int32_t kicked;
-	struct requests all;
+	int64_t timeout;
+	size_t max;             /**< bytes of the answer's body */
+	struct chatd_str frame; /**< to be sent */
+	size_t at;              /**< so much of it has been */
+	int32_t is_sent;        /**< is in .sent, else in .waiting */
+};
+TAILQ_HEAD(calls, call);
+
+enum state {
+	DOWN,
+	STARTING, /**< it has not said READY */
+	UP,
+	RETIRING, /**< gets nothing more, and leaves once it has answered */
+};
+
+/** Which file a name stood for. */
+struct mark {
+	dev_t dev;
+	ino_t ino;
 };
 
 struct wself {
 	struct self *self;
 	chatd_worker *w;
-	struct lane ours, outside;
+	enum state state;
+	int32_t stopped, flushing;
+
+	/* channel.c */
+	int fd;
+	chatd_watch *watch;
+	uint32_t watched;
+	char *in;
+	size_t n_in, cap_in, setup_at;
+
+	/* keeper.c */
+	pid_t pid;
+	int pidfd, exited; /**< exited: what waitpid() said; -1: nothing */
+	chatd_watch *exit_watch;
+	struct chatd_timer timer;
+	int32_t resting, retired;
+	int64_t backoff, up_since, looked;
+	size_t lost;
+	const char *why;
+	struct mark marks[WATCHED];
+
+	/* call.c */
+	struct call *by_id;
+	struct calls waiting, sent;
+	uint64_t last_id;
 	int64_t n; /**< under way */
-	int32_t stopped;
 };
 
 struct self {
@@ -65,23 +93,44 @@ struct self {
 	const struct conf *conf;
 	const struct chatd_service *stats;
 	struct url_rules rules;
-	uint32_t counters[RESULTS];
+	struct chatd_str setup; /**< the frame */
+	char program[PROGRAM_PATH];
+	uint32_t counters[RESULTS], starts;
 	atomic_llong under_way;
+	atomic_int told; /**< of a helper's flaws */
 };
 
-/* loop.c: [worker] */
-chatd_status lane_start(struct lane *, struct wself *);
-chatd_status lane_add(struct lane *, struct request *);
-void lane_stop(struct lane *); /**< answers what is under way with -ESHUTDOWN */
+/* call.c: [worker] */
+chatd_status call_start(
+		struct wself *, const struct chatd_fetch_request *, chatd_fetch_fn *fn, void *arg);
+struct call *call_find(struct wself *, uint64_t id);
+void call_answer(struct call *, const struct wire_answer *, const char *texts);
+void call_fail(struct call *, chatd_status rc, const char *why);
+/** Its first byte is on its way: from now on the helper keeps the time. */
+void call_on_its_way(struct call *);
+void call_is_sent(struct call *);
+/** Those the helper has got anything of; how many. */
+size_t calls_lost(struct wself *);
+void calls_end(struct wself *, chatd_status rc, const char *why);
 
-/* request.c: [worker] */
-chatd_status request_start(
-		struct wself *, const struct chatd_fetch_request *, struct url *, struct request **ret);
-void request_finish(struct request *, CURLcode);     /**< answers, and frees it */
-void request_cancel(struct request *, chatd_status); /**< likewise */
-void request_free(struct request *);                 /**< without an answer */
+/* channel.c: [worker] */
+chatd_status channel_open(struct wself *, int fd);
+void channel_close(struct wself *);
+void channel_send(struct wself *); /**< later in this turn of the loop */
+void channel_read(struct wself *); /**< all there is; may end the helper */
+
+/* keeper.c: [worker] */
+void keeper_need(struct wself *);                  /**< something waits */
+int keeper_is_broken(const struct wself *);        /**< nothing is worth waiting for */
+void keeper_ready(struct wself *, uint32_t flaws); /**< READY has come */
+int keeper_may_send(struct wself *);               /**< 0: it is to retire */
+void keeper_idle(struct wself *);                  /**< an answer has come */
+void keeper_end(struct wself *, const char *why);  /**< and to begin again; @p why: a literal */
+void keeper_stop(struct wself *);                  /**< nothing is left when it returns */
+chatd_status keeper_find(struct self *);           /**< [main] */
 
 /* fetch.c */
 void count(struct wself *, chatd_status rc);
+void count_start(struct wself *);
 
 #endif

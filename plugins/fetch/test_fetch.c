@@ -1,31 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests to a server of the test's own that behaves badly: F70. */
-#include <chatd/fetch.h>
-#include <chatd/kit.h>
+#include "test_ask.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-#define TEST(name) static void name(void **state_)
-#define UNUSED     (void)state_
-
-enum { FDS = 256 };
-
-extern const struct chatd_plugin chatd_plugin_under_test;
 
 /* ---- the server: a process, one more per connection ------------------------------------- */
 
@@ -38,12 +22,6 @@ struct server {
 static void say(int fd, const char *s)
 {
 	(void)!write(fd, s, strlen(s));
-}
-
-static void wait_ms(long ms)
-{
-	const struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-	nanosleep(&t, NULL);
 }
 
 static void drip(int fd)
@@ -173,40 +151,6 @@ static void server_stop(const struct server *s)
 
 /* ---- asking ------------------------------------------------------------------------------- */
 
-struct got {
-	int n;
-	chatd_status rc, at_once;
-	int32_t status;
-	int64_t retry_after;
-	char body[8192], why[256];
-};
-
-struct ask {
-	struct chatd_service s;
-	struct chatd_fetch_request q;
-	struct kit *k;
-	struct got *got;
-};
-
-static void on_answer(void *arg, chatd_status rc, const struct chatd_fetch_answer *a)
-{
-	struct got *g = arg;
-	g->n++;
-	g->rc = rc;
-	g->status = a->status;
-	g->retry_after = a->retry_after;
-	snprintf(g->body, sizeof(g->body), "%.*s", (int)a->body.n, a->body.p ? a->body.p : "");
-	snprintf(g->why, sizeof(g->why), "%.*s", (int)a->why.n, a->why.p ? a->why.p : "");
-}
-
-static void do_ask(void *arg)
-{
-	struct ask *a = arg;
-	const struct chatd_fetch *f = a->s.vt;
-	a->got->at_once = f->fetch(a->s.obj, kit_worker(a->k, 0), &a->q, on_answer, a->got);
-	assert_int_equal(a->got->n, 0); /* never inside */
-}
-
 static struct chatd_fetch_request get(
 		char *url, size_t cap, const struct server *s, const char *path)
 {
@@ -216,38 +160,6 @@ static struct chatd_fetch_request get(
 		.method = CHATD_LIT("GET"),
 		.url = { url, strlen(url) },
 		.timeout = 20000 };
-}
-
-static void ask(struct kit *k, const struct chatd_fetch_request *q, struct got *g)
-{
-	struct ask a = { .s = kit_provided(k, CHATD_FETCH), .q = *q, .k = k, .got = g };
-	*g = (struct got){ .n = 0 };
-	kit_on(k, 0, do_ask, &a);
-}
-
-/* The kit has no sockets: those of libcurl are looked at here, and time is the real one. */
-static void pump(struct kit *k)
-{
-	struct pollfd p[FDS];
-	for (int fd = 0; fd < FDS; fd++) {
-		p[fd] = (struct pollfd){ .fd = fd + 3, .events = POLLIN | POLLOUT };
-	}
-	(void)poll(p, FDS, 1);
-	for (int fd = 0; fd < FDS; fd++) {
-		int in = p[fd].revents & (POLLIN | POLLHUP | POLLERR), out = p[fd].revents & POLLOUT;
-		if (!(p[fd].revents & POLLNVAL) && (in || out)) {
-			kit_fd_ready(k, fd + 3, (in ? 1u : 0u) | (out ? 2u : 0u));
-		}
-	}
-	wait_ms(2);
-	kit_advance(k, 3);
-}
-
-static void until(struct kit *k, const struct got *g)
-{
-	for (int i = 0; i < 30000 && g->n == 0 && g->at_once == 0; i++) {
-		pump(k);
-	}
 }
 
 static struct kit *start(const struct server *s, const char *more)

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """config/systemd: how hard the units are, and that the server can live within them.  Speaks TAP."""
+import errno
 import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,6 +20,8 @@ from proc import CHATD, CONFIGS, Server  # noqa: E402
 
 UNITS = os.path.join(CONFIGS, "systemd")
 NAMES = ("chatd.service", "chatd@.service")
+HELPERS = "chatd-fetch@.service", "chatd-fetch.socket"
+HELPER = os.path.join(os.path.dirname(CHATD), "..", "plugins", "fetch", "chatd-fetch")
 CASES = []
 
 
@@ -38,7 +43,7 @@ def settings(name):
 @case
 def _():
     """the exposure is at most 2.0"""
-    for name in NAMES:
+    for name in (*NAMES, HELPERS[0]):
         rc, text = analyze("security", "--offline=true", "--threshold=20", os.path.join(UNITS, name))
         level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", text)
         assert rc == 0 and level and float(level.group(1)) <= 2.0, text[-400:]
@@ -49,12 +54,12 @@ def _():
 def _():
     """systemd finds no mistake in them"""
     with tempfile.TemporaryDirectory(prefix="chatd-units-") as folder:
-        for name in NAMES:
+        for name in NAMES + HELPERS:
             with open(os.path.join(UNITS, name), encoding="utf-8") as f:
-                text = f.read().replace("/usr/bin/chatd", CHATD)
+                text = f.read().replace("/usr/bin/chatd", CHATD).replace("/usr/libexec/chatd-fetch", HELPER)
             with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
                 f.write(text)
-        for name in ("chatd.service", "chatd@node1.service"):
+        for name in ("chatd.service", "chatd@node1.service", "chatd-fetch@1.service", HELPERS[1]):
             rc, text = analyze("verify", "--man=no", "--generators=no", "--recursive-errors=no", os.path.join(folder, name))
             wrong = [x for x in text.splitlines() if name.split(".")[0] in x or "Unknown" in x]
             assert not wrong, (name, rc, wrong)
@@ -127,6 +132,40 @@ def _():
         if os.geteuid() == 0:  # SQLite gives files to their folder's owner when it runs as root; the unit does not
             calls.discard("fchown")
         assert not calls - allowed, calls - allowed
+
+
+@case
+def _():
+    """what asks other servers lives within them too, and shuts itself in"""
+    if not shutil.which("strace"):
+        print("# skip: no strace")
+        return
+    for name in (*NAMES, HELPERS[0]):
+        allowed = filter_set([v for k, v in settings(name) if k == "SystemCallFilter"])
+        assert {"seccomp", "landlock_restrict_self"} <= allowed, name
+    server, helper = socket.socketpair()
+    with tempfile.TemporaryDirectory(prefix="chatd-units-") as folder, server:
+        trace = os.path.join(folder, "trace")
+        with helper:
+            p = subprocess.Popen(["strace", "-f", "-qq", "-o", trace, HELPER], stdin=helper, stderr=subprocess.DEVNULL)
+        server.settimeout(20)
+        # As plugins/fetch/wire.h has it: the rules; then GET from a port where nobody listens.
+        server.sendall(struct.pack("=IHH6I", 24, 1, 1, 10, 10, 0, 0, 0, 0))
+        ready = server.recv(100)
+        if not ready:
+            print("# skip: ptrace is not permitted here")
+            return
+        assert ready[:8] == struct.pack("=IHH", 4, 2, 1), ready
+        url = b"http://localhost:1/"
+        server.sendall(struct.pack("=IHHQ8I", 40 + 3 + len(url), 3, 1, 7, 0, 5000, 100, 3, len(url), 0, 0, 2 ** 32 - 1) + b"GET" + url)
+        answer = server.recv(100)
+        assert struct.unpack("=IHHQi", answer[:20])[1:] == (4, 1, 7, -errno.ECONNREFUSED), answer
+        server.close()
+        p.wait(20)
+        with open(trace, errors="replace") as f:
+            calls = set(re.findall(r"^\d+ +([a-z_0-9]+)\(", f.read(), re.M))
+    print("# %d calls: %s" % (len(calls), " ".join(sorted(calls))))
+    assert "connect" in calls and not calls - allowed, calls - allowed
 
 
 if not shutil.which("systemd-analyze"):

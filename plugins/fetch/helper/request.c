@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A transfer of a request, and an answer of a transfer. */
-#include "fetch.h"
+#include "helper.h"
 
-#include "address.h"
+#include "../address.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 /* The address that is about to be connected to, whatever a name said before. */
 static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
 {
-	struct request *r = arg;
+	struct transfer *r = arg;
 	(void)purpose;
 	if (r->guarded && !address_is_public(&to->addr)) {
 		r->refused = 1;
@@ -24,7 +24,7 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
-	struct request *r = arg;
+	struct transfer *r = arg;
 	n *= size;
 	if (n > r->max - r->n) {
 		r->too_large = 1;
@@ -46,7 +46,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 
 static size_t on_header(char *p, size_t size, size_t n, void *arg)
 {
-	struct request *r = arg;
+	struct transfer *r = arg;
 	(void)p;
 	r->header_bytes += n * size;
 	r->too_large = r->header_bytes > ANSWER_HEADERS_MAX;
@@ -55,47 +55,20 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
 
 /* ---- making one -------------------------------------------------------------------------- */
 
-static int header_ok(struct chatd_str s)
+/* Their texts end where they say: wire.h. */
+static int add_headers(struct transfer *t, const struct wire_ask *q)
 {
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-		if ((c < ' ' && c != '\t') || c == 0x7f) {
-			return 0;
-		}
-	}
-	return s.n > 0 && s.n < 8192 && memchr(s.p, ':', s.n) && s.p[0] != ':';
-}
-
-static int method_ok(struct chatd_str s)
-{
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] < 'A' || s.p[i] > 'Z') {
-			return 0;
-		}
-	}
-	return s.n > 0 && s.n < 16;
-}
-
-static chatd_status add_headers(struct request *r, const struct chatd_fetch_request *q)
-{
-	char line[8192];
 	for (size_t i = 0; i < q->n_headers; i++) {
-		struct chatd_str s = q->headers[i];
-		if (i == CHATD_FETCH_HEADERS_MAX || !header_ok(s)) {
-			return -EINVAL;
-		}
-		memcpy(line, s.p, s.n);
-		line[s.n] = '\0';
-		struct curl_slist *all = curl_slist_append(r->headers, line);
+		struct curl_slist *all = curl_slist_append(t->headers, q->headers[i].p);
 		if (!all) {
-			return -ENOMEM;
+			return -1;
 		}
-		r->headers = all;
+		t->headers = all;
 	}
 	return 0;
 }
 
-static CURLcode set_message(struct request *r, const struct chatd_fetch_request *q)
+static CURLcode set_message(const struct transfer *r, const struct wire_ask *q)
 {
 	char method[16];
 	CURL *c = r->easy;
@@ -115,26 +88,26 @@ static CURLcode set_message(struct request *r, const struct chatd_fetch_request 
 	return rc ? rc : curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
 }
 
-static CURLcode set_bounds(
-		const struct request *r, const struct chatd_fetch_request *q, const struct conf *conf)
+static CURLcode set_bounds(const struct transfer *r, const struct wire_ask *q)
 {
 	CURL *c = r->easy;
-	long ms = (long)(q->timeout > 0 ? q->timeout : conf->request_timeout);
-	CURLcode rc = curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, ms);
+	const struct chatd_str ca = r->lane->helper->setup.ca;
+	CURLcode rc = curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)q->timeout);
 	rc = rc ? rc : curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-	/* Else a name that nobody resolves holds the worker when its request is over. */
+	/* Else a name that nobody resolves holds the process when its request is over. */
 	rc = rc ? rc : curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
 	rc = rc ? rc : curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
 	rc = rc ? rc : curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, r->url.is_tls ? "https" : "http");
 	/* A proxy of the environment would be the one whose address is looked at. */
 	rc = rc ? rc : curl_easy_setopt(c, CURLOPT_PROXY, "");
-	if (conf->ca_file) {
-		rc = rc ? rc : curl_easy_setopt(c, CURLOPT_CAINFO, conf->ca_file);
+	if (ca.n) {
+		struct curl_blob blob = { (void *)(uintptr_t)ca.p, ca.n, CURL_BLOB_NOCOPY };
+		rc = rc ? rc : curl_easy_setopt(c, CURLOPT_CAINFO_BLOB, &blob);
 	}
 	return rc;
 }
 
-static CURLcode set_up(struct request *r)
+static CURLcode set_up(struct transfer *r)
 {
 	CURL *c = r->easy;
 	CURLcode rc = curl_easy_setopt(c, CURLOPT_CURLU, r->url.u);
@@ -149,47 +122,51 @@ static CURLcode set_up(struct request *r)
 	return rc ? rc : curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
 }
 
-chatd_status request_start(struct wself *ws, const struct chatd_fetch_request *q, struct url *url,
-		struct request **ret)
+static void free_transfer(struct transfer *t)
 {
-	if (!method_ok(q->method) || q->body.n > CHATD_FETCH_BODY_MAX || q->max_answer > ANSWER_MAX) {
-		return -EINVAL;
+	curl_easy_cleanup(t->easy);
+	curl_slist_free_all(t->headers);
+	url_finish(&t->url);
+	free(t->body);
+	free(t);
+}
+
+static void refuse(struct helper *helper, uint64_t id, chatd_status rc, const char *why)
+{
+	const struct wire_answer w = { .id = id, .rc = rc, .n_why = (uint32_t)strlen(why) };
+	const char *texts[3] = { NULL, why, NULL };
+	pipe_answer(helper, &w, texts);
+}
+
+void transfer_start(struct helper *helper, const struct wire_ask *q)
+{
+	struct transfer *t = calloc(1, sizeof(*t));
+	const char *why = "no memory";
+	if (!t) {
+		refuse(helper, q->id, -ENOMEM, why);
+		return;
 	}
-	struct request *r = ws->self->h->mem_alloc(sizeof(*r));
-	if (!r) {
-		return -ENOMEM;
-	}
-	r->lane = q->flags & CHATD_FETCH_OUTSIDE ? &ws->outside : &ws->ours;
-	r->url = *url;
-	url->u = NULL;
-	r->guarded = q->flags & CHATD_FETCH_OUTSIDE && !r->url.exempt;
-	r->max = q->max_answer > 0 ? (size_t)q->max_answer : CHATD_FETCH_ANSWER;
-	r->easy = curl_easy_init();
-	chatd_status rc = r->easy ? add_headers(r, q) : -ENOMEM;
-	if (rc == 0 && (set_up(r) || set_message(r, q) || set_bounds(r, q, ws->self->conf))) {
+	/* The server has looked at it too; it is this one that counts. */
+	chatd_status rc = url_read(&t->url, q->url, q->flags, &helper->rules, &why);
+	t->id = q->id;
+	t->lane = q->flags & CHATD_FETCH_OUTSIDE ? &helper->outside : &helper->ours;
+	t->guarded = q->flags & CHATD_FETCH_OUTSIDE && !t->url.exempt;
+	t->max = q->max_answer;
+	t->easy = rc == 0 ? curl_easy_init() : NULL;
+	if (rc == 0 &&
+			(!t->easy || q->method.n > 15 || add_headers(t, q) || set_up(t) || set_message(t, q) ||
+					set_bounds(t, q) || lane_add(t))) {
 		rc = -ENOMEM;
 	}
 	if (rc < 0) {
-		request_free(r);
-		return rc;
+		refuse(helper, q->id, rc, why);
+		free_transfer(t);
 	}
-	*ret = r;
-	return 0;
 }
 
 /* ---- ending one ---------------------------------------------------------------------------- */
 
-void request_free(struct request *r)
-{
-	const struct chatd_host *h = r->lane->ws->self->h;
-	curl_easy_cleanup(r->easy);
-	curl_slist_free_all(r->headers);
-	url_finish(&r->url);
-	free(r->body);
-	h->mem_free(r);
-}
-
-static chatd_status status_of(const struct request *r, CURLcode code)
+static chatd_status status_of(const struct transfer *r, CURLcode code)
 {
 	long err = 0;
 	switch (code) {
@@ -211,7 +188,7 @@ static chatd_status status_of(const struct request *r, CURLcode code)
 	}
 }
 
-static const char *why_of(const struct request *r, chatd_status rc, CURLcode code)
+static const char *why_of(const struct transfer *r, chatd_status rc, CURLcode code)
 {
 	switch (rc) {
 	case 0:
@@ -220,48 +197,41 @@ static const char *why_of(const struct request *r, chatd_status rc, CURLcode cod
 		return "its address is not one of the public internet";
 	case -EMSGSIZE:
 		return "the answer is too large";
-	case -ESHUTDOWN:
-		return "the server stops";
 	default:
 		return r->why[0] ? r->why : curl_easy_strerror(code);
 	}
 }
 
-static struct chatd_str text(const char *s)
+static uint32_t length(const char *s, uint32_t most)
 {
-	return chatd_str_of(s, s ? strlen(s) : 0);
+	size_t n = s ? strlen(s) : 0;
+	return n > most ? most : (uint32_t)n;
 }
 
-static void answer(struct request *r, chatd_status rc, CURLcode code)
+static int64_t clamp(int64_t n, int64_t most)
 {
-	struct wself *ws = r->lane->ws;
+	return n < 0 ? 0 : n > most ? most : n;
+}
+
+void transfer_finish(struct transfer *r, CURLcode code)
+{
 	long status = 0;
 	curl_off_t after = 0;
 	char *type = NULL;
+	chatd_status rc = status_of(r, code);
+	const char *why = why_of(r, rc, code);
 	(void)curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
 	(void)curl_easy_getinfo(r->easy, CURLINFO_RETRY_AFTER, &after);
 	(void)curl_easy_getinfo(r->easy, CURLINFO_CONTENT_TYPE, &type);
-	const struct chatd_fetch_answer a = { .struct_size = sizeof(a),
-		.status = (int32_t)status,
-		.body = { r->body, r->n },
-		.type = text(type),
-		.retry_after = after > 0 && after < INT32_MAX ? (int64_t)after * 1000 : 0,
-		.why = text(why_of(r, rc, code)) };
+	const struct wire_answer w = { .id = r->id,
+		.rc = rc,
+		.status = (int32_t)clamp(status, 999),
+		.retry_after = clamp(after, WIRE_RETRY_AFTER_MAX) * 1000,
+		.n_type = length(type, WIRE_TYPE_MAX),
+		.n_why = length(why, WIRE_WHY_MAX),
+		.n_body = (uint32_t)r->n };
+	const char *texts[3] = { type, why, r->body };
 	(void)curl_multi_remove_handle(r->lane->multi, r->easy);
-	TAILQ_REMOVE(&r->lane->all, r, link);
-	ws->n--;
-	atomic_fetch_sub(&ws->self->under_way, 1);
-	count(ws, rc);
-	r->fn(r->arg, rc, &a);
-	request_free(r);
-}
-
-void request_finish(struct request *r, CURLcode code)
-{
-	answer(r, status_of(r, code), code);
-}
-
-void request_cancel(struct request *r, chatd_status rc)
-{
-	answer(r, rc, CURLE_OK);
+	pipe_answer(r->lane->helper, &w, texts);
+	free_transfer(r);
 }
