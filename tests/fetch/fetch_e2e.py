@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -217,6 +218,17 @@ def a_killed_server_leaves_none(workers):
     t.s.kill()
     until(lambda: is_gone(pid), 5, "its end")
     t.end(-9)
+    # Not even where somebody else has the other end of its connection.
+    server, helper = socket.socketpair()
+    with helper:
+        p = subprocess.Popen(["sh", "-c", 'exec 3<&0; "$1" $$ <&3 & wait', "sh", HELPER], stdin=helper)
+    with server:
+        server.settimeout(20)
+        server.sendall(struct.pack("=IHH6I", 24, 1, 1, 10, 10, 0, 0, 0, 0))  # as plugins/fetch/wire.h has it
+        same(server.recv(100)[:8], struct.pack("=IHH", 4, 2, 1))
+        p.kill()
+        p.wait()
+        same(server.recv(100), b"")
 
 
 @contextlib.contextmanager
