@@ -316,22 +316,9 @@ void message_free(struct message_draft *d)
 	d->root = NULL;
 }
 
-size_t message_write(
-		struct chatd_json *j, const struct message_draft *d, const struct message_stamp *s)
+/* What the sender has said. */
+static void write_said(struct chatd_json *j, const struct message_draft *d)
 {
-	chatd_json_lit(j, "{");
-	chatd_json_member(j, "id", s->id);
-	chatd_json_member(j, "clientId", d->client_id);
-	chatd_json_member(j, "type", CHATD_LIT("CHAT"));
-	chatd_json_member(j, "sender", s->sender);
-	chatd_json_member(j, "senderId", s->sender);
-	chatd_json_member(j, "senderName", s->sender_name);
-	chatd_json_time(j, "timestamp", s->now);
-	chatd_json_member(j, "status", CHATD_LIT("SENT"));
-	if (s->bot) {
-		chatd_json_flag(j, "bot", 1);
-	}
-	size_t own = j->n;
 	chatd_json_member(j, "receiver", d->to);
 	chatd_json_member(j, "receiverId", d->to);
 	chatd_json_member(j, "roomId", d->room);
@@ -356,5 +343,46 @@ size_t message_write(
 	}
 	chatd_json_member(j, "keyId", d->key_id);
 	chatd_json_lit(j, "}");
+}
+
+void message_add_facts(
+		struct chatd_json *j, size_t own, const struct message_draft *d, struct chatd_str facts)
+{
+	char why[CHATD_JSON_WHY], place[16];
+	json_t *known = chatd_json_parse(facts, why), *item, *value;
+	const char *key;
+	size_t i;
+	json_array_foreach (d->attachments, i, item) {
+		snprintf(place, sizeof(place), "%zu", i);
+		json_object_foreach (json_object_get(known, place), key, value) {
+			json_t *said = json_object_get(item, key);
+			if ((!said || json_is_null(said)) && json_object_set(item, key, value) < 0) {
+				j->failed = 1;
+			}
+		}
+	}
+	j->failed |= !known;
+	json_decref(known);
+	j->n = own;
+	write_said(j, d);
+}
+
+size_t message_write(
+		struct chatd_json *j, const struct message_draft *d, const struct message_stamp *s)
+{
+	chatd_json_lit(j, "{");
+	chatd_json_member(j, "id", s->id);
+	chatd_json_member(j, "clientId", d->client_id);
+	chatd_json_member(j, "type", CHATD_LIT("CHAT"));
+	chatd_json_member(j, "sender", s->sender);
+	chatd_json_member(j, "senderId", s->sender);
+	chatd_json_member(j, "senderName", s->sender_name);
+	chatd_json_time(j, "timestamp", s->now);
+	chatd_json_member(j, "status", CHATD_LIT("SENT"));
+	if (s->bot) {
+		chatd_json_flag(j, "bot", 1);
+	}
+	size_t own = j->n;
+	write_said(j, d);
 	return own;
 }

@@ -59,5 +59,9 @@ struct message_stamp { /* what the server says about it */
  * messages with the same part there are the same message. */
 size_t message_write(
 		struct chatd_json *, const struct message_draft *, const struct message_stamp *);
+/** Writes what begins at @p own anew, with what is known of the attachments where the sender has
+ *  said nothing; @p facts: see FACTS_HEADER. */
+void message_add_facts(
+		struct chatd_json *, size_t own, const struct message_draft *, struct chatd_str facts);
 
 #endif

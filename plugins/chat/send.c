@@ -224,10 +224,11 @@ static chatd_status start_lookup(struct send *s)
 /* Of what is compared after a restart; who finds two messages alike fools only himself. */
 static const struct chatd_hash_key lasting[2] = { { { 1, 2 } }, { { 3, 4 } } };
 
-static chatd_msg *make_message(
-		struct send *s, const struct message_draft *d, const chatd_ident *who)
+static chatd_msg *make_message(struct send *s, const struct message_draft *d, chatd_call *call)
 {
 	const struct chatd_host *h = s->self->h;
+	const chatd_ident *who = h->call_ident(call);
+	struct chatd_str facts = h->msg_get(h->call_msg(call), FACTS_HEADER);
 	char room[2048], dest[sizeof(ROOM_TOPIC) + CHATD_ID_MAX] = INBOX;
 	struct chatd_json j;
 	struct chatd_str name = h->ident_name(who);
@@ -242,15 +243,19 @@ static chatd_msg *make_message(
 		.bot = (h->ident_flags(who) & CHATD_ID_BOT) != 0 };
 	chatd_json_init(&j, room, sizeof(room));
 	size_t own = message_write(&j, d, &stamp);
-	if (s->room[0]) {
-		snprintf(dest, sizeof(dest), ROOM_TOPIC "%s", s->room);
-	}
-	chatd_msg *m = j.failed ? NULL : h->msg_with_id(s->id, text(dest), chatd_json_str(&j));
-	if (m) {
+	if (!j.failed) {
 		s->content = chatd_hash(&s->self->key, j.p + own, j.n - own);
 		s->hash[0] = chatd_hash(&lasting[0], j.p + own, j.n - own);
 		s->hash[1] = chatd_hash(&lasting[1], j.p + own, j.n - own);
 	}
+	/* Not compared: a repeat is one also when a file has gone since, and nothing is known of it. */
+	if (facts.n && d->attachments && !j.failed) {
+		message_add_facts(&j, own, d, facts);
+	}
+	if (s->room[0]) {
+		snprintf(dest, sizeof(dest), ROOM_TOPIC "%s", s->room);
+	}
+	chatd_msg *m = j.failed ? NULL : h->msg_with_id(s->id, text(dest), chatd_json_str(&j));
 	chatd_json_free(&j);
 	return m;
 }
@@ -282,7 +287,6 @@ static chatd_status take_files(struct send *s, const chatd_msg *from)
 static struct send *send_create(struct self *self, chatd_call *call, struct message_draft *d)
 {
 	const struct chatd_host *h = self->h;
-	const chatd_ident *who = h->call_ident(call);
 	struct send *s = h->mem_alloc(sizeof(*s));
 	if (!s) {
 		message_free(d);
@@ -291,14 +295,14 @@ static struct send *send_create(struct self *self, chatd_call *call, struct mess
 	s->self = self;
 	s->draft = *d; /* and its texts */
 	s->from = h->call_worker(call);
-	chatd_str_copy(s->user, sizeof(s->user), h->ident_user(who));
+	chatd_str_copy(s->user, sizeof(s->user), h->ident_user(h->call_ident(call)));
 	chatd_str_copy(s->to, sizeof(s->to), d->to);
 	chatd_str_copy(s->room, sizeof(s->room), d->room);
 	if (d->client_id.n) {
 		memcpy(s->text, d->client_id.p, d->client_id.n);
 		s->client_id = chatd_str_of(s->text, d->client_id.n);
 	}
-	s->msg = make_message(s, d, who);
+	s->msg = make_message(s, d, call);
 	if (!s->msg || set_headers(h, s->msg, h->call_msg(call)) < 0 ||
 			take_files(s, h->call_msg(call)) < 0) {
 		send_free(s);

@@ -13,6 +13,7 @@
 
 /* Of a SEND that hooks have looked through: see plugins/chat/README.md. */
 #define FILES_HEADER "chatd-files"
+#define FACTS_HEADER "chatd-file-facts"
 
 struct send {
 	struct self *self;

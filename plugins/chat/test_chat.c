@@ -194,6 +194,31 @@ static void a_fault_names_the_field_and_the_message(void **state)
 	assert_string_equal(f.client_id, "c");
 }
 
+/* What the sender has said stays, and where he has said nothing comes what is known. */
+static void what_is_known_of_files_is_filled_in(void **state)
+{
+	struct message_draft d;
+	struct message_fault f;
+	struct message_stamp s = { .id = text("i"), .sender = text("a"), .now = 0 };
+	struct chatd_json j;
+	(void)state;
+	assert_int_equal(message_read(text("{\"to\":\"b\",\"attachments\":[{\"url\":\"/x\",\"size\":5,"
+									   "\"name\":null},{\"url\":\"/y\"},{\"url\":\"/z\"}]}"),
+							 &limits, &d, &f),
+			0);
+	chatd_json_init(&j, NULL, 0);
+	size_t own = message_write(&j, &d, &s);
+	message_add_facts(&j, own, &d,
+			text("{\"0\":{\"name\":\"n\",\"size\":6},\"2\":{\"size\":7},\"3\":{\"size\":8}}"));
+	assert_int_equal(j.failed, 0);
+	chatd_json_raw(&j, "", 1);
+	assert_string_equal(j.p + own,
+			",\"receiver\":\"b\",\"receiverId\":\"b\",\"attachments\":[{\"url\":\"/x\",\"size\":5,"
+			"\"name\":\"n\"},{\"url\":\"/y\"},{\"url\":\"/z\",\"size\":7}]}");
+	chatd_json_free(&j);
+	message_free(&d);
+}
+
 static void text_is_written_safe_for_html(void **state)
 {
 	struct message_draft d;
@@ -339,6 +364,7 @@ int main(void)
 		cmocka_unit_test(limits_count_characters_and_bytes),
 		cmocka_unit_test(what_is_encrypted_names_a_key_and_has_a_limit_of_its_own),
 		cmocka_unit_test(a_fault_names_the_field_and_the_message),
+		cmocka_unit_test(what_is_known_of_files_is_filled_in),
 		cmocka_unit_test(text_is_written_safe_for_html),
 		cmocka_unit_test(a_receiver_is_looked_up_once_a_minute),
 		cmocka_unit_test(strangers_and_lost_services_are_told_apart),

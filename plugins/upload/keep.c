@@ -153,15 +153,22 @@ chatd_status keep_start(const struct keep_what *what, keep_fn *fn, void *arg)
 	return rc;
 }
 
+int file_picture(struct chatd_str info, int64_t *ret_width, int64_t *ret_height)
+{
+	char why[CHATD_JSON_WHY];
+	json_t *o = info.n ? chatd_json_parse(info, why) : NULL;
+	*ret_width = json_integer_value(json_object_get(o, "width"));
+	*ret_height = json_integer_value(json_object_get(o, "height"));
+	json_decref(o);
+	return *ret_width > 0 && *ret_height > 0;
+}
+
 /* How large it is, for who lays out a page, and that there are small ones. */
 static void add_picture(struct chatd_json *j, struct chatd_str info, const char *url)
 {
-	char why[CHATD_JSON_WHY], small[sizeof("/api/files//thumbnail") + CHATD_ID_MAX];
-	json_t *o = info.n ? chatd_json_parse(info, why) : NULL;
-	int64_t width = json_integer_value(json_object_get(o, "width"));
-	int64_t height = json_integer_value(json_object_get(o, "height"));
-	json_decref(o);
-	if (width > 0 && height > 0) {
+	char small[sizeof("/api/files//thumbnail") + CHATD_ID_MAX];
+	int64_t width, height;
+	if (file_picture(info, &width, &height)) {
 		snprintf(small, sizeof(small), "%s/thumbnail", url);
 		chatd_json_int(j, "width", width);
 		chatd_json_int(j, "height", height);

@@ -172,6 +172,12 @@ static void up_and_down(void)
 	kit_expect_http(ask(k, "GET", "bob", "?u=ann&e=99999999999&s=0"), 403, "BAD_SIGNATURE");
 	kit_in(k, "ann", "/app/chat.send",
 			"{\"to\":\"bob\",\"attachments\":[{\"url\":\"/api/files/x\"},{\"url\":\"http://x\"}]}");
+	char said[256];
+	snprintf(said, sizeof(said),
+			"{\"to\":\"bob\",\"clientId\":\"c\",\"attachments\":[{\"url\":\"/api/files/%s\",\"size\":12}]}",
+			fake.text[0]);
+	kit_in(k, "ann", "/app/chat.send", said);
+	kit_run(k);
 	kit_advance(k, 61000); /* the sweep, twice */
 	kit_expect_http(ask(k, "DELETE", "bob", ""), 404, "NOT_FOUND");
 	kit_expect_http(ask(k, "DELETE", "ann", ""), 204, NULL);

@@ -148,6 +148,8 @@ struct keep_what {
 chatd_status keep_start(const struct keep_what *, keep_fn *fn, void *arg);
 /** {"id","url","name","size","contentType","width"?,"height"?,"thumbnail"?,"quarantined"?} */
 void file_json(struct chatd_json *, const struct chatd_store_file *);
+/** 1: it is known how large the picture is. */
+int file_picture(struct chatd_str info, int64_t *ret_width, int64_t *ret_height);
 
 /* ---- thumb.c: small pictures ---------------------------------------------------------------- */
 

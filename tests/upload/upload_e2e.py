@@ -54,6 +54,14 @@ def png(seed, size=0):
     return head + body + random.Random(seed).randbytes(max(0, size - len(head) - len(body)))
 
 
+def thumbs_png():
+    """One that has small pictures: 40 by 30 pixels."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 30, 8, 2, 0, 0, 0)) + \
+        chunk(b"IDAT", zlib.compress((b"\0" + b"\1\2\3" * 40) * 30)) + chunk(b"IEND", b"")
+
+
 def form(data, name='filename="cat.png"', boundary="xyz", declared="image/png", field="file"):
     return (b"--%s\r\nContent-Disposition: form-data; name=\"%s\"; %s\r\nContent-Type: %s\r\n\r\n"
             % (boundary.encode(), field.encode(), name if isinstance(name, bytes) else name.encode(), declared.encode())
@@ -286,8 +294,8 @@ def only_those_who_may_read_the_message(s):
     a, b = alice.device(), bob.device()
     assert "message-id" in attach(a, {"to": "bob"}, f["url"])
     m = b.messages(content="see")
-    same(m.json["attachments"], [{"url": f["url"]}])
-    assert "chatd-files" not in m.headers, m.headers
+    same([a["url"] for a in m.json["attachments"]], [f["url"]])
+    assert "chatd-file" not in " ".join(m.headers), m.headers
     same([get(p, f["url"]).status for p in (alice, bob, carol)], [200, 200, 404])
     same(get(bob, f["url"]).body == data, True)
     # A room: as long as one is in it.
@@ -331,6 +339,58 @@ def nobody_sends_what_he_may_not_read(s):
     same(bob.rest("DELETE", mine["url"]).status, 204)
     same(attach(b, {"to": "alice"}, mine["url"], clientId="again")["message-id"], r["message-id"])
     same(attach(b, {"to": "alice"}, mine["url"])["code"], "NOT_FOUND")
+    b.close()
+
+
+@test
+def attachments_say_what_the_server_knows(s):
+    """The sender's word counts for nothing: what is left out is filled in, what differs is refused."""
+    alice, bob = known(s, "alice", "bob")
+    f, t = upload(alice, thumbs_png(), name='filename="at sea.png"'), upload(alice, b"a text\n", name='filename="a.txt"')
+    facts = {k: f[k] for k in ("name", "size", "contentType", "width", "height")}
+    same((facts["name"], facts["width"], facts["height"]), ("at sea.png", 40, 30))
+    a, b = alice.device(), bob.device()
+
+    def say(*attachments, **more):
+        return a.send("/app/chat.send", {"to": "bob", "content": "see", "attachments": list(attachments), **more})
+
+    def heard(r):
+        return b.messages(id=r["message-id"]).json["attachments"]
+    same(heard(say({"url": f["url"]})), [{"url": f["url"], **facts}])
+    elsewhere = {"url": "https://elsewhere/x.png", "name": "y", "size": -1, "width": "z"}
+    got = heard(say(elsewhere, {"url": f["url"] + "?inline=1", "alt": "the sea", "size": None, "width": 40}, {"name": "no url"},
+                    {"url": t["url"], "name": "a.txt"}))
+    same(got, [elsewhere, {"url": f["url"] + "?inline=1", "alt": "the sea", **facts}, {"name": "no url"},
+               {"url": t["url"], "name": "a.txt", "size": 7, "contentType": "text/plain"}])
+    same(heard(say({k: v for k, v in f.items()}))[0], f, "the whole of the upload's answer")
+    for where, wrong, what in (
+            (f, {"name": "invoice.pdf"}, 'attachments[0]: name is "invoice.pdf", but of the file is known: "at sea.png"'),
+            (f, {"size": 5}, "attachments[0]: size is 5, but of the file is known: %d" % f["size"]),
+            (f, {"size": str(f["size"])}, 'attachments[0]: size is "'),
+            (f, {"contentType": "text/html"}, 'contentType is "text/html", but of the file is known: "image/png"'),
+            (f, {"width": 4000}, "width is 4000, but of the file is known: 40"), (f, {"height": 1}, "height is 1"),
+            (f, {"thumbnail": "https://elsewhere/pixel.png"}, "thumbnail is"),
+            (t, {"width": 5}, "width is 5, but nothing is known of that"),
+            (f, {"name": "\u00fc" * 5000}, "name is")):
+        r = say({"url": where["url"], **wrong}, clientId="c-1")
+        same((r.get("code"), r.get("clientId")), ("VALIDATION", "c-1"), wrong)
+        assert what in r["message"] and len(r["message"]) < 400, r["message"]
+    same(say({"url": t["url"]}, {"url": f["url"], "size": 1})["message"][:14], "attachments[1]")
+    # A header of his own says nothing either, and the order of what one says stays.
+    r = a.send("/app/chat.send", {"to": "bob", "content": "x", "attachments": [{"url": "https://elsewhere/y"}]},
+               headers={"chatd-file-facts": json.dumps({"0": {"size": 1}})})
+    same(heard(r), [{"url": "https://elsewhere/y"}])
+    for i in range(10):
+        a.write("SEND", {"destination": "/app/chat.send"}, json.dumps(
+            {"to": "bob", "content": "%d" % i, **({"attachments": [{"url": f["url"]}]} if i % 2 == 0 else {})}).encode())
+    same([b.messages().json["content"] for i in range(10)], ["%d" % i for i in range(10)])
+    # A message that is sent again is the same one, however much of that it says.
+    r = say({"url": t["url"]}, clientId="twice")
+    same(say({"url": t["url"]}, clientId="twice")["message-id"], r["message-id"])
+    same(heard(r), [{"url": t["url"], "name": "a.txt", "size": 7, "contentType": "text/plain"}])
+    kept = alice.rest("GET", "/api/chat/messages/" + r["message-id"]).body
+    assert b'"name":"a.txt","size":7' in kept, kept
+    a.close()
     b.close()
 
 
