@@ -13,20 +13,12 @@ struct ask *ask_begin(struct chatd_ask *base)
 
 void ask_problem(struct ask *a, int32_t status, const char *code, const char *why)
 {
-	json_decref(a->root);
 	chatd_ask_problem(&a->a, status, code, why);
 }
 
 void ask_answer(struct ask *a, int32_t status)
 {
-	json_decref(a->root);
 	chatd_ask_answer(&a->a, status);
-}
-
-static void refused(struct ask *a, chatd_status rc)
-{
-	json_decref(a->root);
-	chatd_ask_refused(&a->a, rc);
 }
 
 void ask_more(struct ask *a)
@@ -48,7 +40,7 @@ void ask_asked(struct ask *a, chatd_status rc)
 	} else if (a->waits) {
 		a->rc = a->rc ? a->rc : rc; /* ends it once the others have answered */
 	} else {
-		refused(a, rc);
+		chatd_ask_refused(&a->a, rc);
 	}
 }
 
@@ -60,7 +52,7 @@ int ask_heard(struct ask *a, chatd_status rc)
 		return 0;
 	}
 	if (a->rc < 0) {
-		refused(a, a->rc);
+		chatd_ask_refused(&a->a, a->rc);
 		return 0;
 	}
 	return 1;
@@ -145,14 +137,24 @@ void record_count(struct ask *a, struct chatd_str user, int64_t up_to, chatd_sto
 
 chatd_status routes_init(struct self *self)
 {
-	static const struct chatd_ask_route table[ROUTES] = {
-		{ CHATD_PUT, "/api/keys", run_put, sizeof(struct ask), NULL, NULL, NULL },
-		{ CHATD_GET, "/api/keys", run_own, sizeof(struct ask), NULL, NULL, NULL },
-		{ CHATD_GET, "/api/keys/{id}", run_get, sizeof(struct ask), NULL, NULL, NULL },
-		{ CHATD_POST, "/api/keys/{id}/prekeys", run_take, sizeof(struct ask), NULL, NULL, NULL },
-		{ CHATD_DELETE, "/api/keys/devices/{id}", run_remove, sizeof(struct ask), NULL, NULL,
-				NULL },
+	static const struct {
+		uint32_t method;
+		const char *path;
+		void (*run)(struct chatd_ask *);
+	} routes[ROUTES] = {
+		{ CHATD_PUT, "/api/keys", run_put },
+		{ CHATD_GET, "/api/keys", run_own },
+		{ CHATD_GET, "/api/keys/{id}", run_get },
+		{ CHATD_POST, "/api/keys/{id}/prekeys", run_take },
+		{ CHATD_DELETE, "/api/keys/devices/{id}", run_remove },
 	};
+	struct chatd_ask_route table[ROUTES];
+	for (size_t i = 0; i < ROUTES; i++) {
+		table[i] = (struct chatd_ask_route){ .method = routes[i].method,
+			.path = routes[i].path,
+			.run = routes[i].run,
+			.size = sizeof(struct ask) };
+	}
 	self->routes[0] = (struct chatd_ask_route){ .self = self, .h = self->h, .http = self->http };
 	return chatd_ask_routes(self->ctx, self->routes, table, ROUTES);
 }

@@ -53,7 +53,6 @@ struct ask {
 	chatd_status rc;               /* of the first of them that failed */
 	char target[CHATD_ID_MAX + 1]; /* the user or the device in the path; "": it is no id */
 	char device[DEVICE_ID_CHARS + 1];
-	json_t *root; /* of the body */
 	struct bundle bundle;
 	int64_t now, prekeys;
 	int32_t is_new;   /* PUT: the device */

@@ -246,12 +246,12 @@ void run_put(struct chatd_ask *base)
 				"this server has end-to-end encryption for registered accounts only");
 		return;
 	}
-	a->root = chatd_json_parse(a->a.http->req_body(a->a.req), why);
-	if (!a->root) {
+	a->a.root = chatd_json_parse(a->a.http->req_body(a->a.req), why);
+	if (!a->a.root) {
 		ask_problem(a, 400, "VALIDATION", why);
 		return;
 	}
-	if (!bundle_read(a->root, ask_user(a), &a->bundle, why)) {
+	if (!bundle_read(a->a.root, ask_user(a), &a->bundle, why)) {
 		ask_problem(a, 422, "VALIDATION", why);
 		return;
 	}

@@ -5,7 +5,7 @@
 
 static json_t *list_of(const struct ask *a)
 {
-	return json_object_get(a->root, "devices");
+	return json_object_get(a->a.root, "devices");
 }
 
 static struct chatd_str item_of(const struct ask *a, size_t i)
@@ -107,8 +107,8 @@ void run_take(struct chatd_ask *base)
 {
 	struct ask *a = ask_begin(base);
 	char why[CHATD_JSON_WHY];
-	a->root = chatd_json_parse(a->a.http->req_body(a->a.req), why);
-	if (!a->root) {
+	a->a.root = chatd_json_parse(a->a.http->req_body(a->a.req), why);
+	if (!a->a.root) {
 		ask_problem(a, 400, "VALIDATION", why);
 		return;
 	}

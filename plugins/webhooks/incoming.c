@@ -9,15 +9,9 @@
 
 #define SPACE "webhooks.in"
 #define IN    "/api/hooks/in/"
+#define HOOKS "/api/chat/rooms/{id}/hooks"
 
 enum { ID_MAX = CHATD_ID_MAX + 1 + HOOK_HEX, USERNAME_MAX = 128 };
-
-struct job;
-struct in_route {
-	struct self *self;
-	void (*run)(struct job *);
-	int32_t open; /* the secret in the path is all that is asked for */
-};
 
 struct hook {
 	char id[ID_MAX + 1]; /* "ROOM.HEX" */
@@ -27,63 +21,26 @@ struct hook {
 };
 
 struct job {
-	struct self *self;
-	chatd_worker *w;
-	const struct in_route *route;
-	chatd_req *req;    /* NULL: the client has gone */
-	int32_t under_way; /* somebody will call back: gone() must not free */
-	const chatd_ident *who;
+	struct chatd_ask a;
 	struct hook hook;
 	char secret[SECRET_MAX + 1]; /* new; "": none */
-	json_t *root;
-	struct chatd_json out;
-	int32_t status; /* of the answer */
+	int32_t status;              /* of the answer */
+	void (*then)(struct job *);  /* once it is known that they may */
 };
 
-static const struct chatd_http *http_of(const struct job *j)
+static const struct self *self_of(const struct job *j)
 {
-	return j->self->http->vt;
-}
-
-static void job_free(struct job *j)
-{
-	json_decref(j->root);
-	chatd_json_free(&j->out);
-	sodium_memzero(j->secret, sizeof(j->secret));
-	j->self->h->ident_unref(j->who);
-	j->self->h->mem_free(j);
+	return j->a.self;
 }
 
 static void problem(struct job *j, int32_t status, const char *code, const char *why)
 {
-	if (j->req) {
-		http_of(j)->problem(j->req, status, code, why);
-	}
-	job_free(j);
-}
-
-static void answer(struct job *j, int32_t status)
-{
-	if (j->out.failed) {
-		problem(j, 503, "UNAVAILABLE", "the server has no memory left");
-		return;
-	}
-	if (j->req) {
-		(void)http_of(j)->header(j->req, "Cache-Control", CHATD_LIT("no-store"));
-		http_of(j)->respond(
-				j->req, status, j->out.n ? "application/json" : NULL, chatd_json_str(&j->out));
-	}
-	job_free(j);
+	chatd_ask_problem(&j->a, status, code, why);
 }
 
 static int back(struct job *j)
 {
-	j->under_way = 0;
-	if (!j->req) {
-		job_free(j);
-		return 0;
-	}
-	return 1;
+	return chatd_ask_back(&j->a);
 }
 
 /* What the store said; the same for a hook that is not there and a secret that does not fit. */
@@ -91,17 +48,15 @@ static void failed(struct job *j, chatd_status rc)
 {
 	if (rc == -ENOENT) {
 		problem(j, 404, "NOT_FOUND", "there is no such webhook");
-	} else if (rc == -EAGAIN || rc == -EBUSY) {
-		problem(j, 503, "STORE_BUSY", "nothing can be stored fast enough now; try again");
 	} else {
-		problem(j, 503, "UNAVAILABLE", "webhooks cannot be looked up now; try again");
+		chatd_ask_refused(&j->a, rc);
 	}
 }
 
 /* A call was made: with an error at once nobody calls back. */
 static void asked(struct job *j, chatd_status rc)
 {
-	j->under_way = rc == 0;
+	j->a.under_way = rc == 0;
 	if (rc < 0) {
 		failed(j, rc);
 	}
@@ -146,7 +101,7 @@ static int hook_read(const struct chatd_store_record *r, struct hook *ret)
 static void new_secret(struct job *j)
 {
 	unsigned char raw[32];
-	j->self->h->random(raw, sizeof(raw));
+	self_of(j)->h->random(raw, sizeof(raw));
 	sodium_bin2base64(j->secret, sizeof(j->secret), raw, sizeof(raw),
 			sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 	crypto_hash_sha256(j->hook.hash, (const unsigned char *)j->secret, strlen(j->secret));
@@ -155,7 +110,7 @@ static void new_secret(struct job *j)
 
 static void write_hook(struct job *j, const struct hook *k)
 {
-	struct chatd_json *out = &j->out;
+	struct chatd_json *out = &j->a.out;
 	chatd_json_next(out);
 	chatd_json_lit(out, "{");
 	chatd_json_member(out, "id", text(k->id));
@@ -175,12 +130,12 @@ static void audit(const struct job *j, const char *action)
 {
 	const struct chatd_audit_entry e = { .struct_size = sizeof(e),
 		.action = text(action),
-		.actor = j->self->h->ident_user(j->who),
+		.actor = self_of(j)->h->ident_user(j->a.who),
 		.target = text(j->hook.id),
 		.room = text(j->hook.room),
-		.address = http_of(j)->req_peer(j->req),
-		.request = http_of(j)->req_id(j->req) };
-	chatd_audit_note(j->self->audit, j->w, &e);
+		.address = j->a.http->req_peer(j->a.req),
+		.request = j->a.http->req_id(j->a.req) };
+	chatd_audit_note(self_of(j)->audit, j->a.w, &e);
 }
 
 static void list(struct job *j, chatd_store_fn *fn);
@@ -190,7 +145,8 @@ static void tell_new(struct job *j)
 {
 	audit(j, j->status == 201 ? "webhook.create" : "webhook.rotate");
 	write_hook(j, &j->hook);
-	answer(j, j->status);
+	sodium_memzero(j->secret, sizeof(j->secret));
+	chatd_ask_answer(&j->a, j->status);
 }
 
 static void on_kept(void *arg, chatd_status rc, const struct chatd_store_answer *a)
@@ -227,11 +183,11 @@ static void keep(struct job *j, int32_t how)
 		.key = text(j->hook.id),
 		.value = chatd_json_str(&value),
 		.version = j->hook.version,
-		.wall = j->self->h->wall_ms() };
+		.wall = self_of(j)->h->wall_ms() };
 	asked(j,
-			value.failed
-					? -ENOMEM
-					: store_of(j->self)->record_put(j->self->store->obj, j->w, &r, on_kept, j));
+			value.failed ? -ENOMEM
+						 : store_of(self_of(j))
+								   ->record_put(self_of(j)->store->obj, j->a.w, &r, on_kept, j));
 	chatd_json_free(&value);
 }
 
@@ -240,8 +196,8 @@ static void find(struct job *j, chatd_store_fn *fn)
 	const struct chatd_store_record_key r = { .struct_size = sizeof(r),
 		.space = CHATD_LIT(SPACE),
 		.key = text(j->hook.id),
-		.wall = j->self->h->wall_ms() };
-	asked(j, store_of(j->self)->record_get(j->self->store->obj, j->w, &r, fn, j));
+		.wall = self_of(j)->h->wall_ms() };
+	asked(j, store_of(self_of(j))->record_get(self_of(j)->store->obj, j->a.w, &r, fn, j));
 }
 
 static void list(struct job *j, chatd_store_fn *fn)
@@ -252,14 +208,14 @@ static void list(struct job *j, chatd_store_fn *fn)
 		.limit = 1000,
 		.space = CHATD_LIT(SPACE),
 		.prefix = text(prefix),
-		.wall = j->self->h->wall_ms() };
-	asked(j, store_of(j->self)->record_list(j->self->store->obj, j->w, &r, fn, j));
+		.wall = self_of(j)->h->wall_ms() };
+	asked(j, store_of(self_of(j))->record_list(self_of(j)->store->obj, j->a.w, &r, fn, j));
 }
 
 static void find_room(struct job *j, chatd_store_fn *fn)
 {
 	const struct chatd_store_room_key r = { .struct_size = sizeof(r), .room = text(j->hook.room) };
-	asked(j, store_of(j->self)->room_get(j->self->store->obj, j->w, &r, fn, j));
+	asked(j, store_of(self_of(j))->room_get(self_of(j)->store->obj, j->a.w, &r, fn, j));
 }
 
 static void end(struct job *j, chatd_store_fn *fn)
@@ -267,8 +223,8 @@ static void end(struct job *j, chatd_store_fn *fn)
 	const struct chatd_store_record_key r = { .struct_size = sizeof(r),
 		.space = CHATD_LIT(SPACE),
 		.key = text(j->hook.id),
-		.wall = j->self->h->wall_ms() };
-	asked(j, store_of(j->self)->record_end(j->self->store->obj, j->w, &r, fn, j));
+		.wall = self_of(j)->h->wall_ms() };
+	asked(j, store_of(self_of(j))->record_end(self_of(j)->store->obj, j->a.w, &r, fn, j));
 }
 
 /* ---- made, listed, rotated, removed: for who moderates the room --------------------------------- */
@@ -292,7 +248,7 @@ static void on_taken_back(void *arg, chatd_status rc, const struct chatd_store_a
 static void on_recounted(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct job *j = arg;
-	if (rc == 0 && (int64_t)a->n_records > j->self->conf->per_room) {
+	if (rc == 0 && (int64_t)a->n_records > self_of(j)->conf->per_room) {
 		end(j, on_taken_back);
 	} else if (back(j)) {
 		tell_new(j);
@@ -311,15 +267,15 @@ static void on_counted(void *arg, chatd_status rc, const struct chatd_store_answ
 		failed(j, rc);
 		return;
 	}
-	if ((int64_t)a->n_records >= j->self->conf->per_room) {
+	if ((int64_t)a->n_records >= self_of(j)->conf->per_room) {
 		too_many(j);
 		return;
 	}
-	j->self->h->random(raw, sizeof(raw));
+	self_of(j)->h->random(raw, sizeof(raw));
 	sodium_bin2hex(hex, sizeof(hex), raw, sizeof(raw));
 	snprintf(j->hook.id, sizeof(j->hook.id), "%s.%s", j->hook.room, hex);
-	chatd_str_copy(j->hook.by, sizeof(j->hook.by), j->self->h->ident_user(j->who));
-	j->hook.created = j->self->h->wall_ms();
+	chatd_str_copy(j->hook.by, sizeof(j->hook.by), self_of(j)->h->ident_user(j->a.who));
+	j->hook.created = self_of(j)->h->wall_ms();
 	j->status = 201;
 	new_secret(j);
 	keep(j, CHATD_STORE_RECORD_NEW);
@@ -327,7 +283,7 @@ static void on_counted(void *arg, chatd_status rc, const struct chatd_store_answ
 
 static void run_make(struct job *j)
 {
-	const json_t *name = json_object_get(j->root, "name");
+	const json_t *name = json_object_get(j->a.root, "name");
 	size_t n = json_is_string(name) ? json_string_length(name) : 0;
 	if (n > HOOK_NAME_MAX ||
 			!chatd_text_seen(
@@ -351,14 +307,14 @@ static void on_listed(void *arg, chatd_status rc, const struct chatd_store_answe
 		failed(j, rc);
 		return;
 	}
-	chatd_json_lit(&j->out, "{\"hooks\":[");
+	chatd_json_lit(&j->a.out, "{\"hooks\":[");
 	for (size_t i = 0; i < a->n_records; i++) {
 		if (hook_read(&a->records[i], &k)) {
 			write_hook(j, &k);
 		}
 	}
-	chatd_json_lit(&j->out, "]}");
-	answer(j, 200);
+	chatd_json_lit(&j->a.out, "]}");
+	chatd_ask_answer(&j->a, 200);
 }
 
 static void run_list(struct job *j)
@@ -396,7 +352,7 @@ static void on_removed(void *arg, chatd_status rc, const struct chatd_store_answ
 		failed(j, rc < 0 ? rc : -ENOENT);
 	} else {
 		audit(j, "webhook.delete");
-		answer(j, 204);
+		chatd_ask_answer(&j->a, 204);
 	}
 }
 
@@ -421,14 +377,14 @@ static void on_hidden_room(void *arg, chatd_status rc, const struct chatd_store_
 	if (rc < 0) {
 		no_room(j, rc);
 	} else {
-		j->route->run(j);
+		j->then(j);
 	}
 }
 
 static void on_room(void *arg, chatd_status rc, const struct chatd_room_view *v)
 {
 	struct job *j = arg;
-	int admin = (j->self->h->ident_flags(j->who) & CHATD_ID_ADMIN) != 0;
+	int admin = (self_of(j)->h->ident_flags(j->a.who) & CHATD_ID_ADMIN) != 0;
 	if (!back(j)) {
 		return;
 	}
@@ -439,26 +395,19 @@ static void on_room(void *arg, chatd_status rc, const struct chatd_room_view *v)
 	} else if (!admin && v->role < CHATD_ROLE_MODERATOR) {
 		problem(j, 403, "FORBIDDEN", "only moderators and owners of the room see to its webhooks");
 	} else {
-		j->route->run(j);
+		j->then(j);
 	}
 }
 
-static void on_identified(
-		void *arg, chatd_status rc, const chatd_ident *who, const char *code, const char *why)
+static void look(struct job *j)
 {
-	struct job *j = arg;
-	const struct chatd_rooms *rooms = j->self->rooms->vt;
-	if (rc < 0) {
-		problem(j, rc == -ENOMEM ? 503 : 401, code ? code : "UNAUTHORIZED", why);
-		return;
-	}
-	j->who = j->self->h->ident_ref(who);
-	j->under_way = 1;
-	if (rooms->look(j->self->rooms->obj, j->w, text(j->hook.room), j->self->h->ident_user(who),
-				on_room, j) < 0) {
-		j->under_way = 0;
-		failed(j, -EIO);
-	}
+	const struct self *self = self_of(j);
+	const struct chatd_rooms *rooms = self->rooms->vt;
+	asked(j,
+			rooms->look(self->rooms->obj, j->a.w, text(j->hook.room), chatd_ask_user(&j->a),
+					on_room, j) < 0
+					? -EIO
+					: 0);
 }
 
 /* ---- what comes in ------------------------------------------------------------------------------ */
@@ -466,7 +415,7 @@ static void on_identified(
 static void on_sent(void *arg, const struct chatd_outcome *o)
 {
 	struct job *j = arg;
-	const struct chatd_host *h = j->self->h;
+	const struct chatd_host *h = self_of(j)->h;
 	if (!back(j)) {
 		return;
 	}
@@ -479,17 +428,17 @@ static void on_sent(void *arg, const struct chatd_outcome *o)
 		problem(j, busy ? 503 : 422, o->code ? o->code : "FORBIDDEN", why);
 		return;
 	}
-	chatd_json_lit(&j->out, "{\"ok\":true");
+	chatd_json_lit(&j->a.out, "{\"ok\":true");
 	if (o->reply) {
 		struct chatd_str seq = h->msg_get(o->reply, "seq");
-		chatd_json_member(&j->out, "messageId", h->msg_get(o->reply, "message-id"));
+		chatd_json_member(&j->a.out, "messageId", h->msg_get(o->reply, "message-id"));
 		if (seq.p) {
-			chatd_json_key(&j->out, "seq");
-			chatd_json_raw(&j->out, seq.p, seq.n);
+			chatd_json_key(&j->a.out, "seq");
+			chatd_json_raw(&j->a.out, seq.p, seq.n);
 		}
 	}
-	chatd_json_lit(&j->out, "}");
-	answer(j, 200);
+	chatd_json_lit(&j->a.out, "}");
+	chatd_ask_answer(&j->a, 200);
 }
 
 static struct chatd_str text_of(const json_t *root, const char *name)
@@ -501,14 +450,14 @@ static struct chatd_str text_of(const json_t *root, const char *name)
 
 static chatd_msg *message_of(const struct job *j, struct chatd_str content)
 {
-	const struct chatd_host *h = j->self->h;
+	const struct chatd_host *h = self_of(j)->h;
 	struct chatd_json body;
 	chatd_json_init(&body, NULL, 0);
 	chatd_json_lit(&body, "{");
 	chatd_json_member(&body, "roomId", text(j->hook.room));
 	chatd_json_member(&body, "content", content);
-	chatd_json_member(&body, "clientId", text_of(j->root, "clientId"));
-	chatd_json_member(&body, "threadId", text_of(j->root, "threadId"));
+	chatd_json_member(&body, "clientId", text_of(j->a.root, "clientId"));
+	chatd_json_member(&body, "threadId", text_of(j->a.root, "threadId"));
 	chatd_json_lit(&body, "}");
 	chatd_msg *m =
 			body.failed ? NULL : h->msg_new(CHATD_LIT("/app/chat.send"), chatd_json_str(&body));
@@ -519,12 +468,12 @@ static chatd_msg *message_of(const struct job *j, struct chatd_str content)
 /* The way of a SEND: filters see it like any other. */
 static void say(struct job *j)
 {
-	const struct chatd_host *h = j->self->h;
-	const struct chatd_sessions *sessions = j->self->sessions->vt;
-	struct chatd_str content = text_of(j->root, "text"), name = text_of(j->root, "username");
+	const struct chatd_host *h = self_of(j)->h;
+	const struct chatd_sessions *sessions = self_of(j)->sessions->vt;
+	struct chatd_str content = text_of(j->a.root, "text"), name = text_of(j->a.root, "username");
 	char user[8 + HOOK_HEX], seen[USERNAME_MAX + 1];
 	snprintf(user, sizeof(user), "hook_%.16s", j->hook.id + strlen(j->hook.room) + 1);
-	content = content.p ? content : text_of(j->root, "content");
+	content = content.p ? content : text_of(j->a.root, "content");
 	const struct chatd_identity who = { .struct_size = sizeof(who),
 		.flags = CHATD_ID_BOT | CHATD_ID_SYSTEM,
 		.user = text(user),
@@ -539,14 +488,14 @@ static void say(struct job *j)
 		return;
 	}
 	chatd_msg *m = message_of(j, content);
-	j->who = m ? sessions->make_ident(j->self->sessions->obj, &who) : NULL;
-	if (!j->who) {
+	j->a.who = m ? sessions->make_ident(self_of(j)->sessions->obj, &who) : NULL;
+	if (!j->a.who) {
 		h->msg_unref(m);
 		failed(j, -ENOMEM);
 		return;
 	}
-	j->under_way = 1;
-	sessions->input_as(j->self->sessions->obj, j->w, j->who, m, on_sent, j);
+	j->a.under_way = 1;
+	sessions->input_as(self_of(j)->sessions->obj, j->a.w, j->a.who, m, on_sent, j);
 	h->msg_unref(m);
 }
 
@@ -571,7 +520,7 @@ static void on_token(void *arg, chatd_status rc, int64_t retry_ms)
 		return;
 	}
 	if (rc == -EDQUOT) {
-		chatd_http_retry(http_of(j), j->req, retry_ms);
+		chatd_http_retry(j->a.http, j->a.req, retry_ms);
 		problem(j, 429, "RATE_LIMIT_EXCEEDED", "too much is posted to this webhook");
 		return;
 	}
@@ -580,8 +529,8 @@ static void on_token(void *arg, chatd_status rc, int64_t retry_ms)
 
 static void limit(struct job *j)
 {
-	const struct chatd_limiter *limiter = j->self->limiter ? j->self->limiter->vt : NULL;
-	int64_t per_minute = j->self->conf->per_minute;
+	const struct chatd_limiter *limiter = self_of(j)->limiter ? self_of(j)->limiter->vt : NULL;
+	int64_t per_minute = self_of(j)->conf->per_minute;
 	char key[ID_MAX + 8];
 	snprintf(key, sizeof(key), "hook:%s", j->hook.id);
 	const struct chatd_bucket b = { .struct_size = sizeof(b),
@@ -589,9 +538,9 @@ static void limit(struct job *j)
 		.burst = per_minute / 3 > 1 ? per_minute / 3 : 1,
 		.per_minute = per_minute,
 		.cost = 1 };
-	j->under_way = 1;
-	if (!limiter || limiter->take(j->self->limiter->obj, j->w, &b, on_token, j) < 0) {
-		j->under_way = 0;
+	j->a.under_way = 1;
+	if (!limiter || limiter->take(self_of(j)->limiter->obj, j->a.w, &b, on_token, j) < 0) {
+		j->a.under_way = 0;
 		find_room(j, on_there);
 	}
 }
@@ -603,7 +552,7 @@ static void on_hook(void *arg, chatd_status rc, const struct chatd_store_answer 
 	if (!back(j)) {
 		return;
 	}
-	struct chatd_str secret = http_of(j)->req_param(j->req, "secret");
+	struct chatd_str secret = j->a.http->req_param(j->a.req, "secret");
 	crypto_hash_sha256(hash, (const unsigned char *)secret.p, secret.n);
 	if (rc == 0 &&
 			(!hook_read(&a->records[0], &j->hook) ||
@@ -624,17 +573,6 @@ static void run_in(struct job *j)
 
 /* ---- the beginning --------------------------------------------------------------------------------- */
 
-static void on_gone(void *arg)
-{
-	struct job *j = arg;
-	j->req = NULL;
-	if (!j->under_way) {
-		job_free(j);
-	}
-}
-
-static const struct chatd_req_user req_user = { .struct_size = sizeof(req_user), .gone = on_gone };
-
 /* As the store takes keys. */
 static int key_ok(struct chatd_str s)
 {
@@ -649,21 +587,21 @@ static int key_ok(struct chatd_str s)
 /* 0: the answer has been given. */
 static int take(struct job *j)
 {
-	const struct chatd_http *http = http_of(j);
-	struct chatd_str id = http->req_param(j->req, j->route->open ? "hook" : "id");
-	struct chatd_str hook = http->req_param(j->req, "hook"), body = http->req_body(j->req);
+	const struct chatd_http *http = j->a.http;
+	int32_t open = j->a.route->open;
+	struct chatd_str id = http->req_param(j->a.req, open ? "hook" : "id");
+	struct chatd_str hook = http->req_param(j->a.req, "hook"), body = http->req_body(j->a.req);
 	char why[CHATD_JSON_WHY];
-	if (!j->route->open) {
+	if (!open) {
 		chatd_str_copy(j->hook.room, sizeof(j->hook.room), chatd_id_ok(id) ? id : CHATD_LIT("-"));
 	}
-	int ours = j->route->open ||
-			(hook.n > id.n && memcmp(hook.p, id.p, id.n) == 0 && hook.p[id.n] == '.');
-	/* What cannot be one is an empty one, which nothing has; who asks is found out first. */
+	int ours = open || (hook.n > id.n && memcmp(hook.p, id.p, id.n) == 0 && hook.p[id.n] == '.');
+	/* What cannot be one is an empty one, which nothing has. */
 	int fits = hook.p && hook.n <= ID_MAX && ours && key_ok(hook);
 	chatd_str_copy(j->hook.id, sizeof(j->hook.id), fits ? hook : CHATD_LIT("-"));
 	if (body.n) {
-		j->root = chatd_json_parse(body, why);
-		if (!j->root) {
+		j->a.root = chatd_json_parse(body, why);
+		if (!j->a.root) {
 			problem(j, 400, "VALIDATION", why);
 			return 0;
 		}
@@ -671,69 +609,70 @@ static int take(struct job *j)
 	return 1;
 }
 
-static void on_request(void *arg, chatd_req *req)
+static void begin(struct chatd_ask *a, void (*then)(struct job *))
 {
-	const struct in_route *route = arg;
-	const struct chatd_http *http = route->self->http->vt;
-	struct job *j = route->self->h->mem_alloc(sizeof(*j));
-	if (!j) {
-		http->problem(req, 503, "UNAVAILABLE", "the server has no memory left");
-		return;
-	}
-	j->self = route->self;
-	j->route = route;
-	j->w = http->req_worker(req);
-	j->req = req;
-	chatd_json_init(&j->out, NULL, 0);
-	http->req_user(req, &req_user, j);
+	struct job *j = (struct job *)a;
 	if (!take(j)) {
 		return;
 	}
-	if (route->open) {
-		route->run(j);
+	j->then = then;
+	if (a->route->open) {
+		then(j);
 	} else {
-		http->identify(req, on_identified, j);
+		look(j);
 	}
 }
 
-#define HOOKS "/api/chat/rooms/{id}/hooks"
-static const struct {
-	uint32_t method;
-	const char *path;
-	void (*run)(struct job *);
-	int32_t open;
-} routes[] = {
-	{ CHATD_GET, HOOKS, run_list, 0 },
-	{ CHATD_POST, HOOKS, run_make, 0 },
-	{ CHATD_POST, HOOKS "/{hook}/rotate", run_rotate, 0 },
-	{ CHATD_DELETE, HOOKS "/{hook}", run_remove, 0 },
-	{ CHATD_POST, IN "{hook}/{secret}", run_in, 1 },
-};
+static void ask_list(struct chatd_ask *a)
+{
+	begin(a, run_list);
+}
+
+static void ask_make(struct chatd_ask *a)
+{
+	begin(a, run_make);
+}
+
+static void ask_rotate(struct chatd_ask *a)
+{
+	begin(a, run_rotate);
+}
+
+static void ask_remove(struct chatd_ask *a)
+{
+	begin(a, run_remove);
+}
+
+static void ask_in(struct chatd_ask *a)
+{
+	begin(a, run_in);
+}
 
 chatd_status incoming_init(struct self *self)
 {
-	size_t n = sizeof(routes) / sizeof(routes[0]);
-	const struct chatd_http *http = self->http ? self->http->vt : NULL;
-	if (!http || !self->rooms) {
+	static const struct {
+		uint32_t method;
+		const char *path;
+		void (*run)(struct chatd_ask *);
+	} routes[IN_ROUTES] = {
+		{ CHATD_GET, HOOKS, ask_list },
+		{ CHATD_POST, HOOKS, ask_make },
+		{ CHATD_POST, HOOKS "/{hook}/rotate", ask_rotate },
+		{ CHATD_DELETE, HOOKS "/{hook}", ask_remove },
+		{ CHATD_POST, IN "{hook}/{secret}", ask_in },
+	};
+	struct chatd_ask_route table[IN_ROUTES];
+	if (!self->http || !self->rooms) {
 		return 0;
 	}
-	self->routes = self->h->mem_alloc(n * sizeof(*self->routes));
-	if (!self->routes) {
-		return -ENOMEM;
-	}
-	for (size_t i = 0; i < n; i++) {
-		self->routes[i] = (struct in_route){ self, routes[i].run, routes[i].open };
-		const struct chatd_route r = { .struct_size = sizeof(r),
-			.methods = routes[i].method,
-			.flags = CHATD_HTTP_CORS | CHATD_HTTP_JSON,
+	for (size_t i = 0; i < IN_ROUTES; i++) {
+		table[i] = (struct chatd_ask_route){ .method = routes[i].method,
 			.path = routes[i].path,
+			.run = routes[i].run,
+			.size = sizeof(struct job),
 			.max_body = (size_t)self->conf->max_bytes,
-			.handle = on_request,
-			.arg = &self->routes[i] };
-		chatd_status rc = http->route(self->http->obj, self->ctx, &r);
-		if (rc < 0) {
-			return self->h->fail(self->ctx, rc, "the route %s is taken", routes[i].path);
-		}
+			.open = routes[i].run == ask_in };
 	}
-	return 0;
+	self->routes[0] = (struct chatd_ask_route){ .self = self, .h = self->h, .http = self->http };
+	return chatd_ask_routes(self->ctx, self->routes, table, IN_ROUTES);
 }

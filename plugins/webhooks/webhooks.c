@@ -300,7 +300,6 @@ static void fini(void *selfp)
 	self->h->mem_free(self->breakers);
 	self->h->mem_free(self->targets);
 	self->h->mem_free(self->deciders);
-	self->h->mem_free(self->routes);
 	self->h->mem_free(self);
 }
 

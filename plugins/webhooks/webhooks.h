@@ -10,7 +10,7 @@
 #ifndef WEBHOOKS_H
 #define WEBHOOKS_H
 
-#include <chatd-sdk/json.h>
+#include <chatd-sdk/ask.h>
 #include <chatd-sdk/webhook.h>
 #include <chatd/audit.h>
 #include <chatd/fetch.h>
@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 
 enum {
+	IN_ROUTES = 5,
 	HOOK_HEX = 16,
 	SECRET_MAX = 43,
 	HOOK_NAME_MAX = 64, /* bytes */
@@ -82,7 +83,7 @@ struct self {
 	size_t n_targets;
 	struct decider *deciders;
 	size_t n_deciders;
-	struct in_route *routes;
+	struct chatd_ask_route routes[IN_ROUTES];
 	struct breaker *breakers; /* n_deciders for each worker */
 	struct flow *flows;       /* n_targets of them, each its target's home worker's */
 	int32_t shared;           /* other nodes use the store too */

@@ -30,6 +30,9 @@ struct chatd_ask_route {
 	void *self;
 	const struct chatd_host *h;
 	const struct chatd_service *http;
+	/* Optional: */
+	size_t max_body; /**< 0: as much as the HTTP engine lets through */
+	int32_t open;    /**< 1: nobody need have logged in; .who is NULL in run() */
 };
 
 struct chatd_ask {
@@ -42,12 +45,14 @@ struct chatd_ask {
 	const chatd_ident *who;
 	int32_t under_way;
 	struct chatd_json out; /**< the answer */
+	json_t *root;          /**< the body, if the plugin keeps it here: freed with the rest */
 	char peer[64], id[32]; /**< the client's address, the request's id */
 };
 
 static inline void chatd_ask_free(struct chatd_ask *a)
 {
 	chatd_json_free(&a->out);
+	json_decref(a->root);
 	a->h->ident_unref(a->who);
 	a->h->mem_free(a);
 }
@@ -89,6 +94,17 @@ static inline void chatd_ask_refused(struct chatd_ask *a, chatd_status rc)
 	} else {
 		chatd_ask_problem(a, 503, "UNAVAILABLE", "that cannot be looked up now; try again");
 	}
+}
+
+/** Somebody has called back.  0: the client had gone, and with it this. */
+static inline int chatd_ask_back(struct chatd_ask *a)
+{
+	a->under_way = 0;
+	if (!a->req) {
+		chatd_ask_free(a);
+		return 0;
+	}
+	return 1;
 }
 
 /** Somebody was asked: with an error at once nobody will call back. */
@@ -177,7 +193,11 @@ static inline void chatd_ask_request(void *arg, chatd_req *req)
 	chatd_str_copy(a->peer, sizeof(a->peer), http->req_peer(req));
 	chatd_str_copy(a->id, sizeof(a->id), http->req_id(req));
 	http->req_user(req, &user, a);
-	http->identify(req, chatd_ask_identified, a);
+	if (r->open) {
+		r->run(a);
+	} else {
+		http->identify(req, chatd_ask_identified, a);
+	}
 }
 
 /** [main] Opens @p n routes of @p table, with .self, .h and .http that are set in the first of
@@ -196,6 +216,7 @@ static inline chatd_status chatd_ask_routes(
 			.methods = table[i].method,
 			.flags = CHATD_HTTP_CORS | CHATD_HTTP_JSON,
 			.path = table[i].path,
+			.max_body = table[i].max_body,
 			.handle = chatd_ask_request,
 			.arg = &to[i] };
 		chatd_status rc = http->route(with.http->obj, ctx, &r);
