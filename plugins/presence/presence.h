@@ -10,6 +10,7 @@
 #ifndef PRESENCE_PRESENCE_H
 #define PRESENCE_PRESENCE_H
 
+#include <chatd-sdk/ask.h>
 #include <chatd-sdk/hash.h>
 #include <chatd-sdk/json.h>
 #include <chatd-sdk/presence.h>
@@ -107,6 +108,7 @@ struct self {
 	uint32_t slot;
 	uint32_t count_watches, count_told, count_set;
 	_Atomic int64_t watches; /**< in all sessions of this server */
+	struct chatd_ask_route route;
 };
 
 static inline struct chatd_str text(const char *s)
