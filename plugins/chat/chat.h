@@ -9,6 +9,7 @@
 #include "dedupe.h"
 #include "message.h"
 
+#include <chatd-sdk/ask.h>
 #include <chatd/accounts.h>
 #include <chatd/audit.h>
 #include <chatd/http.h>
@@ -50,6 +51,7 @@ struct self {
 	const struct chatd_service *audit;   /* NULL: nobody keeps such things */
 	const struct chatd_service *privacy; /* NULL: nobody can block anybody */
 	uint32_t slot;
+	struct chatd_ask_route status;
 	struct chatd_hash_key key; /* the same on every worker: it also chooses a sender's home */
 };
 
