@@ -15,8 +15,16 @@
 #include <chatd/fetch.h>
 #include <chatd/plugin.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/queue.h>
 #include <sys/types.h>
+/* Its keys are numbers of ours, one after the other. */
+#define HASH_FUNCTION(key, n, hash)     \
+	do {                                \
+		uint64_t id_;                   \
+		memcpy(&id_, key, sizeof(id_)); \
+		(hash) = (unsigned)id_;         \
+	} while (0)
 #include <uthash.h>
 
 enum { RESULTS = 5, WATCHED = 2, PROGRAM_PATH = 512 };

@@ -3,6 +3,7 @@
 """How many pushes a second, and what one costs: a room whose members are all absent, and nginx as a push service.
 
 usage: bench_push.py [MEMBERS [ROUNDS]]"""
+import glob
 import os
 import shutil
 import subprocess
@@ -23,9 +24,17 @@ http { access_log %(dir)s/log; keepalive_requests 1000000; client_body_temp_path
 
 
 def cpu(pid):
-    with open("/proc/%d/stat" % pid, encoding="ascii") as f:
-        fields = f.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Of the server, and of what it has started to ask for it."""
+    total = 0
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as f:
+                fields = f.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if pid in (int(path.split("/")[2]), int(fields[1])):
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def lines(path):
