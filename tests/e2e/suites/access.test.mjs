@@ -45,15 +45,19 @@ describe("access", () => {
 		return found;
 	}
 
-	/* Opens one dialog after the other: [name, how]. */
+	/* Opens one dialog after the other: [name, how, what has the focus once it is closed again]. */
 	async function dialogFaults(who, dialogs) {
 		const found = [];
-		for (const [name, open] of dialogs) {
+		for (const [name, open, back] of dialogs) {
 			await open();
 			await who.page.waitForSelector(`#${name}[open]`);
 			found.push(...(await faults(who, name)));
 			await who.page.keyboard.press("Escape");
 			await who.page.waitForSelector(`#${name}:not([open])`, { state: "attached" });
+			const focus = await who.page.evaluate(() => document.activeElement.outerHTML.slice(0, 120));
+			if (!(await who.page.evaluate((selector) => document.activeElement.matches(selector), back))) {
+				found.push(`${name}: closed, the focus is not at ${back} but at ${focus}`);
+			}
 		}
 		return found;
 	}
@@ -88,15 +92,15 @@ describe("access", () => {
 		const press = (keys) => () => page.keyboard.press(keys);
 		const click = (selector) => () => page.click(selector);
 		const dialogs = [
-			["finder", press("Control+k")],
-			["search", press("Control+Shift+f")],
-			["settings", click(".sidebar [data-open=settings]")],
-			["keys", async () => (await page.focus("#open-finder"), await page.keyboard.press("?"))],
-			["room-dialog", click("#new-room")],
-			["name-dialog", click("#me-name")],
-			["account", click("#open-account")],
-			["manage", click("#open-room")],
-			["confirm", click("#leave-room")],
+			["finder", async () => (await page.focus("#open-finder"), await page.keyboard.press("Control+k")), "#open-finder"],
+			["search", press("Control+Shift+f"), "#open-finder"],
+			["settings", click(".sidebar [data-open=settings]"), "[data-open=settings]"],
+			["keys", async () => (await page.focus("#open-finder"), await page.keyboard.press("?")), "#open-finder"],
+			["room-dialog", click("#new-room"), "#new-room"],
+			["name-dialog", click("#me-name"), "#me-name"],
+			["account", click("#open-account"), "#open-account"],
+			["manage", click("#open-room"), "#open-room"],
+			["confirm", click("#leave-room"), "#leave-room"],
 		];
 		return [...found, ...(await dialogFaults(who, dialogs))];
 	}
@@ -140,6 +144,135 @@ describe("access", () => {
 				[guest, owner, phone].forEach((p) => p.quiet());
 			} finally {
 				await Promise.all([guest, owner, phone].map((p) => p.close()));
+			}
+		});
+	}
+
+	const file = (name, mimeType, buffer) => ({ name, mimeType, buffer });
+
+	/* Threads, files, commands, what is pinned or reported: in the room of `owner`, with `other` in it. */
+	async function roomFaults(owner, other, { words }) {
+		const { page } = owner;
+		const press = (selector, key) => async () => (await page.focus(selector), await page.keyboard.press(key));
+		const menu = (text, name) => async () => {
+			await owner.message(text).first().locator("[data-act=more]").focus();
+			await page.keyboard.press("Enter");
+			await page.locator("#menu").getByRole("button", { name }).click();
+		};
+		const manage = (name) => async () => {
+			await page.locator("#people-list [data-act=manage]").first().click();
+			await page.locator("#menu").getByRole("button", { name, exact: true }).click();
+		};
+		const found = [];
+		await page.setInputFiles("#attach-input", [file("notes.txt", "text/plain", Buffer.from("some notes\n")), file("nothing.exe", "application/x-msdownload", Buffer.from("MZ\0\0"))]);
+		await page.locator("#tray [data-state=ready]").first().waitFor();
+		await page.locator("#tray [data-state=busy]").waitFor({ state: "detached" });
+		found.push(...(await faults(owner, "files that wait")));
+		for (const failed of await page.locator("#tray [data-state=failed] [data-act=remove-file]").all()) {
+			await failed.click();
+		}
+		await owner.say("with a file");
+		await owner.message("with a file", '[data-status="sent"]').waitFor();
+		await page.fill("#composer-input", "/");
+		await page.locator("#commands [role=option]").first().waitFor();
+		found.push(...(await faults(owner, "commands")));
+		await page.fill("#composer-input", "");
+		await other.say("a bad word");
+		await owner.sees("a bad word");
+		await menu("a bad word", words.thread)();
+		await page.fill("#thread-composer-input", "and an answer");
+		await page.press("#thread-composer-input", "Enter");
+		await page.locator('#thread-messages .message[data-status="sent"]', { hasText: "and an answer" }).waitFor();
+		found.push(...(await faults(owner, "thread")));
+		await page.keyboard.press("Escape");
+		await page.waitForSelector("#thread[hidden]", { state: "attached" });
+		await menu("a bad word", words.pin)();
+		await page.waitForSelector("#open-pins:visible");
+		await page.focus("#composer-input");
+		found.push(
+			...(await dialogFaults(owner, [
+				["pins", press("#open-pins", "Enter"), "#open-pins"],
+				["confirm", menu("with a file", words.remove), "[data-act=more]"],
+				["report-dialog", menu("a bad word", words.report), "[data-act=more]"],
+				["time-dialog", manage(words.mute), "[data-act=manage]"],
+				["time-dialog", manage(words.ban), "[data-act=manage]"],
+			])),
+		);
+		await menu("a bad word", words.report)();
+		await page.click("#report-form [type=submit]");
+		await page.locator("#toasts .toast").first().waitFor();
+		found.push(...(await faults(owner, "a notice")));
+		await menu("a bad word", words.block)();
+		await page.click("#confirm-yes");
+		await page.locator("#messages [data-act=reveal]").waitFor();
+		found.push(...(await faults(owner, "somebody blocked")));
+		await page.click("#open-room");
+		await page.locator("#reports-list li").waitFor();
+		found.push(...(await faults(owner, "reports of a room")));
+		await page.keyboard.press("Escape");
+		return found;
+	}
+
+	/* What the account dialog leads to, and the lock of a direct conversation. */
+	async function ownFaults(who, other) {
+		const { page } = who;
+		await page.click("#open-account");
+		await page.locator("#blocked-list li").waitFor();
+		const found = await faults(who, "account with somebody blocked");
+		const click = (selector) => () => page.click(selector);
+		found.push(
+			...(await dialogFaults(who, [
+				["devices", click("#open-devices"), "#open-devices"],
+				["delete-dialog", click("#account-delete"), "#account-delete"],
+				["notifications", click("#open-notifications"), "#open-notifications"],
+			])),
+		);
+		await page.click("#blocked-list button");
+		await page.locator("#blocked-list li").waitFor({ state: "detached" });
+		await page.keyboard.press("Escape");
+		const [mine, theirs] = [await who.id(), await other.id()];
+		await who.write(theirs);
+		await other.write(mine);
+		found.push(...(await dialogFaults(who, [["lock", click("#open-lock"), "#open-lock"]])));
+		for (const one of [other, who]) {
+			await one.page.click("#open-lock");
+			await one.page.click("#lock-toggle:enabled");
+			await one.page.waitForSelector("#open-lock[data-trust]:not([data-trust=off])");
+		}
+		await page.keyboard.press("Escape");
+		return [...found, ...(await dialogFaults(who, [["lock", async () => (await page.click("#open-lock"), await page.waitForSelector("#lock-number:visible")), "#open-lock"]]))];
+	}
+
+	const WORDS = {
+		"en-US": { thread: "Reply in a thread", pin: "Pin", remove: "Delete", report: "Report…", mute: "Mute…", ban: "Ban…", block: /^Block/ },
+		"ko-KR": { thread: "스레드에 답글 쓰기", pin: "고정", remove: "삭제", report: "신고…", mute: "메시지 제한…", ban: "차단…", block: /차단/ },
+	};
+	for (const [locale] of languages) {
+		test(`axe finds nothing in what a room and an account hold, and a closed dialog gives the focus back (${locale})`, limit, async () => {
+			const prepare = (page) => page.addInitScript(axe);
+			const owner = await member({ locale, prepare }, { email: `olga-${locale.toLowerCase()}@example.org` });
+			const other = await person(browser, server, { locale, prepare });
+			const phone = await person(browser, server, { locale, prepare, ...PHONE });
+			try {
+				const name = `Hall ${locale}`;
+				await makeRoom(owner, name);
+				for (const [who, nick] of [[other, "Otto"], [phone, "Phil"]]) {
+					await who.join(nick);
+					await who.page.goto(owner.page.url());
+					await who.page.reload();
+					await who.page.locator("#join-room").click();
+					await who.page.waitForSelector("#composer:visible");
+				}
+				await owner.page.locator("#people-list .person:nth-child(3)").waitFor();
+				const found = await roomFaults(owner, other, { words: WORDS[locale] });
+				await phone.page.locator("#messages .replies").tap();
+				await phone.page.locator("#thread-messages .message").first().waitFor();
+				found.push(...(await faults(phone, "a phone's thread")));
+				found.push(...(await ownFaults(owner, other)));
+				assert.deepEqual(found, []);
+				[owner, other, phone].forEach((p) => p.quiet(/404|403/));
+			} finally {
+				await Promise.all([owner, other, phone].map((p) => p.close()));
 			}
 		});
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who one is: logging in and out, and the way of a guest to an account. */
 
-import { deviceToken, displayName, lastEmail, login, outbox as kept, owner, peers, snapshot, wantedRooms } from "./storage.js";
+import { deviceToken, displayName, drafts, lastEmail, login, outbox as kept, owner, peers, snapshot, wantedRooms } from "./storage.js";
 
 const BUSY_TRIES = 4;
 
@@ -36,6 +36,7 @@ export class Account {
 		this.#api.tokens.accept(answer); /* first, so that other tabs see a login and not a forgotten guest */
 		deviceToken.clear();
 		kept.clear("");
+		drafts.clear("");
 		this.#session.start();
 	}
 
@@ -47,6 +48,7 @@ export class Account {
 		if (made.upgraded) {
 			owner.set(made.userId);
 			kept.hand(made.userId);
+			drafts.hand(made.userId);
 		}
 		let answer;
 		try {
@@ -114,6 +116,7 @@ export class Account {
 		lastEmail.clear();
 		snapshot.clear();
 		kept.clear(whose);
+		drafts.clear(whose);
 		await this.#session.end();
 	}
 

@@ -15,9 +15,11 @@ export class MessageActions {
 	#session;
 	#composer;
 	#moderation;
+	#openThread;
 
-	/* `jump(conversation, message)` shows a message; `openPerson(id)` a direct conversation. */
-	constructor({ state, session, composer, files, moderation, jump, openPerson }) {
+	/* `jump(conversation, message)` shows a message; `openPerson(id)` a direct conversation; `thread(id)` a thread, null in
+	 * one. */
+	constructor({ state, session, composer, files, moderation, jump, openPerson, thread }) {
 		this.#state = state;
 		this.#session = session;
 		this.#composer = composer;
@@ -25,6 +27,7 @@ export class MessageActions {
 		this.#moderation = moderation;
 		this.jumpTo = jump;
 		this.openPerson = openPerson;
+		this.#openThread = thread;
 	}
 
 	#conversation() {
@@ -33,10 +36,16 @@ export class MessageActions {
 
 	#with(row, work) {
 		const conversation = this.#conversation();
-		const entry = conversation?.messages.find((m) => m.row === row);
+		const here = (m) => m.row === row;
+		const entry = conversation?.messages.find(here) ?? conversation?.thread?.entries.find(here);
 		if (entry) {
 			work(conversation, entry);
 		}
+	}
+
+	/* Of the thread that a message belongs to, or begins. */
+	thread(row) {
+		this.#with(row, (_, entry) => entry.id && this.#openThread?.(entry.threadId || entry.id));
 	}
 
 	retry(row) {
@@ -96,6 +105,7 @@ export class MessageActions {
 			const mayDelete = entry.mine || (conversation.kind === "room" && this.mayPin(conversation));
 			const items = [
 				speak && { label: t("Reply"), icon: "reply", run: () => this.#composer.reply(entry) },
+				speak && this.#openThread && { label: t("Reply in a thread"), icon: "thread", run: () => this.thread(row) },
 				{ label: t("Copy text"), icon: "copy", run: () => this.#copy(entry) },
 				speak && entry.mine && !entry.locked && { label: t("Edit"), icon: "edit", run: () => this.#composer.edit(entry) },
 				speak && this.mayPin(conversation) && { label: pinned ? t("Unpin") : t("Pin"), icon: "pin", run: () => this.pin(entry.id, pinned) },

@@ -208,6 +208,11 @@ export class Api {
 		return this.#authorized("GET", `/api/chat/messages/${path}${more.join("")}`);
 	}
 
+	thread(id, range) {
+		const more = Object.entries(range).map(([name, value]) => `${name}=${value}`);
+		return this.#authorized("GET", `/api/chat/messages/${encodeURIComponent(id)}/thread?${more.join("&")}`);
+	}
+
 	message(id) {
 		return this.#authorized("GET", `/api/chat/messages/${encodeURIComponent(id)}`);
 	}

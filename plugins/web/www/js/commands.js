@@ -13,14 +13,15 @@ export class Commands {
 	#ask;
 	#all = null;
 	#at = 0;
-	#box = h("ul", { id: "commands", class: "commands", role: "listbox", "aria-label": t("Commands"), hidden: true });
+	#box;
 
-	/* `ask()` resolves to [{name, help}]. */
-	constructor(input, ask) {
+	/* `ask()` resolves to [{name, help}]; `id`: of the list. */
+	constructor(input, ask, id = "commands") {
+		this.#box = h("ul", { id, class: "commands", role: "listbox", "aria-label": t("Commands"), hidden: true });
 		this.#input = input;
 		this.#ask = ask;
 		input.setAttribute("aria-autocomplete", "list");
-		input.setAttribute("aria-controls", [input.getAttribute("aria-controls"), "commands"].filter(Boolean).join(" "));
+		input.setAttribute("aria-controls", [input.getAttribute("aria-controls"), id].filter(Boolean).join(" "));
 		input.closest("form").before(this.#box);
 		input.addEventListener("input", () => this.#show());
 		input.addEventListener("blur", () => this.#hide());
@@ -44,19 +45,23 @@ export class Commands {
 		this.#mark(0);
 	}
 
+	#nameOf(i) {
+		return `${this.#box.id.replace(/s$/, "")}-${i}`;
+	}
+
 	#option({ name, help }, i) {
 		const take = (event) => {
 			event.preventDefault(); /* the focus stays where it is */
 			this.#take(name);
 		};
-		return h("li", { id: `command-${i}`, role: "option", "data-name": name, onpointerdown: take }, h("b", {}, `/${name}`), ` ${help}`);
+		return h("li", { id: this.#nameOf(i), role: "option", "data-name": name, onpointerdown: take }, h("b", {}, `/${name}`), ` ${help}`);
 	}
 
 	#mark(at) {
 		const options = [...this.#box.children];
 		this.#at = (at + options.length) % options.length;
 		options.forEach((option, i) => option.setAttribute("aria-selected", String(i === this.#at)));
-		this.#input.setAttribute("aria-activedescendant", `command-${this.#at}`);
+		this.#input.setAttribute("aria-activedescendant", this.#nameOf(this.#at));
 	}
 
 	#hide() {

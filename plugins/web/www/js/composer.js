@@ -23,44 +23,92 @@ function lengthOf(text) {
 export class Composer {
 	#state;
 	#session;
+	#drafts;
 	#mentions;
 	#max;
+	#part;
+	/* Where what is written goes, and the thread of it, if that is what is written in. */
 	#conversation = null;
-	#input = $("composer-input");
+	#thread = null;
+	#input;
 	#tray;
 	#commands;
 
-	constructor(state, session, maxContent, files) {
+	/* `part(name)`: the elements of the box, by the ids that those of the page have. */
+	constructor({ state, session, drafts, max, files, part = $ }) {
 		this.#state = state;
-		this.#mentions = new MentionList(state, this.#input, () => this.#conversation, () => this.#onInput());
 		this.#session = session;
-		this.#max = maxContent;
-		this.#tray = new FileTray(files, () => this.fit());
-		this.#commands = new Commands(this.#input, () => session.commands());
-		$("composer").addEventListener("submit", (event) => {
+		this.#drafts = drafts;
+		this.#max = max;
+		this.#part = part;
+		const input = part("composer-input");
+		this.#input = input;
+		this.#mentions = new MentionList(state, part, () => this.#conversation, () => this.#onInput());
+		this.#tray = new FileTray(files, (edited) => this.#onFiles(edited), part);
+		this.#commands = new Commands(input, () => session.commands(), `${part("composer").id.replace("composer", "")}commands`);
+		part("composer").addEventListener("submit", (event) => {
 			event.preventDefault();
 			this.#submit();
 		});
-		this.#input.addEventListener("input", () => this.#onInput());
-		this.#input.addEventListener("keydown", (event) => this.#onKey(event));
-		this.#input.addEventListener("blur", () => this.#conversation && this.#session.stopTyping(this.#conversation));
-		$("writing-cancel").addEventListener("click", () => this.#cancel());
+		input.addEventListener("input", () => this.#onInput());
+		input.addEventListener("keydown", (event) => this.#onKey(event));
+		input.addEventListener("blur", () => this.#conversation && this.#session.stopTyping(this.#conversation));
+		part("writing-cancel").addEventListener("click", () => this.#cancel());
 	}
 
-	/* Another conversation: what was begun in the last one is kept there. */
-	open(conversation) {
+	/* Has the draft, and what it is to be. */
+	get #place() {
+		return this.#thread ?? this.#conversation;
+	}
+
+	/* Another conversation, or a thread of one: what was begun in the last one is kept there. */
+	open(conversation, thread = null) {
 		this.leave();
 		this.#conversation = conversation;
-		this.#input.value = conversation.draft;
-		this.#tray.open(conversation);
+		this.#thread = thread;
+		const place = this.#place;
+		this.#fill();
+		this.#drafts.load(conversation, place).then((found) => {
+			if (found && this.#place === place && this.#input.value === "") {
+				this.#fill();
+			}
+		});
+	}
+
+	#fill() {
+		this.#input.value = this.#place.draft;
+		this.#tray.open(this.#place);
 		this.#show();
 	}
 
 	leave() {
 		if (this.#conversation) {
-			this.#conversation.draft = this.#input.value;
+			this.#place.draft = this.#input.value;
 		}
 		this.#conversation = null;
+		this.#thread = null;
+	}
+
+	/* Nobody is here any more. */
+	close() {
+		this.leave();
+		this.#input.value = "";
+		this.#tray.close();
+		this.#show();
+	}
+
+	/* For after a reload. */
+	#keep() {
+		if (this.#conversation) {
+			this.#drafts.save(this.#conversation, this.#place, this.#input.value);
+		}
+	}
+
+	#onFiles(edited) {
+		this.fit();
+		if (edited) {
+			this.#keep();
+		}
 	}
 
 	focus() {
@@ -68,15 +116,17 @@ export class Composer {
 	}
 
 	reply(entry) {
-		this.#conversation.writing = { what: "reply", entry };
+		this.#place.writing = { what: "reply", entry };
 		this.#show();
+		this.#keep();
 		this.focus();
 	}
 
 	edit(entry) {
-		this.#conversation.writing = { what: "edit", entry, before: this.#input.value };
+		this.#place.writing = { what: "edit", entry, before: this.#input.value };
 		this.#input.value = entry.content;
 		this.#show();
+		this.#keep();
 		this.focus();
 	}
 
@@ -86,33 +136,35 @@ export class Composer {
 		this.#input.value = written ? `${text}\n${written}` : text;
 		this.#tray.putBack(attachments);
 		this.#show();
+		this.#keep();
 		this.focus();
 	}
 
 	#cancel() {
-		const writing = this.#conversation?.writing;
+		const writing = this.#place?.writing;
 		if (!writing) {
 			return false;
 		}
 		if (writing.what === "edit") {
 			this.#input.value = writing.before;
 		}
-		this.#conversation.writing = null;
+		this.#place.writing = null;
 		this.#show();
+		this.#keep();
 		this.focus();
 		return true;
 	}
 
 	#show() {
-		const writing = this.#conversation?.writing;
-		$("writing").hidden = !writing;
+		const writing = this.#place?.writing;
+		this.#part("writing").hidden = !writing;
 		if (writing) {
 			const name = writing.entry.senderName;
 			const reply = writing.entry.mine ? t("Replying to yourself") : t("Replying to {name}", { name });
-			$("writing-what").textContent = writing.what === "edit" ? t("Editing your message") : reply;
-			$("writing-text").textContent = snippet(writing.entry);
+			this.#part("writing-what").textContent = writing.what === "edit" ? t("Editing your message") : reply;
+			this.#part("writing-text").textContent = snippet(writing.entry);
 		}
-		$("composer-send").setAttribute("aria-label", writing?.what === "edit" ? t("Save the new wording") : t("Send"));
+		this.#part("composer-send").setAttribute("aria-label", writing?.what === "edit" ? t("Save the new wording") : t("Send"));
 		this.fit();
 	}
 
@@ -124,15 +176,15 @@ export class Composer {
 			input.rows++;
 		}
 		const length = lengthOf(input.value.trim());
-		$("composer-send").disabled = !this.#maySend(length);
-		$("composer-count").hidden = length < this.#max * 0.9;
-		$("composer-count").classList.toggle("over", length > this.#max);
-		$("composer-count").textContent = t("{n} of {max} characters", { n: length, max: this.#max });
+		this.#part("composer-send").disabled = !this.#maySend(length);
+		this.#part("composer-count").hidden = length < this.#max * 0.9;
+		this.#part("composer-count").classList.toggle("over", length > this.#max);
+		this.#part("composer-count").textContent = t("{n} of {max} characters", { n: length, max: this.#max });
 	}
 
 	/* A file says something by itself; one that is not there yet is waited for. */
 	#maySend(length) {
-		const editing = this.#conversation?.writing?.what === "edit";
+		const editing = this.#place?.writing?.what === "edit";
 		return editing ? length > 0 : this.#tray.state === "none" ? length > 0 : this.#tray.state === "ready";
 	}
 
@@ -140,6 +192,7 @@ export class Composer {
 		const conversation = this.#conversation;
 		const text = this.#input.value.trim();
 		if (!conversation || !this.#maySend(text.length)) {
+			this.#sayWhyNot();
 			return;
 		}
 		const over = lengthOf(text) - this.#max;
@@ -147,9 +200,10 @@ export class Composer {
 			toast(plural(over, "This message is {n} character too long.", "This message is {n} characters too long."), { kind: "error" });
 			return;
 		}
-		const writing = conversation.writing;
+		const place = this.#place;
+		const writing = place.writing;
 		if (writing?.what === "edit") {
-			this.#save(conversation, writing, text);
+			this.#save(conversation, place, writing, text);
 			return;
 		}
 		/* The server keeps files as they are: one would leave what is locked open. */
@@ -157,29 +211,40 @@ export class Composer {
 			toast(t("Files are not encrypted. Remove them, or turn the encryption off for this message."), { kind: "error" });
 			return;
 		}
-		const more = { replyTo: writing?.entry.id ?? "", mentions: mentionsIn(this.#state, conversation, text), attachments: this.#tray.take() };
+		const more = { replyTo: writing?.entry.id ?? this.#thread?.root ?? "", threadId: this.#thread?.root ?? "", mentions: mentionsIn(this.#state, conversation, text), attachments: this.#tray.take() };
 		this.#session.say(conversation, text, more);
-		conversation.writing = null;
-		conversation.draft = "";
+		place.writing = null;
+		place.draft = "";
 		this.#input.value = "";
 		this.#show();
+		this.#keep();
 		this.#input.focus();
 	}
 
+	/* The key was pressed, and nothing would happen. */
+	#sayWhyNot() {
+		if (this.#place?.writing?.what !== "edit" && this.#tray.state === "failed") {
+			toast(t("A file could not be uploaded. Try it again or remove it, and then send the message."), { kind: "error" });
+		} else if (this.#place?.writing?.what !== "edit" && this.#tray.state === "busy") {
+			toast(t("A file is still on its way. Send the message once it is there."));
+		}
+	}
+
 	/* The new wording stays in the box until the server has it. */
-	async #save(conversation, writing, text) {
+	async #save(conversation, place, writing, text) {
 		const same = text === writing.entry.content;
-		$("composer-send").disabled = true;
+		this.#part("composer-send").disabled = true;
 		if (same || (await this.#session.edit(conversation, writing.entry, text))) {
-			if (conversation.writing === writing) {
-				conversation.writing = null;
-				conversation.draft = writing.before;
-				if (this.#conversation === conversation) {
+			if (place.writing === writing) {
+				place.writing = null;
+				place.draft = writing.before;
+				if (this.#place === place) {
 					this.#input.value = writing.before;
 				}
+				this.#drafts.save(conversation, place, writing.before);
 			}
 		}
-		if (this.#conversation === conversation) {
+		if (this.#place === place) {
 			this.#show();
 			this.focus();
 		}
@@ -187,8 +252,9 @@ export class Composer {
 
 	#onInput() {
 		this.fit();
+		this.#keep();
 		const conversation = this.#conversation;
-		if (!conversation || conversation.writing?.what === "edit") {
+		if (!conversation || this.#place.writing?.what === "edit") {
 			return;
 		}
 		if (this.#input.value.trim() === "") {
@@ -207,8 +273,9 @@ export class Composer {
 			this.#submit();
 		} else if (event.key === "Escape" && this.#cancel()) {
 			event.preventDefault();
-		} else if (event.key === "ArrowUp" && this.#input.value === "" && !this.#conversation?.writing) {
-			const last = this.#conversation?.messages.findLast((m) => m.mine && m.kind === "chat" && m.id && !m.deleted && !m.locked);
+		} else if (event.key === "ArrowUp" && this.#input.value === "" && this.#place && !this.#place.writing) {
+			const root = this.#thread?.root ?? "";
+			const last = this.#conversation.messages.findLast((m) => m.mine && m.kind === "chat" && m.id && m.threadId === root && !m.deleted && !m.locked);
 			if (last) {
 				event.preventDefault();
 				this.edit(last);

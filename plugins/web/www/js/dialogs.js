@@ -185,8 +185,9 @@ export function initNameDialog(current, rename) {
 	});
 }
 
-/* `create({name, isPublic, about})` makes the room; its refusal is shown in the form. */
-export function initRoomDialog(create) {
+/* `create({name, isPublic, about})` makes the room; its refusal is shown in the form. `open(room)` shows it, once the dialog
+ * has given the focus back. */
+export function initRoomDialog(create, open) {
 	const fault = $("room-error");
 	$("new-room").addEventListener("click", () => {
 		$("room-form").reset();
@@ -197,12 +198,13 @@ export function initRoomDialog(create) {
 		event.preventDefault();
 		fault.hidden = true;
 		try {
-			await create({
+			const room = await create({
 				name: $("room-name").value.trim(),
 				isPublic: $("room-public").checked,
 				about: $("room-about").value.trim(),
 			});
 			$("room-dialog").close();
+			open(room);
 		} catch (error) {
 			const guests = t("This server does not let guests make rooms. You are welcome in every open one.");
 			fault.textContent = error.status === 403 ? guests : explain(error);

@@ -5,7 +5,7 @@
 import { ApiError, explain } from "./errors.js";
 import { newId } from "../client/connection.js";
 import { t } from "./i18n.js";
-import { sealedWith } from "./storage.js";
+import { drafts, sealedWith } from "./storage.js";
 
 const OPENED_AT_ONCE = 20;
 
@@ -155,6 +155,7 @@ export class Encryption {
 			await this.#open();
 		}
 		sealedWith.add(this.#state.me.id, conversation.id);
+		drafts.dropOf(conversation.key); /* what is written from now on is laid down encrypted */
 		this.#state.changed("messages", conversation.key);
 	}
 
@@ -244,7 +245,7 @@ export class Encryption {
 	*#closed() {
 		for (const conversation of this.#state.conversations.values()) {
 			if (conversation.kind === "user") {
-				for (const entry of [...conversation.messages, conversation.preview, ...conversation.quoted.values()]) {
+				for (const entry of [...conversation.messages, conversation.preview, ...conversation.quoted.values(), ...(conversation.thread?.entries ?? [])]) {
 					if (entry?.sealed && entry.lock === "") {
 						yield [conversation, entry];
 					}

@@ -72,12 +72,22 @@ const FIELDS = {
 /* What the server wrote, for those who can read it. */
 export const serverWords = (text) => (language === "en" ? text : "");
 
+const FILTERED = /a word in it that is not allowed/;
+
+/* The server begins some with the field's name, as for a form, and in small letters. */
+function sentence(text) {
+	const whole = text[0].toUpperCase() + text.slice(1);
+	return /[.!?]$/.test(whole) ? whole : `${whole}.`;
+}
+
 function inOwnWords(code, message) {
 	if (language === "en" && message) {
-		return message;
+		return sentence(message.replace(/^[a-z]\w*: /, ""));
 	}
-	return OTHERS[code] ?? (message ? t("The server says: {reason}", { reason: message }) : t("Something went wrong."));
+	return FILTERED.test(message) ? t("There is a word in it that is not allowed here. Say it in another way.") : (OTHERS[code] ?? serverSays(message));
 }
+
+const serverSays = (message) => (message ? t("The server says: {reason}", { reason: message }) : t("Something went wrong."));
 
 export function explain(error) {
 	const code = error.code ?? error.errorCode;
@@ -95,8 +105,7 @@ export function explainForm(error) {
 
 /* What is wrong with one field. */
 export function explainField({ code, message }) {
-	const text = message[0].toUpperCase() + message.slice(1);
-	const whole = text.endsWith(".") ? text : `${text}.`;
+	const whole = sentence(message);
 	if (language === "en") {
 		return whole;
 	}

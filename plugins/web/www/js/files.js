@@ -197,6 +197,12 @@ export class Files {
 		return this.#api.authorized((token) => call(token ? { Authorization: `Bearer ${token}` } : {}));
 	}
 
+	/* Bytes that a file may have, null where the server does not say so. */
+	async most() {
+		const answer = await fetch("/api/files/tus", { method: "OPTIONS", credentials: "omit" }).catch(() => null);
+		return Number(answer?.headers.get("Tus-Max-Size")) || null;
+	}
+
 	/* It was uploaded, and is not wanted after all. */
 	drop(attachment) {
 		return this.#as((headers) => request("DELETE", attachment.url, headers)).catch(() => {});

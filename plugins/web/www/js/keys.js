@@ -14,6 +14,7 @@ const SHORTCUTS = [
 	[["Shift", "Enter"], t("In the message box: a new line")],
 	[["@"], t("In the message box: mention somebody")],
 	[["↑", "↓"], t("In a list: from row to row; on a message's button: from message to message")],
+	[["T"], t("On a message's button: its thread")],
 	[["Esc"], t("Close, or stop editing")],
 	[["?"], t("This list")],
 ];

@@ -6,24 +6,23 @@ import { Api } from "./api.js";
 import { Composer } from "./composer.js";
 import { confirm, Finder, initDialogs, initNameDialog, initRoomDialog } from "./dialogs.js";
 import { $, oncePerFrame } from "./dom.js";
+import { Drafts } from "./drafts.js";
 import { serverWords } from "./errors.js";
 import { Files } from "./files.js";
 import { plural, t } from "./i18n.js";
 import { initKeys } from "./keys.js";
+import { part, using } from "./lazy.js";
 import { Moderation } from "./moderation.js";
 import { Notifier } from "./notify.js";
 import { keepShell, Snapshot } from "./offline.js";
-import { Notifications } from "./push.js";
+import { Place } from "./place.js";
 import { Session } from "./session.js";
 import { roomKey, State, userKey } from "./state.js";
-import { deviceToken, login, outbox } from "./storage.js";
+import { deviceToken, login, outbox, pushed } from "./storage.js";
 import { toast } from "./toasts.js";
-import { AccountDialog } from "./view-account.js";
 import { showConversations, showMe, showPeople } from "./view-lists.js";
 import { flash, initMessageKeys, nearBottom, nearTop, showHead, showMessages, showTyping, toBottom } from "./view-messages.js";
-import { RoomManager } from "./view-room.js";
 import { Lock } from "./view-lock.js";
-import { Pins, Search } from "./view-search.js";
 import { initSettings } from "./view-settings.js";
 import { StartScreen } from "./view-start.js";
 
@@ -47,41 +46,71 @@ const session = new Session({
 	left: (reason) => showWelcome(serverWords(reason) ? t("You were logged out: {reason}", { reason }) : t("You are logged out."), "login"),
 });
 const files = new Files(api);
-const composer = new Composer(state, session, MAX_CONTENT, files);
+const drafts = new Drafts({ state, encryption: session.encryption });
+const composer = new Composer({ state, session, drafts, max: MAX_CONTENT, files });
 const finder = new Finder(state, api, (key) => openConversation(key));
 const moderation = new Moderation({ state, api });
-const manager = new RoomManager(state, session, moderation);
-const actions = new MessageActions({ state, session, composer, files, moderation, jump: jumpTo, openPerson: (id) => openConversation(userKey(id)) });
-const search = new Search(state, api, jumpTo);
+const openPerson = (id) => openConversation(userKey(id));
+const actions = new MessageActions({ state, session, composer, files, moderation, jump: jumpTo, openPerson, thread: (id) => openThread(id) });
 const startScreen = new StartScreen({ session, api, toast, done: comeIn });
-new AccountDialog({
-	state,
-	session,
-	api,
-	toast,
-	leave: askToSignOut,
-	gone: showWelcome,
-	registered: (who, error) => {
-		showWelcome();
-		startScreen.registered(who, error);
-	},
-});
 const lock = new Lock({ state, encryption: session.encryption, toast });
-const pins = new Pins({ history: session.history, jump: jumpTo, actions, mayPin: (conversation) => actions.mayPin(conversation) });
 
-const notifications = new Notifications({
-	api,
-	toast,
-	place: () => {
-		const conversation = activeConversation();
-		return conversation ? { kind: conversation.kind, id: conversation.id, title: state.titleOf(conversation) } : null;
+/* ---- parts that are fetched when they are needed ---- */
+
+const manager = part(
+	() => import("./view-room.js"),
+	({ RoomManager }) => new RoomManager(state, session, moderation),
+);
+const lists = () => import("./view-search.js");
+const search = part(lists, ({ Search }) => new Search(state, api, jumpTo));
+const pins = part(lists, ({ Pins }) => new Pins({ history: session.history, jump: jumpTo, actions, mayPin: (conversation) => actions.mayPin(conversation) }));
+const account = part(
+	() => import("./view-account.js"),
+	({ AccountDialog }) => {
+		const registered = (who, error) => {
+			showWelcome();
+			startScreen.registered(who, error);
+		};
+		return new AccountDialog({ state, session, api, toast, leave: askToSignOut, gone: showWelcome, registered });
 	},
-	open: (key) => openConversation(key),
+);
+const notifications = part(
+	() => import("./push.js"),
+	({ Notifications }) => {
+		const place = () => {
+			const conversation = activeConversation();
+			return conversation ? { kind: conversation.kind, id: conversation.id, title: state.titleOf(conversation) } : null;
+		};
+		return new Notifications({ api, toast, place });
+	},
+);
+const threads = part(
+	() => import("./view-thread.js"),
+	({ ThreadPanel }) =>
+		new ThreadPanel({ state, session, api, drafts, files, moderation, max: MAX_CONTENT, jump: jumpTo, openPerson, back: () => openConversation(state.active) }),
+);
+/* Once there is one. */
+let threadPanel = null;
+/* So that they are there when the server is not. Where there is a service worker it has them all. */
+const PARTS_AFTER_MS = 10000;
+let partsAsked = false;
+state.onChange((topic) => {
+	if (topic === "connection" && state.connection.state === "online" && !partsAsked) {
+		partsAsked = true;
+		setTimeout(() => !navigator.serviceWorker?.controller && [manager, search, pins, account, threads].forEach((load) => load()), PARTS_AFTER_MS);
+	}
 });
+/* For the list of people: what may be done with one of them is known, how it is done is fetched. */
+const managing = {
+	mayManage: (roomId, member) => session.rooms.mayManage(roomId, member),
+	menu: (roomId, member, anchor) => manager().then((it) => it?.menu(roomId, member, anchor)),
+};
 
 /* ---- what is shown ---- */
 
 const activeConversation = () => state.conversations.get(state.active);
+
+const place = new Place({ history: session.history, current: activeConversation, render: () => renderNow() });
 
 function looking() {
 	return document.visibilityState === "visible" && document.hasFocus();
@@ -103,10 +132,13 @@ function renderNow() {
 	showTyping(state, conversation);
 	const inRoom = conversation.kind === "room" && state.rooms.get(conversation.id)?.joined;
 	if (inRoom) {
-		showPeople(state, conversation.id, (id) => openConversation(userKey(id)), manager);
+		showPeople(state, conversation.id, openPerson, managing);
 	}
 	$("people").hidden = !inRoom || !peopleShown();
-	readOn(conversation);
+	threadPanel?.show();
+	if (!place.restore(conversation)) {
+		readOn(conversation);
+	}
 }
 
 const render = oncePerFrame(renderNow);
@@ -117,8 +149,8 @@ state.onChange(render);
 let notified = null;
 state.onChange(() => {
 	const who = state.connection.state === "online" && !session.isGuest ? state.me?.id : state.me && notified;
-	if (who && who !== notified) {
-		notifications.start();
+	if (who && who !== notified && pushed.get()) {
+		notifications().then((it) => it?.start());
 	}
 	notified = who;
 });
@@ -139,16 +171,18 @@ function readOn(conversation) {
 			session.seen(conversation);
 		}
 	}
-	for (const { replyTo } of conversation.messages) {
-		if (replyTo) {
-			session.history.quote(conversation, replyTo);
+	for (const { replyTo, threadId } of conversation.messages) {
+		for (const id of [replyTo, threadId]) {
+			if (id) {
+				session.history.quote(conversation, id);
+			}
 		}
 	}
 }
 
 /* Shows one message where it was said. */
 async function jumpTo(conversation, message) {
-	openConversation(conversation.key);
+	openConversation(conversation.key, message.threadId ?? "");
 	renderNow();
 	if (await session.history.around(conversation, message)) {
 		flash(message.id, renderNow);
@@ -184,6 +218,8 @@ function showWelcome(reason = "", way = "guest") {
 	for (const dialog of document.querySelectorAll("dialog[open]")) {
 		dialog.close();
 	}
+	composer.close();
+	closeThread();
 	closeDrawers();
 	show("welcome");
 	startScreen.show(reason, way);
@@ -230,14 +266,21 @@ setInterval(() => {
 
 /* ---- conversations and the address ---- */
 
-function openConversation(key) {
+/* `root`: of a thread of it that is to be shown as well. */
+function openConversation(key, root = "") {
+	const [before, beside] = [state.active, threadPanel?.root];
 	const conversation = session.open(key);
 	if (!conversation) {
 		return;
 	}
-	const hash = `#${encodeURIComponent(key)}`;
+	const hash = `#${encodeURIComponent(key)}${root ? `/thread/${encodeURIComponent(root)}` : ""}`;
 	if (location.hash !== hash) {
 		history.pushState(null, "", hash);
+	}
+	if (before === key && beside && !root) {
+		closeThread(); /* and nothing else changes */
+		render();
+		return;
 	}
 	composer.open(conversation);
 	closeDrawers();
@@ -245,13 +288,60 @@ function openConversation(key) {
 		renderNow(); /* what cannot be seen yet cannot have the focus */
 		composer.focus();
 	}
+	if (root) {
+		showThread(root, false);
+	} else {
+		closeThread();
+	}
 }
 
-function keyInAddress() {
+/* "#KEY" or "#KEY/thread/ID" */
+function placeInAddress() {
 	try {
-		return decodeURIComponent(location.hash.slice(1));
+		const [key, root] = location.hash.slice(1).split("/thread/").map(decodeURIComponent);
+		return { key, root: root ?? "" };
 	} catch {
-		return "";
+		return { key: "", root: "" };
+	}
+}
+
+/* ---- the thread beside the conversation ---- */
+
+/* The person asked for it. */
+function openThread(root) {
+	const hash = `#${encodeURIComponent(state.active)}/thread/${encodeURIComponent(root)}`;
+	if (location.hash !== hash) {
+		history.pushState(null, "", hash);
+	}
+	return showThread(root, true);
+}
+
+async function showThread(root, focus) {
+	const conversation = activeConversation();
+	const from = document.activeElement;
+	const panel = await threads();
+	if (conversation !== activeConversation() || placeInAddress().root !== root) {
+		return;
+	}
+	if (!panel) {
+		history.replaceState(null, "", `#${encodeURIComponent(conversation.key)}`);
+		return;
+	}
+	threadPanel = panel;
+	closeDrawers();
+	document.body.dataset.thread = "open";
+	coverStage();
+	renderNow();
+	panel.open(conversation, root, { from, focus, narrow: narrow.matches });
+	render();
+}
+
+function closeThread() {
+	if (document.body.dataset.thread) {
+		delete document.body.dataset.thread;
+		coverStage();
+		threadPanel.close();
+		render();
 	}
 }
 
@@ -260,9 +350,9 @@ function openDefault() {
 	if (!state.me || state.rooms.size === 0) {
 		return;
 	}
-	const named = keyInAddress();
-	if (named && state.open(named)) {
-		openConversation(named);
+	const named = placeInAddress();
+	if (named.key && state.open(named.key)) {
+		openConversation(named.key, named.root);
 		return;
 	}
 	const rooms = [...state.rooms.values()];
@@ -271,9 +361,9 @@ function openDefault() {
 }
 
 addEventListener("popstate", () => {
-	const key = keyInAddress();
-	if (key && key !== state.active && state.me) {
-		openConversation(key);
+	const { key, root } = placeInAddress();
+	if (key && state.me && (key !== state.active || root !== (threadPanel?.root ?? ""))) {
+		openConversation(key, root);
 	}
 });
 
@@ -281,14 +371,15 @@ addEventListener("popstate", () => {
 
 let peopleWanted = true;
 
-const peopleShown = () => (narrow.matches ? document.body.dataset.drawer === "people" : peopleWanted);
+/* The thread takes the place of the people. */
+const peopleShown = () => (narrow.matches ? document.body.dataset.drawer === "people" : peopleWanted && !document.body.dataset.thread);
 
 function setDrawer(name) {
 	const before = document.body.dataset.drawer ?? "";
 	document.body.dataset.drawer = name;
 	$("veil").hidden = !name;
 	$("sidebar").inert = narrow.matches && name !== "sidebar";
-	$("stage").inert = narrow.matches && name !== "";
+	coverStage();
 	$("open-sidebar").setAttribute("aria-expanded", String(name === "sidebar"));
 	render();
 	if (name === "sidebar") {
@@ -300,6 +391,12 @@ function setDrawer(name) {
 
 const closeDrawers = () => setDrawer("");
 
+/* What lies below something else on a narrow screen. */
+function coverStage() {
+	const { drawer, thread } = document.body.dataset;
+	$("stage").inert = narrow.matches && Boolean(drawer || thread);
+}
+
 function togglePeople() {
 	if (narrow.matches) {
 		setDrawer(document.body.dataset.drawer === "people" ? "" : "people");
@@ -307,6 +404,9 @@ function togglePeople() {
 			$("people").hidden = false;
 			$("close-people").focus();
 		}
+	} else if (document.body.dataset.thread) {
+		peopleWanted = true;
+		openConversation(state.active);
 	} else {
 		peopleWanted = !peopleWanted;
 		render();
@@ -342,9 +442,14 @@ $("history-retry").addEventListener("click", () => {
 		session.history.older(conversation);
 	}
 });
-$("open-search").addEventListener("click", () => search.open());
-$("open-pins").addEventListener("click", () => pins.open(activeConversation()));
-$("open-room").addEventListener("click", () => manager.open(activeConversation().id));
+const openSearch = using(search, (it) => it.open());
+$("open-search").addEventListener("click", openSearch);
+$("open-pins").addEventListener("click", using(pins, (it) => it.open(activeConversation())));
+$("open-room").addEventListener("click", using(manager, (it) => it.open(activeConversation().id)));
+$("open-account").addEventListener("click", using(account, (it) => it.open()));
+$("open-account").addEventListener("click", () => !session.isGuest && notifications().then((it) => it?.offer()));
+/* A notification was touched. */
+navigator.serviceWorker?.addEventListener("message", ({ data }) => data?.type === "open" && typeof data.key === "string" && openConversation(data.key));
 $("connection-retry").addEventListener("click", () => session.retryNow());
 $("connection-here").addEventListener("click", () => session.start());
 $("open-finder").addEventListener("click", () => {
@@ -379,7 +484,9 @@ async function askToSignOut() {
 		return;
 	}
 	const wasGuest = session.isGuest;
-	await notifications.stop();
+	if (pushed.get()) {
+		await (await notifications())?.stop();
+	}
 	const heard = await session.account.signOut();
 	const unheard = t("You are logged out here, but the server could not be told: it is over there when its tokens are.");
 	showWelcome(heard ? "" : unheard, wasGuest ? "guest" : "login");
@@ -400,7 +507,7 @@ addEventListener("keydown", (event) => {
 		closeDrawers();
 	}
 });
-initKeys({ here: () => Boolean(state.me), find: () => finder.open(false), search: () => search.open(), open: openConversation });
+initKeys({ here: () => Boolean(state.me), find: () => finder.open(false), search: openSearch, open: openConversation });
 addEventListener("online", () => session.retryNow());
 addEventListener("offline", render);
 addEventListener("focus", render);
@@ -454,9 +561,12 @@ initNameDialog(
 	() => state.me.name,
 	(name) => session.rename(name),
 );
-initRoomDialog(async (options) => openConversation(roomKey(await session.rooms.create(options))));
-initMessageKeys();
-initSettings();
+initRoomDialog(
+	(options) => session.rooms.create(options),
+	(id) => openConversation(roomKey(id)),
+);
+initMessageKeys($("messages"), (row) => actions.thread(row));
+initSettings(() => drafts.saved());
 closeDrawers();
 keepShell();
 const kept = new Snapshot(state);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Naming people in a message: "@" offers those who are there, and what was chosen goes along as their ids. */
 
-import { $, h, reconcile } from "./dom.js";
+import { h, reconcile } from "./dom.js";
 import { plural } from "./i18n.js";
 import { avatar } from "./view-lists.js";
 
@@ -33,14 +33,20 @@ export function splitAtNames(text, names) {
 export class MentionList {
 	#state;
 	#input;
+	#list;
+	#count;
 	#current;
 	#found = [];
 	#chosen = 0;
 
-	/* `current()`: the conversation that is written in; `changed()`: a name was put into the box. */
-	constructor(state, input, current, changed) {
+	/* `part(name)`: an element of the box; `current()`: the conversation that is written in; `changed()`: a name was put
+	 * into the box. */
+	constructor(state, part, current, changed) {
+		const input = part("composer-input");
 		this.#state = state;
 		this.#input = input;
+		this.#list = part("mention-list");
+		this.#count = part("mention-count");
 		this.#current = current;
 		this.changed = changed;
 		input.addEventListener("input", () => this.#look());
@@ -72,14 +78,14 @@ export class MentionList {
 	}
 
 	#show() {
-		const list = $("mention-list");
+		const list = this.#list;
 		list.hidden = !this.open;
 		const items = this.#found.map((p, i) => ({ key: p.id, ...p, chosen: i === this.#chosen }));
 		reconcile(list, items, (item) =>
 			h(
 				"li",
 				{
-					id: `mention-${item.key}`,
+					id: `${list.id}-${item.key}`,
 					role: "option",
 					class: `mention-option${item.chosen ? " active" : ""}`,
 					"aria-selected": String(item.chosen),
@@ -95,11 +101,11 @@ export class MentionList {
 		const input = this.#input;
 		const chosen = this.#found[this.#chosen];
 		if (chosen) {
-			input.setAttribute("aria-activedescendant", `mention-${chosen.id}`);
-			$("mention-count").textContent = plural(this.#found.length, "{n} person to mention", "{n} people to mention");
+			input.setAttribute("aria-activedescendant", `${list.id}-${chosen.id}`);
+			this.#count.textContent = plural(this.#found.length, "{n} person to mention", "{n} people to mention");
 		} else {
 			input.removeAttribute("aria-activedescendant");
-			$("mention-count").textContent = "";
+			this.#count.textContent = "";
 		}
 	}
 

@@ -70,9 +70,9 @@ export class Outbox {
 		this.#queue.clear();
 	}
 
-	say(conversation, content, { replyTo = "", mentions = [], attachments = [] } = {}) {
+	say(conversation, content, { replyTo = "", threadId = "", mentions = [], attachments = [] } = {}) {
 		const encrypted = this.#encryption.isOn(conversation);
-		const item = { clientId: newId(), owner: ownerNow(), key: conversation.key, content, encrypted, replyTo, mentions, attachments, at: Date.now(), status: "pending" };
+		const item = { clientId: newId(), owner: ownerNow(), key: conversation.key, content, encrypted, replyTo, threadId, mentions, attachments, at: Date.now(), status: "pending" };
 		kept.put(item);
 		this.#post(conversation, this.#state.pending(conversation, item));
 	}
@@ -110,8 +110,8 @@ export class Outbox {
 
 	#set(conversation, entry, status, error) {
 		if (this.#state.setStatus(conversation, entry, status, error)) {
-			const { clientId, content, encrypted, replyTo, mentions, attachments, at } = entry;
-			kept.put({ clientId, owner: ownerNow(), key: conversation.key, content, encrypted, replyTo, mentions, attachments, at, status, error });
+			const { clientId, content, encrypted, replyTo, threadId, mentions, attachments, at } = entry;
+			kept.put({ clientId, owner: ownerNow(), key: conversation.key, content, encrypted, replyTo, threadId, mentions, attachments, at, status, error });
 			return true;
 		}
 		return false;
@@ -122,9 +122,9 @@ export class Outbox {
 			this.#seal(conversation, entry);
 			return;
 		}
-		const { clientId, content, replyTo, mentions, attachments } = entry;
+		const { clientId, content, replyTo, threadId, mentions, attachments } = entry;
 		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
-		this.#queue.add({ type: "CHAT", ...target, content, clientId, ...(replyTo ? { replyTo } : {}), ...(mentions?.length ? { mentions } : {}), ...(attachments?.length ? { attachments } : {}) });
+		this.#queue.add({ type: "CHAT", ...target, content, clientId, ...(replyTo ? { replyTo } : {}), ...(threadId ? { threadId } : {}), ...(mentions?.length ? { mentions } : {}), ...(attachments?.length ? { attachments } : {}) });
 	}
 
 	/* One after the other, so that what was written first is sent first. */
@@ -133,7 +133,7 @@ export class Outbox {
 			try {
 				const sealed = await this.#encryption.seal(conversation, entry);
 				if (this.#find(entry.clientId).length > 0) {
-					this.#queue.add({ type: "CHAT", to: conversation.id, ...sealed });
+					this.#queue.add({ type: "CHAT", to: conversation.id, ...sealed, ...(entry.threadId ? { threadId: entry.threadId } : {}) });
 				}
 			} catch (error) {
 				this.#onFailed(entry.clientId, error, error instanceof ApiError ? explain(error) : explainSealed(error));

@@ -49,22 +49,17 @@ export class Notifications {
 	#key = null;
 	#settings = {};
 
-	/* `place()`: the conversation that is open, {kind, id, title}, or null; `open(key)` shows one. */
-	constructor({ api, toast, place, open }) {
+	/* `place()`: the conversation that is open, {kind, id, title}, or null. */
+	constructor({ api, toast, place }) {
 		this.#api = api;
 		this.#toast = toast;
 		this.#place = place;
-		$("open-account").addEventListener("click", () => this.#offer());
 		$("open-notifications").addEventListener("click", () => this.#show());
-		navigator.serviceWorker?.addEventListener("message", ({ data }) => data?.type === "open" && typeof data.key === "string" && open(data.key));
 	}
 
 	/* Somebody is here. What this browser had is told to the server again, since the push service may have changed it. */
 	async start() {
-		if (!pushed.get()) {
-			return;
-		}
-		await this.#offer();
+		await this.offer();
 		if (this.#key && Notification.permission === "granted") {
 			await this.#subscribe().catch(() => {
 				/* with the next start, or from the dialog */
@@ -73,7 +68,7 @@ export class Notifications {
 	}
 
 	/* The server is not asked before somebody wants to know. */
-	async #offer() {
+	async offer() {
 		this.#key = null;
 		if (supported() && !this.#api.isGuest) {
 			try {

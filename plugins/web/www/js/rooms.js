@@ -14,6 +14,8 @@ const ENTER_PATIENCE_MS = 10000;
 const PEOPLE_PAUSE_MS = 1500;
 const OUT = ["KICKED", "BANNED"];
 
+export const RANK = { member: 1, moderator: 2, owner: 3 };
+
 export class Rooms {
 	#state;
 	#api;
@@ -333,6 +335,17 @@ export class Rooms {
 				throw error; /* otherwise: as it was */
 			}
 		}
+	}
+
+	/* One's own; guests manage nothing. */
+	rankIn(roomId) {
+		return this.#api.isGuest ? 0 : (RANK[this.#state.rooms.get(roomId)?.role] ?? 0);
+	}
+
+	/* Whether there is anything to be done with this member. */
+	mayManage(roomId, member) {
+		const rank = this.rankIn(roomId);
+		return rank >= RANK.moderator && member.id !== this.#state.me.id && rank > (RANK[member.role] ?? 1);
 	}
 
 	bans(roomId) {

@@ -478,9 +478,9 @@ export class Session {
 		return this.#api.commands();
 	}
 
-	/* `more`: {replyTo, mentions, attachments}. */
+	/* `more`: {replyTo, threadId, mentions, attachments}. */
 	say(conversation, content, more) {
-		if (conversation.after !== null) {
+		if (conversation.after !== null && !more.threadId) {
 			this.history.reload(conversation); /* one writes at the end, so that is where one is taken */
 		}
 		this.#stopTyping(conversation);

@@ -248,6 +248,7 @@ export class State {
 			until: message.until ?? "",
 			content: message.content ?? "",
 			replyTo: typeof message.replyTo === "string" ? message.replyTo : "",
+			threadId: typeof message.threadId === "string" ? message.threadId : "",
 			attachments: attachmentsOf(message),
 			reactions: message.reactions ?? {},
 			edited: Boolean(message.edited),
@@ -274,6 +275,7 @@ export class State {
 		if (entry.kind === "chat") {
 			conversation.preview = entry;
 		}
+		this.#beside(conversation, entry);
 		if (below) {
 			this.#dropLocal(conversation, entry);
 			conversation.lastAt = Math.max(conversation.lastAt, entry.at);
@@ -292,6 +294,15 @@ export class State {
 		const old = insert(conversation, entry);
 		entry.row ??= this.#nextRow++;
 		return old;
+	}
+
+	/* The thread that is shown beside the conversation has it too, whatever the stretch is that is shown of this. */
+	#beside(conversation, entry) {
+		const thread = entry.threadId && conversation.thread?.root === entry.threadId ? conversation.thread : null;
+		if (thread && !thread.entries.some((m) => m.id === entry.id)) {
+			entry.row ??= this.#nextRow++;
+			thread.entries.push(entry);
+		}
 	}
 
 	#dropLocal(conversation, entry) {
@@ -327,6 +338,15 @@ export class State {
 		this.#changed("messages", conversation.key);
 	}
 
+	/* Messages of a page of the conversation's thread. */
+	mergeThread(conversation, messages) {
+		const known = new Set(conversation.thread.entries.map((m) => m.id));
+		const entries = this.entries(messages.filter((m) => !known.has(m.id)));
+		entries.forEach((entry) => (entry.row = this.#nextRow++));
+		conversation.thread.entries.unshift(...entries);
+		this.#changed("messages", conversation.key);
+	}
+
 	quote(conversation, id, message) {
 		conversation.quoted.set(id, message ? this.#entryOf(message) : null);
 		this.#changed("messages", conversation.key);
@@ -349,6 +369,7 @@ export class State {
 			content: item.content,
 			encrypted: Boolean(item.encrypted),
 			replyTo: item.replyTo ?? "",
+			threadId: item.threadId ?? "",
 			mentions: item.mentions ?? [],
 			attachments: attachmentsOf(item),
 			at: item.at,
@@ -367,10 +388,11 @@ export class State {
 		if (entry.id || !conversation.messages.includes(entry)) {
 			return;
 		}
+		Object.assign(entry, { status: "sent", error: undefined, id: stored.id ?? "", seq: stored.seq ?? 0 });
 		if (conversation.after !== null) {
-			this.#dropLocal(conversation, entry);
+			this.remove(conversation, entry);
+			this.#beside(conversation, entry);
 		} else {
-			Object.assign(entry, { status: "sent", error: undefined, id: stored.id ?? "", seq: stored.seq ?? 0 });
 			this.#put(conversation, entry);
 			conversation.preview = entry;
 		}

@@ -141,6 +141,7 @@ export const sealedWith = {
 };
 
 const OUTBOX = "chatd.outbox.";
+const DRAFT = "chatd.draft.";
 
 function keysOf(prefix) {
 	const keys = new Set(fallback.keys());
@@ -176,4 +177,41 @@ export const outbox = {
 			.filter((item) => !item.owner)
 			.forEach((item) => outbox.put({ ...item, owner: to })),
 	clientIdOf: (key) => (key?.startsWith(OUTBOX) ? key.slice(OUTBOX.length) : null),
+};
+
+/* What is written and not sent, of one conversation or thread each: {owner, at, text, writing, files} or {owner, at,
+ * sealed}; see drafts.js. */
+export const drafts = {
+	get: (place) => readJson(DRAFT + place, null),
+	put: (place, item) => write(DRAFT + place, JSON.stringify(item)),
+	drop: (place) => erase(DRAFT + place),
+	dropOf: (conversation) => [conversation, ...keysOf(`${DRAFT}${conversation}/`).map((key) => key.slice(DRAFT.length))].forEach(drafts.drop),
+	clear: (of) => draftsOf(of).forEach(([key]) => erase(key)),
+	hand: (to) => draftsOf("").forEach(([key, item]) => write(key, JSON.stringify({ ...item, owner: to }))),
+};
+
+const draftsOf = (owner) =>
+	keysOf(DRAFT)
+		.map((key) => [key, readJson(key, null)])
+		.filter(([, item]) => (item?.owner ?? "") === owner);
+
+/* Where in the open conversation one had scrolled to, for this tab's reload: {key, id, seq, top}. */
+const PLACE = "chatd.place";
+export const place = {
+	take: () => {
+		try {
+			const found = JSON.parse(sessionStorage.getItem(PLACE));
+			sessionStorage.removeItem(PLACE);
+			return typeof found?.key === "string" && typeof found.id === "string" ? found : null;
+		} catch {
+			return null;
+		}
+	},
+	set: (value) => {
+		try {
+			sessionStorage.setItem(PLACE, JSON.stringify(value));
+		} catch {
+			/* then it is the newest message again */
+		}
+	},
 };

@@ -26,6 +26,7 @@ export function makeConversation(kind, id) {
 		epoch: "",
 		changes: [],
 		pins: null, /* ids, once asked for */
+		thread: null, /* the one that is shown beside it; see threads.js */
 		quoted: new Map(), /* what others replied to and is not among the messages: id -> entry or null */
 		unread: 0,
 		preview: null,
@@ -78,7 +79,8 @@ function change(conversation, row) {
 	} else if (row.code === "UNPINNED" || row.type === "DELETE") {
 		conversation.pins?.delete(row.messageId);
 	}
-	for (const shown of [entry, conversation.quoted.get(row.messageId)]) {
+	const beside = conversation.thread?.entries.filter((m) => m.id === row.messageId) ?? [];
+	for (const shown of [entry, conversation.quoted.get(row.messageId), ...beside]) {
 		if (shown) {
 			alter(shown, row);
 		}
@@ -143,6 +145,9 @@ export function reset(conversation) {
 	conversation.messages = conversation.messages.filter(isLocal);
 	Object.assign(conversation, { loaded: "no", paging: "", pagingFailed: "", before: null, after: null, changes: [], pins: null });
 	conversation.turn++;
+	if (conversation.thread) {
+		Object.assign(conversation.thread, { entries: [], loaded: "no", before: null });
+	}
 }
 
 /* A conversation that was left need not keep all that was scrolled through, nor one that was never opened all that was

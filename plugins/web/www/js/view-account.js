@@ -25,7 +25,6 @@ export class AccountDialog {
 		this.#session = session;
 		this.#api = api;
 		this.#toast = toast;
-		$("open-account").addEventListener("click", () => this.open());
 		$("open-devices").addEventListener("click", () => this.#openDevices());
 		$("devices-others").addEventListener("click", () => this.#endOthers());
 		$("account-rename").addEventListener("click", () => $("me-name").click());

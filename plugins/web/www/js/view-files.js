@@ -23,31 +23,33 @@ export class FileTray {
 	#files;
 	#changed;
 	#conversation = null;
+	#part;
 
-	/* `changed()`: what may be sent is another than before. */
-	constructor(files, changed) {
+	/* `changed(edited)`: what may be sent is another than before, by the person's doing or not; `part(name)`: an element of the box. */
+	constructor(files, changed, part) {
 		this.#files = files;
 		this.#changed = changed;
-		$("attach").addEventListener("click", () => $("attach-input").click());
-		$("attach-input").addEventListener("change", (event) => {
+		this.#part = part;
+		part("attach").addEventListener("click", () => part("attach-input").click());
+		part("attach-input").addEventListener("change", (event) => {
 			this.add([...event.target.files]);
 			event.target.value = "";
 		});
-		$("composer-input").addEventListener("paste", (event) => {
+		part("composer-input").addEventListener("paste", (event) => {
 			if (event.clipboardData.files.length > 0) {
 				event.preventDefault();
 				this.add([...event.clipboardData.files]);
 			}
 		});
-		this.#watchDrops($("stage"));
+		this.#watchDrops(part("stage"));
 	}
 
 	#watchDrops(stage) {
-		const brings = (event) => this.#conversation && !$("composer").hidden && event.dataTransfer?.types.includes("Files");
+		const brings = (event) => this.#conversation && !this.#part("composer").hidden && event.dataTransfer?.types.includes("Files");
 		let inside = 0;
 		const show = (n) => {
 			inside = n;
-			$("drop-here").hidden = inside === 0;
+			this.#part("drop-here").hidden = inside === 0;
 		};
 		stage.addEventListener("dragenter", (event) => brings(event) && show(inside + 1));
 		stage.addEventListener("dragleave", (event) => brings(event) && show(Math.max(0, inside - 1)));
@@ -63,7 +65,13 @@ export class FileTray {
 
 	open(conversation) {
 		this.#conversation = conversation;
-		this.#show();
+		this.#show(false);
+	}
+
+	/* Nothing of nobody. */
+	close() {
+		this.#conversation = null;
+		this.#show(false);
 	}
 
 	/* "none", "busy", "failed", "ready" */
@@ -105,7 +113,7 @@ export class FileTray {
 			toast(t("A message takes {n} files at most.", { n: AT_MOST }));
 		}
 		this.#show();
-		$("composer-input").focus({ preventScroll: true });
+		this.#part("composer-input").focus({ preventScroll: true });
 	}
 
 	async #begin(conversation, item) {
@@ -122,7 +130,9 @@ export class FileTray {
 			if (error.code === "CANCELLED" || !conversation.files?.includes(item)) {
 				return;
 			}
-			item.error = whyNot(error);
+			const most = error.code === "TOO_LARGE" ? await this.#files.most() : null;
+			const sizes = most && { size: sizeOf(item.file.size), most: sizeOf(most) };
+			item.error = sizes ? t("This file has {size}; the server takes {most} at most.", sizes) : whyNot(error);
 		}
 		if (this.#conversation === conversation) {
 			this.#show();
@@ -138,16 +148,16 @@ export class FileTray {
 			this.#files.drop(item.attachment);
 		}
 		this.#show();
-		const rest = $("tray").querySelectorAll("[data-act=remove-file]");
-		(rest[Math.min(at, rest.length - 1)] ?? $("composer-input")).focus({ preventScroll: true });
+		const rest = this.#part("tray").querySelectorAll("[data-act=remove-file]");
+		(rest[Math.min(at, rest.length - 1)] ?? this.#part("composer-input")).focus({ preventScroll: true });
 	}
 
-	#show() {
+	#show(edited = true) {
 		const conversation = this.#conversation;
 		const items = conversation?.files ?? [];
-		$("tray").hidden = items.length === 0;
-		$("tray").replaceChildren(...items.map((item) => this.#itemOf(conversation, item)));
-		this.#changed();
+		this.#part("tray").hidden = items.length === 0;
+		this.#part("tray").replaceChildren(...items.map((item) => this.#itemOf(conversation, item)));
+		this.#changed(edited);
 	}
 
 	#itemOf(conversation, item) {
@@ -159,7 +169,7 @@ export class FileTray {
 		return h(
 			"li",
 			{ class: `tray-item${item.error ? " failed" : ""}`, "data-state": item.error ? "failed" : item.attachment ? "ready" : "busy" },
-			item.preview ? h("img", { src: item.preview, alt: "", width: "36", height: "36" }) : icon("file"),
+			item.preview ? h("img", { src: item.preview, alt: "", width: "36", height: "36", onerror: (event) => event.target.replaceWith(icon("file")) }) : icon("file"),
 			h(
 				"span",
 				{ class: "tray-lines" },
@@ -271,10 +281,10 @@ function fileRow(files, a) {
 	const label = a.size ? t("Download {name}, {size}", { name, size: sizeOf(a.size) }) : t("Download {name}", { name });
 	const lines = [
 		icon("file"),
-		h("span", { class: "file-lines" }, h("span", { class: "file-name", dir: "auto" }, name), a.size ? h("span", { class: "file-size" }, sizeOf(a.size)) : null),
+		h("span", { class: "file-lines" }, h("span", { class: "file-name", dir: "auto" }, name), " ", a.size ? h("span", { class: "file-size" }, sizeOf(a.size)) : null),
 		icon("down"),
 	];
-	return link(files, a, { class: "file-row", "data-act": `file-${fileId(a.url)}`, "aria-label": label, download: name }, ...lines);
+	return link(files, a, { class: "file-row", "data-act": `file-${fileId(a.url)}`, title: label, download: name }, ...lines);
 }
 
 function elsewhere(a) {

@@ -2,10 +2,10 @@
 /* The open conversation: its head, its messages, who is typing. */
 
 import { $, h, reconcile } from "./dom.js";
-import { dayKey, dayOf, timeOf } from "./format.js";
+import { dayKey, dayOf, timeOf, untilOf } from "./format.js";
 import { listed, plural, t } from "./i18n.js";
 import { avatar } from "./view-lists.js";
-import { chatRow, eventText, snippet } from "./view-row.js";
+import { chatRow, dayRow, eventText, snippet, threadRow } from "./view-row.js";
 
 const GROUP_MS = 5 * 60 * 1000;
 const NEAR_BOTTOM_PX = 80;
@@ -15,15 +15,31 @@ const FLASH_MS = 2500;
 let flashed = "";
 let lastAnnounced = 0;
 
-/* Plain data for each row, so that a row is rebuilt only when something that it shows changed. */
-function rowsOf(state, conversation, actions) {
+/* Replies that each message has: id -> {n, fresh}. They come after it, so the stretch that is shown has them all when
+ * it reaches the end; else there may be more. */
+function repliesIn(conversation) {
+	const found = new Map();
+	for (const m of conversation.messages) {
+		if (m.threadId && m.id && !m.deleted && m.kind === "chat") {
+			const { n, fresh } = found.get(m.threadId) ?? { n: 0, fresh: 0 };
+			found.set(m.threadId, { n: n + 1, fresh: fresh + (m.live && !m.mine && !m.seenInThread ? 1 : 0) });
+		}
+	}
+	return found;
+}
+
+/* Plain data for each row, so that a row is rebuilt only when something that it shows changed. `thread`: the id of the
+ * message that all of them are about, where they are shown by themselves. */
+export function rowsOf(state, conversation, actions, { messages, thread } = { messages: conversation.messages, thread: "" }) {
 	const rows = [];
+	const replies = thread ? new Map() : repliesIn(conversation);
 	const nameOf = (id) => (id === state.me?.id ? "" : state.nameOf(id));
-	const lastMine = conversation.messages.findLast((m) => m.mine && m.kind === "chat" && m.id);
-	const lastChat = conversation.messages.findLast((m) => m.kind === "chat" && m.id && !m.deleted);
+	const whole = (m) => m.kind === "chat" && m.id && (thread || !m.threadId);
+	const lastMine = messages.findLast((m) => m.mine && whole(m));
+	const lastChat = messages.findLast((m) => whole(m) && !m.deleted);
 	let day = "";
 	let previous = null;
-	for (const m of conversation.messages) {
+	for (const m of messages) {
 		if (dayKey(m.at) !== day) {
 			day = dayKey(m.at);
 			rows.push({ key: `day-${day}`, kind: "day", text: dayOf(m.at) });
@@ -34,43 +50,78 @@ function rowsOf(state, conversation, actions) {
 			previous = null;
 			continue;
 		}
+		if (m.threadId && !thread) {
+			rows.push(threadLine(state, conversation, actions, m));
+			previous = null;
+			continue;
+		}
 		const grouped = previous !== null && previous.senderId === m.senderId && m.at - previous.at < GROUP_MS;
-		const readers = m.mine ? state.readersOf(conversation, m) : [];
-		rows.push({
-			key: m.row,
-			kind: "chat",
-			id: m.id,
-			row: m.row,
-			mine: m.mine,
-			grouped,
-			senderId: m.senderId,
-			name: m.senderName,
-			content: m.content,
-			attachments: m.deleted ? [] : m.attachments,
-			at: m.at,
-			edited: m.edited,
-			encrypted: m.encrypted,
-			locked: Boolean(m.locked),
-			deleted: m.deleted,
-			unreadable: m.unreadable,
-			hidden: !m.deleted && actions.hides(m),
-			live: Boolean(m.live),
-			flash: m.id !== "" && m.id === flashed,
-			last: m === lastChat,
-			menu: Boolean(m.id) && !m.deleted,
-			pinned: Boolean(conversation.pins?.has(m.id)),
-			quote: m.replyTo ? quoteOf(state, conversation, m.replyTo) : null,
-			reactions: reactionsOf(state, m),
-			names: m.mentions.map((id) => state.nameOf(id)),
-			toMe: m.mentions.includes(state.me?.id),
-			status: m.mine && !m.deleted ? statusOf(state, conversation, m, readers) : null,
-			error: m.error,
-			held: m.status === "pending" ? state.held : 0,
-			readBy: m === lastMine && conversation.kind === "room" ? readers.map((id) => state.nameOf(id)) : [],
-		});
+		const quote = m.replyTo && m.replyTo !== thread ? quoteOf(state, conversation, m.replyTo) : null;
+		const place = { grouped, last: m === lastChat, lastMine: m === lastMine, replies: replies.get(m.id) ?? null, quote };
+		rows.push(chatItem(state, conversation, actions, { m, ...place }));
 		previous = m;
 	}
 	return rows;
+}
+
+/* One message with all that is shown of it. */
+function chatItem(state, conversation, actions, { m, grouped, last, lastMine, replies, quote }) {
+	const readers = m.mine ? state.readersOf(conversation, m) : [];
+	return {
+		key: m.row,
+		kind: "chat",
+		id: m.id,
+		row: m.row,
+		mine: m.mine,
+		grouped,
+		senderId: m.senderId,
+		name: m.senderName,
+		content: m.content,
+		attachments: m.deleted ? [] : m.attachments,
+		at: m.at,
+		edited: m.edited,
+		encrypted: m.encrypted,
+		locked: Boolean(m.locked),
+		deleted: m.deleted,
+		unreadable: m.unreadable,
+		hidden: !m.deleted && actions.hides(m),
+		live: Boolean(m.live),
+		flash: m.id !== "" && m.id === flashed,
+		last,
+		menu: Boolean(m.id) && !m.deleted,
+		pinned: Boolean(conversation.pins?.has(m.id)),
+		replies,
+		more: conversation.after !== null,
+		quote,
+		reactions: reactionsOf(state, m),
+		names: m.mentions.map((id) => state.nameOf(id)),
+		toMe: m.mentions.includes(state.me?.id),
+		status: m.mine && !m.deleted ? statusOf(state, conversation, m, readers) : null,
+		error: m.error,
+		held: m.status === "pending" ? state.held : 0,
+		readBy: lastMine && conversation.kind === "room" ? readers.map((id) => state.nameOf(id)) : [],
+	};
+}
+
+/* What is said in a thread is one line among the messages, and whole in the thread. */
+function threadLine(state, conversation, actions, m) {
+	const root = conversation.messages.find((other) => other.id === m.threadId) ?? conversation.quoted.get(m.threadId);
+	return {
+		key: m.row,
+		kind: "thread",
+		id: m.id,
+		row: m.row,
+		mine: m.mine,
+		name: m.mine ? t("You") : m.senderName,
+		text: actions.hides(m) ? t("A message of somebody you have blocked.") : snippet(m),
+		about: root && !actions.hides(root) ? snippet(root) : t("Earlier message"),
+		at: m.at,
+		flash: m.id !== "" && m.id === flashed,
+		toMe: m.mentions.includes(state.me?.id),
+		fresh: Boolean(m.live) && !m.mine && !m.seenInThread,
+		status: m.mine ? statusOf(state, conversation, m, state.readersOf(conversation, m)) : null,
+		error: m.error,
+	};
 }
 
 /* pending, failed, sent, delivered, read. */
@@ -119,9 +170,11 @@ export function showMessages(state, conversation, actions) {
 	const build = (item, isNew) => {
 		switch (item.kind) {
 			case "day":
-				return h("li", { class: "day" }, h("span", {}, item.text));
+				return dayRow(item);
 			case "event":
 				return h("li", { class: "event", "data-row": String(item.key) }, h("span", {}, item.text), " ", h("time", {}, item.time));
+			case "thread":
+				return threadRow(item, actions);
 			default:
 				return chatRow(item, isNew, actions);
 		}
@@ -180,7 +233,7 @@ function showTop(conversation) {
 }
 
 function showBlank(state, conversation, rows) {
-	const empty = rows.length === 0 && ["yes", "none"].includes(conversation.loaded);
+	const empty = rows.every((row) => ["day", "event"].includes(row.kind)) && ["yes", "none"].includes(conversation.loaded);
 	$("blank").textContent = empty ? blankText(state, conversation) : "";
 	$("blank").hidden = !empty;
 }
@@ -213,7 +266,7 @@ export function flash(id, render) {
 	render();
 	const element = $("messages").querySelector(`[data-id="${CSS.escape(id)}"]`);
 	element?.scrollIntoView({ block: "center" });
-	element?.querySelector("[data-act=more]")?.focus({ preventScroll: true });
+	element?.querySelector("[data-act=more], [data-act=thread]")?.focus({ preventScroll: true });
 	setTimeout(() => {
 		if (flashed === id) {
 			flashed = "";
@@ -232,7 +285,9 @@ export function showHead(state, conversation) {
 	$("toggle-people").hidden = !room?.joined;
 	$("open-room").hidden = !room?.joined;
 	$("open-pins").hidden = !conversation.pins?.size;
-	$("pins-count").textContent = String(conversation.pins?.size ?? 0);
+	const pins = conversation.pins?.size ?? 0;
+	$("pins-count").textContent = String(pins);
+	$("open-pins").setAttribute("aria-label", plural(pins, "{n} pinned message", "{n} pinned messages"));
 	showBelow(state, conversation, room, title);
 }
 
@@ -249,7 +304,10 @@ function showBelow(state, conversation, room, title) {
 	if (outside) {
 		text = gone?.text ?? (room?.invited ? t("You are invited to {title}.", { title }) : t("You are not in {title}.", { title }));
 	} else if (quiet) {
-		text = muted ? t("You have been muted here: you may read, but not write.") : t("Only moderators write here.");
+		const muteText = untilOf(room.mutedUntil)
+			? t("You have been muted here until {time}: you may read, but not write.", { time: untilOf(room.mutedUntil) })
+			: t("You have been muted here: you may read, but not write.");
+		text = muted ? muteText : t("Only moderators write here.");
 	}
 	if ($("join-text").textContent !== text) {
 		$("join-text").textContent = text;
@@ -283,15 +341,20 @@ export function showTyping(state, conversation) {
 	$("typing").textContent = names.length === 0 ? "" : text;
 }
 
-/* Up and down from one message's button to the next. */
-export function initMessageKeys() {
-	$("messages").addEventListener("keydown", (event) => {
+/* Up and down from one message's button to the next; `thread(row)` opens the thread of one. */
+export function initMessageKeys(list, thread) {
+	list.addEventListener("keydown", (event) => {
+		const button = event.target.closest("[data-act=more]");
+		if (button && event.key === "t" && !event.ctrlKey && !event.metaKey && !event.altKey) {
+			event.preventDefault();
+			thread?.(Number(button.closest("[data-row]").dataset.row));
+		}
 		const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-		if (!step || !event.target.closest("[data-act=more]")) {
+		if (!step || !button) {
 			return;
 		}
-		const buttons = [...$("messages").querySelectorAll("[data-act=more]")];
-		const next = buttons[buttons.indexOf(event.target.closest("[data-act=more]")) + step];
+		const buttons = [...list.querySelectorAll("[data-act=more]")];
+		const next = buttons[buttons.indexOf(button) + step];
 		if (next) {
 			event.preventDefault();
 			next.focus();

@@ -8,9 +8,9 @@ import { ApiError, explain } from "./errors.js";
 import { untilOf } from "./format.js";
 import { t } from "./i18n.js";
 import { openMenu } from "./menu.js";
+import { RANK } from "./rooms.js";
 import { toast } from "./toasts.js";
 
-const RANK = { member: 1, moderator: 2, owner: 3 };
 const DAY_S = 86400;
 const ROLE_TEXTS = { owner: t("you are its owner."), moderator: t("you are a moderator."), member: t("you are a member.") };
 
@@ -65,10 +65,6 @@ export class RoomManager {
 		return this.#state.rooms.get(this.#roomId);
 	}
 
-	rankIn(roomId) {
-		return this.#session.isGuest ? 0 : (RANK[this.#state.rooms.get(roomId)?.role] ?? 0);
-	}
-
 	/* ---- the dialog ---- */
 
 	async open(roomId) {
@@ -78,7 +74,7 @@ export class RoomManager {
 		if (!room) {
 			return;
 		}
-		const rank = this.rankIn(roomId);
+		const rank = this.#session.rooms.rankIn(roomId);
 		$("manage-title").textContent = room.name;
 		$("manage-role").textContent = `${room.public ? t("Open to everyone") : t("Private")} · ${ROLE_TEXTS[room.role] ?? t("you are not in it.")}`;
 		$("manage-about-text").textContent = room.about ?? "";
@@ -129,7 +125,7 @@ export class RoomManager {
 			readOnly: $("manage-readonly").checked,
 			slowMode: Number($("manage-slow").value) || 0,
 		};
-		if (this.rankIn(this.#roomId) >= RANK.owner) {
+		if (this.#session.rooms.rankIn(this.#roomId) >= RANK.owner) {
 			Object.assign(wanted, {
 				name: $("manage-name").value.trim(),
 				public: $("manage-public").checked,
@@ -210,17 +206,11 @@ export class RoomManager {
 
 	/* ---- one member ---- */
 
-	/* Whether there is anything to be done with this member. */
-	mayManage(roomId, member) {
-		const rank = this.rankIn(roomId);
-		return rank >= RANK.moderator && member.id !== this.#state.me.id && rank > (RANK[member.role] ?? 1);
-	}
-
 	menu(roomId, member, anchor) {
 		this.#roomId = roomId;
 		const name = this.#state.nameOf(member.id);
 		const role = (to, label, sure) => ({ label, icon: "people", run: () => this.#setRole(member.id, to, name, sure) });
-		const owner = this.rankIn(roomId) >= RANK.owner;
+		const owner = this.#session.rooms.rankIn(roomId) >= RANK.owner;
 		openMenu(anchor, name, [
 			owner && member.role === "member" && role("moderator", t("Make moderator")),
 			owner && member.role === "moderator" && role("member", t("Make ordinary member")),

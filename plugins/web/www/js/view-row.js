@@ -4,7 +4,7 @@
 import { h, icon } from "./dom.js";
 import { filesText } from "./files.js";
 import { fullTimeOf, hueClass, initials, isJumbo, linkify, timeOf, untilOf } from "./format.js";
-import { listed, t } from "./i18n.js";
+import { listed, plural, t } from "./i18n.js";
 import { splitAtNames } from "./mentions.js";
 import { filesOf } from "./view-files.js";
 
@@ -242,10 +242,45 @@ function moreButton(item, actions) {
 	);
 }
 
+export const dayRow = (item) => h("li", { class: "day" }, h("span", {}, item.text));
+
+/* How many replies a message has in its thread, and the way there. */
+function repliesLine(item, actions) {
+	const { n, fresh } = item.replies;
+	const count = item.more ? plural(n, "{n} reply or more", "{n} replies or more") : plural(n, "{n} reply", "{n} replies");
+	return h(
+		"button",
+		{ type: "button", class: "replies link-button", "data-act": "thread", onclick: () => actions.thread(item.row) },
+		icon("thread"),
+		h("span", {}, count),
+		fresh > 0 ? h("span", { class: "badge" }, t("{n} new", { n: fresh })) : null,
+	);
+}
+
+export function threadRow(item, actions) {
+	return h(
+		"li",
+		{ class: `thread-line${item.mine ? " mine" : ""}${item.flash ? " flash" : ""}${item.toMe ? " to-me" : ""}`, "data-id": item.id || null, "data-row": String(item.row), "data-status": item.status },
+		h(
+			"button",
+			{ type: "button", class: `thread-open${item.fresh ? " fresh" : ""}`, "data-act": "thread", title: t("Open the thread"), onclick: () => actions.thread(item.row) },
+			icon("thread"),
+			h("span", { class: "thread-about" }, t("{name}, about “{text}”:", { name: item.name, text: item.about })),
+			h("span", { class: "thread-text" }, item.text),
+			h("time", { datetime: new Date(item.at).toISOString(), title: fullTimeOf(item.at) }, timeOf(item.at)),
+			item.status ? statusMark(item.status) : null,
+		),
+		item.status === "failed" ? failedLine(item, actions) : null,
+	);
+}
+
 export function chatRow(item, isNew, actions) {
 	const below = [];
 	if (item.reactions.length > 0) {
 		below.push(reactionsOf(item, actions));
+	}
+	if (item.replies) {
+		below.push(repliesLine(item, actions));
 	}
 	if (item.status === "failed") {
 		below.push(failedLine(item, actions));

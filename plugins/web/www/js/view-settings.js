@@ -48,11 +48,13 @@ function open() {
 	$("settings").showModal();
 }
 
-export function initSettings() {
+/* `ready()` resolves when the page may go. */
+export function initSettings(ready) {
 	const names = Object.entries(LANGUAGES).map(([tag, name]) => h("option", { value: tag, lang: tag }, name));
 	$("settings-language").append(...names);
-	$("settings-language").addEventListener("change", (event) => {
+	$("settings-language").addEventListener("change", async (event) => {
 		languageChosen.set(event.target.value);
+		await ready();
 		location.reload();
 	});
 	$("settings-theme").addEventListener("change", (event) => setTheme(event.target.value));
