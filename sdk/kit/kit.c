@@ -20,6 +20,11 @@ static struct {
 	struct kit *kit;
 	long fail_at; /* of the sweep; 0: no sweep */
 	int injected; /* in the kit of this round */
+	int trouble;  /* KIT_LATE ... with answer number .trouble_at, of .answers so far */
+	long trouble_at, answers;
+	int may_fail, quiet;
+	void (*on_death)(const char *text);
+	void (*on_step)(const char *who, const char *what);
 } the;
 
 /* cmocka's, if the test is one of cmocka's: ends the test, not the process. */
@@ -41,6 +46,35 @@ int kit_failing(const struct kit *k)
 	return k->injected;
 }
 
+void kit_on_death(void (*fn)(const char *text))
+{
+	the.on_death = fn;
+}
+
+void kit_on_step(void (*fn)(const char *who, const char *what))
+{
+	the.on_step = fn;
+}
+
+void kit_step_is(const char *who, const char *what)
+{
+	if (the.on_step) {
+		the.on_step(who, what);
+	}
+}
+
+void kit_may_fail(int on)
+{
+	the.may_fail = on;
+}
+
+static const char *trouble_name(int trouble)
+{
+	static const char *const names[] = { "", "fails", "comes late",
+		"comes after the client has left", "comes when the service stops" };
+	return names[trouble];
+}
+
 void kit_die(struct kit *k, const char *file, int line, const char *fmt, ...)
 {
 	char text[2048];
@@ -53,9 +87,18 @@ void kit_die(struct kit *k, const char *file, int line, const char *fmt, ...)
 		snprintf(text + n, sizeof(text) - n, " (in the sweep, call %ld of the host failing)",
 				k->failed_at);
 	}
+	if (k && k->trouble) {
+		size_t n = strlen(text);
+		snprintf(text + n, sizeof(text) - n, " (answer %ld of a service %s)", the.trouble_at,
+				trouble_name(k->trouble));
+	}
+	if (the.on_death) {
+		the.on_death(text);
+	}
 	if (_fail && cm_print_error) {
 		cm_print_error("%s:%d: %s\n", file, line, text);
 		the.fail_at = 0;
+		the.trouble = 0;
 		_fail(file, line);
 	}
 	fprintf(stderr, "%s:%d: %s\n", file, line, text);
@@ -73,6 +116,16 @@ int kit_fault(struct kit *k)
 	k->injected = 1;
 	the.injected = 1;
 	return 1;
+}
+
+int kit_trouble_now(struct kit *k)
+{
+	if (!the.trouble || ++the.answers != the.trouble_at) {
+		return 0;
+	}
+	k->injected = 1; /* what the test expects is not what comes */
+	k->trouble = the.trouble;
+	return the.trouble;
 }
 
 char *kit_dup(struct chatd_str s)
@@ -121,6 +174,7 @@ static void read_options(struct kit *k, const char *yaml)
 	}
 	if (k->options && diag_count(&k->diag) == 0 && k->plugin->check) {
 		k->checking = 1;
+		kit_step_is("check()", "");
 		chatd_status rc = k->plugin->check(&kit_table, &k->ctx, k->options);
 		k->checking = 0;
 		if ((rc < 0) != (diag_count(&k->diag) > 0) && !k->injected) {
@@ -264,6 +318,7 @@ static void start(struct kit *k)
 {
 	const struct chatd_plugin *p = k->plugin;
 	k->registering = 1;
+	kit_step_is("init()", "");
 	chatd_status rc = p->init ? p->init(&kit_table, &k->ctx, k->options, &k->self) : 0;
 	k->registering = 0;
 	k->inited = rc == 0;
@@ -274,12 +329,13 @@ static void start(struct kit *k)
 	}
 	for (; rc == 0 && k->started < k->n_workers; k->started++) {
 		k->here = &k->workers[k->started];
+		kit_step_is("worker_start()", "");
 		rc = p->worker_start ? p->worker_start(k->self, k->here, k->wself[k->started]) : 0;
 		k->here = NULL;
 	}
 	if (rc < 0) {
 		k->dead = 1;
-		if (!k->injected) {
+		if (!k->injected && !the.may_fail) {
 			kit_broken(k, "the plugin did not start: %d (%s)\n%s", rc, strerror(-rc),
 					k->log ? k->log : "");
 		}
@@ -292,8 +348,9 @@ struct kit *kit_new_with(
 {
 	struct kit *k = blank(plugin);
 	k->failed_at = the.fail_at;
-	if (!getenv("KIT_LOG")) {
+	if (!getenv("KIT_LOG") && !the.quiet) {
 		log_to(open("/dev/null", O_WRONLY | O_CLOEXEC));
+		the.quiet = 1;
 	}
 	make_workers(k, conf ? conf->workers : 1);
 	offer(k, conf ? conf->services : NULL);
@@ -324,6 +381,7 @@ static void stop_workers(struct kit *k)
 	k->stopping = CHATD_DRAINS;
 	for (int32_t i = 0; i < k->started && p->drain; i++) {
 		k->here = &k->workers[i];
+		kit_step_is("drain()", "");
 		p->drain(k->self, k->here, k->wself[i]);
 		k->here = NULL;
 	}
@@ -331,12 +389,14 @@ static void stop_workers(struct kit *k)
 	k->hold_offload = 0;
 	kit_run(k);
 	kit_clients_close(k);
+	kit_net_leave(k, CHATD_END_DRAIN);
 	kit_run(k);
-	kit_fakes_flush(k);
+	kit_answers_flush(k);
 	kit_run(k);
 	for (int32_t i = 0; i < k->started; i++) {
 		k->here = &k->workers[i];
 		if (p->worker_stop) {
+			kit_step_is("worker_stop()", "");
 			p->worker_stop(k->self, k->here, k->wself[i]);
 		}
 		k->here = NULL;
@@ -404,20 +464,25 @@ static void expect_answered(struct kit *k)
 
 void kit_free(struct kit *k)
 {
+	kit_answers_late(k);
 	expect_answered(k);
 	kit_http_leave(k);
 	stop_workers(k);
 	/* Also after an init() that failed, if it left something behind. */
 	if (k->plugin->fini && (k->inited || k->self)) {
+		kit_step_is("fini()", "");
 		k->plugin->fini(k->self);
 	}
 	published_finish(k);
 	kit_clients_finish(k);
 	kit_http_finish(k);
+	kit_net_finish(k);
+	kit_questions_finish(k);
 	look_for_leaks(k);
 	chat_destroy(k->chat);
 	kit_loop_finish(k);
 	kit_fakes_finish(k);
+	kit_deeds_finish(k);
 	for (int32_t i = 0; i < k->n_workers; i++) {
 		free(k->wself[i]);
 	}
@@ -448,20 +513,44 @@ const char *kit_data_dir(struct kit *k)
 	return k->dir;
 }
 
+int kit_sweep_at(void (*test)(void), long at)
+{
+	the.fail_at = at;
+	the.injected = 0;
+	test();
+	the.fail_at = 0;
+	return the.injected;
+}
+
 void kit_sweep(void (*test)(void))
 {
-	for (long n = 1;; n++) {
-		the.fail_at = n;
-		the.injected = 0;
-		test();
-		if (!the.injected) {
-			break;
-		}
+	for (long n = 1; kit_sweep_at(test, n); n++) {
 		if (n == SWEEP_MAX) {
 			kit_die(NULL, __FILE__, __LINE__, "the sweep does not end");
 		}
 	}
-	the.fail_at = 0;
+}
+
+/* 0: the test asked fewer questions. */
+static int trouble_once(void (*test)(void), int trouble, long at)
+{
+	the.trouble = trouble;
+	the.trouble_at = at;
+	the.answers = 0;
+	test();
+	the.trouble = 0;
+	return the.answers >= at;
+}
+
+void kit_trouble(void (*test)(void))
+{
+	for (int trouble = KIT_FAILED; trouble <= KIT_NEVER; trouble++) {
+		for (long n = 1; trouble_once(test, trouble, n); n++) {
+			if (n == SWEEP_MAX) {
+				kit_die(NULL, __FILE__, __LINE__, "the test never asks the same twice");
+			}
+		}
+	}
 }
 
 chatd_status kit_reload(struct kit *k)

@@ -175,6 +175,12 @@ static const struct chatd_layer layer = {
 
 /* ---- logging in --------------------------------------------------------------------- */
 
+static chatd_verdict let_in(chatd_call *call, struct chatd_str login)
+{
+	const struct chatd_identity who = { .struct_size = sizeof(who), .user = login, .name = login };
+	return login.n ? call_identify_as(call, CHATD_CRED_LOGIN, &who) : CHATD_NEXT;
+}
+
 /* The first hook of session_auth: clients of kit_open() are whom they say. */
 chatd_verdict kit_auth(chatd_call *call, void *self, void *wself)
 {
@@ -183,6 +189,9 @@ chatd_verdict kit_auth(chatd_call *call, void *self, void *wself)
 	uint64_t bits = 0;
 	(void)self;
 	(void)wself;
+	if (!user.p && kit_the()->let_in) {
+		return let_in(call, msg_get(creds, CHATD_CRED_LOGIN));
+	}
 	if (!user.p) {
 		return CHATD_NEXT;
 	}

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fakes of the standard services: they answer by post, when held by the test's word, or with
- * the error that the test wants; exactly once, as their contract says. */
+/* Fakes of presence, accounts and rooms; how they answer is in kit_answers.c. */
 #include "base/str.h"
 #include "kit_impl.h"
 
@@ -9,10 +8,6 @@
 #include <string.h>
 
 enum { MAX_WATCHERS = 8 };
-
-enum service { PRESENCE, ACCOUNTS, ROOMS, SERVICES };
-
-static const char *const names[SERVICES] = { CHATD_PRESENCE, CHATD_ACCOUNTS, CHATD_ROOMS };
 
 enum ask_kind {
 	ASK_ONLINE,
@@ -29,12 +24,8 @@ enum ask_kind {
 
 /* A question on its way. */
 struct ask {
-	struct ask *next;
-	struct kit *k;
-	chatd_worker *w;
-	enum service of;
+	struct kit_answer a; /* first */
 	enum ask_kind kind;
-	chatd_status rc; /* the error to answer with */
 	union {
 		chatd_presence_fn *online;
 		chatd_presence_states_fn *states;
@@ -60,10 +51,7 @@ struct entry { /* a user online, an account, a room or a member */
 };
 
 struct kit_fakes {
-	struct chatd_service service[SERVICES], http, sessions;
-	int hold[SERVICES];
-	chatd_status refuse[SERVICES];
-	struct ask *held[SERVICES];
+	struct chatd_service service[KIT_SERVICES], sessions;
 	struct {
 		chatd_presence_event *fn;
 		void *arg;
@@ -106,26 +94,15 @@ static void entry_free(struct entry *e)
 	free(e);
 }
 
-static enum service index_of(const char *interface)
-{
-	for (int i = 0; i < SERVICES; i++) {
-		if (strcmp(names[i], interface) == 0) {
-			return (enum service)i;
-		}
-	}
-	kit_broken(kit_the(), "there is no fake of %s", interface);
-	return PRESENCE;
-}
-
 /* ---- answers ------------------------------------------------------------------- */
 
 static void answer_online(struct ask *q)
 {
 	int32_t *online = calloc(q->n + 1, sizeof(*online));
 	for (size_t i = 0; online && i < q->n; i++) {
-		online[i] = find(q->k->fakes->online, q->text[i], NULL) != NULL;
+		online[i] = find(q->a.k->fakes->online, q->text[i], NULL) != NULL;
 	}
-	q->to.online(q->arg, q->rc, q->rc == 0 ? online : NULL, q->rc == 0 ? q->n : 0);
+	q->to.online(q->arg, q->a.rc, q->a.rc == 0 ? online : NULL, q->a.rc == 0 ? q->n : 0);
 	free(online);
 }
 
@@ -147,9 +124,9 @@ static void answer_states(struct ask *q)
 {
 	struct chatd_presence_state *s = calloc(q->n + 1, sizeof(*s));
 	for (size_t i = 0; s && i < q->n; i++) {
-		s[i] = state_of(q->k, q->text[i]);
+		s[i] = state_of(q->a.k, q->text[i]);
 	}
-	q->to.states(q->arg, q->rc, q->rc == 0 ? s : NULL, q->rc == 0 ? q->n : 0);
+	q->to.states(q->arg, q->a.rc, q->a.rc == 0 ? s : NULL, q->a.rc == 0 ? q->n : 0);
 	free(s);
 }
 
@@ -176,10 +153,10 @@ static void answer_said(struct ask *q)
 		.status = (int32_t)q->flags,
 		.since = q->created,
 		.text = str_of(q->text[1]) };
-	if (q->rc == 0) {
-		become(q->k, q->text[0], &s);
+	if (q->a.rc == 0) {
+		become(q->a.k, q->text[0], &s);
 	}
-	q->to.said(q->arg, q->rc);
+	q->to.said(q->arg, q->a.rc);
 }
 
 static int same(const char *a, const char *b)
@@ -189,7 +166,7 @@ static int same(const char *a, const char *b)
 
 static struct entry *account_of(const struct ask *q)
 {
-	struct entry *e = q->k->fakes->accounts;
+	struct entry *e = q->a.k->fakes->accounts;
 	for (; e; e = e->next) {
 		if ((q->kind == ASK_BY_SECRET && same(e->secret, q->text[0])) ||
 				(q->kind == ASK_BY_CLIENT && same(e->client, q->text[0])) ||
@@ -221,24 +198,24 @@ static struct entry *account_create(struct ask *q)
 		.client = str_of(q->text[3]),
 		.flags = q->flags,
 		.created = q->created };
-	for (const struct entry *e = q->k->fakes->accounts; e; e = e->next) {
+	for (const struct entry *e = q->a.k->fakes->accounts; e; e = e->next) {
 		if (same(e->a, q->text[0]) || same(e->secret, q->text[2])) {
-			q->rc = -EEXIST;
+			q->a.rc = -EEXIST;
 			return NULL;
 		}
 	}
-	(void)account_put(q->k, &a);
+	(void)account_put(q->a.k, &a);
 	return NULL;
 }
 
 static void answer_account(struct ask *q)
 {
 	struct entry *e = NULL;
-	if (q->rc == 0) {
+	if (q->a.rc == 0) {
 		e = q->kind == ASK_CREATE ? account_create(q) : account_of(q);
 	}
 	if (!e) {
-		chatd_status rc = q->rc || q->kind == ASK_CREATE ? q->rc : -ENOENT;
+		chatd_status rc = q->a.rc || q->kind == ASK_CREATE ? q->a.rc : -ENOENT;
 		q->to.account(q->arg, rc, NULL);
 		return;
 	}
@@ -258,11 +235,11 @@ static void answer_account(struct ask *q)
 
 static void answer_look(struct ask *q)
 {
-	struct kit_fakes *f = q->k->fakes;
+	struct kit_fakes *f = q->a.k->fakes;
 	struct entry *room = find(f->rooms, q->text[0], NULL);
 	struct entry *member = find(f->members, q->text[0], q->text[1]);
-	if (q->rc < 0 || !room || (!room->flags && !member)) {
-		q->to.room(q->arg, q->rc < 0 ? q->rc : -ENOENT, NULL);
+	if (q->a.rc < 0 || !room || (!room->flags && !member)) {
+		q->to.room(q->arg, q->a.rc < 0 ? q->a.rc : -ENOENT, NULL);
 		return;
 	}
 	struct chatd_room_view v = { .struct_size = sizeof(v),
@@ -278,7 +255,7 @@ static void answer_look(struct ask *q)
 
 static void answer_members(struct ask *q)
 {
-	struct kit_fakes *f = q->k->fakes;
+	struct kit_fakes *f = q->a.k->fakes;
 	size_t n = 0, total = 1;
 	for (const struct entry *m = f->members; m; m = m->next) {
 		total++;
@@ -289,13 +266,14 @@ static void answer_members(struct ask *q)
 			users[n++] = str_of(m->b);
 		}
 	}
-	chatd_status rc = q->rc < 0 || find(f->rooms, q->text[0], NULL) ? q->rc : -ENOENT;
+	chatd_status rc = q->a.rc < 0 || find(f->rooms, q->text[0], NULL) ? q->a.rc : -ENOENT;
 	q->to.members(q->arg, rc, rc == 0 ? users : NULL, rc == 0 ? n : 0);
 	free(users);
 }
 
-static void ask_free(struct ask *q)
+static void ask_free(struct kit_answer *a)
 {
+	struct ask *q = (struct ask *)a;
 	for (size_t i = 0; i < q->n; i++) {
 		free(q->text[i]);
 	}
@@ -303,9 +281,9 @@ static void ask_free(struct ask *q)
 	free(q);
 }
 
-static void on_answer(void *arg)
+static void ask_give(struct kit_answer *a)
 {
-	struct ask *q = arg;
+	struct ask *q = (struct ask *)a;
 	switch (q->kind) {
 	case ASK_ONLINE:
 		answer_online(q);
@@ -326,7 +304,6 @@ static void on_answer(void *arg)
 		answer_account(q);
 		break;
 	}
-	ask_free(q);
 }
 
 /* ---- questions ------------------------------------------------------------------- */
@@ -335,8 +312,7 @@ static struct ask *ask_create(chatd_worker *w, enum ask_kind kind, size_t n)
 {
 	struct ask *q = calloc(1, sizeof(*q));
 	if (q) {
-		q->k = w->k;
-		q->w = w;
+		q->a = (struct kit_answer){ .k = w->k, .w = w, .give = ask_give, .free = ask_free };
 		q->kind = kind;
 		q->text = calloc(n + 1, sizeof(*q->text));
 		q->n = n;
@@ -345,34 +321,6 @@ static struct ask *ask_create(chatd_worker *w, enum ask_kind kind, size_t n)
 		kit_broken(w->k, "no memory for the test itself");
 	}
 	return q;
-}
-
-static chatd_status send(struct ask *q, enum service of)
-{
-	struct kit *k = q->k;
-	struct kit_fakes *f = k->fakes;
-	chatd_status rc = f->refuse[of];
-	q->of = of;
-	if (k->here != q->w) {
-		kit_broken(k, "%s was asked for worker %d, but not on it", names[of], q->w->index);
-	}
-	if (rc == 0 && kit_fault(k)) {
-		rc = -ENOMEM;
-	}
-	f->refuse[of] = 0;
-	if (rc < 0) {
-		ask_free(q);
-		return rc;
-	}
-	if (f->hold[of]) {
-		struct ask **at = &f->held[of];
-		while (*at) {
-			at = &(*at)->next;
-		}
-		*at = q;
-		return 0;
-	}
-	return worker_post(q->w, on_answer, q);
 }
 
 static chatd_status presence_get(void *obj, chatd_worker *w, const struct chatd_str *users,
@@ -385,7 +333,7 @@ static chatd_status presence_get(void *obj, chatd_worker *w, const struct chatd_
 	}
 	q->to.online = fn;
 	q->arg = arg;
-	return send(q, PRESENCE);
+	return kit_answers_send(&q->a, KIT_PRESENCE);
 }
 
 static chatd_status presence_watch(void *obj, chatd_presence_event *fn, void *arg)
@@ -413,7 +361,7 @@ static chatd_status presence_look(void *obj, chatd_worker *w, const struct chatd
 	}
 	q->to.states = fn;
 	q->arg = arg;
-	return send(q, PRESENCE);
+	return kit_answers_send(&q->a, KIT_PRESENCE);
 }
 
 static chatd_status presence_set(void *obj, chatd_worker *w, const struct chatd_presence_word *word,
@@ -427,7 +375,7 @@ static chatd_status presence_set(void *obj, chatd_worker *w, const struct chatd_
 	q->created = kit_now(w->k);
 	q->to.said = fn;
 	q->arg = arg;
-	return send(q, PRESENCE);
+	return kit_answers_send(&q->a, KIT_PRESENCE);
 }
 
 static chatd_status presence_follow(void *obj, const struct chatd_presence_follower *follower)
@@ -457,7 +405,7 @@ static chatd_status account_ask(struct ask *q, chatd_account_fn *fn, void *arg)
 {
 	q->to.account = fn;
 	q->arg = arg;
-	return send(q, ACCOUNTS);
+	return kit_answers_send(&q->a, KIT_ACCOUNTS);
 }
 
 static chatd_status accounts_create(
@@ -527,7 +475,7 @@ static chatd_status rooms_look(void *obj, chatd_worker *w, struct chatd_str room
 	q->text[1] = kit_dup(user);
 	q->to.room = fn;
 	q->arg = arg;
-	return send(q, ROOMS);
+	return kit_answers_send(&q->a, KIT_ROOMS);
 }
 
 static chatd_status rooms_members(
@@ -538,7 +486,7 @@ static chatd_status rooms_members(
 	q->text[0] = kit_dup(room);
 	q->to.members = fn;
 	q->arg = arg;
-	return send(q, ROOMS);
+	return kit_answers_send(&q->a, KIT_ROOMS);
 }
 
 static const struct chatd_rooms rooms_vt = {
@@ -546,52 +494,6 @@ static const struct chatd_rooms rooms_vt = {
 };
 
 /* ---- the test's side ----------------------------------------------------------------- */
-
-void kit_hold(struct kit *k, const char *interface, int on)
-{
-	enum service s = index_of(interface);
-	k->fakes->hold[s] = on;
-	while (!on && k->fakes->held[s]) {
-		kit_answer(k, interface);
-	}
-}
-
-size_t kit_held(struct kit *k, const char *interface)
-{
-	size_t n = 0;
-	for (const struct ask *q = k->fakes->held[index_of(interface)]; q; q = q->next) {
-		n++;
-	}
-	return n;
-}
-
-void kit_answer_error(struct kit *k, const char *interface, chatd_status rc)
-{
-	enum service s = index_of(interface);
-	struct ask *q = k->fakes->held[s];
-	if (!q) {
-		if (!k->injected) {
-			kit_broken(k, "nobody asked %s anything that is still open", interface);
-		}
-		return;
-	}
-	k->fakes->held[s] = q->next;
-	q->rc = rc;
-	if (worker_post(q->w, on_answer, q) < 0) {
-		kit_broken(k, "no memory for the test itself");
-	}
-	kit_settle(k);
-}
-
-void kit_answer(struct kit *k, const char *interface)
-{
-	kit_answer_error(k, interface, 0);
-}
-
-void kit_refuse(struct kit *k, const char *interface, chatd_status rc)
-{
-	k->fakes->refuse[index_of(interface)] = rc;
-}
 
 void kit_presence(struct kit *k, const char *user, int online)
 {
@@ -670,6 +572,33 @@ static const chatd_ident *s_make_ident(void *obj, const struct chatd_identity *w
 	return made;
 }
 
+/* What render() makes is the core's from then on. */
+static chatd_buf *s_render(uint32_t form, struct chatd_str sub, struct chatd_str ack,
+		const chatd_msg *msg, uint32_t *ret_flags)
+{
+	struct kit *k = kit_the();
+	chatd_buf *b = k->codec->render(form, sub, ack, msg, ret_flags);
+	k->bufs -= b != NULL;
+	return b;
+}
+
+static chatd_session *s_open(void *obj, chatd_worker *w, const struct chatd_conn_ops *ops,
+		void *conn, const struct chatd_layer *layer)
+{
+	struct kit *k = kit_the();
+	if (k->codec && k->codec != ops) {
+		kit_broken(k, "the kit knows but one kind of connection of a plugin");
+	}
+	if (kit_fault(k)) {
+		return NULL;
+	}
+	size_t n = ops->struct_size < sizeof(k->codec_ops) ? ops->struct_size : sizeof(k->codec_ops);
+	memcpy(&k->codec_ops, ops, n);
+	k->codec = ops;
+	k->codec_ops.render = s_render;
+	return k->sessions->open(obj, w, &k->codec_ops, conn, layer);
+}
+
 /* ---- life ------------------------------------------------------------------------------ */
 
 int kit_fakes_init(struct kit *k)
@@ -678,12 +607,17 @@ int kit_fakes_init(struct kit *k)
 	if (!f) {
 		return -ENOMEM;
 	}
-	f->service[PRESENCE] = (struct chatd_service){ &presence_vt, k };
-	f->service[ACCOUNTS] = (struct chatd_service){ &accounts_vt, k };
-	f->service[ROOMS] = (struct chatd_service){ &rooms_vt, k };
-	f->http = (struct chatd_service){ &kit_http_vt, k };
+	f->service[KIT_PRESENCE] = (struct chatd_service){ &presence_vt, k };
+	f->service[KIT_ACCOUNTS] = (struct chatd_service){ &accounts_vt, k };
+	f->service[KIT_ROOMS] = (struct chatd_service){ &rooms_vt, k };
+	f->service[KIT_FETCH] = (struct chatd_service){ &kit_fetch_vt, k };
+	f->service[KIT_MAILER] = (struct chatd_service){ &kit_mailer_vt, k };
+	f->service[KIT_LIMITER] = (struct chatd_service){ &kit_limiter_vt, k };
+	f->service[KIT_HTTP] = (struct chatd_service){ &kit_http_vt, k };
+	f->service[KIT_NET] = (struct chatd_service){ &kit_net_vt, k };
 	sessions_vt = *k->sessions;
 	sessions_vt.make_ident = s_make_ident;
+	sessions_vt.open = s_open;
 	f->sessions = (struct chatd_service){ &sessions_vt, k->chat };
 	k->fakes = f;
 	return 0;
@@ -691,24 +625,13 @@ int kit_fakes_init(struct kit *k)
 
 const struct chatd_service *kit_fake(struct kit *k, const char *interface)
 {
-	for (int i = 0; i < SERVICES; i++) {
-		if (strcmp(names[i], interface) == 0) {
+	for (int i = 0; i < KIT_SERVICES; i++) {
+		if (strcmp(kit_service_names[i], interface) == 0) {
 			return &k->fakes->service[i];
 		}
 	}
-	if (strcmp(interface, CHATD_SESSIONS) == 0) {
-		return &k->fakes->sessions; /* no fake: the server's own */
-	}
-	return strcmp(interface, CHATD_HTTP) == 0 ? &k->fakes->http : NULL;
-}
-
-void kit_fakes_flush(struct kit *k)
-{
-	for (int i = 0; i < SERVICES; i++) {
-		while (k->fakes->held[i]) {
-			kit_answer_error(k, names[i], -ESHUTDOWN);
-		}
-	}
+	return strcmp(interface, CHATD_SESSIONS) == 0 ? &k->fakes->sessions
+												  : NULL; /* the server's own */
 }
 
 static void entries_free(struct entry *e)

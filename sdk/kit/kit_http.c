@@ -618,6 +618,13 @@ void kit_expect_http_at(const struct kit_req *r, int32_t status, const char *par
 	}
 }
 
+void kit_http_depart(struct kit *k)
+{
+	for (struct kit_req *r = k->reqs; r; r = r->next) {
+		kit_http_gone(r);
+	}
+}
+
 void kit_http_leave(struct kit *k)
 {
 	for (struct kit_req *r = k->reqs; r; r = r->next) {

@@ -14,8 +14,12 @@
 #include "conf/conf.h"
 #include "loop/worker.h"
 
+#include <chatd/fetch.h>
 #include <chatd/http.h>
 #include <chatd/kit.h>
+#include <chatd/limiter.h>
+#include <chatd/mailer.h>
+#include <chatd/stream.h>
 #include <chatd/transport.h>
 
 #include <stdarg.h>
@@ -108,8 +112,40 @@ struct kit_route {
 	char *path;
 };
 
+/* The services that the kit has fakes of; the first KIT_ASKED are asked, and answer later. */
+enum {
+	KIT_PRESENCE,
+	KIT_ACCOUNTS,
+	KIT_ROOMS,
+	KIT_FETCH,
+	KIT_MAILER,
+	KIT_LIMITER,
+	KIT_ASKED,
+	KIT_HTTP = KIT_ASKED,
+	KIT_NET,
+	KIT_SERVICES
+};
+extern const char *const kit_service_names[KIT_SERVICES];
+
+/* The beginning of every answer that is on its way. */
+struct kit_answer {
+	struct kit_answer *next;
+	struct kit *k;
+	chatd_worker *w;
+	int of; /* KIT_PRESENCE ... */
+	int again;
+	chatd_status rc; /* the error to answer with */
+	void (*give)(struct kit_answer *);
+	void (*free)(struct kit_answer *);
+};
+
+/* What kit_trouble() does to one answer. */
+enum { KIT_FAILED = 1, KIT_LATE, KIT_DEPARTED, KIT_NEVER };
+
 struct kit_fakes;
 struct kit_armed;
+struct kit_listener;
+struct kit_deeds;
 
 /* The plugin instance, as plugins see it. */
 struct chatd_ctx {
@@ -152,12 +188,22 @@ struct kit {
 	struct kit_route *routes;
 	struct kit_req *reqs;
 	struct kit_fakes *fakes;
+	int hold[KIT_ASKED];
+	chatd_status refuse[KIT_ASKED];
+	struct kit_answer *held[KIT_ASKED];
+	struct kit_question *questions;
+	struct kit_listener *listeners;
+	struct kit_peer *peers;
+	struct kit_deeds *deeds; /* what was fetched and mailed */
+	int let_in;
+	const struct chatd_conn_ops *codec; /* the plugin's, and what the core has in its place */
+	struct chatd_conn_ops codec_ops;
 	char *log;
 	size_t log_n, log_cap;
 	char *dir;
 
 	long failed_at, calls; /* the sweep */
-	int injected;
+	int injected, trouble;
 	size_t allocs, bytes;
 	long msgs, idents, bufs;
 };
@@ -169,6 +215,16 @@ void kit_die(struct kit *, const char *file, int line, const char *fmt, ...) CHA
 #define kit_broken(k, ...) kit_die(k, __FILE__, __LINE__, __VA_ARGS__)
 int kit_fault(struct kit *); /* 1: this call of the host is the one that fails */
 int kit_muted(const struct kit *);
+int kit_trouble_now(struct kit *); /* KIT_LATE ...: this answer is the one; 0: it is not */
+/* Whoever hears of a broken rule in the place of the test: it must not return. */
+void kit_on_death(void (*fn)(const char *text));
+/* What the plugin is about to be asked for: "message_in", "worker_stop()" ... */
+void kit_on_step(void (*fn)(const char *who, const char *what));
+void kit_step_is(const char *who, const char *what);
+/* As kit_sweep(), one step of it; 0: there were fewer calls, all have failed. */
+int kit_sweep_at(void (*test)(void), long at);
+/* The start failed: @p on, that is no broken rule. */
+void kit_may_fail(int on);
 char *kit_dup(struct chatd_str);
 
 /* kit_loop.c */
@@ -186,13 +242,31 @@ void kit_outcome_set(struct kit *, const struct chatd_outcome *, const chatd_ide
 void kit_identify_with(struct kit *, int32_t worker, chatd_msg *creds);
 chatd_verdict kit_auth(chatd_call *, void *self, void *wself);
 
-/* kit_fakes.c, kit_http.c */
+/* kit_answers.c */
+chatd_status kit_answers_send(struct kit_answer *, int of);
+void kit_answers_late(struct kit *);
+void kit_answers_flush(struct kit *); /* answer what is still held: the services stop */
+void kit_questions_finish(struct kit *);
+void kit_depart(struct kit *); /* every client, request and peer goes */
+
+/* kit_store.c */
+void kit_store_release(chatd_status rc); /* what is held is answered; @p rc < 0: with that */
+
+/* kit_fakes.c, kit_deeds.c, kit_http.c, kit_net.c */
 int kit_fakes_init(struct kit *);
 const struct chatd_service *kit_fake(struct kit *, const char *interface); /* NULL: none */
-void kit_fakes_flush(struct kit *); /* answer what is still held: the services stop */
 void kit_fakes_finish(struct kit *);
+extern const struct chatd_fetch kit_fetch_vt;
+extern const struct chatd_mailer kit_mailer_vt;
+extern const struct chatd_limiter kit_limiter_vt;
+void kit_deeds_finish(struct kit *);
 extern const struct chatd_http kit_http_vt;
-void kit_http_leave(struct kit *); /* clients go; fails if one was never answered */
+void kit_http_leave(struct kit *);  /* clients go; fails if one was never answered */
+void kit_http_depart(struct kit *); /* clients go */
 void kit_http_finish(struct kit *);
+extern const struct chatd_net kit_net_vt;
+int kit_peer_is_open(const struct kit_peer *);
+void kit_net_leave(struct kit *, int32_t why); /* peers go */
+void kit_net_finish(struct kit *);
 
 #endif

@@ -55,6 +55,7 @@ void worker_enter(
 		struct chatd_worker *w, struct worker_mark *mark, const char *who, const char *what)
 {
 	(void)w;
+	kit_step_is(who, what);
 	mark->who = who;
 	mark->what = what;
 	mark->since = 0;

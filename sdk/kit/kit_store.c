@@ -94,13 +94,25 @@ static struct reply *reply_for(chatd_store_fn *fn, void *arg)
 	return r;
 }
 
+static void depart(void *arg)
+{
+	struct reply *r = arg;
+	kit_depart(kit_the());
+	(void)worker_post(r->w, on_reply, r);
+}
+
 static chatd_status send(chatd_worker *w, struct reply *r, chatd_status rc)
 {
-	r->rc = rc;
+	struct kit *k = kit_the();
+	int trouble = kit_trouble_now(k);
+	r->rc = trouble == KIT_FAILED ? -EIO : rc;
 	r->w = w;
-	if (all.hold && all.n_held < HOLD_MAX) {
+	if ((all.hold || trouble == KIT_LATE || trouble == KIT_NEVER) && all.n_held < HOLD_MAX) {
 		all.held[all.n_held++] = r;
 		return 0;
+	}
+	if (trouble == KIT_DEPARTED) {
+		return worker_post(w, depart, r);
 	}
 	rc = kit_table.post(w, on_reply, r);
 	if (rc < 0) {
@@ -468,6 +480,14 @@ void kit_store_clear(void)
 void kit_store_fail(chatd_status rc)
 {
 	all.fail = rc;
+}
+
+void kit_store_release(chatd_status rc)
+{
+	for (size_t i = 0; i < all.n_held; i++) {
+		all.held[i]->rc = rc < 0 ? rc : all.held[i]->rc;
+	}
+	kit_store_hold(0);
 }
 
 void kit_store_hold(int on)

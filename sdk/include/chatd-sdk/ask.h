@@ -13,6 +13,10 @@
 #ifndef CHATD_SDK_ASK_H
 #define CHATD_SDK_ASK_H
 
+#ifdef __cplusplus
+#error "chatd-sdk/ask.h is for C"
+#endif
+
 #include <chatd-sdk/json.h>
 #include <chatd/http.h>
 #include <chatd/store.h>

@@ -41,7 +41,8 @@ static inline void chatd_sheet_int(struct chatd_sheet *s, const char *name, int6
 static inline struct chatd_cluster_event chatd_sheet_event(
 		const struct chatd_sheet *s, const char *kind, struct chatd_str key)
 {
-	struct chatd_cluster_event e = { 0 };
+	struct chatd_cluster_event e;
+	memset(&e, 0, sizeof(e));
 	e.struct_size = sizeof(e);
 	e.to = CHATD_CLUSTER_ALL;
 	e.kind = chatd_str_of(kind, strlen(kind));

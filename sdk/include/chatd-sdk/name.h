@@ -35,7 +35,7 @@ static inline int64_t chatd_name_clean(struct chatd_str s, char *ret, size_t cap
 	if (s.n > 8 * cap) {
 		return -ERANGE;
 	}
-	uint8_t *seen = malloc(s.n + 1);
+	uint8_t *seen = (uint8_t *)malloc(s.n + 1);
 	while (seen && at < s.n) {
 		size_t from = at;
 		if (!chatd_name_drops(chatd_char_next(s, &at))) {

@@ -59,7 +59,7 @@ static inline uint32_t chatd_call_methods(const char *const *list, const char **
 		}
 		bits |= bit;
 	}
-	return bits ? bits : CHATD_CALL_ALL;
+	return bits ? bits : (uint32_t)CHATD_CALL_ALL;
 }
 
 /* A literal that stands in a path just so, whoever escapes it: nothing about it can be spelt

@@ -15,6 +15,10 @@
 #ifndef CHATD_SDK_RECORD_SET_H
 #define CHATD_SDK_RECORD_SET_H
 
+#ifdef __cplusplus
+#error "chatd-sdk/record_set.h is for C"
+#endif
+
 #include <chatd-sdk/hash.h>
 #include <chatd-sdk/json.h>
 #include <chatd/cluster.h>

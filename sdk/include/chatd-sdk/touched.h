@@ -10,6 +10,10 @@
 #ifndef CHATD_SDK_TOUCHED_H
 #define CHATD_SDK_TOUCHED_H
 
+#ifdef __cplusplus
+#error "chatd-sdk/touched.h is for C"
+#endif
+
 #include <chatd/cluster.h>
 #include <chatd/store.h>
 #include <errno.h>

@@ -26,6 +26,7 @@
  *    where that is the rule;
  *  - a token that was resumed is stale from then on (each resume() is tried twice);
  *  - a published message is not changed any more;
+ *  - what answers later does so once, on its worker, and not within the call; see kit_ask();
  *  - kit_free(): no memory of mem_alloc(), no reference to a message, an identity or a buffer,
  *    no timer and no watch is left, and no request still waits for an answer.
  *
@@ -103,8 +104,52 @@ chatd_status kit_reload(struct kit *);
  *  there was no memory, until it has run without a failure.  After a failure expectations
  *  hold their tongue: only crashes, leaks and the kit's own checks count. */
 void kit_sweep(void (*test)(void));
-/** A failure was injected in this run: a test's own asserts must be skipped. */
+/** Run @p test again and again, each time with trouble in the answer to another of the questions
+ *  that the plugin asks services: it fails (-EIO); it comes late, when the deadline of whoever
+ *  waits is over; whoever asked has left before it comes; it comes only when the service stops
+ *  (-ESHUTDOWN).  As after a failure, expectations hold their tongue from then on. */
+void kit_trouble(void (*test)(void));
+/** Such a failure or trouble came in this run: a test's own asserts must be skipped. */
 int kit_failing(const struct kit *);
+
+/** A test program without a framework; see KIT_MAIN. */
+struct kit_test {
+	const char *name;
+	void (*run)(void);
+	int once; /**< 1: without kit_sweep() and kit_trouble() */
+};
+#if !defined(__cplusplus)
+#define KIT_TEST(fn)             \
+	{                            \
+		.name = #fn, .run = (fn) \
+	}
+#define KIT_TEST_ONCE(fn)                   \
+	{                                       \
+		.name = #fn, .run = (fn), .once = 1 \
+	}
+#else
+#define KIT_TEST(fn) \
+	{                \
+#fn, (fn), 0 \
+	}
+#define KIT_TEST_ONCE(fn) \
+	{                     \
+#fn, (fn), 1      \
+	}
+#endif
+/** KIT_MAIN(KIT_TEST(this_holds), KIT_TEST(that_holds)): main().  Each test runs three times, as
+ *  it is, in kit_sweep() and in kit_trouble(), each time in a child; the results are TAP.  An
+ *  argument names the only test to run, which then runs in this process, for a debugger. */
+#define KIT_MAIN(...)                                                   \
+	int main(int argc, char **argv)                                     \
+	{                                                                   \
+		static const struct kit_test all[] = { __VA_ARGS__ };           \
+		return kit_main(argc, argv, all, sizeof(all) / sizeof(all[0])); \
+	}
+int kit_main(int argc, char **argv, const struct kit_test *, size_t n);
+/** @p cond holds, unless there was trouble. */
+#define kit_expect(k, cond) kit_expect_at(k, (cond) != 0, #cond, KIT_AT)
+void kit_expect_at(struct kit *, int holds, const char *what, struct kit_at);
 
 /* ---- time and turns ------------------------------------------------------- */
 
@@ -216,13 +261,25 @@ const struct chatd_host *kit_host(struct kit *); /**< the table; not counted for
 chatd_worker *kit_worker(struct kit *, int32_t index);
 int64_t kit_now(const struct kit *);
 
+/* A question to a service of the plugin: inside kit_on(), before the call kit_ask(), after it
+ * kit_asked() with what it returned, in the callback kit_answered().  Then it is a failure when the
+ * answer comes inside the call, on another worker, twice, although the call was refused, or never. */
+struct kit_question;
+struct kit_question *kit_ask(struct kit *, const char *what); /**< lives until kit_free() */
+void kit_asked(struct kit_question *, chatd_status rc);
+void kit_answered(struct kit_question *);
+
 /* ---- fakes ------------------------------------------------------------------- */
 
-/** 1: questions to this service (CHATD_PRESENCE, _ACCOUNTS, _ROOMS) wait for kit_answer(). */
+/** 1: questions to this service (CHATD_PRESENCE, _ACCOUNTS, _ROOMS, _FETCH, _MAILER, _LIMITER)
+ *  wait for kit_answer(). */
 void kit_hold(struct kit *, const char *interface, int on);
 size_t kit_held(struct kit *, const char *interface);
 void kit_answer(struct kit *, const char *interface); /**< the oldest held one */
 void kit_answer_error(struct kit *, const char *interface, chatd_status rc);
+/** The oldest one, and then again, which no service does that keeps its contract: for plugins
+ *  whose questions go over a network, and which say that they withstand it. */
+void kit_answer_twice(struct kit *, const char *interface);
 /** The next question is refused at once: the plugin's callback must not run. */
 void kit_refuse(struct kit *, const char *interface, chatd_status rc);
 

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A test program without a framework: every test in a child of its own, results as TAP. */
+#include "kit_impl.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { TIMEOUT_S = 60 };
+
+enum way { PLAIN, SWEEP, TROUBLE, WAYS };
+
+static void run(const struct kit_test *t, enum way way)
+{
+	switch (way) {
+	case SWEEP:
+		kit_sweep(t->run);
+		break;
+	case TROUBLE:
+		kit_trouble(t->run);
+		break;
+	default:
+		t->run();
+		break;
+	}
+}
+
+static int run_child(const struct kit_test *t, enum way way)
+{
+	int status = 0;
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid < 0) {
+		return -1;
+	}
+	if (pid == 0) {
+		(void)alarm(TIMEOUT_S);
+		run(t, way);
+		fflush(NULL);
+		_exit(0);
+	}
+	(void)waitpid(pid, &status, 0);
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGABRT) { /* abort(): it has said why */
+		fprintf(stderr, "# ended by signal %d (%s)\n", WTERMSIG(status),
+				strsignal(WTERMSIG(status)));
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
+}
+
+static const struct kit_test *find(const struct kit_test *all, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(all[i].name, name) == 0) {
+			return &all[i];
+		}
+	}
+	fprintf(stderr, "there is no test \"%s\"\n", name);
+	return NULL;
+}
+
+int kit_main(int argc, char **argv, const struct kit_test *all, size_t n)
+{
+	static const char *const ways[] = { "", ", with each call of the server's failing",
+		", with trouble in each answer of a service" };
+	int failed = 0, count = 0;
+	if (argc > 1) {
+		const struct kit_test *t = find(all, n, argv[1]);
+		for (int way = PLAIN; t && way < (t->once ? SWEEP : WAYS); way++) {
+			run(t, (enum way)way);
+		}
+		return t ? 0 : 2;
+	}
+	for (size_t i = 0; i < n; i++) {
+		for (int way = PLAIN; way < (all[i].once ? SWEEP : WAYS); way++) {
+			int ok = run_child(&all[i], (enum way)way) == 0;
+			failed |= !ok;
+			printf("%sok %d - %s%s\n", ok ? "" : "not ", ++count, all[i].name, ways[way]);
+		}
+	}
+	printf("1..%d\n", count);
+	return failed;
+}
+
+void kit_expect_at(struct kit *k, int holds, const char *what, struct kit_at at)
+{
+	if (!holds && !kit_muted(k)) {
+		kit_die(k, at.file, at.line, "this does not hold: %s", what);
+	}
+}
