@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* chatd-plugin check: one child for each stage, and what they report. */
+#include "tool.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { STAGE_S = 60, FINDING_MAX = 4096 };
+
+struct stage {
+	const char *name;
+	stage_fn *run;
+	int gate; /* what it finds makes the others useless */
+};
+
+static const struct stage stages[] = {
+	{ "symbols", stage_symbols, 0 },
+	{ "load", stage_describe, 1 },
+	{ "options", stage_options, 1 },
+	{ "rounds", stage_rounds, 1 },
+	{ "sweep", stage_sweep, 0 },
+	{ "trouble", stage_trouble, 0 },
+	{ "fuzz", stage_fuzz, 0 },
+};
+
+struct sum {
+	int errors, warnings;
+};
+
+/* ---- in the child ----------------------------------------------------------------- */
+
+void find(struct check *c, enum finding_kind kind, const char *fmt, ...)
+{
+	char text[FINDING_MAX];
+	va_list ap;
+	text[0] = (char)kind;
+	va_start(ap, fmt);
+	int n = vsnprintf(text + 1, sizeof(text) - 2, fmt, ap);
+	va_end(ap);
+	size_t len = n < 0 ? 1 : (size_t)n < sizeof(text) - 2 ? (size_t)n + 1 : sizeof(text) - 2;
+	text[len] = '\0'; /* ends a finding */
+	ssize_t put = write(c->to_parent, text, len + 1);
+	(void)put; /* the parent has gone: nobody to tell */
+}
+
+void doing(struct check *c, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(c->doing, DOING_MAX, fmt, ap);
+	va_end(ap);
+}
+
+int open_plugin(struct check *c)
+{
+	struct load_error e;
+	doing(c, "loading it");
+	c->module = load_file(c->path, &e);
+	if (!c->module) {
+		find(c, FINDING_ERROR, "%s", e.text);
+	}
+	return c->module ? 0 : -1;
+}
+
+/* Not in the way of the findings, and no files of its in the folder one happens to be in. */
+static void run_child(struct check *c, const struct stage *s, const char *dir)
+{
+	const struct rlimit none = { 0, 0 };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	(void)setrlimit(RLIMIT_CORE, &none);
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(null, STDERR_FILENO);
+	if (chdir(dir) != 0 || setenv("TMPDIR", dir, 1) != 0) {
+		_exit(1);
+	}
+	(void)alarm(STAGE_S);
+	s->run(c);
+	_exit(0);
+}
+
+/* ---- in the parent ------------------------------------------------------------------ */
+
+static void report(const struct check *c, const char *stage, const char *finding, struct sum *sum)
+{
+	const char *kind = *finding == FINDING_ERROR ? "error"
+			: *finding == FINDING_WARNING        ? "warning"
+												 : "note";
+	sum->errors += *finding == FINDING_ERROR;
+	sum->warnings += *finding == FINDING_WARNING;
+	printf("%s: %s: [%s] ", c->path, kind, stage);
+	for (const char *p = finding + 1; *p; p++) {
+		putchar(*p);
+		if (*p == '\n' && p[1]) {
+			fputs("    ", stdout);
+		}
+	}
+	if (finding[strlen(finding) - 1] != '\n') {
+		putchar('\n');
+	}
+}
+
+static size_t read_findings(const struct check *c, const char *stage, int fd, struct sum *sum)
+{
+	char *all = NULL;
+	size_t n = 0, count = 0;
+	FILE *f = fdopen(fd, "r");
+	while (f && getdelim(&all, &n, '\0', f) > 0) {
+		report(c, stage, all, sum);
+		count++;
+	}
+	free(all);
+	if (f) {
+		fclose(f);
+	}
+	return count;
+}
+
+static void report_end(const struct check *c, const char *stage, int status, struct sum *sum)
+{
+	char text[FINDING_MAX];
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
+		snprintf(
+				text, sizeof(text), "Eit hangs: no end within %d s of: %.3000s", STAGE_S, c->doing);
+	} else if (WIFSIGNALED(status)) {
+		snprintf(text, sizeof(text), "Eit crashes: signal %d (%s) while: %.3000s", WTERMSIG(status),
+				strsignal(WTERMSIG(status)), c->doing);
+	} else if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+		snprintf(text, sizeof(text), "Eit ended the process with exit(%d) while: %.3000s",
+				WEXITSTATUS(status), c->doing);
+	} else {
+		return;
+	}
+	report(c, stage, text, sum);
+}
+
+static void run_stage(struct check *c, const struct stage *s, const char *dir, struct sum *sum)
+{
+	int fd[2], status = 0;
+	fflush(NULL);
+	c->doing[0] = '\0';
+	if (pipe(fd) < 0) {
+		return;
+	}
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(fd[0]);
+		c->to_parent = fd[1];
+		(void)fcntl(fd[1], F_SETFD, FD_CLOEXEC);
+		run_child(c, s, dir);
+	}
+	close(fd[1]);
+	(void)read_findings(c, s->name, fd[0], sum);
+	if (pid > 0 && waitpid(pid, &status, 0) == pid) {
+		report_end(c, s->name, status, sum);
+	}
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+	(void)st;
+	(void)kind;
+	(void)at;
+	return remove(path);
+}
+
+static int run_all(struct check *c)
+{
+	const char *tmp = getenv("TMPDIR");
+	char dir[PATH_MAX];
+	struct sum sum = { 0 };
+	snprintf(dir, sizeof(dir), "%s/chatd-plugin-XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(dir)) {
+		fprintf(stderr, "chatd-plugin: cannot make a folder in %s: %s\n", tmp ? tmp : "/tmp",
+				strerror(errno));
+		return EX_CANTCREAT;
+	}
+	for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
+		int before = sum.errors;
+		run_stage(c, &stages[i], dir, &sum);
+		if (stages[i].gate && sum.errors > before) {
+			break;
+		}
+	}
+	(void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	if (sum.errors == 0) {
+		printf("%s: good: %ld starts and stops, %ld odd configurations (seed %llu), %d warnings\n",
+				c->path, c->rounds, c->fuzz, (unsigned long long)c->seed, sum.warnings);
+	} else {
+		printf("%s: %d errors, %d warnings (seed %llu)\n", c->path, sum.errors, sum.warnings,
+				(unsigned long long)c->seed);
+	}
+	return sum.errors ? 1 : 0;
+}
+
+static int number(const char *option, const char *text, uint64_t max, uint64_t *ret)
+{
+	char *end = NULL;
+	errno = 0;
+	unsigned long long v = strtoull(text, &end, 10);
+	if (errno || !*text || *end || *text == '-' || v > max) {
+		fprintf(stderr, "chatd-plugin: --%s: \"%s\" is no number up to %llu\n", option, text,
+				(unsigned long long)max);
+		return -1;
+	}
+	*ret = v;
+	return 0;
+}
+
+static int parse(int argc, char **argv, struct check *c)
+{
+	static const struct option longs[] = { { "options", 1, NULL, 'o' }, { "rounds", 1, NULL, 'r' },
+		{ "fuzz", 1, NULL, 'f' }, { "seed", 1, NULL, 's' }, { 0 } };
+	int o;
+	uint64_t v;
+	while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (o == 'o') {
+			c->options = optarg;
+		} else if (o == 's' && number("seed", optarg, UINT64_MAX, &v) == 0) {
+			c->seed = v;
+		} else if (o == 'r' && number("rounds", optarg, 1000000, &v) == 0) {
+			c->rounds = (long)v;
+		} else if (o == 'f' && number("fuzz", optarg, 1000000, &v) == 0) {
+			c->fuzz = (long)v;
+		} else {
+			return -1;
+		}
+	}
+	if (optind != argc - 1) {
+		fputs("chatd-plugin: check needs one file: chatd-plugin check FILE.so\n", stderr);
+		return -1;
+	}
+	c->path = argv[optind];
+	return 0;
+}
+
+int cmd_check(int argc, char **argv)
+{
+	struct check c = { .options = "",
+		.rounds = 100,
+		.fuzz = 500,
+		.seed = (uint64_t)time(NULL) * 1000 + (uint64_t)getpid() % 1000 };
+	char path[PATH_MAX];
+	if (parse(argc, argv, &c) < 0) {
+		return EX_USAGE;
+	}
+	if (!realpath(c.path, path) || access(path, R_OK) != 0) {
+		fprintf(stderr, "chatd-plugin: %s cannot be read: %s\n", c.path, strerror(errno));
+		return EX_NOINPUT;
+	}
+	c.path = path; /* the children work in another folder */
+	c.doing = mmap(NULL, DOING_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (c.doing == MAP_FAILED) {
+		fprintf(stderr, "chatd-plugin: no memory: %s\n", strerror(errno));
+		return EX_OSERR;
+	}
+	return run_all(&c);
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starts the plugin in the kit's server, again and again, with a little of everything that may
+ * come: clients, messages, requests, connections; whatever the kit objects to is a finding. */
+#include "kit_impl.h"
+#include "tool.h"
+
+#include "base/str.h"
+#include "chat/chat.h"
+
+#include <chatd/kit_net.h>
+#include <chatd/kit_store.h>
+
+#include <dirent.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { WORKERS = 2, GROWTH = 8, SWEEP_STEPS = 2000, HOUR_MS = 3600 * 1000 };
+
+static struct check *the_check; /* kit_sweep() and its like give their functions no argument */
+static int quick;               /* no bodies of several kinds, for what is repeated very often */
+
+static void on_death(const char *text)
+{
+	find(the_check, FINDING_ERROR, "%s", text);
+	_exit(0);
+}
+
+static void on_step(const char *who, const char *what)
+{
+	doing(the_check, "%s%s%s", who, *what ? " " : "", what);
+}
+
+const char *unplayable(struct check *c)
+{
+	static const char *const also[] = { CHATD_STORE, CHATD_SESSIONS };
+	const char *const *needs = c->module->plugin.needs;
+	for (size_t i = 0; needs && needs[i]; i++) {
+		int known = 0;
+		for (size_t k = 0; k < KIT_SERVICES; k++) {
+			known |= strcmp(kit_service_names[k], needs[i]) == 0;
+		}
+		for (size_t k = 0; k < sizeof(also) / sizeof(also[0]); k++) {
+			known |= strcmp(also[k], needs[i]) == 0;
+		}
+		if (!known) {
+			return needs[i];
+		}
+	}
+	return NULL;
+}
+
+struct kit *play(const struct check *c, const char *options)
+{
+	static const struct kit_service services[] = { { CHATD_STORE, &kit_store_vt, NULL }, { 0 } };
+	const struct kit_conf conf = { .workers = WORKERS, .services = services };
+	kit_store_clear();
+	return kit_new_with(&c->module->plugin, options, &conf);
+}
+
+/* ---- traffic ------------------------------------------------------------------------ */
+
+static int64_t timeout_of(const struct kit *k)
+{
+	return (k->ctx.conf ? k->ctx.conf->timeout_ms : 0) + 1000;
+}
+
+/* What waits is given its time: at the deadline the server answers in the plugin's place. */
+static int open_and_free(struct kit *k, const struct kit_client *c)
+{
+	if (k->n_tickets) {
+		kit_advance(k, timeout_of(k));
+	}
+	return kit_is_open(c) && !k->n_tickets;
+}
+
+static void send(struct kit *k, struct kit_client *c, const char *dest, const char *body)
+{
+	if (open_and_free(k, c)) {
+		doing(the_check, "a message to %s: %.80s", dest, body);
+		kit_send(c, dest, body, (char *)NULL);
+	}
+}
+
+static void subscribe(struct kit *k, struct kit_client *c, const char *dest)
+{
+	if (open_and_free(k, c)) {
+		doing(the_check, "a subscription to %s", dest);
+		kit_subscribe(c, dest);
+	}
+}
+
+static void messages(struct kit *k, struct kit_client *c)
+{
+	static char big[2001];
+	static const char *const bodies[] = { "hello", "", "{}", "{\"to\":\"bob\",\"text\":\"hi\"}",
+		"[1", "\xec\x95\x88", big };
+	char dest[256];
+	memset(big, 'x', sizeof(big) - 1);
+	for (size_t i = 0; i < (quick ? 2 : sizeof(bodies) / sizeof(bodies[0])); i++) {
+		send(k, c, "/topic/check", bodies[i]);
+		for (size_t n = 0; k->chat && n < k->chat->n_apps; n++) {
+			snprintf(dest, sizeof(dest), "/app/%s", k->chat->apps[n].name);
+			send(k, c, dest, bodies[i]);
+		}
+	}
+}
+
+/* "/api/x/{id}" with something in the place of each {parameter}. */
+static void path_of(const char *pattern, char *ret, size_t room)
+{
+	size_t n = 0;
+	while (*pattern && n + 2 < room) {
+		const char *end = *pattern == '{' ? strchr(pattern, '}') : NULL;
+		if (end) {
+			ret[n++] = 'x';
+			pattern = end + 1;
+		} else {
+			ret[n++] = *pattern++;
+		}
+	}
+	ret[n] = '\0';
+}
+
+static void one_request(struct kit *k, const char *method, const char *path, int leaves)
+{
+	doing(the_check, "%s %s%s", method, path, leaves ? ", whose client leaves" : "");
+	struct kit_req *r = leaves ? kit_http(k, method, path, "{}", (char *)NULL)
+							   : kit_http(k, method, path, "{}", "kit-user", "ann", (char *)NULL);
+	if (leaves) {
+		kit_http_gone(r);
+		return;
+	}
+	if (kit_http_status(r) == 0) {
+		kit_advance(k, timeout_of(k));
+	}
+	if (kit_http_status(r) == 0) {
+		kit_advance(k, HOUR_MS);
+	}
+	if (kit_http_status(r) == 0 && !kit_failing(k)) {
+		find(the_check, FINDING_ERROR, "%s %s was not answered within an hour", method, path);
+		_exit(0);
+	}
+	kit_http_gone(r);
+}
+
+static void requests(struct kit *k)
+{
+	static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
+	char path[512];
+	for (const struct kit_route *r = k->routes; r; r = r->next) {
+		path_of(r->path, path, sizeof(path));
+		for (size_t m = 0; m < sizeof(methods) / sizeof(methods[0]); m++) {
+			if (r->r.methods & (1u << m)) {
+				one_request(k, methods[m], path, 0);
+				one_request(k, methods[m], path, 1);
+			}
+		}
+	}
+}
+
+static void connections(struct kit *k)
+{
+	if (!k->listeners) {
+		return;
+	}
+	doing(the_check, "a connection that sends nonsense");
+	struct kit_peer *a = kit_connect(k), *b = kit_connect_on(k, WORKERS - 1);
+	kit_feed(a, "\n");
+	if (kit_peer_is_open(b)) {
+		kit_feed(b, "GET / HTTP/1.1\r\n\r\n");
+	}
+	doing(the_check, "a connection that ends");
+	kit_hang_up(a); /* the other one is there when the server stops */
+}
+
+static void round_of(void)
+{
+	doing(the_check, "starting");
+	struct kit *k = play(the_check, the_check->options);
+	struct kit_client *ann = kit_open(k, "ann"), *bob = kit_open_on(k, WORKERS - 1, "bob", 0);
+	kit_presence(k, "bob", 1);
+	subscribe(k, ann, "/topic/check");
+	subscribe(k, ann, "/user/queue/check");
+	subscribe(k, bob, "/topic/check");
+	messages(k, ann);
+	send(k, bob, "/topic/check", "from another worker");
+	requests(k);
+	connections(k);
+	doing(the_check, "a login with a wrong password");
+	(void)kit_login(k, 0, CHATD_CRED_LOGIN, "eve", CHATD_CRED_PASSCODE, "wrong", (char *)NULL);
+	kit_advance(k, timeout_of(k));
+	if (open_and_free(k, ann)) {
+		kit_unsubscribe(ann, "/topic/check");
+		doing(the_check, "a client that leaves");
+		kit_send(ann, "/topic/check", "and gone", (char *)NULL);
+	}
+	kit_close(ann);
+	kit_advance(k, timeout_of(k));
+	doing(the_check, "stopping");
+	kit_free(k);
+}
+
+/* ---- stages -------------------------------------------------------------------------- */
+
+static int begin(struct check *c)
+{
+	const char *foreign;
+	the_check = c;
+	if (open_plugin(c) < 0) {
+		return -1;
+	}
+	if ((foreign = unplayable(c))) {
+		find(c, FINDING_NOTE,
+				"not played: it needs %s, of which there is no fake; try it in a server", foreign);
+		return -1;
+	}
+	kit_on_death(on_death);
+	kit_on_step(on_step);
+	return 0;
+}
+
+static int count_entries(const char *dir)
+{
+	DIR *d = opendir(dir);
+	int n = 0;
+	while (d && readdir(d)) {
+		n++;
+	}
+	if (d) {
+		closedir(d);
+	}
+	return n;
+}
+
+struct footprint {
+	size_t bytes;
+	int fds, threads;
+};
+
+static struct footprint footprint(void)
+{
+	return (struct footprint){ .bytes = mallinfo2().uordblks,
+		.fds = count_entries("/proc/self/fd"),
+		.threads = count_entries("/proc/self/task") };
+}
+
+static void play_rounds(long n)
+{
+	for (long i = 0; i < n; i++) {
+		round_of();
+	}
+}
+
+/* What grows once, a cache say, is no leak: it must grow in both halves. */
+static size_t growth(const struct footprint f[3], long n)
+{
+	size_t a = f[1].bytes > f[0].bytes ? f[1].bytes - f[0].bytes : 0;
+	size_t b = f[2].bytes > f[1].bytes ? f[2].bytes - f[1].bytes : 0;
+	return (a < b ? a : b) / (size_t)n;
+}
+
+void stage_rounds(struct check *c)
+{
+	struct footprint f[3];
+	long warm = c->rounds / 5, half = (c->rounds - warm) / 2;
+	if (begin(c) < 0) {
+		return;
+	}
+	(void)mallopt(M_MXFAST, 0); /* see without_cache() */
+	play_rounds(warm);
+	f[0] = footprint();
+	play_rounds(half);
+	f[1] = footprint();
+	play_rounds(c->rounds - warm - half);
+	f[2] = footprint();
+	if (half > 0 && growth(f, half) >= GROWTH) {
+		find(c, FINDING_ERROR,
+				"memory grows by %zu bytes with every start and stop: something of malloc() is not "
+				"freed",
+				growth(f, half));
+	}
+	if (f[2].fds > f[1].fds && f[1].fds > f[0].fds) {
+		find(c, FINDING_ERROR, "%d descriptors are left open after %ld starts and stops",
+				f[2].fds - f[1].fds, c->rounds - warm - half);
+	}
+	if (f[2].threads > 3) { /* ".", ".." and this one */
+		find(c, FINDING_ERROR, "%d threads go on after fini()", f[2].threads - 3);
+	}
+}
+
+void stage_sweep(struct check *c)
+{
+	if (begin(c) < 0) {
+		return;
+	}
+	quick = 1;
+	for (long n = 1; n <= SWEEP_STEPS && kit_sweep_at(round_of, n); n++) {
+	}
+}
+
+void stage_trouble(struct check *c)
+{
+	if (begin(c) == 0) {
+		quick = 1;
+		kit_trouble(round_of);
+	}
+}
