@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STAGE_S = 60, FINDING_MAX = 4096 };
+enum { FINDING_MAX = 4096 };
 
 struct stage {
 	const char *name;
@@ -91,7 +91,7 @@ static void run_child(struct check *c, const struct stage *s, const char *dir)
 	if (chdir(dir) != 0 || setenv("TMPDIR", dir, 1) != 0) {
 		_exit(1);
 	}
-	(void)alarm(STAGE_S);
+	(void)alarm((unsigned)c->limit);
 	s->run(c);
 	_exit(0);
 }
@@ -137,8 +137,8 @@ static void report_end(const struct check *c, const char *stage, int status, str
 {
 	char text[FINDING_MAX];
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
-		snprintf(
-				text, sizeof(text), "Eit hangs: no end within %d s of: %.3000s", STAGE_S, c->doing);
+		snprintf(text, sizeof(text), "Eit hangs: no end within %ld s of: %.3000s", c->limit,
+				c->doing);
 	} else if (WIFSIGNALED(status)) {
 		snprintf(text, sizeof(text), "Eit crashes: signal %d (%s) while: %.3000s", WTERMSIG(status),
 				strsignal(WTERMSIG(status)), c->doing);
@@ -227,7 +227,7 @@ static int number(const char *option, const char *text, uint64_t max, uint64_t *
 static int parse(int argc, char **argv, struct check *c)
 {
 	static const struct option longs[] = { { "options", 1, NULL, 'o' }, { "rounds", 1, NULL, 'r' },
-		{ "fuzz", 1, NULL, 'f' }, { "seed", 1, NULL, 's' }, { 0 } };
+		{ "fuzz", 1, NULL, 'f' }, { "seed", 1, NULL, 's' }, { "limit", 1, NULL, 'l' }, { 0 } };
 	int o;
 	uint64_t v;
 	while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -239,6 +239,8 @@ static int parse(int argc, char **argv, struct check *c)
 			c->rounds = (long)v;
 		} else if (o == 'f' && number("fuzz", optarg, 1000000, &v) == 0) {
 			c->fuzz = (long)v;
+		} else if (o == 'l' && number("limit", optarg, 86400, &v) == 0) {
+			c->limit = (long)v;
 		} else {
 			return -1;
 		}
@@ -256,6 +258,7 @@ int cmd_check(int argc, char **argv)
 	struct check c = { .options = "",
 		.rounds = 100,
 		.fuzz = 500,
+		.limit = 60,
 		.seed = (uint64_t)time(NULL) * 1000 + (uint64_t)getpid() % 1000 };
 	char path[PATH_MAX];
 	if (parse(argc, argv, &c) < 0) {

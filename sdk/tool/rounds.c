@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "chat/chat.h"
+#include "conf/conf.h"
 
 #include <chatd/kit_net.h>
 #include <chatd/kit_store.h>
@@ -76,11 +77,25 @@ static int open_and_free(struct kit *k, const struct kit_client *c)
 	return kit_is_open(c) && !k->n_tickets;
 }
 
+/* No service is slow here: who has not answered by now waits for somebody else, or has forgotten. */
+static void expect_answer(struct kit *k, const char *dest)
+{
+	static int told;
+	if (k->n_tickets && !told && !kit_failing(k)) {
+		told = 1;
+		find(the_check, FINDING_WARNING,
+				"a message to %s was answered by its deadline alone: does every suspend() have its "
+				"resume()?",
+				dest);
+	}
+}
+
 static void send(struct kit *k, struct kit_client *c, const char *dest, const char *body)
 {
 	if (open_and_free(k, c)) {
 		doing(the_check, "a message to %s: %.80s", dest, body);
 		kit_send(c, dest, body, (char *)NULL);
+		expect_answer(k, dest);
 	}
 }
 
@@ -205,6 +220,31 @@ static void round_of(void)
 
 /* ---- stages -------------------------------------------------------------------------- */
 
+static int requires_options(const struct chatd_plugin *p)
+{
+	struct chatd_opt o;
+	for (size_t i = 0; fill_opt_at(p->opts, p->opt_size, i, &o); i++) {
+		if (o.flags & CHATD_O_REQUIRED) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static int good_options(struct check *c)
+{
+	char *text = kit_complaints(&c->module->plugin, c->options);
+	int good = text && !*text;
+	if (!good && !*c->options && c->module->plugin.opts && requires_options(&c->module->plugin)) {
+		find(c, FINDING_NOTE,
+				"not played: it needs options; give them with --options 'key: value'");
+	} else if (!good) {
+		find(c, FINDING_ERROR, "the options are refused:\n%s", text ? text : "no memory");
+	}
+	free(text);
+	return good;
+}
+
 static int begin(struct check *c)
 {
 	const char *foreign;
@@ -219,7 +259,7 @@ static int begin(struct check *c)
 	}
 	kit_on_death(on_death);
 	kit_on_step(on_step);
-	return 0;
+	return good_options(c) ? 0 : -1;
 }
 
 static int count_entries(const char *dir)

@@ -26,6 +26,7 @@ struct check {
 	const char *options; /**< YAML, "" for none */
 	uint64_t seed;
 	long rounds, fuzz;
+	long limit; /**< seconds for a stage */
 	/* In a child: */
 	const struct module *module;
 	int to_parent;
