@@ -26,6 +26,7 @@ static int worker_init(struct chat *chat, int32_t i, struct loop *loop)
 	cw->sessions = session_table_create();
 	cw->users = user_table_create();
 	cw->stats = calloc(STAT_COUNT, sizeof(*cw->stats));
+	cw->epoch = &cw->first_epoch;
 	worker_set_data(cw->w, WORKER_DATA_CHAT, cw);
 	return cw->slots && cw->dests && cw->sessions && cw->users && cw->stats ? 0 : -ENOMEM;
 }
@@ -88,15 +89,103 @@ static void sort_chain(struct chain *c)
 	}
 }
 
+static int by_app(const void *a, const void *b)
+{
+	const struct chat_app *x = a, *y = b;
+	return strcmp(x->name, y->name);
+}
+
+/* The arrays become the table's. */
+static chatd_status first_table(struct chat *chat)
+{
+	struct chat_table *t = calloc(1, sizeof(*t));
+	if (!t) {
+		return -ENOMEM;
+	}
+	memcpy(t->chains, chat->chains, sizeof(t->chains));
+	t->apps = chat->apps;
+	t->n_apps = chat->n_apps;
+	chat_change(chat, t);
+	return 0;
+}
+
 chatd_status chat_start(struct chat *chat)
 {
 	if (chat->n_prefixes) {
 		qsort(chat->prefixes, chat->n_prefixes, sizeof(*chat->prefixes), longer_first);
 	}
+	int rc = first_table(chat);
+	return rc < 0 ? rc : stat_table_freeze(chat);
+}
+
+void chat_change(struct chat *chat, struct chat_table *t)
+{
 	for (int i = 0; i < chatd_hook_count; i++) {
-		sort_chain(&chat->chains[i]);
+		sort_chain(&t->chains[i]);
 	}
-	return stat_table_freeze(chat);
+	if (t->n_apps) {
+		qsort(t->apps, t->n_apps, sizeof(*t->apps), by_app);
+	}
+	t->before = atomic_load(&chat->table);
+	atomic_store_explicit(&chat->table, t, memory_order_release);
+}
+
+void chat_table_free(struct chat_table *t)
+{
+	for (int i = 0; t && i < chatd_hook_count; i++) {
+		free(t->chains[i].hooks);
+	}
+	if (t) {
+		free(t->apps);
+		free(t);
+	}
+}
+
+static void *copy_of(const void *p, size_t n)
+{
+	void *to = malloc(n ? n : 1);
+	if (to && n) {
+		memcpy(to, p, n);
+	}
+	return to;
+}
+
+struct chat_table *chat_table_copy(const struct chat *chat)
+{
+	const struct chat_table *now = atomic_load(&chat->table);
+	struct chat_table *t = calloc(1, sizeof(*t));
+	int failed = !t;
+	for (int i = 0; t && i < chatd_hook_count; i++) {
+		t->chains[i] = now->chains[i];
+		t->chains[i].hooks =
+				copy_of(now->chains[i].hooks, now->chains[i].n * sizeof(struct chain_hook));
+		failed |= !t->chains[i].hooks;
+	}
+	if (t) {
+		t->apps = copy_of(now->apps, now->n_apps * sizeof(*t->apps));
+		t->n_apps = now->n_apps;
+		failed |= !t->apps;
+	}
+	if (failed) {
+		chat_table_free(t);
+		return NULL;
+	}
+	return t;
+}
+
+void chat_epoch_begin(struct chat_worker *cw, struct chat_epoch *e)
+{
+	e->before = cw->epoch;
+	cw->epoch = e;
+}
+
+int64_t chat_epoch_left(const struct chat_worker *cw)
+{
+	int64_t n = 0;
+	for (const struct chat_epoch *e = cw->epoch->before; e; e = e->before) {
+		n += e->walks;
+	}
+	return n;
 }
 
 void chat_worker_finish(struct chat_worker *cw)
@@ -104,6 +193,15 @@ void chat_worker_finish(struct chat_worker *cw)
 	session_close_all(cw);
 	call_slots_end(cw->slots);
 	dest_stop(cw);
+}
+
+static void free_epochs(struct chat_worker *cw)
+{
+	while (cw->epoch && cw->epoch != &cw->first_epoch) {
+		struct chat_epoch *before = cw->epoch->before;
+		free(cw->epoch);
+		cw->epoch = before;
+	}
 }
 
 void chat_destroy(struct chat *chat)
@@ -116,14 +214,23 @@ void chat_destroy(struct chat *chat)
 		session_table_destroy(chat->workers[i].sessions);
 		user_table_destroy(chat->workers[i].users);
 		free(chat->workers[i].stats);
+		free_epochs(&chat->workers[i]);
 		call_slots_destroy(chat->workers[i].slots);
 	}
-	for (int i = 0; i < chatd_hook_count; i++) {
+	struct chat_table *t = atomic_load(&chat->table);
+	for (int i = 0; !t && i < chatd_hook_count; i++) {
 		free(chat->chains[i].hooks);
+	}
+	if (!t) {
+		free(chat->apps);
+	}
+	while (t) {
+		struct chat_table *before = t->before;
+		chat_table_free(t);
+		t = before;
 	}
 	call_set_chat(NULL);
 	free(chat->prefixes);
-	free(chat->apps);
 	free(chat->slot);
 	stat_table_destroy(chat->stats);
 	free(chat->workers);

@@ -40,6 +40,27 @@ struct chat_app {
 	struct chain_hook hook;
 };
 
+/* A frozen table.  A change makes another one and puts it in the place of this one, which stays:
+ * walks that have begun go on along it. */
+struct chat_table {
+	struct chain chains[chatd_hook_count];
+	struct chat_app *apps; /**< sorted by name */
+	size_t n_apps;
+	struct chat_table *before;
+};
+
+/* The walks that a worker has begun since it heard of a table; in its order, the youngest first. */
+struct chat_epoch {
+	struct chat_epoch *before;
+	int64_t walks; /**< under way */
+};
+
+/* What an instance did on a worker. */
+struct chat_count {
+	int64_t calls, errors, timeouts, slow, busy_ns;
+	int32_t skip, skipped; /**< calls that are not measured: to come, and since the last one */
+};
+
 struct chat_worker {
 	struct chat *chat;
 	chatd_worker *w;
@@ -49,6 +70,9 @@ struct chat_worker {
 	struct dest_table *dests;
 	struct session_table *sessions;
 	struct user_table *users;
+	struct chat_count *counts; /**< by instance; NULL: nobody counts */
+	uint32_t n_counts;
+	struct chat_epoch *epoch, first_epoch;
 	int32_t in_hooks;       /**< how many calls of hooks and handlers are on the stack */
 	int64_t *stats;         /**< stats.h: one number for each that is defined */
 	atomic_long n_sessions; /**< written by the worker, read by whoever wants to know */
@@ -56,11 +80,12 @@ struct chat_worker {
 
 struct chat {
 	struct chat_conf conf;
-	struct chain chains[chatd_hook_count];
-	struct chat_prefix *prefixes; /**< longest first */
+	struct chain chains[chatd_hook_count]; /**< likewise */
+	struct chat_prefix *prefixes;          /**< longest first */
 	size_t n_prefixes;
-	struct chat_app *apps; /**< sorted by name */
+	struct chat_app *apps; /**< both until chat_start(), which makes the first table of them */
 	size_t n_apps;
+	_Atomic(struct chat_table *) table;
 	size_t slot_bytes; /**< of session slots, behind each session */
 	uint32_t n_slots;
 	struct {
@@ -79,6 +104,21 @@ struct chat {
 struct chat *chat_create(const struct chat_conf *, struct loop *); /**< NULL: no memory */
 chatd_status chat_start(struct chat *); /**< sort and freeze; before the workers see traffic */
 void chat_destroy(struct chat *);       /**< after the workers have ended */
+/** [any] The chain as it is now. */
+static inline const struct chain *chat_chain(const struct chat *chat, int hook)
+{
+	return &atomic_load_explicit(&chat->table, memory_order_acquire)->chains[hook];
+}
+/** [main] A copy of the present table, to be changed and given to chat_change().  NULL: no memory. */
+struct chat_table *chat_table_copy(const struct chat *);
+void chat_table_free(struct chat_table *); /**< one that was not given */
+/** [main] Sorts it; from now on new walks go along it. */
+void chat_change(struct chat *, struct chat_table *);
+/** [worker] To be told of each change: what begins from now on belongs to another epoch.  The
+ *  memory, zeroed, becomes the worker's. */
+void chat_epoch_begin(struct chat_worker *, struct chat_epoch *);
+/** [worker] Walks under way that began before the last chat_epoch_begin(). */
+int64_t chat_epoch_left(const struct chat_worker *);
 /** [worker] Close every session that is left. */
 void chat_worker_finish(struct chat_worker *);
 long chat_session_count(const struct chat *); /**< [any] */

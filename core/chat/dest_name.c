@@ -6,9 +6,10 @@
 
 static const struct chat_app *find_app(const struct chat *chat, struct chatd_str name)
 {
-	for (size_t i = 0; i < chat->n_apps; i++) {
-		if (str_is(name, chat->apps[i].name)) {
-			return &chat->apps[i];
+	const struct chat_table *t = atomic_load_explicit(&chat->table, memory_order_acquire);
+	for (size_t i = 0; i < t->n_apps; i++) {
+		if (str_is(name, t->apps[i].name)) {
+			return &t->apps[i];
 		}
 	}
 	return NULL;

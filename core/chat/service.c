@@ -157,7 +157,7 @@ static void auth_end(chatd_call *c, void *arg)
 	}
 	copy_replies(next, call_replies(c));
 	s->announced = 1;
-	call_walk(next, &s->cw->chat->chains[chatd_hook_session_open], NULL, open_end, n);
+	call_walk(next, chat_chain(s->cw->chat, chatd_hook_session_open), NULL, open_end, n);
 }
 
 static void svc_login(chatd_session *s, chatd_msg *creds, chatd_done *done, void *arg)
@@ -169,7 +169,7 @@ static void svc_login(chatd_session *s, chatd_msg *creds, chatd_done *done, void
 		return;
 	}
 	s->state = SESSION_LOGIN;
-	call_walk(c, &s->cw->chat->chains[chatd_hook_session_auth], NULL, auth_end, r);
+	call_walk(c, chat_chain(s->cw->chat, chatd_hook_session_auth), NULL, auth_end, r);
 }
 
 struct lookup {
@@ -217,7 +217,7 @@ static void svc_identify(void *obj, chatd_worker *w, chatd_msg *creds,
 		return;
 	}
 	*l = (struct lookup){ .fn = fn, .arg = arg };
-	call_walk(c, &cw->chat->chains[chatd_hook_session_auth], NULL, identify_end, l);
+	call_walk(c, chat_chain(cw->chat, chatd_hook_session_auth), NULL, identify_end, l);
 }
 
 /* ---- HTTP requests ------------------------------------------------------- */
@@ -232,7 +232,8 @@ static void svc_request(void *obj, chatd_worker *w, const chatd_ident *ident, ch
 		chatd_done *done, void *arg)
 {
 	const struct chat *chat = obj;
-	const struct chain *chain = &chat->chains[ident ? chatd_hook_request_as : chatd_hook_request];
+	const struct chain *chain =
+			chat_chain(chat, ident ? chatd_hook_request_as : chatd_hook_request);
 	if (!chain->n) {
 		struct chatd_outcome o = { .struct_size = sizeof(o), .verdict = CHATD_ACCEPT };
 		done(arg, &o);
@@ -390,7 +391,7 @@ static chatd_status svc_subscribe(
 	} else if (n.kind == DEST_UNKNOWN || n.kind == DEST_APP) {
 		tail = &unknown_hook;
 	}
-	call_walk(c, &s->cw->chat->chains[chatd_hook_subscribe], tail, subscribe_end, r);
+	call_walk(c, chat_chain(s->cw->chat, chatd_hook_subscribe), tail, subscribe_end, r);
 	return 0;
 }
 
@@ -406,7 +407,7 @@ static chatd_status svc_unsubscribe(chatd_session *s, struct chatd_str id)
 	if (!sub) {
 		return lost_take(&s->lost, id) ? 0 : -ENOENT;
 	}
-	const struct chain *chain = &s->cw->chat->chains[chatd_hook_unsubscribe];
+	const struct chain *chain = chat_chain(s->cw->chat, chatd_hook_unsubscribe);
 	if (chain->n) {
 		chatd_msg *m = msg_new(dest_text(sub), CHATD_LIT(""));
 		chatd_call *c = m ? call_create(s->cw, s, s->ident, m) : NULL;
@@ -492,7 +493,7 @@ static void came(chatd_call *c, chatd_session *s)
 	if (call_verdict(c) == CHATD_REJECT) {
 		stat_add(cw, STAT_REFUSED, 1);
 	}
-	const struct chain *sent = &cw->chat->chains[chatd_hook_message_sent];
+	const struct chain *sent = chat_chain(cw->chat, chatd_hook_message_sent);
 	if (sent->n && call_verdict(c) == CHATD_ACCEPT) {
 		chatd_call *after = call_create(cw, s, s ? s->ident : call_ident(c), call_msg(c));
 		if (after) {
@@ -531,7 +532,7 @@ static void svc_input(chatd_session *s, chatd_msg *msg, chatd_done *done, void *
 		session_close(s, 1011, "out of memory");
 		return;
 	}
-	call_walk(c, &s->cw->chat->chains[chatd_hook_message_in], tail_for(&n), input_end, r);
+	call_walk(c, chat_chain(s->cw->chat, chatd_hook_message_in), tail_for(&n), input_end, r);
 }
 
 /* No session, and so nobody whose next frame could be read meanwhile: go_on() finds another end. */
@@ -558,7 +559,7 @@ static void svc_input_as(void *obj, chatd_worker *w, const chatd_ident *ident, c
 		refuse_now(done, arg, "UNAVAILABLE", "the server has no memory left");
 		return;
 	}
-	call_walk(c, &chat->chains[chatd_hook_message_in], tail_for(&n), input_as_end, r);
+	call_walk(c, chat_chain(chat, chatd_hook_message_in), tail_for(&n), input_as_end, r);
 }
 
 static const chatd_ident *svc_make_ident(void *obj, const struct chatd_identity *given)

@@ -257,7 +257,7 @@ static void notified(chatd_call *c, void *arg)
 
 static void announce_close(chatd_session *s)
 {
-	const struct chain *chain = &s->cw->chat->chains[chatd_hook_session_close];
+	const struct chain *chain = chat_chain(s->cw->chat, chatd_hook_session_close);
 	chatd_call *c = chain->n && s->announced ? call_create(s->cw, s, s->ident, NULL) : NULL;
 	if (c) {
 		call_walk(c, chain, NULL, notified, NULL);

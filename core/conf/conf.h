@@ -41,6 +41,15 @@ void conf_free(struct conf *c); /* NULL is fine */
  */
 int conf_set(struct conf *c, const char *assignment, struct diag *d);
 
+/* The value of one key of a plugin, not of something below it, is another from now on, until
+ * conf_undo().  0, or -EINVAL after a complaint. */
+struct conf_undo {
+	struct conf_node *up, *was, *is;
+};
+int conf_exchange(struct conf *c, const struct conf_node *plugin, const char *key,
+		const char *value, struct conf_undo *ret_undo, struct diag *d);
+void conf_undo(const struct conf_undo *undo);
+
 /* Reads the server section and the keys that every plugin has.  0 or -EINVAL. */
 int conf_plan(struct conf *c, struct diag *d);
 

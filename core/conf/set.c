@@ -209,3 +209,37 @@ int conf_set(struct conf *c, const char *assignment, struct diag *d)
 	/* A value may be there and still have been complained about: an alias in a list. */
 	return value && diag_count(d) == before && store(&s, at, path, value) == 0 ? 0 : -EINVAL;
 }
+
+int conf_exchange(struct conf *c, const struct conf_node *plugin, const char *key,
+		const char *value, struct conf_undo *undo, struct diag *d)
+{
+	char label[128];
+	snprintf(label, sizeof(label), "set %.100s", key);
+	struct set s = { .c = c, .d = d, .origin = arena_text(&c->arena, label, strlen(label)) };
+	struct conf_node *up = node_find(c->plugins_node, plugin->key);
+	struct conf_node *fresh = s.origin && up ? value_of(&s, value) : NULL;
+	*undo = (struct conf_undo){ .up = up };
+	if (!fresh || open_up(&s, up, 0))
+		return -EINVAL;
+	undo->was = node_find(up, str_of(key));
+	undo->is = fresh;
+	return put(&s, up, str_of(key), fresh) ? -ENOMEM : 0;
+}
+
+void conf_undo(const struct conf_undo *u)
+{
+	if (u->was) {
+		u->was->next = NULL;
+		replace(u->up, u->is, u->was);
+		return;
+	}
+	struct conf_node **link = &u->up->first, *before = NULL;
+	while (*link && *link != u->is) {
+		before = *link;
+		link = &before->next;
+	}
+	*link = u->is->next;
+	if (u->up->last == u->is)
+		u->up->last = before;
+	u->up->count--;
+}

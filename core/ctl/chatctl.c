@@ -23,6 +23,10 @@ static const char usage[] =
 		"  broadcast TEXT                 tell everybody, on /topic/public\n"
 		"  drain [--wait]                 as SIGTERM: no new clients, the others leave, exit\n"
 		"  backup PATH                    a copy of the store into a new file, while it is in use\n"
+		"  plugin list                    the plugins: on or off, calls, errors, memory\n"
+		"  plugin top                     what they did in one second\n"
+		"  plugin enable|disable NAME     while the server runs, if the plugin can\n"
+		"  plugin set NAME KEY VALUE      another value of a live option\n"
 		"  config check FILE              look for mistakes; exit code 0 good, 78 bad\n"
 		"  store copy FROM TO             from one store into another (chatd-store-copy)\n"
 		"  help                           this text\n"
@@ -199,6 +203,25 @@ static void add_path(const struct args *a, json_t *command)
 	add(command, "path", path);
 }
 
+static void add_plugin(const struct args *a, json_t *command)
+{
+	const char *what = a->n > 1 ? a->word[1] : "";
+	int reads = strcmp(what, "list") == 0 || strcmp(what, "top") == 0;
+	int changes = strcmp(what, "enable") == 0 || strcmp(what, "disable") == 0;
+	if ((reads && a->n == 2) || (changes && a->n == 3) || (strcmp(what, "set") == 0 && a->n == 5)) {
+		add(command, "what", reads ? "list" : what);
+		add(command, "name", a->n > 2 ? a->word[2] : NULL);
+		add(command, "key", a->n > 3 ? a->word[3] : NULL);
+		add(command, "value", a->n > 4 ? a->word[4] : NULL);
+		return;
+	}
+	if (strcmp(what, "load") == 0) {
+		fail_usage("a new version of a plugin's file takes a restart of the server");
+	}
+	fail_usage("write: plugin list, plugin top, plugin enable NAME, plugin disable NAME, or plugin "
+			   "set NAME KEY VALUE");
+}
+
 static json_t *command_of(const struct args *a)
 {
 	json_t *command = json_object();
@@ -208,6 +231,8 @@ static json_t *command_of(const struct args *a)
 		add_kick(a, command);
 	} else if (strcmp(name, "backup") == 0) {
 		add_path(a, command);
+	} else if (strcmp(name, "plugin") == 0) {
+		add_plugin(a, command);
 	} else if (strcmp(name, "broadcast") == 0) {
 		if (a->n != 2) {
 			fail_usage("write: broadcast TEXT, the text as one argument");
@@ -254,12 +279,34 @@ static int show(const struct args *a, json_t *answer)
 	return good ? 0 : CTL_REFUSED;
 }
 
+static int is_top(const struct args *a)
+{
+	return strcmp(a->word[0], "plugin") == 0 && strcmp(a->word[1], "top") == 0;
+}
+
+/* Asks again a second later and leaves the differences. */
+static json_t *since_then(
+		const char *path, json_t *command, int seconds, json_t *before, int *ret_rc)
+{
+	const struct timespec second = { .tv_sec = 1 };
+	nanosleep(&second, NULL);
+	json_t *after = ctl_ask(path, command, seconds, ret_rc);
+	if (after) {
+		ctl_differences(before, after);
+	}
+	json_decref(before);
+	return after;
+}
+
 static int ask_server(const struct args *a)
 {
 	json_t *command = command_of(a);
 	char *path = a->socket ? strdup(a->socket) : ctl_socket_of(a->config);
 	int rc = EX_CONFIG;
 	json_t *answer = path ? ctl_ask(path, command, a->timeout, &rc) : NULL;
+	if (answer && is_top(a)) {
+		answer = since_then(path, command, a->timeout, answer, &rc);
+	}
 	if (answer) {
 		rc = show(a, answer);
 		fflush(stdout);
@@ -276,7 +323,7 @@ static int ask_server(const struct args *a)
 int main(int argc, char **argv)
 {
 	static const char *const asked[] = { "status", "nodes", "sessions", "kick", "broadcast",
-		"drain", "backup" };
+		"drain", "backup", "plugin" };
 	struct args a;
 	parse(argc, argv, &a);
 	if (a.n == 0) {

@@ -16,6 +16,8 @@ char *ctl_socket_of(const char *config);
 /** Sends @p command and returns the answer, to json_decref().  NULL: @p *ret_rc is the exit code
  *  and the reason was printed. */
 json_t *ctl_ask(const char *socket_path, json_t *command, int seconds, int *ret_rc);
+/** What of two answers to "plugin list" grows becomes what it grew by, busiest first. */
+void ctl_differences(const json_t *before, json_t *after);
 /** The answer for people. */
 void ctl_show(const char *command, json_t *answer);
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS = 10, WIDTH_MAX = 40 };
+enum { COLUMNS = 12, WIDTH_MAX = 40 };
 
 /* Names may hold what a terminal would obey. */
 static int put(const char *s, int width)
@@ -89,6 +89,69 @@ static void members(json_t *answer)
 	}
 }
 
+static json_int_t number_of(const json_t *row, const char *member)
+{
+	return json_integer_value(json_object_get(row, member));
+}
+
+static json_t *row_of(const json_t *rows, const char *plugin)
+{
+	size_t i;
+	json_t *row;
+	json_array_foreach (rows, i, row) {
+		const char *name = json_string_value(json_object_get(row, "plugin"));
+		if (name && strcmp(name, plugin) == 0) {
+			return row;
+		}
+	}
+	return NULL;
+}
+
+void ctl_differences(const json_t *before, json_t *after)
+{
+	static const char *const grows[] = { "calls", "busyMicros", "errors", "timeouts", "slow",
+		NULL };
+	json_t *rows = json_object_get(after, "plugins"), *sorted = json_array(), *row;
+	size_t i;
+	json_array_foreach (rows, i, row) {
+		const char *name = json_string_value(json_object_get(row, "plugin"));
+		const json_t *was = row_of(json_object_get(before, "plugins"), name ? name : "");
+		for (size_t k = 0; grows[k]; k++) {
+			json_object_set_new(row, grows[k],
+					json_integer(number_of(row, grows[k]) - number_of(was, grows[k])));
+		}
+		size_t at = 0;
+		while (at < json_array_size(sorted) &&
+				number_of(json_array_get(sorted, at), "busyMicros") >=
+						number_of(row, "busyMicros")) {
+			at++;
+		}
+		json_array_insert(sorted, at, row);
+	}
+	json_object_set_new(after, "plugins", sorted);
+}
+
+static void show_plugins(const json_t *answer)
+{
+	static const struct column columns[] = { { "plugin", "PLUGIN" }, { "state", "STATE" },
+		{ "version", "VERSION" }, { "calls", "CALLS" }, { "busyMicros", "BUSY_US" },
+		{ "errors", "ERRORS" }, { "timeouts", "TIMEOUTS" }, { "slow", "SLOW" },
+		{ "bytes", "MEMORY" }, { "live", "LIVE" }, { NULL, NULL } };
+	const json_t *rows = json_object_get(answer, "plugins");
+	const json_t *row;
+	size_t i;
+	table(rows, columns);
+	json_array_foreach (rows, i, row) {
+		const char *why = json_string_value(json_object_get(row, "why"));
+		if (why) {
+			put(json_string_value(json_object_get(row, "plugin")), 0);
+			fputs(": ", stdout);
+			put(why, 0);
+			fputc('\n', stdout);
+		}
+	}
+}
+
 void ctl_show(const char *command, json_t *answer)
 {
 	static const struct column nodes[] = { { "node", "NODE" }, { "state", "STATE" },
@@ -105,6 +168,10 @@ void ctl_show(const char *command, json_t *answer)
 		table(rows, sessions);
 		printf("%zu of %lld\n", json_array_size(rows),
 				(long long)json_integer_value(json_object_get(answer, "total")));
+	} else if (json_object_get(answer, "plugins")) {
+		show_plugins(answer);
+	} else if (strcmp(command, "plugin") == 0) {
+		puts(json_string_value(json_object_get(answer, "message")));
 	} else {
 		members(answer);
 	}

@@ -2,6 +2,7 @@
 /* Start order: a plugin comes after those that provide what it needs or wants. */
 #include "host/instance.h"
 
+#include <chatd/plugins.h>
 #include <chatd/stats.h>
 #include <chatd/transport.h>
 
@@ -13,7 +14,7 @@
 int graph_core_provides(const char *interface)
 {
 	return strcmp(interface, CHATD_SESSIONS) == 0 || strcmp(interface, CHATD_NET) == 0 ||
-			strcmp(interface, CHATD_STATS) == 0;
+			strcmp(interface, CHATD_STATS) == 0 || strcmp(interface, CHATD_PLUGINS) == 0;
 }
 
 static int provides(const struct chatd_plugin *p, const char *interface)

@@ -4,8 +4,10 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "chat/stats.h"
+#include "host/change.h"
 #include "host/crashes.h"
 #include "host/instance.h"
+#include "host/memory.h"
 #include "host/notify.h"
 #include "host/patience.h"
 #include "loop/net.h"
@@ -34,6 +36,7 @@ struct host *host_create(struct conf *conf, const char *exe_dir)
 		free(h);
 		return NULL;
 	}
+	pthread_mutex_init(&h->lock, NULL);
 	h->here = (struct crash_here){ .thread = "main", .index = -1 };
 	h->conf = conf;
 	h->server = conf ? conf_server(conf) : NULL;
@@ -143,6 +146,38 @@ static int check_on_error(struct host *h, const chatd_ctx *c, struct diag *d)
 	return 0;
 }
 
+/* With options that may be wrong: *ret_rc says so. */
+static chatd_ctx *instance_of(struct host *h, const struct conf_plugin *cp, const struct module *m,
+		struct diag *d, int *ret_rc)
+{
+	chatd_ctx *c = calloc(1, sizeof(*c));
+	if (!c) {
+		*ret_rc = -ENOMEM;
+		return NULL;
+	}
+	c->host = h;
+	c->conf = cp;
+	c->name = cp->name;
+	c->module = m;
+	c->plugin = &m->plugin;
+	atomic_init(&c->state, CHATD_PLUGIN_RUNS);
+	*ret_rc = fill_options(h, c, d);
+	return c;
+}
+
+chatd_ctx *host_make(
+		struct host *h, const struct conf_plugin *cp, const struct module *m, struct diag *d)
+{
+	int rc = 0;
+	chatd_ctx *c = instance_of(h, cp, m, d, &rc);
+	if (c && (rc < 0 || check_on_error(h, c, d) < 0)) {
+		free(c->options);
+		free(c);
+		c = NULL;
+	}
+	return c;
+}
+
 static int load_instance(struct host *h, const struct conf_plugin *cp, struct diag *d)
 {
 	struct load_error e = { "" };
@@ -162,12 +197,11 @@ static int load_instance(struct host *h, const struct conf_plugin *cp, struct di
 		conf_complain(h->conf, cp->node, NULL, d, "%s", e.text);
 		return -EINVAL;
 	}
-	chatd_ctx *c = calloc(1, sizeof(*c));
+	int rc = 0;
+	chatd_ctx *c = instance_of(h, cp, m, d, &rc);
 	if (!c) {
-		return -ENOMEM;
+		return rc;
 	}
-	*c = (chatd_ctx){ .host = h, .conf = cp, .name = cp->name, .module = m, .plugin = &m->plugin };
-	int rc = fill_options(h, c, d);
 	if (!cp->enabled) { /* its options were looked at; it takes no part */
 		free(c->options);
 		free(c);
@@ -226,13 +260,18 @@ chatd_status host_provide(struct host *h, const struct host_service *s)
 
 static void on_worker_stop(void *arg);
 
-/* Whose code is where, if it comes to a crash, and where that is noted. */
-static int watch_crashes(struct host *h)
+int host_know_code(struct host *h)
 {
+	size_t modules = 0;
+	const struct module **all = modules_all(h->modules, &modules);
 	struct crash_plugin *list = calloc(h->n + 1, sizeof(*list));
-	if (!list) {
+	if (!list || !all) {
+		free(list);
+		free(all);
 		return -ENOMEM;
 	}
+	memory_know(all, modules);
+	free(all);
 	for (size_t i = 0; i < h->n; i++) {
 		list[i] =
 				(struct crash_plugin){ .name = h->inst[i]->name, .path = h->inst[i]->module->path };
@@ -249,6 +288,7 @@ static int make_core(struct host *h)
 			s->on_stall == CONF_STALL_ABORT || (s->on_stall == CONF_STALL_AUTO && notify_is_open());
 	struct loop_conf lc = { .workers = (int)s->workers,
 		.offload_threads = (int)s->offload_threads,
+		.stalled = figures_stalled,
 		.stall_abort_ms = aborts ? STALL_ABORT_MS : 0 };
 	struct chat_conf cc = { .max_subscriptions = s->max_subscriptions,
 		.max_suspended = s->max_suspended,
@@ -264,7 +304,7 @@ static int make_core(struct host *h)
 			return -ENOMEM;
 		}
 	}
-	if (crash_thread(&h->here) < 0 || watch_crashes(h) < 0) {
+	if (crash_thread(&h->here) < 0 || host_know_code(h) < 0) {
 		return -ENOMEM;
 	}
 	h->patience = patience_create(&h->here);
@@ -279,10 +319,12 @@ static int make_core(struct host *h)
 	struct host_service sessions = { .interface = CHATD_SESSIONS,
 		.service = { &chat_sessions_vt, h->chat } };
 	struct host_service net = { .interface = CHATD_NET, .service = { &table_net_vt, h } };
+	struct host_service plugins = { .interface = CHATD_PLUGINS, .service = { &figures_vt, h } };
 	struct host_service stats = { .interface = CHATD_STATS,
 		.service = { &chat_stats_vt, h->chat } };
 	if (numbers_define(h->chat) < 0 || host_provide(h, &sessions) < 0 ||
-			host_provide(h, &net) < 0 || host_provide(h, &stats) < 0) {
+			host_provide(h, &net) < 0 || host_provide(h, &stats) < 0 ||
+			host_provide(h, &plugins) < 0) {
 		return -ENOMEM;
 	}
 	return 0;
@@ -352,6 +394,11 @@ static int make_worker_states(struct host *h)
 			return -ENOMEM;
 		}
 		h->chat->workers[w].wself = states;
+		h->chat->workers[w].counts = calloc(h->n + 1, sizeof(struct chat_count));
+		if (!h->chat->workers[w].counts) {
+			return -ENOMEM;
+		}
+		h->chat->workers[w].n_counts = (uint32_t)h->n;
 		for (size_t i = 0; i < h->n; i++) {
 			size_t n = h->inst[i]->plugin->worker_size;
 			states[i] = calloc(1, n ? n : 1);
@@ -381,26 +428,31 @@ static void start_on_worker(chatd_worker *w, void *arg)
 	}
 }
 
+int host_start_on_workers(struct host *h, chatd_ctx *c)
+{
+	struct starting s = { .h = h, .c = c };
+	c->started = 1;
+	if (c->plugin->worker_start) {
+		patience_begin(
+				h->patience, c->name, "worker_start()", c->plugin->flags & CHATD_PLUGIN_WAITS);
+		loop_run_all(h->loop, start_on_worker, &s);
+		patience_end(h->patience);
+	}
+	int rc = atomic_load(&s.rc);
+	if (rc < 0) {
+		log_write(CHATD_LOG_ERROR, "core", "plugin \"%s\" could not start on a worker: %s", c->name,
+				strerror(-rc));
+	}
+	return rc;
+}
+
 static int start_workers(struct host *h)
 {
-	for (size_t i = 0; i < h->n; i++) {
-		chatd_ctx *c = h->order[i];
-		struct starting s = { .h = h, .c = c };
-		c->started = 1;
-		if (c->plugin->worker_start) {
-			patience_begin(
-					h->patience, c->name, "worker_start()", c->plugin->flags & CHATD_PLUGIN_WAITS);
-			loop_run_all(h->loop, start_on_worker, &s);
-			patience_end(h->patience);
-		}
-		int rc = atomic_load(&s.rc);
-		if (rc < 0) {
-			log_write(CHATD_LOG_ERROR, "core", "plugin \"%s\" could not start on a worker: %s",
-					c->name, strerror(-rc));
-			return rc;
-		}
+	int rc = 0;
+	for (size_t i = 0; i < h->n && rc == 0; i++) {
+		rc = host_start_on_workers(h, h->order[i]);
 	}
-	return 0;
+	return rc;
 }
 
 int host_start(struct host *h)
@@ -439,7 +491,7 @@ static void drain_on_worker(chatd_worker *w, void *arg)
 	struct host *h = arg;
 	for (size_t i = h->n; i-- > 0;) {
 		chatd_ctx *c = h->order[i];
-		if (c->plugin->drain) {
+		if (c->started && c->plugin->drain) {
 			c->plugin->drain(c->self, w, chat_at(w)->wself[c->index]);
 		}
 	}
@@ -505,7 +557,7 @@ long host_busy(const struct host *h)
 	loop_run_all(h->loop, count_streams, &n);
 	for (size_t i = 0; i < h->n; i++) {
 		const chatd_ctx *c = h->order[i];
-		if (CHATD_HAS(c->plugin, busy) && c->plugin->busy(c->self)) {
+		if (c->inited && CHATD_HAS(c->plugin, busy) && c->plugin->busy(c->self)) {
 			atomic_fetch_add(&n, 1);
 		}
 	}
@@ -530,6 +582,15 @@ static void on_worker_stop(void *arg)
 	}
 }
 
+void host_keep(struct host *h, void *p)
+{
+	void **more = realloc(h->kept, (h->n_kept + 1) * sizeof(void *));
+	if (more) { /* else it is lost, which is better than freed too early */
+		h->kept = more;
+		more[h->n_kept++] = p;
+	}
+}
+
 static void free_worker_states(struct host *h)
 {
 	for (int32_t w = 0; h->chat && w < h->chat->n_workers; w++) {
@@ -538,6 +599,7 @@ static void free_worker_states(struct host *h)
 			free(states[i]);
 		}
 		free(states);
+		free(h->chat->workers[w].counts);
 	}
 }
 
@@ -584,6 +646,12 @@ void host_destroy(struct host *h)
 		free(h->services);
 		h->services = next;
 	}
+	change_forget(h);
+	for (size_t i = 0; i < h->n_kept; i++) {
+		free(h->kept[i]);
+	}
+	free(h->kept);
+	pthread_mutex_destroy(&h->lock);
 	while (h->off) {
 		struct host_off *next = h->off->next;
 		free(h->off);

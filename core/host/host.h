@@ -37,6 +37,8 @@ void host_drain(struct host *);
 long host_busy(const struct host *);
 /** [any] As if SIGTERM had come; see chatd_host.stop. */
 void host_ask_to_stop(struct host *);
+/** What workers have asked of main: plugins on, off, options.  1: there is more, or one waits. */
+int host_do_changes(struct host *);
 int host_wake_fd(const struct host *);       /**< readable when that happened */
 int host_asked_to_stop(const struct host *); /**< 1: it was */
 /** [any] 1: each worker has finished a turn since this was last called. */

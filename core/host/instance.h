@@ -15,8 +15,10 @@
 #include <chatd/plugin.h>
 #include <chatd/stream.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 
+struct host_change;
 struct loop;
 struct net;
 struct patience;
@@ -35,7 +37,8 @@ struct chatd_ctx {
 	int placed;     /**< graph: 0 not yet, 1 being placed, 2 done */
 	int skipped;    /**< graph: optional, and not to be had */
 	int inited;
-	size_t started; /**< number of workers whose worker_start() was called */
+	atomic_int state; /**< CHATD_PLUGIN_RUNS ... once the server serves */
+	size_t started;   /**< number of workers whose worker_start() was called */
 };
 
 struct host_service { /* a node of its own, because plugins keep its address */
@@ -70,6 +73,11 @@ struct host {
 	struct host_bound *bound;
 	size_t n_bound;
 	struct host_off *off;
+	pthread_mutex_t lock;        /**< guards inst, n, off, changes: main writes, workers read */
+	struct host_change *changes; /**< the first one is being done */
+	struct chat_table *building; /**< a plugin is turned on: its hooks go there */
+	void **kept;                 /**< for whoever may be looking still; freed at the end */
+	size_t n_kept;
 	struct crash_here here; /**< of main */
 	struct patience *patience;
 	struct loop *loop;
@@ -92,6 +100,12 @@ extern const struct chatd_net table_net_vt;
 /** Offer a service; the first provider of an interface is the one that is found. */
 chatd_status host_provide(struct host *, const struct host_service *);
 
+/** host.c, for live.c: an instance with its options.  NULL after complaints. */
+chatd_ctx *host_make(
+		struct host *, const struct conf_plugin *, const struct module *, struct diag *);
+int host_start_on_workers(struct host *, chatd_ctx *); /**< its worker_start() */
+int host_know_code(struct host *);                     /**< whose code is where */
+void host_keep(struct host *, void *p);
 /** Its name and why, for the log and for whoever asks. */
 void host_leave_out(struct host *, chatd_ctx *, const char *fmt, ...) CHATD_PRINTF(3, 4);
 /** 1: a plugin that is not optional needs what only @p c provides. */

@@ -27,6 +27,7 @@ struct modules {
 	char **dirs;
 	size_t n_dirs;
 	struct module *loaded;
+	size_t n_loaded;
 };
 
 struct modules *modules_create(const char *const *dirs)
@@ -338,10 +339,21 @@ const struct module *module_load(struct modules *m, const char *name, struct loa
 	struct module *mod = open_module(dir, &at, e);
 	free(path);
 	if (mod) {
+		mod->index = m->n_loaded++;
 		mod->next = m->loaded;
 		m->loaded = mod;
 	}
 	return mod;
+}
+
+const struct module **modules_all(const struct modules *m, size_t *ret_n)
+{
+	const struct module **all = calloc(m->n_loaded + 1, sizeof(struct module *));
+	for (const struct module *at = m->loaded; all && at; at = at->next) {
+		all[at->index] = at;
+	}
+	*ret_n = all ? m->n_loaded : 0;
+	return all;
 }
 
 static int by_name(const void *a, const void *b)

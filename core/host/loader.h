@@ -19,6 +19,7 @@ struct module {
 	struct module *next;
 	char *name; /**< also the file's name, without .so */
 	char *path;
+	size_t index;               /**< how many had been loaded before */
 	struct chatd_plugin plugin; /**< copied: fields beyond theirs are zero */
 };
 
@@ -33,6 +34,8 @@ struct load_error {
 };
 /** NULL after filling @p ret_err. A module is loaded once. */
 const struct module *module_load(struct modules *, const char *name, struct load_error *ret_err);
+/** Those that were loaded, by index; free the array.  NULL: no memory. */
+const struct module **modules_all(const struct modules *, size_t *ret_n);
 /** Names of all *.so in the directories, sorted; free each and the array. */
 char **modules_list(struct modules *, size_t *ret_n);
 

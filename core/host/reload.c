@@ -33,7 +33,8 @@ static int can_reload(const chatd_ctx *c)
 {
 	struct chatd_opt o;
 	const struct chatd_plugin *p = c->plugin;
-	for (size_t i = 0; p->reload && p->opts && fill_opt_at(p->opts, p->opt_size, i, &o); i++) {
+	for (size_t i = 0;
+			c->inited && p->reload && p->opts && fill_opt_at(p->opts, p->opt_size, i, &o); i++) {
 		if (is_secret(&o) || is_live(&o)) {
 			return 1;
 		}

@@ -100,7 +100,8 @@ static int await_end(struct host *h)
 	int64_t each = notify_watchdog_ms() ? notify_watchdog_ms() / BEATS_EACH : -1;
 	for (;;) {
 		beat(h);
-		int sig = next_signal(host_wake_fd(h), each);
+		int more = host_do_changes(h);
+		int sig = next_signal(host_wake_fd(h), more ? LOOK_MS : each);
 		if (sig == SIGHUP) {
 			on_hangup(h);
 		} else if (sig != 0 || host_asked_to_stop(h)) {

@@ -9,6 +9,7 @@
 #include "chat/renew.h"
 #include "chat/users.h"
 #include "host/instance.h"
+#include "host/memory.h"
 #include "loop/net.h"
 #include "loop/worker.h"
 
@@ -56,11 +57,6 @@ static chatd_status t_conf_error(chatd_ctx *c, const char *key, const char *fmt,
 	return -EINVAL;
 }
 
-static void *t_mem_alloc(size_t n)
-{
-	return calloc(1, n ? n : 1);
-}
-
 /* ---- registration ------------------------------------------------------ */
 
 static int too_late(chatd_ctx *c, const char *what)
@@ -69,6 +65,18 @@ static int too_late(chatd_ctx *c, const char *what)
 		return 0;
 	}
 	log_write(CHATD_LOG_ERROR, c->name, "%s is for init() only: the tables are frozen", what);
+	return 1;
+}
+
+/* What sessions, destinations and other plugins hold on to is made at the start only. */
+static int only_at_start(chatd_ctx *c, const char *what)
+{
+	if (!c->host->building) {
+		return too_late(c, what);
+	}
+	log_write(CHATD_LOG_ERROR, c->name,
+			"%s is for the start of the server: this plugin cannot be turned on while it runs",
+			what);
 	return 1;
 }
 
@@ -105,7 +113,8 @@ static chatd_status t_hook(chatd_ctx *c, uint32_t hook, int32_t order, chatd_hoo
 	if (hook == 0 || hook >= chatd_hook_count) {
 		return t_fail(c, -ENOTSUP, "hook %u does not exist in this server", hook);
 	}
-	struct chain *chain = &c->host->chat->chains[hook];
+	struct chat_table *t = c->host->building;
+	struct chain *chain = t ? &t->chains[hook] : &c->host->chat->chains[hook];
 	struct chain_hook *more = realloc(chain->hooks, (chain->n + 1) * sizeof(*more));
 	if (!more) {
 		return -ENOMEM;
@@ -118,7 +127,7 @@ static chatd_status t_hook(chatd_ctx *c, uint32_t hook, int32_t order, chatd_hoo
 static chatd_status t_provide(chatd_ctx *c, const char *interface, const void *vt, void *obj)
 {
 	struct host_service s = { .interface = interface, .service = { vt, obj }, .by = c };
-	if (too_late(c, "provide()")) {
+	if (only_at_start(c, "provide()")) {
 		return -EINVAL;
 	}
 	return host_provide(c->host, &s);
@@ -158,7 +167,7 @@ static chatd_status t_session_slot(
 		chatd_ctx *c, size_t size, void (*drop)(void *slot), uint32_t *ret_slot)
 {
 	struct chat *chat = c->host->chat;
-	if (too_late(c, "session_slot()")) {
+	if (only_at_start(c, "session_slot()")) {
 		return -EINVAL;
 	}
 	void *more = realloc(chat->slot, (chat->n_slots + 1) * sizeof(*chat->slot));
@@ -175,22 +184,24 @@ static chatd_status t_session_slot(
 
 static chatd_status t_app(chatd_ctx *c, const char *name, chatd_hook_fn *fn)
 {
-	struct chat *chat = c->host->chat;
+	struct chat_table *t = c->host->building;
+	struct chat_app **apps = t ? &t->apps : &c->host->chat->apps;
+	size_t *n = t ? &t->n_apps : &c->host->chat->n_apps;
 	if (too_late(c, "app()")) {
 		return -EINVAL;
 	}
-	for (size_t i = 0; i < chat->n_apps; i++) {
-		if (strcmp(chat->apps[i].name, name) == 0) {
+	for (size_t i = 0; i < *n; i++) {
+		if (strcmp((*apps)[i].name, name) == 0) {
 			return t_fail(c, -EEXIST, "/app/%s is handled by plugin \"%s\" already", name,
-					chat->apps[i].hook.who);
+					(*apps)[i].hook.who);
 		}
 	}
-	struct chat_app *more = realloc(chat->apps, (chat->n_apps + 1) * sizeof(*more));
+	struct chat_app *more = realloc(*apps, (*n + 1) * sizeof(*more));
 	if (!more) {
 		return -ENOMEM;
 	}
-	chat->apps = more;
-	more[chat->n_apps++] = (struct chat_app){ .name = name, .hook = hook_for(c, fn, 0) };
+	*apps = more;
+	more[(*n)++] = (struct chat_app){ .name = name, .hook = hook_for(c, fn, 0) };
 	return 0;
 }
 
@@ -198,7 +209,7 @@ static chatd_status t_prefix(chatd_ctx *c, const char *prefix, const struct chat
 {
 	struct chat *chat = c->host->chat;
 	size_t n = strlen(prefix);
-	if (too_late(c, "prefix()")) {
+	if (only_at_start(c, "prefix()")) {
 		return -EINVAL;
 	}
 	if (n < 3 || prefix[0] != '/' || prefix[n - 1] != '/' || strncmp(prefix, "/app/", 5) == 0 ||
@@ -279,7 +290,7 @@ static chatd_status t_each_session(const struct chatd_each *given)
 static chatd_status t_router(chatd_ctx *c, const struct chatd_router *r, void *self)
 {
 	struct chat *chat = c->host->chat;
-	if (too_late(c, "router()")) {
+	if (only_at_start(c, "router()")) {
 		return -EINVAL;
 	}
 	if (chat->router.struct_size) {
@@ -377,8 +388,8 @@ static const struct chatd_host the_table = {
 	.log = t_log,
 	.fail = t_fail,
 	.conf_error = t_conf_error,
-	.mem_alloc = t_mem_alloc,
-	.mem_free = free,
+	.mem_alloc = memory_alloc,
+	.mem_free = memory_free,
 	.hook = t_hook,
 	.provide = t_provide,
 	.service = t_service,
@@ -496,7 +507,7 @@ static chatd_status net_vt_listen(void *obj, chatd_ctx *c, const struct chatd_li
 	if (h->rehearsal) {
 		return 0;
 	}
-	if (too_late(c, "listen()")) {
+	if (only_at_start(c, "listen()")) {
 		return -EINVAL;
 	}
 	int rc = net_listen(h->net, conf, &l, &e);

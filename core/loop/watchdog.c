@@ -74,6 +74,8 @@ void worker_leave(struct chatd_worker *w, const struct worker_mark *mark)
 		};
 		atomic_fetch_add_explicit(&w->stalls, 1, memory_order_relaxed);
 		report(w->index, &m, now - since, "");
+		if (w->loop->stalled)
+			w->loop->stalled(w, m.who, now - since);
 	}
 	atomic_store_explicit(&w->here.mark.who, mark->who, memory_order_relaxed);
 	atomic_store_explicit(&w->here.mark.what, mark->what, memory_order_relaxed);

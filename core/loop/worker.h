@@ -34,6 +34,9 @@ struct loop_conf {
 	int64_t stall_warn_ms; /**< the watchdog complains above this; 0: 100 */
 	/** The watchdog ends the process (SIGABRT) when a worker was held so long; 0: never. */
 	int64_t stall_abort_ms;
+	/** [worker] Optional: @p who, or the core itself (NULL), held it for @p ms, longer than
+	 *  stall_warn_ms. */
+	void (*stalled)(struct chatd_worker *, const char *who, int64_t ms);
 };
 
 /* ---- all workers ------------------------------------------------------- */

@@ -556,6 +556,9 @@ enum {
 	/** Its init() may wait for another program, within a limit of its own.  Any other plugin that
 	 *  has not started after 10 s ends the server. */
 	CHATD_PLUGIN_WAITS = 1 << 1,
+	/** It can be turned on and off while the server runs: its init() registers hooks, handlers and
+	 *  nothing else, also not with other plugins' services, and it leaves no session slots. */
+	CHATD_PLUGIN_LIVE = 1 << 2,
 };
 
 struct chatd_plugin {

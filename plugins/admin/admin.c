@@ -2,6 +2,8 @@
 /* The operator's way in: lines of JSON over a unix socket that nobody else may open. */
 #include "admin.h"
 
+#include <chatd/plugins.h>
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -151,6 +153,10 @@ static chatd_status read_wish(struct job *job, struct chatd_str line, char why[C
 		{ "reason", CHATD_J_TEXT, offsetof(struct wish, reason) },
 		{ "text", CHATD_J_TEXT, offsetof(struct wish, text) },
 		{ "path", CHATD_J_TEXT, offsetof(struct wish, path) },
+		{ "what", CHATD_J_TEXT, offsetof(struct wish, what) },
+		{ "name", CHATD_J_TEXT, offsetof(struct wish, name) },
+		{ "key", CHATD_J_TEXT, offsetof(struct wish, key) },
+		{ "value", CHATD_J_TEXT, offsetof(struct wish, value) },
 		{ "limit", CHATD_J_INT, offsetof(struct wish, limit) },
 		{ NULL, 0, 0 },
 	};
@@ -310,6 +316,7 @@ static chatd_status init(
 		.conf = conf,
 		.uid = geteuid(),
 		.stats = h->service(ctx, CHATD_STATS),
+		.plugins = h->service(ctx, CHATD_PLUGINS),
 		.store = h->service(ctx, CHATD_STORE),
 		.cluster = h->service(ctx, CHATD_CLUSTER),
 		.audit = h->service(ctx, CHATD_AUDIT),
@@ -359,7 +366,7 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
-static const char *const needs[] = { CHATD_STATS, CHATD_NET, NULL };
+static const char *const needs[] = { CHATD_STATS, CHATD_PLUGINS, CHATD_NET, NULL };
 static const char *const wants[] = { CHATD_STORE, CHATD_CLUSTER, CHATD_AUDIT, NULL };
 
 CHATD_PLUGIN = {

@@ -27,7 +27,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *stats;
+	const struct chatd_service *stats, *plugins;
 	const struct chatd_service *store, *cluster, *audit; /* NULL if there is none */
 	char *address;                                       /* "unix:PATH" */
 	uint32_t slot, uid;
@@ -54,6 +54,7 @@ struct worker {
 /** What a line asks for. */
 struct wish {
 	struct chatd_str cmd, user, session, reason, text, path;
+	struct chatd_str what, name, key, value; /* of plugin */
 	int64_t limit;
 };
 
@@ -95,6 +96,16 @@ void command_run(struct job *);
 void command_describe(struct job *, void (*done)(struct job *));
 /** Ends the sessions that .wish names, on this node. */
 void command_kick(struct job *, void (*done)(struct job *));
+
+/** Into the audit, as done by the operator. */
+void command_note(
+		const struct job *, const char *action, struct chatd_str target, struct chatd_str detail);
+
+/* ---- plugins.c ------------------------------------------------------------------ */
+
+void plugins_run(struct job *);
+/** The member pluginsLeftOut, if there are any. */
+void plugins_left_out(struct job *);
 
 /* ---- roster.c --------------------------------------------------------------------- */
 

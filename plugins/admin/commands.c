@@ -20,7 +20,7 @@ static void begin(struct job *job)
 }
 
 /* Whoever may use the socket is the operator: no account is asked for. */
-static void note(
+void command_note(
 		const struct job *job, const char *action, struct chatd_str target, struct chatd_str detail)
 {
 	const struct chatd_audit_entry e = { .struct_size = sizeof(e),
@@ -113,10 +113,16 @@ void command_describe(struct job *job, void (*done)(struct job *))
 	}
 }
 
+static void status_described(struct job *job)
+{
+	plugins_left_out(job);
+	end(job);
+}
+
 static void run_status(struct job *job)
 {
 	begin(job);
-	command_describe(job, end);
+	command_describe(job, status_described);
 }
 
 static void nodes_described(struct job *job)
@@ -163,7 +169,7 @@ static void kicked(struct job *job)
 	job->self->h->log(job->self->ctx, CHATD_LOG_INFO, "kick %.*s: %lld sessions closed here",
 			(int)(job->wish.user.p ? job->wish.user.n : job->wish.session.n),
 			job->wish.user.p ? job->wish.user.p : job->wish.session.p, (long long)job->n);
-	note(job, "session.kick", job->wish.user.p ? job->wish.user : job->wish.session,
+	command_note(job, "session.kick", job->wish.user.p ? job->wish.user : job->wish.session,
 			job->wish.reason);
 	begin(job);
 	chatd_json_int(&job->out, "closed", job->n);
@@ -226,7 +232,7 @@ static void run_broadcast(struct job *job)
 		job_refuse(job, "UNAVAILABLE", "it could not be published: %s", strerror(-rc));
 		return;
 	}
-	note(job, "server.broadcast", h->msg_id(m), job->wish.text);
+	command_note(job, "server.broadcast", h->msg_id(m), job->wish.text);
 	begin(job);
 	chatd_json_member(&job->out, "id", h->msg_id(m));
 	h->msg_unref(m);
@@ -237,7 +243,7 @@ static void run_drain(struct job *job)
 {
 	const struct self *self = job->self;
 	self->h->log(self->ctx, CHATD_LOG_INFO, "told to drain and stop");
-	note(job, "server.drain", text(self->h->server_id()), chatd_str_of(NULL, 0));
+	command_note(job, "server.drain", text(self->h->server_id()), chatd_str_of(NULL, 0));
 	begin(job);
 	chatd_json_member(&job->out, "node", text(self->h->server_id()));
 	chatd_json_int(&job->out, "pid", getpid());
@@ -256,7 +262,7 @@ static void on_backup(void *arg, chatd_status rc, const struct chatd_store_answe
 						: strerror(-rc));
 		return;
 	}
-	note(job, "server.backup", chatd_str_of(NULL, 0), job->wish.path);
+	command_note(job, "server.backup", chatd_str_of(NULL, 0), job->wish.path);
 	begin(job);
 	chatd_json_member(&job->out, "path", job->wish.path);
 	chatd_json_int(&job->out, "bytes", (int64_t)a->n);
@@ -298,6 +304,7 @@ void command_run(struct job *job)
 		{ "broadcast", run_broadcast },
 		{ "drain", run_drain },
 		{ "backup", run_backup },
+		{ "plugin", plugins_run },
 	};
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (chatd_str_same(job->wish.cmd, text(all[i].name))) {
@@ -306,6 +313,6 @@ void command_run(struct job *job)
 		}
 	}
 	job_refuse(job, "NOT_FOUND",
-			"there is no such command; there are status, nodes, sessions, kick, broadcast, drain and "
-			"backup");
+			"there is no such command; there are status, nodes, sessions, kick, broadcast, drain, backup "
+			"and plugin");
 }

@@ -45,7 +45,8 @@ struct http {
 	const struct chatd_host *host;
 	chatd_ctx *ctx;
 	const struct http_conf *conf;
-	const struct chatd_service *net, *sessions, *store; /**< store: NULL if there is none */
+	const struct chatd_service *net, *sessions;
+	const struct chatd_service *store, *plugins; /**< NULL if there is none */
 	struct chatd_ready back_ends[16];
 	size_t n_back_ends;
 	struct routes *routes;

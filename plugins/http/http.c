@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine.h"
 
+#include <chatd/plugins.h>
 #include <chatd/store.h>
 
 #include <errno.h>
@@ -143,13 +144,25 @@ static int list_back_ends(const struct http *http, char *text, size_t size)
 	return ready;
 }
 
+/** It serves, and still somebody should look. */
+static void list_left_out(const struct http *http, char *text, size_t size)
+{
+	char names[512];
+	const struct chatd_plugins *plugins = http->plugins ? http->plugins->vt : NULL;
+	text[0] = '\0';
+	if (plugins && plugins->left_out(http->plugins->obj, names, sizeof(names)) > 0)
+		snprintf(text, size, ",\"pluginsLeftOut\":\"%s\"", names);
+}
+
 static void on_readyz(void *arg, chatd_req *req)
 {
 	const struct http *http = arg;
 	const char *trouble = store_trouble(http);
-	char members[1024], text[1100];
+	char members[1024], left_out[600], text[1700];
 	int ready = list_back_ends(http, members, sizeof(members));
-	snprintf(text, sizeof(text), "{\"status\":\"%s\"%s}", ready ? "UP" : "DOWN", members);
+	list_left_out(http, left_out, sizeof(left_out));
+	snprintf(text, sizeof(text), "{\"status\":\"%s\"%s%s}", ready ? "UP" : "DOWN", members,
+			left_out);
 	if (http->host->stopping() != CHATD_SERVES)
 		reply_json(req, 503, "{\"status\":\"DRAINING\"}");
 	else if (trouble)
@@ -244,6 +257,7 @@ static chatd_status on_init(
 	http->net = h->service(ctx, CHATD_NET);
 	http->sessions = h->service(ctx, CHATD_SESSIONS);
 	http->store = h->service(ctx, CHATD_STORE);
+	http->plugins = h->service(ctx, CHATD_PLUGINS);
 	http->routes = routes_create();
 	http->connections = calloc(1, sizeof(*http->connections));
 	if (!http->net || !http->sessions)
@@ -284,7 +298,7 @@ static void on_worker_stop(void *self, chatd_worker *worker, void *wself)
 
 static const char *const provides[] = { CHATD_HTTP, NULL };
 static const char *const needs[] = { CHATD_NET, CHATD_SESSIONS, NULL };
-static const char *const wants[] = { CHATD_STORE, NULL };
+static const char *const wants[] = { CHATD_STORE, CHATD_PLUGINS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The server's numbers as Prometheus text, on a listener of its own. */
 #include <chatd/plugin.h>
+#include <chatd/plugins.h>
 #include <chatd/stats.h>
 #include <chatd/stream.h>
 
@@ -19,7 +20,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *stats;
+	const struct chatd_service *stats, *plugins;
 	int64_t started; /* wall ms */
 };
 
@@ -37,8 +38,11 @@ struct client {
 	chatd_worker *w;
 	chatd_stream *stream; /* NULL: gone, or answered */
 	struct chatd_timer timer;
-	int asked; /* the numbers are being collected: the answer frees it */
-	int head;  /* HEAD: no content */
+	int asked;  /* the numbers are being collected: the answer frees it */
+	int head;   /* HEAD: no content */
+	FILE *text; /* what will be answered */
+	char *buf;
+	size_t len;
 };
 
 static void client_destroy(struct client *c)
@@ -49,6 +53,10 @@ static void client_destroy(struct client *c)
 	}
 	c->mw->n--;
 	c->self->h->timer_clear(&c->timer);
+	if (c->text) {
+		fclose(c->text);
+	}
+	free(c->buf);
 	c->self->h->mem_free(c);
 }
 
@@ -126,29 +134,94 @@ static void write_process(FILE *f, const struct self *self)
 			(long long)(self->started / 1000), (int)(self->started % 1000));
 }
 
+static const struct {
+	const char *name, *help;
+	int32_t kind;
+	size_t offset;
+	int64_t unit; /* what one of it is, in millionths; 0: a whole number */
+} plugin_numbers[] = {
+#define FACT(f) offsetof(struct chatd_plugin_facts, f)
+	{ "chatd_plugin_calls_total", "Calls of a plugin's hooks and handlers.", CHATD_STAT_COUNTER,
+			FACT(calls), 0 },
+	{ "chatd_plugin_busy_seconds_total",
+			"Time in a plugin's hooks and handlers; of quick ones one in 64 is measured.",
+			CHATD_STAT_COUNTER, FACT(busy_us), 1 },
+	{ "chatd_plugin_errors_total", "Calls of a plugin that failed.", CHATD_STAT_COUNTER,
+			FACT(errors), 0 },
+	{ "chatd_plugin_timeouts_total", "Calls that a plugin did not answer in time.",
+			CHATD_STAT_COUNTER, FACT(timeouts), 0 },
+	{ "chatd_plugin_slow_total", "Calls of a plugin that held a worker for too long.",
+			CHATD_STAT_COUNTER, FACT(slow), 0 },
+	{ "chatd_plugin_memory_bytes", "What a plugin's code has from mem_alloc().", CHATD_STAT_GAUGE,
+			FACT(bytes), 0 },
+#undef FACT
+};
+
+static void write_plugins(FILE *f, const struct chatd_plugin_facts *facts, size_t n)
+{
+	fputs("# HELP chatd_plugin_up 1: the plugin runs; 0: it is off, or was left out.\n"
+		  "# TYPE chatd_plugin_up gauge\n",
+			f);
+	for (size_t i = 0; i < n; i++) {
+		fprintf(f, "chatd_plugin_up{plugin=\"%s\"} %d\n", facts[i].name,
+				facts[i].state == CHATD_PLUGIN_RUNS);
+	}
+	for (size_t k = 0; k < sizeof(plugin_numbers) / sizeof(plugin_numbers[0]); k++) {
+		const char *name = plugin_numbers[k].name;
+		fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", name, plugin_numbers[k].help, name,
+				plugin_numbers[k].kind == CHATD_STAT_COUNTER ? "counter" : "gauge");
+		for (size_t i = 0; i < n; i++) {
+			int64_t v;
+			memcpy(&v, (const char *)&facts[i] + plugin_numbers[k].offset, sizeof(v));
+			if (plugin_numbers[k].unit) {
+				fprintf(f, "%s{plugin=\"%s\"} %lld.%06lld\n", name, facts[i].name,
+						(long long)(v / 1000000), (long long)(v % 1000000));
+			} else {
+				fprintf(f, "%s{plugin=\"%s\"} %lld\n", name, facts[i].name, (long long)v);
+			}
+		}
+	}
+}
+
+static void finish(struct client *c)
+{
+	FILE *f = c->text;
+	c->text = NULL;
+	c->asked = 0;
+	int good = f && fclose(f) == 0;
+	if (!c->stream) {
+		client_destroy(c);
+	} else if (!good) {
+		refuse(c, "503 Service Unavailable", "no memory\n");
+	} else {
+		char *buf = c->buf;
+		c->buf = NULL;
+		reply(c, "200 OK", buf, c->len); /* ends c */
+		free(buf);
+	}
+}
+
+static void on_plugins(void *arg, const struct chatd_plugin_facts *facts, size_t n)
+{
+	struct client *c = arg;
+	if (c->text) {
+		write_plugins(c->text, facts, n);
+		write_process(c->text, c->self);
+	}
+	finish(c);
+}
+
 static void collected(void *arg, const struct chatd_stat *stats, size_t n)
 {
 	struct client *c = arg;
-	char *text = NULL;
-	size_t len = 0;
-	c->asked = 0;
-	if (!c->stream) {
-		client_destroy(c);
-		return;
+	const struct chatd_plugins *plugins = c->self->plugins->vt;
+	c->text = c->stream && n > 0 ? open_memstream(&c->buf, &c->len) : NULL;
+	for (size_t i = 0; c->text && i < n; i++) {
+		write_stat(c->text, &stats[i], i == 0 || strcmp(stats[i].name, stats[i - 1].name) != 0);
 	}
-	FILE *f = open_memstream(&text, &len);
-	for (size_t i = 0; f && i < n; i++) {
-		write_stat(f, &stats[i], i == 0 || strcmp(stats[i].name, stats[i - 1].name) != 0);
+	if (!c->text || plugins->collect(c->self->plugins->obj, c->w, on_plugins, c) < 0) {
+		finish(c);
 	}
-	if (f) {
-		write_process(f, c->self);
-	}
-	if (!f || fclose(f) != 0 || n == 0) {
-		refuse(c, "503 Service Unavailable", "no memory\n");
-	} else {
-		reply(c, "200 OK", text, len);
-	}
-	free(text);
 }
 
 /* ---- the connection --------------------------------------------------------------- */
@@ -258,6 +331,7 @@ static chatd_status init(
 		.ctx = ctx,
 		.conf = conf,
 		.stats = h->service(ctx, CHATD_STATS),
+		.plugins = h->service(ctx, CHATD_PLUGINS),
 		.started = h->wall_ms() };
 	*ret_self = self;
 	const struct chatd_service *net = h->service(ctx, CHATD_NET);
@@ -293,7 +367,7 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
-static const char *const needs[] = { CHATD_STATS, CHATD_NET, NULL };
+static const char *const needs[] = { CHATD_STATS, CHATD_PLUGINS, CHATD_NET, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

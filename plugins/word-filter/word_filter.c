@@ -334,6 +334,7 @@ static const char *const wants[] = { CHATD_REPORTS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE,
 	.name = "word-filter",
 	.version = "0.1",
 	.summary = "looks messages through for words of lists: masks, refuses, reports",

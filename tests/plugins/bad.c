@@ -55,7 +55,7 @@ static chatd_verdict on_hook(chatd_call *call, void *self, void *wself)
 	return CHATD_NEXT;
 }
 
-static chatd_status init(
+__attribute__((unused)) static chatd_status init(
 		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
 {
 	(void)conf;

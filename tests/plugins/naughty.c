@@ -224,6 +224,7 @@ static const struct chatd_opt opts[] = {
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE,
 	.name = "naughty",
 	.version = "1",
 	.summary = "misbehaves on demand",
