@@ -348,7 +348,7 @@ static void write_said(struct chatd_json *j, const struct message_draft *d)
 void message_add_facts(
 		struct chatd_json *j, size_t own, const struct message_draft *d, struct chatd_str facts)
 {
-	char why[CHATD_JSON_WHY], place[16];
+	char why[CHATD_JSON_WHY], place[24];
 	json_t *known = chatd_json_parse(facts, why), *item, *value;
 	const char *key;
 	size_t i;
