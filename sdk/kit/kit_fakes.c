@@ -623,8 +623,23 @@ int kit_fakes_init(struct kit *k)
 	return 0;
 }
 
+/* kit_complaints() is a server with the plugin and what it needs, and nothing that it only wants:
+ * so what check() says of that can be seen. */
+static const struct chatd_service *announced(const struct kit *k, const char *interface)
+{
+	static const struct chatd_service there = { NULL, NULL };
+	const char *const *need = k->plugin->needs;
+	while (need && *need && strcmp(*need, interface) != 0) {
+		need++;
+	}
+	return need && *need ? &there : NULL;
+}
+
 const struct chatd_service *kit_fake(struct kit *k, const char *interface)
 {
+	if (!k->fakes) {
+		return announced(k, interface);
+	}
 	for (int i = 0; i < KIT_SERVICES; i++) {
 		if (strcmp(kit_service_names[i], interface) == 0) {
 			return &k->fakes->service[i];

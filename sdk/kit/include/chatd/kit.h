@@ -92,7 +92,7 @@ struct kit *kit_new_with(const struct chatd_plugin *, const char *yaml, const st
 /** Closes the sessions, drains, stops, and fails if anything is left over. */
 void kit_free(struct kit *);
 /** The complaints about these options, as the server prints them ("" if there are none):
- *  to free(). */
+ *  to free().  To check() the services that the plugin needs are there, and no others. */
 char *kit_complaints(const struct chatd_plugin *, const char *yaml);
 /** The server's folder: empty at first, removed by kit_free(). */
 const char *kit_data_dir(struct kit *);
