@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How long the page takes in Chromium, from the navigation to the first message of a conversation that is shown, and
- * what it weighs: the median of some visits. Nothing is asserted.
+/* How long the page takes in Chromium, from the navigation to the first message of a conversation that is shown, what
+ * that costs of the page's main thread, and what it weighs: median, least and most of some visits. Nothing is asserted.
  *
  *   tests/bench/page/run.mjs [VISITS]      with CHATD_BUILD, and node_modules of tests/e2e (tests/e2e/run installs them)
  */
 
+import os from "node:os";
 import { launch } from "../../e2e/lib/browser.mjs";
 import { startChatd } from "../../e2e/lib/harness.mjs";
 
@@ -29,19 +30,23 @@ function watchFirst() {
 async function visit(context, url, weigh) {
 	const page = await context.newPage();
 	const answers = [];
+	const protocol = await context.newCDPSession(page);
+	await protocol.send("Performance.enable", { timeDomain: "threadTicks" });
 	page.on("response", (answer) => answers.push(answer));
 	await page.goto(url);
 	await page.waitForFunction(() => window.firstMessage);
 	const shown = await page.evaluate(() => window.firstMessage);
+	const { metrics } = await protocol.send("Performance.getMetrics");
+	const [task, run] = ["TaskDuration", "ScriptDuration"].map((name) => 1000 * metrics.find((m) => m.name === name).value);
 	let bytes = 0;
 	let script = 0;
-	for (const answer of weigh ? answers : []) {
+	for (const answer of weigh ? [...answers] : []) {
 		const { responseBodySize } = await answer.request().sizes();
 		bytes += responseBodySize;
 		script += answer.url().endsWith(".js") ? responseBodySize : 0;
 	}
 	await page.close();
-	return { shown, bytes, script };
+	return { shown, task, run, bytes, script };
 }
 
 async function someoneWho(browser, url, options = {}) {
@@ -55,7 +60,10 @@ async function someoneWho(browser, url, options = {}) {
 	return { context, page };
 }
 
-const print = (what, number, unit) => console.log(`${what.padEnd(64)} ${Math.round(number)} ${unit}`);
+function print(what, visits, of, unit) {
+	const numbers = visits.map((visit) => Math.round(visit[of]));
+	console.log(`${what.padEnd(64)} ${median(numbers)} (${Math.min(...numbers)}..${Math.max(...numbers)}) ${unit}`);
+}
 
 const server = await startChatd({ config: "chat.yaml", set: { "auth-anonymous.devices": 0 } });
 const browser = await launch();
@@ -85,10 +93,14 @@ try {
 		warm.push(await visit(context, server.url, false));
 	}
 	await context.close();
-	print("first visit: script", median(cold.map((v) => v.script)), "bytes, compressed");
-	print("first visit: all that is fetched", median(cold.map((v) => v.bytes)), "bytes, compressed");
-	print("first visit, nothing kept: to the first message", median(cold.map((v) => v.shown)), "ms");
-	print("later visit, shell and messages kept: to the first message", median(warm.map((v) => v.shown)), "ms");
+	print("first visit: script", cold, "script", "bytes, compressed");
+	print("first visit: all that is fetched", cold, "bytes", "bytes, compressed");
+	print("first visit, nothing kept: to the first message", cold, "shown", "ms");
+	print("  CPU of the main thread until then", cold, "task", "ms");
+	print("  of it in scripts", cold, "run", "ms");
+	print("later visit, shell and messages kept: to the first message", warm, "shown", "ms");
+	print("  CPU of the main thread until then", warm, "task", "ms");
+	console.log(`load average at the end: ${os.loadavg().map((n) => n.toFixed(1)).join(", ")}; ${os.cpus().length} cores`);
 } finally {
 	await browser.close();
 	await server.stop();

@@ -131,8 +131,9 @@ export class FileTray {
 				return;
 			}
 			const most = error.code === "TOO_LARGE" ? await this.#files.most() : null;
-			const sizes = most && { size: sizeOf(item.file.size), most: sizeOf(most) };
-			item.error = sizes ? t("This file has {size}; the server takes {most} at most.", sizes) : whyNot(error);
+			const sizes = { size: sizeOf(item.file.size), most: sizeOf(most ?? 0) };
+			/* Rounded, both may be the same. */
+			item.error = most && sizes.size !== sizes.most ? t("This file has {size}; the server takes {most} at most.", sizes) : whyNot(error);
 		}
 		if (this.#conversation === conversation) {
 			this.#show();

@@ -195,7 +195,7 @@ function failedLine(item, actions) {
 		{ class: "failed-line", role: "alert" },
 		h("span", {}, item.error ?? t("Not sent.")),
 		button("retry", t("Send again")),
-		button("editFailed", t("Edit")),
+		item.kind === "thread" ? null : button("editFailed", t("Edit")) /* that is done in the thread */,
 		button("discard", t("Discard")),
 	);
 }
