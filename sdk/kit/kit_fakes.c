@@ -635,6 +635,13 @@ static const struct chatd_service *announced(const struct kit *k, const char *in
 	return need && *need ? &there : NULL;
 }
 
+/* check() learns but whether a service will be there. */
+const struct chatd_service *kit_in_check(const struct kit *k, const struct chatd_service *s)
+{
+	static const struct chatd_service there;
+	return s && k->checking ? &there : s;
+}
+
 const struct chatd_service *kit_fake(struct kit *k, const char *interface)
 {
 	if (!k->fakes) {

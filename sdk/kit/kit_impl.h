@@ -255,6 +255,7 @@ void kit_store_release(chatd_status rc); /* what is held is answered; @p rc < 0:
 /* kit_fakes.c, kit_deeds.c, kit_http.c, kit_net.c */
 int kit_fakes_init(struct kit *);
 const struct chatd_service *kit_fake(struct kit *, const char *interface); /* NULL: none */
+const struct chatd_service *kit_in_check(const struct kit *, const struct chatd_service *);
 void kit_fakes_finish(struct kit *);
 extern const struct chatd_fetch kit_fetch_vt;
 extern const struct chatd_mailer kit_mailer_vt;

@@ -196,10 +196,10 @@ static const struct chatd_service *t_service(chatd_ctx *c, const char *interface
 	}
 	for (const struct kit_offered *o = k->offered; o; o = o->next) {
 		if (strcmp(o->name, interface) == 0) {
-			return o->service.vt ? &o->service : NULL;
+			return kit_in_check(k, o->service.vt ? &o->service : NULL);
 		}
 	}
-	return kit_fake(k, interface);
+	return kit_in_check(k, kit_fake(k, interface));
 }
 
 static chatd_status t_session_slot(

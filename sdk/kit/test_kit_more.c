@@ -161,6 +161,14 @@ static void on_accepted(void *arg, chatd_worker *w, chatd_stream *s)
 	}
 }
 
+/* It may ask here whether a service will be there, and no more. */
+static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *conf)
+{
+	const struct chatd_service *p = h->service(ctx, CHATD_PRESENCE);
+	(void)conf;
+	return p && !p->vt ? 0 : -EINVAL;
+}
+
 /* ---- life ------------------------------------------------------------------------ */
 
 static chatd_status init(
@@ -194,8 +202,8 @@ static void fini(void *selfp)
 static const char *const needs[] = { CHATD_PRESENCE, CHATD_NET, CHATD_FETCH, NULL };
 static const char *const provides[] = { "villain.x/1", NULL };
 static const struct chatd_plugin plugin = { CHATD_PLUGIN_HEADER, .name = "villain", .version = "1",
-	.summary = "does one wrong thing", .needs = needs, .provides = provides, .init = init,
-	.fini = fini };
+	.summary = "does one wrong thing", .needs = needs, .provides = provides, .check = check,
+	.init = init, .fini = fini };
 
 /* ---- the children ------------------------------------------------------------------- */
 

@@ -15,6 +15,13 @@
 #ifndef CHATD_SDK_SANDBOX_H
 #define CHATD_SDK_SANDBOX_H
 
+#ifndef _GNU_SOURCE
+#error "chatd-sdk/sandbox.h needs -D_GNU_SOURCE"
+#endif
+#ifdef __cplusplus
+#error "chatd-sdk/sandbox.h is for C"
+#endif
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>

@@ -6,6 +6,13 @@
 #ifndef CHATD_SDK_SPAWN_H
 #define CHATD_SDK_SPAWN_H
 
+#ifndef _GNU_SOURCE
+#error "chatd-sdk/spawn.h needs -D_GNU_SOURCE"
+#endif
+#ifdef __cplusplus
+#error "chatd-sdk/spawn.h is for C"
+#endif
+
 #include <chatd/plugin.h>
 
 #include <errno.h>
