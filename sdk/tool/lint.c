@@ -65,7 +65,8 @@ void stage_describe(struct check *c)
 					p->needs[i]);
 		}
 	}
-	if (p->flags & ~(uint32_t)(CHATD_PLUGIN_GUARDS | CHATD_PLUGIN_WAITS)) {
+	uint32_t known = CHATD_PLUGIN_GUARDS | CHATD_PLUGIN_WAITS | CHATD_PLUGIN_LIVE;
+	if (p->flags & ~known) {
 		find(c, FINDING_ERROR, ".flags is %u, which has bits that mean nothing in this contract",
 				p->flags);
 	}

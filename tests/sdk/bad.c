@@ -303,7 +303,7 @@ CHATD_PLUGIN = {
 	.name = BAD == NAME ? "worse" : "bad",
 	.version = BAD == NO_VERSION ? NULL : "1",
 	.summary = "does one thing wrong",
-	.flags = BAD == FLAGS ? 4 : 0,
+	.flags = BAD == FLAGS ? 1 << 20 : 0,
 	.provides = BAD == INTERFACE || BAD == ITS_OWN ? provides : NULL,
 	.needs = needs,
 	.opts = opts,
