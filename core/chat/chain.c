@@ -415,17 +415,29 @@ static chatd_verdict run_counted(chatd_call *c, const struct chain_hook *h, void
 	return v;
 }
 
-static chatd_verdict run_hook(chatd_call *c, const struct chain_hook *h)
+/* Of one stretch of a walk, so that the watchdog's clock is read once a hook. */
+struct stretch {
+	struct worker_mark mark;
+	int inside;
+};
+
+static chatd_verdict run_hook(chatd_call *c, const struct chain_hook *h, struct stretch *at)
 {
 	c->at = h;
-	struct worker_mark mark;
-	worker_enter(c->cw->w, &mark, h->who, c->chain->name);
 	struct chat_worker *cw = c->cw;
+	if (at->inside) {
+		worker_next(cw->w, h->who);
+	} else {
+		worker_enter(cw->w, &at->mark, h->who, c->chain->name);
+		at->inside = 1;
+	}
 	cw->in_hooks++;
 	void *wself = cw->wself ? cw->wself[h->inst] : NULL;
 	chatd_verdict v = cw->counts ? run_counted(c, h, wself) : h->fn(c, h->self, wself);
 	cw->in_hooks--;
-	worker_leave(c->cw->w, &mark);
+	if (v == CHATD_NEXT && c->slot == SLOT_NONE) {
+		return v; /* what most hooks answer */
+	}
 	if (v == CHATD_WAIT && c->slot == SLOT_NONE) {
 		log_limited(CHATD_LOG_ERROR, h->who, "wait", "answered WAIT in %s without suspend()",
 				c->chain->name);
@@ -451,14 +463,15 @@ static chatd_verdict run_hook(chatd_call *c, const struct chain_hook *h)
 	return v;
 }
 
-static void walk(chatd_call *c)
+/* 1: it has come to its end; 0: it waits. */
+static int walk_on(chatd_call *c, struct stretch *at)
 {
 	const struct chain *chain = c->chain;
 	while (!c->abandoned && c->verdict == CHATD_NEXT && c->cursor < chain->n) {
-		c->verdict = run_hook(c, &chain->hooks[c->cursor++]);
+		c->verdict = run_hook(c, &chain->hooks[c->cursor++], at);
 		if (c->verdict == CHATD_WAIT) {
 			c->verdict = CHATD_NEXT;
-			return;
+			return 0;
 		}
 	}
 	if (c->verdict == CHATD_NEXT && c->cursor <= chain->n) {
@@ -469,16 +482,29 @@ static void walk(chatd_call *c)
 		c->tail = NULL;
 		c->cursor = SIZE_MAX; /* what follows is the handler's verdict, not the chain's */
 		c->in_tail = 1;
-		c->verdict = run_hook(c, tail);
+		c->verdict = run_hook(c, tail, at);
 		if (c->verdict == CHATD_WAIT) {
 			c->verdict = CHATD_NEXT;
-			return;
+			return 0;
 		}
 	}
 	if (c->verdict == CHATD_NEXT) {
 		c->verdict = CHATD_ACCEPT;
 	}
-	finish(c);
+	return 1;
+}
+
+static void walk(chatd_call *c)
+{
+	struct stretch at = { .inside = 0 };
+	chatd_worker *w = c->cw->w;
+	int ended = walk_on(c, &at);
+	if (at.inside) {
+		worker_leave(w, &at.mark);
+	}
+	if (ended) {
+		finish(c);
+	}
 }
 
 void call_walk(chatd_call *c, const struct chain *chain, const struct chain_hook *tail,

@@ -61,27 +61,41 @@ static void report(int32_t index, const struct worker_mark *m, int64_t ms, const
 				(int)index, ms, m->what, tail);
 }
 
+static void report_stall(struct chatd_worker *w, int64_t since, int64_t now)
+{
+	struct worker_mark m = {
+		atomic_load_explicit(&w->here.mark.who, memory_order_relaxed),
+		atomic_load_explicit(&w->here.mark.what, memory_order_relaxed),
+		since,
+	};
+	atomic_fetch_add_explicit(&w->stalls, 1, memory_order_relaxed);
+	report(w->index, &m, now - since, "");
+	if (w->loop->stalled)
+		w->loop->stalled(w, m.who, now - since);
+}
+
 void worker_leave(struct chatd_worker *w, const struct worker_mark *mark)
 {
 	int64_t now = coarse_ms();
 	int64_t since = atomic_load_explicit(&w->since, memory_order_relaxed);
 	bool stalled = now - since >= w->loop->stall_warn_ms;
-	if (stalled) {
-		struct worker_mark m = {
-			atomic_load_explicit(&w->here.mark.who, memory_order_relaxed),
-			atomic_load_explicit(&w->here.mark.what, memory_order_relaxed),
-			since,
-		};
-		atomic_fetch_add_explicit(&w->stalls, 1, memory_order_relaxed);
-		report(w->index, &m, now - since, "");
-		if (w->loop->stalled)
-			w->loop->stalled(w, m.who, now - since);
-	}
+	if (stalled)
+		report_stall(w, since, now);
 	atomic_store_explicit(&w->here.mark.who, mark->who, memory_order_relaxed);
 	atomic_store_explicit(&w->here.mark.what, mark->what, memory_order_relaxed);
 	/* The time that an inner call took was reported with the inner one's name. */
 	int64_t outer = stalled && mark->since ? now : mark->since;
 	atomic_store_explicit(&w->since, outer, memory_order_release);
+}
+
+void worker_next(struct chatd_worker *w, const char *who)
+{
+	int64_t now = coarse_ms();
+	int64_t since = atomic_load_explicit(&w->since, memory_order_relaxed);
+	if (now - since >= w->loop->stall_warn_ms)
+		report_stall(w, since, now);
+	atomic_store_explicit(&w->here.mark.who, who, memory_order_relaxed);
+	atomic_store_explicit(&w->since, now, memory_order_release);
 }
 
 /* Where it is: a plugin's code may be at work under another's name, or under none. */

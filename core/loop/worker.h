@@ -139,6 +139,9 @@ struct worker_mark {
  *  calls nest. */
 void worker_enter(
 		struct chatd_worker *w, struct worker_mark *mark, const char *who, const char *what);
+/** [worker] Between worker_enter() and worker_leave(): the one before has come back, and now it is
+ *  @p who, in the same chain of hooks.  Half of what leaving and entering cost. */
+void worker_next(struct chatd_worker *w, const char *who);
 int64_t worker_stalls(const struct chatd_worker *w); /**< [any] how often that was, ever */
 int64_t worker_backlog(struct chatd_worker *w);      /**< [any] posts that wait, about */
 /** [worker] Logs `plugin "x" held worker 2 for 180 ms in message_in` if it took too long. */

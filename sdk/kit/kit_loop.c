@@ -61,6 +61,12 @@ void worker_enter(
 	mark->since = 0;
 }
 
+void worker_next(struct chatd_worker *w, const char *who)
+{
+	(void)w;
+	(void)who;
+}
+
 void worker_leave(struct chatd_worker *w, const struct worker_mark *mark)
 {
 	(void)w;
