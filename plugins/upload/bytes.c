@@ -4,6 +4,7 @@
 #include "upload.h"
 
 #include "s3.h"
+#include "seal.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -43,7 +44,7 @@ static chatd_status write_synced(int fd, const char *p, size_t n)
 	return fdatasync(fd) < 0 ? -errno : 0;
 }
 
-chatd_status bytes_put_small(struct self *self, const char *object, const void *p, size_t n)
+static chatd_status put_small(struct self *self, const char *object, const void *p, size_t n)
 {
 	char name[S3_NAME], path[DIR_PATH];
 	if (self->s3) {
@@ -64,7 +65,20 @@ chatd_status bytes_put_small(struct self *self, const char *object, const void *
 	return rc;
 }
 
-static chatd_status read_fully(int fd, int64_t from, char *to, size_t n)
+/* Encrypted if that is which it goes with. */
+chatd_status bytes_put_small(struct self *self, const char *object, const void *p, size_t n)
+{
+	if (!seal_is(object)) {
+		return put_small(self, object, p, n);
+	}
+	char *sealed = NULL;
+	chatd_status rc = self->cipher ? seal_small(self, object, p, &n, &sealed) : -ENOKEY;
+	rc = rc < 0 ? rc : put_small(self, object, sealed, n);
+	free(sealed);
+	return rc;
+}
+
+chatd_status read_fully(int fd, int64_t from, char *to, size_t n)
 {
 	for (size_t at = 0; at < n;) {
 		ssize_t got = pread(fd, to + at, n - at, from + (int64_t)at);
@@ -89,7 +103,7 @@ static chatd_status fetch_small(struct self *self, const char *object, chatd_buf
 	return rc == 0 && !*ret ? -ENOMEM : rc;
 }
 
-chatd_status bytes_get_small(struct self *self, const char *object, chatd_buf **ret)
+static chatd_status get_small(struct self *self, const char *object, chatd_buf **ret)
 {
 	struct stat st;
 	if (self->s3) {
@@ -112,7 +126,26 @@ chatd_status bytes_get_small(struct self *self, const char *object, chatd_buf **
 	return rc;
 }
 
-chatd_status bytes_read(struct self *self, struct bytes_file *f, int64_t from, void *to, size_t n)
+chatd_status bytes_get_small(struct self *self, const char *object, chatd_buf **ret)
+{
+	chatd_buf *sealed = NULL;
+	chatd_status rc = get_small(self, object, seal_is(object) ? &sealed : ret);
+	if (rc < 0 || !sealed) {
+		return rc;
+	}
+	size_t n = self->h->buf_len(sealed);
+	char *p = self->h->buf_data(sealed);
+	rc = seal_open_small(self, object, p, &n);
+	*ret = rc == 0 ? self->h->buf_new(0, n) : NULL;
+	if (*ret) {
+		memcpy(self->h->buf_data(*ret), p, n);
+	}
+	self->h->buf_unref(sealed);
+	return rc == 0 && !*ret ? -ENOMEM : rc;
+}
+
+static chatd_status read_raw(
+		struct self *self, struct bytes_file *f, int64_t from, void *to, size_t n)
 {
 	char name[S3_NAME];
 	if (self->s3) {
@@ -122,6 +155,40 @@ chatd_status bytes_read(struct self *self, struct bytes_file *f, int64_t from, v
 		f->fd = dir_read(&self->dir, f->object);
 	}
 	return f->fd < 0 ? f->fd : read_fully(f->fd, from, to, n);
+}
+
+/* Each chunk that has something of it, whole. */
+static chatd_status read_sealed(
+		struct self *self, struct bytes_file *f, int64_t from, char *to, size_t n)
+{
+	int64_t first = from / SEAL_CHUNK, last = (from + (int64_t)n - 1) / SEAL_CHUNK;
+	int64_t whole = seal_size(f->size), begin = first * SEAL_RECORD;
+	int64_t end = (last + 1) * SEAL_RECORD < whole ? (last + 1) * SEAL_RECORD : whole;
+	char *sealed = malloc((size_t)(end - begin)), *plain = malloc(SEAL_CHUNK);
+	chatd_status rc =
+			sealed && plain ? read_raw(self, f, begin, sealed, (size_t)(end - begin)) : -ENOMEM;
+	rc = rc == -EIO ? -EBADMSG : rc; /* it is shorter than it was */
+	for (int64_t i = first; i <= last && rc == 0; i++) {
+		const struct seal_at at = { f->object, i, (i + 1) * SEAL_RECORD >= whole };
+		int64_t left = end - i * SEAL_RECORD;
+		struct chatd_str record = chatd_str_of(sealed + (i - first) * SEAL_RECORD,
+				left < SEAL_RECORD ? (size_t)left : SEAL_RECORD);
+		rc = seal_open(self, &at, record, plain);
+		if (rc == 0) {
+			int64_t has = i * SEAL_CHUNK, skip = from > has ? from - has : 0;
+			int64_t some = (int64_t)(record.n - CHATD_CIPHER_EXTRA) - skip;
+			int64_t wants = from + (int64_t)n - has - skip;
+			memcpy(to + (has + skip - from), plain + skip, (size_t)(some < wants ? some : wants));
+		}
+	}
+	free(sealed);
+	free(plain);
+	return rc;
+}
+
+chatd_status bytes_read(struct self *self, struct bytes_file *f, int64_t from, void *to, size_t n)
+{
+	return seal_is(f->object) ? read_sealed(self, f, from, to, n) : read_raw(self, f, from, to, n);
 }
 
 void bytes_close(struct bytes_file *f)

@@ -20,24 +20,28 @@ struct self;
 /** An object that is read piece by piece; zeroed but for .fd, which is -1. */
 struct bytes_file {
 	char object[OBJECT_NAME];
+	int64_t size; /**< of what is in it */
 	int fd;
 };
 
 /** The file at @p path becomes the object, where it survives whatever happens from now on; @p path
- *  has gone then.  @p hash: SHA-256 in hex. */
+ *  has gone then.  @p hash: its SHA-256 in hex. */
 chatd_status bytes_put(struct self *, const char *path, const char *object, const char *hash);
 chatd_status bytes_put_small(struct self *, const char *object, const void *p, size_t n);
 /** All of a small one in a buffer of its own; -ENOENT. */
 chatd_status bytes_get_small(struct self *, const char *object, chatd_buf **ret);
-/** Exactly @p n bytes from @p from on. */
+/** Exactly @p n bytes from @p from on.  Of an encrypted one: -EBADMSG, -ENOKEY, and the log says why. */
 chatd_status bytes_read(struct self *, struct bytes_file *, int64_t from, void *to, size_t n);
 void bytes_close(struct bytes_file *);
-/** A descriptor to read the whole of it from; or a negative errno. */
+/** A descriptor to read the whole of it from, as it lies there; or a negative errno. */
 int bytes_open(struct self *, const char *object);
 /** With its small ones; 0 also when it was not there. */
 chatd_status bytes_remove(struct self *, const char *object);
 /** As dir_list(), also the small ones. */
 chatd_status bytes_list(struct self *, int hh, int64_t before,
 		int (*found)(void *arg, const char *object), void *arg);
+
+/** Of a file: -EIO when there are not as many. */
+chatd_status read_fully(int fd, int64_t from, char *to, size_t n);
 
 #endif

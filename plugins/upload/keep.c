@@ -11,7 +11,8 @@ struct keep {
 	keep_fn *fn;
 	void *arg;
 	struct sink_facts facts;
-	char owner[CHATD_ID_MAX + 1], name[NAME_BYTES + 1], id[CHATD_ID_MAX + 1], object[DIR_OBJECT];
+	char owner[CHATD_ID_MAX + 1], name[NAME_BYTES + 1], id[CHATD_ID_MAX + 1];
+	char object[OBJECT_NAME];
 	char info[64]; /* of the object, for good: {"width":W,"height":H} */
 	chatd_status rc;
 };
@@ -86,7 +87,7 @@ static void on_committed(void *arg)
 static void commit(void *arg)
 {
 	struct keep *k = arg;
-	k->rc = bytes_put(k->self, k->facts.path, k->object, k->facts.hash);
+	k->rc = bytes_put(k->self, k->facts.path, k->object, k->facts.sum);
 	if (k->rc < 0) {
 		k->self->h->log(k->self->ctx, k->rc == -EHOSTDOWN ? CHATD_LOG_DEBUG : CHATD_LOG_WARN,
 				"a file could not be put away: %s",
@@ -144,8 +145,12 @@ chatd_status keep_start(const struct keep_what *what, keep_fn *fn, void *arg)
 	if (what->id) {
 		chatd_str_copy(k->id, sizeof(k->id), text(what->id));
 	}
-	self->h->random(random, sizeof(random));
-	dir_object(k->facts.hash, random, k->object);
+	if (k->facts.name[0]) {
+		snprintf(k->object, sizeof(k->object), "%s", k->facts.name);
+	} else {
+		self->h->random(random, sizeof(random));
+		dir_object(k->facts.hash, random, k->object);
+	}
 	chatd_status rc = start(k);
 	if (rc < 0) {
 		free_keep(k);

@@ -6,6 +6,9 @@
 
 #include <chatd-sdk/spawn.h>
 
+#include "seal.h"
+
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/queue.h>
 #include <sys/wait.h>
@@ -21,7 +24,8 @@ struct scan {
 	chatd_watch *watch;
 	pid_t pid;
 	int pidfd;
-	chatd_status rc; /* [crew] */
+	chatd_status rc;      /* [crew] */
+	struct feeding *feed; /* it is encrypted, and comes through a pipe */
 };
 TAILQ_HEAD(scans, scan);
 
@@ -40,19 +44,79 @@ static struct self *self_of(const struct scanner *s)
 
 /* ---- [crew] ------------------------------------------------------------------------------ */
 
+struct feeding {
+	struct seal_feed feed;
+	char object[OBJECT_NAME];
+};
+
+static void free_feeding(struct feeding *f)
+{
+	close(f->feed.from);
+	close(f->feed.to);
+	close(f->feed.pidfd);
+	f->feed.self->h->mem_free(f);
+}
+
+static chatd_status run(struct scan *c, int in)
+{
+	struct chatd_spawn s = {
+		.argv = self_of(c->of)->conf->scanner, .path = CHATD_SPAWN_PATH, .in = in, .out = -1
+	};
+	chatd_status rc = chatd_spawn(&s);
+	c->pid = s.pid;
+	c->pidfd = s.pidfd;
+	return rc;
+}
+
+/* @p file goes with it. */
+static chatd_status start_piped(struct scan *c, int file)
+{
+	struct self *self = self_of(c->of);
+	int ends[2];
+	struct feeding *f = self->h->mem_alloc(sizeof(*f));
+	if (!f || pipe2(ends, O_CLOEXEC) < 0) {
+		self->h->mem_free(f);
+		close(file);
+		return f ? -errno : -ENOMEM;
+	}
+	snprintf(f->object, sizeof(f->object), "%s", c->object);
+	f->feed = (struct seal_feed){ self, f->object, file, ends[1], -1, self->conf->scan_timeout };
+	chatd_status rc = run(c, ends[0]);
+	close(ends[0]);
+	if (rc < 0) {
+		free_feeding(f);
+		return rc;
+	}
+	f->feed.pidfd = fcntl(c->pidfd, F_DUPFD_CLOEXEC, 3);
+	c->feed = f;
+	return 0;
+}
+
 static void start(void *arg)
 {
 	struct scan *c = arg;
 	int file = bytes_open(self_of(c->of), c->object);
-	struct chatd_spawn s = {
-		.argv = self_of(c->of)->conf->scanner, .path = CHATD_SPAWN_PATH, .in = file, .out = -1
-	};
-	c->rc = file < 0 ? file : chatd_spawn(&s);
-	c->pid = s.pid;
-	c->pidfd = s.pidfd;
-	if (file >= 0) {
+	if (file < 0) {
+		c->rc = file;
+	} else if (seal_is(c->object)) {
+		c->rc = start_piped(c, file);
+	} else {
+		c->rc = run(c, file);
 		close(file);
 	}
+}
+
+static void feed(void *arg)
+{
+	struct feeding *f = arg;
+	seal_feed(&f->feed);
+	close(f->feed.pidfd);
+}
+
+static void on_fed(void *arg)
+{
+	struct feeding *f = arg;
+	f->feed.self->h->mem_free(f);
 }
 
 /* ---- [worker] ------------------------------------------------------------------------------ */
@@ -142,6 +206,10 @@ static void on_started(void *arg)
 				c->object, self->conf->scanner[0], strerror(-c->rc));
 		end_scan(c);
 		return;
+	}
+	if (c->feed && crew_do(self->feeders, c->of->at->w, feed, on_fed, c->feed) < 0) {
+		kill(-c->pid, SIGKILL); /* before the pipe ends: it must not think that this was all */
+		free_feeding(c->feed);
 	}
 	c->watch = c->of->stopped ? NULL : self->h->watch_fd(c->of->at->w, c->pidfd, 1, on_exit_of, c);
 	if (!c->watch) {

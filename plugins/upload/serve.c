@@ -6,6 +6,7 @@
 
 #include "s3.h"
 #include "s3sign.h"
+#include "seal.h"
 
 #include <unistd.h>
 
@@ -136,6 +137,19 @@ static void cut(struct serve *s)
 	leave(s);
 }
 
+/* Nothing of what does not open goes out; what went before is cut off. */
+static int is_lost(chatd_status rc)
+{
+	return rc == -EBADMSG || rc == -ENOKEY;
+}
+
+static void refuse_lost(struct serve *s)
+{
+	refuse(s, 500, "DECRYPT_FAILED",
+			"The file cannot be decrypted: it is damaged where it lies, or its key is not there. "
+			"Who runs this server finds in its log which.");
+}
+
 static void on_block(void *arg)
 {
 	struct serve *s = arg;
@@ -146,8 +160,13 @@ static void on_block(void *arg)
 	}
 	if (s->rc < 0) {
 		s->self->h->log(s->self->ctx, s->rc == -EHOSTDOWN ? CHATD_LOG_DEBUG : CHATD_LOG_ERROR,
-				"the bytes of file %s cannot be read: %s", s->id, strerror(-s->rc));
-		cut(s);
+				"the bytes of file %s cannot be read: %s", s->id,
+				is_lost(s->rc) ? "they cannot be decrypted" : strerror(-s->rc));
+		if (is_lost(s->rc) && !s->sending) {
+			refuse_lost(s);
+		} else {
+			cut(s);
+		}
 		return;
 	}
 	s->ready = s->block;
@@ -299,9 +318,10 @@ static void begin(struct serve *s, const struct chatd_store_file *f)
 		return;
 	}
 	chatd_str_copy(s->file.object, sizeof(s->file.object), f->object);
+	s->file.size = f->size;
 	if (s->edge) {
 		begin_thumb(s, f);
-	} else if (s->self->s3 && s->self->conf->presigned) {
+	} else if (s->self->s3 && s->self->conf->presigned && !seal_is(s->file.object)) {
 		send_elsewhere(s);
 	} else {
 		begin_file(s, f);
@@ -360,6 +380,8 @@ static void no_thumb(struct serve *s, chatd_status rc)
 {
 	if (rc == -ENODATA || rc == -ENOENT) {
 		refuse(s, 404, "NO_THUMBNAIL", "There is no small picture of this file.");
+	} else if (is_lost(rc)) {
+		refuse_lost(s);
 	} else {
 		http_of(s)->header(s->req, "Retry-After", CHATD_LIT("2"));
 		refuse(s, 503, "UNAVAILABLE", "The small picture cannot be had now; try again.");

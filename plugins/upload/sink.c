@@ -3,6 +3,8 @@
  * by the crew.  When both are full, the sender is held. */
 #include "upload.h"
 
+#include "seal.h"
+
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <sys/file.h>
@@ -29,6 +31,7 @@ struct sink {
 	/* Of the job at hand: the crew's as long as .working. */
 	int fd;
 	int resumed; /* the file was there before: its hash is made at the end */
+	int piece;   /* of something: what type it has is not known */
 	int partial; /* more will come, some day */
 	int last;    /* nothing comes after this block */
 	int64_t from;
@@ -36,10 +39,12 @@ struct sink {
 	unsigned char want[EVP_MAX_MD_SIZE];
 	size_t want_n;
 	chatd_status rc;
-	EVP_MD_CTX *sha;
+	EVP_MD_CTX *sha, *sum; /* of the content; of what lies there, encrypted */
+	struct sealer *sealer; /* NULL: it lies there as it is */
 	char head[TYPE_HEAD];
 	size_t head_n;
-	int64_t written, flushed;
+	int64_t written;      /* of the content */
+	int64_t out, flushed; /* of the file */
 	struct sink_facts facts;
 };
 
@@ -56,6 +61,31 @@ static chatd_status open_again(struct sink *s)
 	return st.st_size == s->from ? 0 : -ESTALE;
 }
 
+static EVP_MD_CTX *begin_hash(void)
+{
+	EVP_MD_CTX *c = EVP_MD_CTX_new();
+	if (c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) != 1) {
+		EVP_MD_CTX_free(c);
+		c = NULL;
+	}
+	return c;
+}
+
+static chatd_status write_out(void *arg, const char *p, size_t n);
+
+static chatd_status begin_seal(struct sink *s)
+{
+	if (!s->self->seals) {
+		return 0;
+	}
+	if (!s->facts.name[0]) {
+		seal_name(s->self, s->facts.name);
+	}
+	s->sealer = sealer_new(s->self, s->facts.name, write_out, s);
+	s->sum = s->sealer && s->self->s3 ? begin_hash() : NULL;
+	return s->sealer && (s->sum || !s->self->s3) ? 0 : -ENOMEM;
+}
+
 static chatd_status open_file(struct sink *s)
 {
 	const char *name = strrchr(s->facts.path, '/');
@@ -64,11 +94,11 @@ static chatd_status open_file(struct sink *s)
 	}
 	int fd = dir_temp(&s->self->dir, name + 1);
 	s->fd = fd < 0 ? -1 : fd;
-	s->sha = EVP_MD_CTX_new();
+	s->sha = begin_hash();
 	if (fd < 0) {
 		return fd;
 	}
-	return s->sha && EVP_DigestInit_ex(s->sha, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
+	return s->sha ? begin_seal(s) : -ENOMEM;
 }
 
 /* Once as much is there as is ever looked at. */
@@ -87,17 +117,28 @@ static chatd_status note_head(struct sink *s, const struct block *b)
 	n = n < b->n ? n : b->n;
 	memcpy(s->head + s->head_n, b->p, n);
 	s->head_n += n;
-	return s->head_n == sizeof(s->head) ? check_type(s) : 0;
+	return s->head_n == sizeof(s->head) && !s->piece ? check_type(s) : 0;
+}
+
+static chatd_status write_out(void *arg, const char *p, size_t n)
+{
+	struct sink *s = arg;
+	for (size_t at = 0; at < n;) {
+		ssize_t done = pwrite(s->fd, p + at, n - at, s->out + (int64_t)at);
+		if (done < 0 && errno != EINTR) {
+			return -errno;
+		}
+		at += done > 0 ? (size_t)done : 0;
+	}
+	s->out += (int64_t)n;
+	return s->sum && EVP_DigestUpdate(s->sum, p, n) != 1 ? -EIO : 0;
 }
 
 static chatd_status write_block(struct sink *s, struct block *b)
 {
-	for (size_t at = 0; at < b->n;) {
-		ssize_t n = pwrite(s->fd, b->p + at, b->n - at, s->written + (int64_t)at);
-		if (n < 0 && errno != EINTR) {
-			return -errno;
-		}
-		at += n > 0 ? (size_t)n : 0;
+	chatd_status rc = s->sealer ? sealer_take(s->sealer, b->p, b->n) : write_out(s, b->p, b->n);
+	if (rc < 0) {
+		return rc;
 	}
 	s->written += (int64_t)b->n;
 	if ((s->sha && EVP_DigestUpdate(s->sha, b->p, b->n) != 1) ||
@@ -105,9 +146,9 @@ static chatd_status write_block(struct sink *s, struct block *b)
 		return -EIO;
 	}
 	/* So that the sync at the end has little left to do. */
-	if (s->written - s->flushed >= FLUSH) {
-		sync_file_range(s->fd, s->flushed, s->written - s->flushed, SYNC_FILE_RANGE_WRITE);
-		s->flushed = s->written;
+	if (s->out - s->flushed >= FLUSH) {
+		sync_file_range(s->fd, s->flushed, s->out - s->flushed, SYNC_FILE_RANGE_WRITE);
+		s->flushed = s->out;
 	}
 	return 0;
 }
@@ -115,9 +156,9 @@ static chatd_status write_block(struct sink *s, struct block *b)
 /* Of a file that came in pieces, maybe through several nodes. */
 static chatd_status read_again(struct sink *s, struct block *b)
 {
-	s->sha = EVP_MD_CTX_new();
+	s->sha = begin_hash();
 	s->head_n = 0;
-	if (!s->sha || EVP_DigestInit_ex(s->sha, EVP_sha256(), NULL) != 1) {
+	if (!s->sha) {
 		return -ENOMEM;
 	}
 	for (int64_t at = 0; at < s->written;) {
@@ -150,27 +191,53 @@ static chatd_status compare(struct sink *s)
 	if (n == s->want_n && memcmp(sum, s->want, n) == 0) {
 		return 0;
 	}
-	return ftruncate(s->fd, s->from) < 0 ? -errno : -EBADMSG;
+	return s->resumed && ftruncate(s->fd, s->from) < 0 ? -errno : -EBADMSG;
+}
+
+static chatd_status end_hash(EVP_MD_CTX *c, char ret[DIR_HASH + 1])
+{
+	unsigned char hash[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	if (EVP_DigestFinal_ex(c, hash, &n) != 1) {
+		return -EIO;
+	}
+	for (unsigned i = 0; i < DIR_HASH / 2; i++) {
+		snprintf(ret + 2 * i, 3, "%02x", hash[i]);
+	}
+	return 0;
+}
+
+/* It is on the disk, and what it is is known. */
+static chatd_status settle(struct sink *s)
+{
+	chatd_status rc = s->sealer ? sealer_end(s->sealer) : 0;
+	if (rc == 0 && fsync(s->fd) < 0) {
+		rc = -errno;
+	}
+	rc = rc < 0 ? rc : end_hash(s->sha, s->facts.hash);
+	if (rc == 0 && s->sealer) {
+		return s->sum ? end_hash(s->sum, s->facts.sum) : 0;
+	}
+	memcpy(s->facts.sum, s->facts.hash, sizeof(s->facts.sum));
+	return rc;
 }
 
 static chatd_status complete(struct sink *s, struct block *b)
 {
-	unsigned char hash[EVP_MAX_MD_SIZE];
-	unsigned n = 0;
 	chatd_status rc = s->resumed ? read_again(s, b) : 0;
 	if (rc == 0 && (s->resumed || s->head_n < sizeof(s->head))) {
 		rc = check_type(s);
 	}
-	if (rc == 0 && fsync(s->fd) < 0) {
-		rc = -errno;
+	return rc < 0 ? rc : settle(s);
+}
+
+/* More comes later: to the end of this file, or in another one. */
+static chatd_status pause_here(struct sink *s)
+{
+	if (s->resumed) {
+		return fdatasync(s->fd) < 0 ? -errno : 0;
 	}
-	if (rc == 0 && EVP_DigestFinal_ex(s->sha, hash, &n) != 1) {
-		rc = -EIO;
-	}
-	for (unsigned i = 0; rc == 0 && i < DIR_HASH / 2; i++) {
-		snprintf(s->facts.hash + 2 * i, 3, "%02x", hash[i]);
-	}
-	return rc;
+	return settle(s);
 }
 
 static void work(void *arg)
@@ -191,7 +258,7 @@ static void work(void *arg)
 		s->rc = compare(s);
 	}
 	if (s->rc == 0 && s->last) {
-		s->rc = s->partial ? (fdatasync(s->fd) < 0 ? -errno : 0) : complete(s, b);
+		s->rc = s->partial ? pause_here(s) : complete(s, b);
 	}
 }
 
@@ -223,15 +290,60 @@ static void clean(void *arg)
 	}
 }
 
+static void free_parts(struct sink *s)
+{
+	EVP_MD_CTX_free(s->sha);
+	EVP_MD_CTX_free(s->check);
+	EVP_MD_CTX_free(s->sum);
+	sealer_free(s->sealer);
+	free(s->block[0].p);
+	free(s->block[1].p);
+}
+
+struct sink *sink_copy(struct self *self)
+{
+	char name[RANDOM_NAME];
+	struct sink *s = calloc(1, sizeof(*s));
+	if (s) {
+		s->self = self;
+		s->fd = -1;
+		random_name(self, name);
+		dir_path(&self->dir, "tmp", name, s->facts.path);
+		s->rc = open_file(s);
+	}
+	return s;
+}
+
+chatd_status sink_take(void *arg, const char *p, size_t n)
+{
+	struct sink *s = arg;
+	struct block b = { (char *)(uintptr_t)p, n, n };
+	s->rc = s->rc < 0 ? s->rc : note_head(s, &b);
+	s->rc = s->rc < 0 ? s->rc : write_block(s, &b);
+	s->size = s->written;
+	return s->rc;
+}
+
+chatd_status sink_copied(struct sink *s, chatd_status rc, struct sink_facts *ret)
+{
+	rc = rc == 0 ? s->rc : rc;
+	rc = rc < 0 ? rc : complete(s, NULL);
+	s->facts.size = s->written;
+	*ret = s->facts;
+	s->removes = rc < 0;
+	s->last = 1;
+	clean(s);
+	free_parts(s);
+	free(s);
+	return rc;
+}
+
 /* ---- [worker] ------------------------------------------------------------------------ */
 
 static void free_sink(void *arg)
 {
 	struct sink *s = arg;
-	EVP_MD_CTX_free(s->sha);
-	EVP_MD_CTX_free(s->check);
-	free(s->block[0].p);
-	free(s->block[1].p);
+	free_parts(s);
 	s->self->h->mem_free(s);
 }
 
@@ -330,7 +442,7 @@ struct sink *sink_open(struct self *self, chatd_worker *w, const char *path, int
 		free_sink(s);
 		return NULL;
 	}
-	s->size = s->written = s->flushed = s->from = from;
+	s->size = s->written = s->out = s->flushed = s->from = from;
 	if (path) {
 		s->resumed = 1;
 		snprintf(s->facts.path, sizeof(s->facts.path), "%s", path);
@@ -366,6 +478,11 @@ void sink_write(struct sink *s, const char *p, size_t n)
 	b->n += n;
 	s->size += (int64_t)n;
 	next(s);
+}
+
+void sink_piece(struct sink *s)
+{
+	s->piece = 1;
 }
 
 void sink_finish(struct sink *s)

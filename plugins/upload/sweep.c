@@ -2,7 +2,7 @@
 /* What nobody needs any more goes: objects whose last file has gone, at once; uploads that were
  * broken off, after some minutes; and objects that no store knows, once they are too old to be on
  * their way into it.  No name is used twice, so several nodes may sweep one folder. */
-#include "upload.h"
+#include "pieces.h"
 
 #include <time.h>
 
@@ -304,6 +304,9 @@ static void remove_temps(void *arg)
 	struct self *self = self_of(s);
 	s->temps = dir_sweep(&self->dir, "tmp", time(NULL) - TEMP_S);
 	s->temps += dir_sweep(&self->dir, "tus", time(NULL) - self->conf->partial_ttl / 1000);
+	if (s->hh == 0) { /* once an hour, as with all objects */
+		s->temps += pieces_sweep(self, time(NULL) - self->conf->partial_ttl / 1000);
+	}
 }
 
 static void on_temps(void *arg)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin in the kit, with a store of the test's own that remembers one file. */
+#include <chatd/cipher.h>
 #include <chatd/kit.h>
 #include <chatd/store.h>
 
@@ -134,11 +135,59 @@ static const struct chatd_store fake_vt = { .struct_size = sizeof(fake_vt),
 	.file_space = space,
 	.objects = objects };
 
+/* No cipher, but whoever does not use it is found out. */
+static const struct chatd_keys *no_keys(void *obj)
+{
+	(void)obj;
+	return NULL;
+}
+
+static void seals(void *obj, struct chatd_cipher_conf *ret)
+{
+	(void)obj;
+	ret->seals = 1;
+}
+
+static chatd_status turn(const struct chatd_keys *keys, const struct chatd_cipher_place *at,
+		struct chatd_str plain, char *to)
+{
+	(void)keys;
+	memset(to, 'x', CHATD_CIPHER_EXTRA);
+	snprintf(to, CHATD_CIPHER_EXTRA, "%d %d", (int)at->seq, at->sender.n != 0);
+	for (size_t i = 0; i < plain.n; i++) {
+		to[CHATD_CIPHER_EXTRA + i] = plain.p[i] ^ 'k';
+	}
+	return 0;
+}
+
+static chatd_status turn_back(const struct chatd_keys *keys, const struct chatd_cipher_place *at,
+		struct chatd_str sealed, char *to)
+{
+	char head[CHATD_CIPHER_EXTRA];
+	(void)keys;
+	snprintf(head, sizeof(head), "%d %d", (int)at->seq, at->sender.n != 0);
+	if (sealed.n < CHATD_CIPHER_EXTRA || strcmp(head, sealed.p) != 0) {
+		return -EBADMSG;
+	}
+	for (size_t i = CHATD_CIPHER_EXTRA; i < sealed.n; i++) {
+		to[i - CHATD_CIPHER_EXTRA] = sealed.p[i] ^ 'k';
+	}
+	return 0;
+}
+
+static const struct chatd_cipher fake_cipher = { .struct_size = sizeof(fake_cipher),
+	.keys = no_keys,
+	.conf = seals,
+	.seal = turn,
+	.open = turn_back };
+
 static struct kit *fresh(const char *yaml)
 {
-	static const struct kit_service services[] = { { CHATD_STORE, &fake_vt, NULL },
+	static const struct kit_service plain[] = { { CHATD_STORE, &fake_vt, NULL },
 		{ NULL, NULL, NULL } };
-	const struct kit_conf conf = { .services = services };
+	static const struct kit_service sealed[] = { { CHATD_STORE, &fake_vt, NULL },
+		{ CHATD_CIPHER, &fake_cipher, NULL }, { NULL, NULL, NULL } };
+	const struct kit_conf conf = { .services = strstr(yaml, "required") ? sealed : plain };
 	memset(&fake, 0, sizeof(fake));
 	fake.k = kit_new_with(&chatd_plugin_under_test, yaml, &conf);
 	return fake.k;
@@ -161,9 +210,9 @@ static struct kit_req *ask(struct kit *k, const char *method, const char *user, 
 	return r;
 }
 
-static void up_and_down(void)
+static void go_up_and_down(const char *yaml)
 {
-	struct kit *k = fresh("threads: 0\ntypes: [text/plain]\nurl_ttl: 10s");
+	struct kit *k = fresh(yaml);
 	kit_expect_http(post(k, "ann", BODY("hello, world")), 201,
 			"\"size\":12,\"contentType\":\"text/plain\"}");
 	kit_expect_http(ask(k, "GET", "ann", ""), 200, "hello, world");
@@ -185,16 +234,54 @@ static void up_and_down(void)
 	kit_free(k);
 }
 
+static void up_and_down(void)
+{
+	go_up_and_down("threads: 0\ntypes: [text/plain]\nurl_ttl: 10s");
+}
+
+static void up_and_down_sealed(void)
+{
+	go_up_and_down("threads: 0\ntypes: [text/plain]\nencrypt: required");
+}
+
+/* In two pieces, which are joined. */
+static void pieces(void)
+{
+	struct kit *k = fresh("threads: 0\ntypes: [text/plain]\nencrypt: required");
+	struct kit_req *r = kit_http(k, "POST", "/api/files/tus", "", "Tus-Resumable", "1.0.0",
+			"Upload-Length", "12", "kit-user", "ann", (char *)NULL);
+	kit_run(k);
+	char where[256], offset[8];
+	struct chatd_str location = kit_http_header(r, "Location");
+	snprintf(where, sizeof(where), "%.*s", (int)location.n, location.p ? location.p : "");
+	for (int at = 0; where[0] && at < 12; at += 5) {
+		snprintf(offset, sizeof(offset), "%d", at);
+		(void)kit_http(k, "PATCH", where,
+				at == 0           ? "hello"
+						: at == 5 ? ", wor"
+								  : "ld",
+				"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream",
+				"Upload-Offset", offset, "kit-user", "ann", (char *)NULL);
+		kit_run(k);
+	}
+	kit_expect_http(ask(k, "GET", "ann", ""), 200, "hello, world");
+	kit_free(k);
+}
+
 static void a_file_goes_up_and_comes_down(void **state)
 {
 	(void)state;
 	up_and_down();
+	up_and_down_sealed();
+	pieces();
 }
 
 static void without_memory_nothing_is_lost(void **state)
 {
 	(void)state;
 	kit_sweep(up_and_down);
+	kit_sweep(up_and_down_sealed);
+	kit_sweep(pieces);
 }
 
 static void what_is_refused(void **state)
@@ -258,6 +345,8 @@ static void options_are_checked(void **state)
 		{ "scanner: [clamdscan]", "give its whole path" },
 		{ "scanner: [/no/such/program]", "give its whole path" },
 		{ "thumbnailer: /no/such/program", "is no program that this user can run" },
+		{ "encrypt: required\npresigned: true", "set presigned: false, or encrypt: off" },
+		{ "encrypt: maybe", "auto" },
 		{ "thumbnails: [5]", "write pixels, from 16 to 4096" },
 		{ "thumbnails: [large]", "write pixels, from 16 to 4096" },
 		{ "thumbnails: [16, 17, 18, 19, 20, 21, 22, 23, 24]", "more than 8 sizes" },

@@ -4,6 +4,9 @@
 #include "upload.h"
 
 #include <chatd-sdk/spawn.h>
+
+#include "seal.h"
+
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -73,6 +76,28 @@ static chatd_status wait_for(pid_t pid, int pidfd, int64_t ms)
 	return fault && !outside ? -ENODATA : -EIO;
 }
 
+/* An encrypted picture comes through a pipe: it lies nowhere as it is. */
+static chatd_status run_piped(struct thumb *t, struct chatd_spawn *s)
+{
+	int ends[2], in = s->in;
+	if (pipe2(ends, O_CLOEXEC) < 0) {
+		return -errno;
+	}
+	s->in = ends[0];
+	chatd_status rc = chatd_spawn(s);
+	close(ends[0]);
+	if (rc < 0) {
+		close(ends[1]);
+		return rc;
+	}
+	int64_t ms = t->self->conf->thumb_timeout;
+	struct seal_feed feed = { t->self, t->object, dup(in), ends[1], s->pidfd, ms };
+	chatd_status fed = seal_feed(&feed);
+	rc = wait_for(s->pid, s->pidfd, ms);
+	close(s->pidfd);
+	return fed < 0 ? fed : rc;
+}
+
 static chatd_status run(struct thumb *t, int in, int out)
 {
 	char pixels[24], memory[24], edges[EDGES_MAX][12];
@@ -83,6 +108,9 @@ static chatd_status run(struct thumb *t, int in, int out)
 	for (int i = 0; i < t->self->n_edges; i++) {
 		snprintf(edges[i], sizeof(edges[i]), "%d", t->self->edges[i]);
 		argv[3 + i] = edges[i];
+	}
+	if (seal_is(t->object)) {
+		return run_piped(t, &s);
 	}
 	chatd_status rc = chatd_spawn(&s);
 	if (rc < 0) {

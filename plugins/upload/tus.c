@@ -2,10 +2,12 @@
 /* Resumable uploads by tus 1.0 (https://tus.io/protocols/resumable-upload): creation, expiration,
  * checksum, termination.  The upload /api/files/tus/ID becomes the file /api/files/ID. */
 #include "partial.h"
+#include "pieces.h"
 
 #include <openssl/evp.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { META_MAX = 2048, STATUS_CHECKSUM = 460 };
 #define TUS_PATH "/api/files/tus/"
@@ -22,6 +24,7 @@ struct tus {
 	struct partial partial; /* [crew] while .waiting for it */
 	chatd_status rc;
 	struct sink *sink;
+	struct sink_facts facts; /* of the piece, then of all of it; [crew] while .waiting */
 	char user[CHATD_ID_MAX + 1];
 	char digest[16];
 	unsigned char sum[EVP_MAX_MD_SIZE];
@@ -35,7 +38,7 @@ static const struct chatd_http *http_of(const struct tus *t)
 
 static void leave(struct tus *t)
 {
-	sink_close(t->sink, 0);
+	sink_close(t->sink, pieces_are(t->self));
 	t->sink = NULL;
 	if (t->slot) {
 		slots_give(t->self, text(t->user));
@@ -65,9 +68,19 @@ static void not_there(struct tus *t)
 	refuse(t, 404, "NOT_FOUND", "There is no such upload (any more), or it is not yours.");
 }
 
+/* What came is kept, unless its sum was to be looked at: a file has it already, a piece is ended. */
 static void on_gone(void *arg)
 {
-	answered(arg);
+	struct tus *t = arg;
+	t->req = NULL;
+	if (!t->sink || !pieces_are(t->self) || (!t->ended && (t->sum_n || !sink_size(t->sink)))) {
+		leave(t);
+		return;
+	}
+	t->waiting = 1;
+	if (!t->ended) {
+		sink_pause(t->sink);
+	}
 }
 
 /* Work for the crew; done() runs also when the client has gone. */
@@ -76,7 +89,9 @@ static void off(struct tus *t, void (*work)(void *), void (*done)(void *))
 	t->waiting = 1;
 	if (crew_do(t->self->crew, t->w, work, done, t) < 0) {
 		t->waiting = 0;
-		problem_sink(t->self, t->req, -EBUSY);
+		if (t->req) {
+			problem_sink(t->self, t->req, -EBUSY);
+		}
 		answered(t);
 	}
 }
@@ -170,7 +185,9 @@ static void set_abilities(struct tus *t)
 static void create_files(void *arg)
 {
 	struct tus *t = arg;
-	t->rc = partial_create(&t->self->dir, &t->partial, t->self->conf->partials);
+	t->rc = pieces_are(t->self)
+			? pieces_create(t->self, &t->partial, t->self->conf->partials)
+			: partial_create(&t->self->dir, &t->partial, t->self->conf->partials);
 }
 
 static void on_created(void *arg)
@@ -292,7 +309,11 @@ static void look_for_file(struct tus *t)
 static void remove_files(void *arg)
 {
 	struct tus *t = arg;
-	partial_remove(&t->self->dir, t->partial.id);
+	if (pieces_are(t->self)) {
+		pieces_remove(t->self, t->partial.id);
+	} else {
+		partial_remove(&t->self->dir, t->partial.id);
+	}
 }
 
 static void on_dropped(void *arg)
@@ -325,51 +346,162 @@ static void forget_files(struct tus *t)
 	leave(t);
 }
 
+/* From here on it is the file that is asked for. */
+static void on_over(void *arg)
+{
+	struct tus *t = arg;
+	t->waiting = 0;
+	if (t->req) {
+		set_number(t, "Upload-Offset", t->partial.length);
+		http_of(t)->respond(t->req, 204, NULL, CHATD_LIT(""));
+	}
+	answered(t);
+}
+
 static void on_kept(void *arg, chatd_status rc, const struct chatd_store_answer *a, const char *id)
 {
 	struct tus *t = arg;
 	(void)id;
 	t->waiting = 0;
-	if (t->req && rc < 0) {
+	if (rc == 0) {
+		t->waiting = 1;
+		if (crew_do(t->self->crew, t->w, remove_files, on_over, t) < 0) {
+			on_over(t); /* the sweep will do it */
+		}
+		return;
+	}
+	if (t->req) {
 		problem_store(t->self, t->req, rc, a);
-	} else if (t->req) {
-		set_number(t, "Upload-Offset", t->partial.length);
+	}
+	/* Pieces are there still, and the last one may be sent again. */
+	int refused = rc == -EDQUOT || rc == -EACCES || rc == -EINVAL || rc == -EEXIST;
+	if (refused || !pieces_are(t->self)) {
+		forget_files(t);
+	} else {
+		answered(t);
+	}
+}
+
+static void answer_written(struct tus *t, int64_t offset)
+{
+	if (t->req) {
+		set_number(t, "Upload-Offset", offset);
+		set_expires(t, t->self->h->wall_ms() / 1000);
 		http_of(t)->respond(t->req, 204, NULL, CHATD_LIT(""));
 	}
-	forget_files(t);
+	answered(t);
+}
+
+static void add_piece(void *arg)
+{
+	struct tus *t = arg;
+	t->rc = pieces_add(t->self, &t->partial, &t->facts);
+}
+
+static void on_added(void *arg)
+{
+	struct tus *t = arg;
+	t->waiting = 0;
+	if (t->rc < 0 && t->req) {
+		problem_sink(t->self, t->req, t->rc);
+		answered(t);
+	} else {
+		answer_written(t, t->offset + t->facts.size);
+	}
+}
+
+static void join_pieces(void *arg)
+{
+	struct tus *t = arg;
+	const struct sink_facts last = t->facts;
+	t->rc = pieces_join(t->self, &t->partial, &last, &t->facts);
+	unlink(last.path);
+}
+
+static chatd_status keep(struct tus *t, const struct sink_facts *facts)
+{
+	const struct keep_what what = { .self = t->self,
+		.w = t->w,
+		.facts = facts,
+		.owner = text(t->user),
+		.name = t->partial.name,
+		.id = t->partial.id };
+	chatd_status rc = keep_start(&what, on_kept, t);
+	t->waiting = rc == 0;
+	return rc;
+}
+
+static void on_failed(void *arg, chatd_status rc);
+
+static void on_joined(void *arg)
+{
+	struct tus *t = arg;
+	t->waiting = 0;
+	t->rc = t->rc < 0 ? t->rc : keep(t, &t->facts);
+	if (t->rc == 0) {
+		return;
+	}
+	if (t->req && (t->rc == -EBADMSG || t->rc == -ENOKEY)) {
+		http_of(t)->problem(t->req, 500, "DECRYPT_FAILED",
+				"What came of this upload before is damaged where it lies; begin again.");
+		forget_files(t);
+	} else {
+		on_failed(t, t->rc);
+	}
+}
+
+static void keep_sunk(struct tus *t)
+{
+	chatd_status rc = keep(t, sink_facts(t->sink));
+	if (rc < 0) {
+		on_failed(t, rc);
+		return;
+	}
+	sink_close(t->sink, 0);
+	t->sink = NULL;
+}
+
+/* Of what comes in one request, the piece is the whole. */
+static void on_piece(struct tus *t)
+{
+	if (t->whole && !t->offset) {
+		keep_sunk(t);
+		return;
+	}
+	t->facts = *sink_facts(t->sink);
+	sink_close(t->sink, t->facts.size == 0);
+	t->sink = NULL;
+	if (t->whole) {
+		off(t, join_pieces, on_joined);
+	} else if (t->facts.size == 0) {
+		answer_written(t, t->offset);
+	} else {
+		off(t, add_piece, on_added);
+	}
 }
 
 static void on_written(void *arg)
 {
 	struct tus *t = arg;
-	const struct keep_what what = { .self = t->self,
-		.w = t->w,
-		.facts = sink_facts(t->sink),
-		.owner = text(t->user),
-		.name = t->partial.name,
-		.id = t->partial.id };
+	t->waiting = 0;
+	if (pieces_are(t->self)) {
+		on_piece(t);
+		return;
+	}
 	if (!t->whole) {
-		set_number(t, "Upload-Offset", sink_size(t->sink));
-		set_expires(t, t->self->h->wall_ms() / 1000);
-		http_of(t)->respond(t->req, 204, NULL, CHATD_LIT(""));
-		answered(t);
+		answer_written(t, sink_size(t->sink));
 		return;
 	}
-	chatd_status rc = keep_start(&what, on_kept, t);
-	if (rc < 0) {
-		problem_sink(t->self, t->req, rc);
-		answered(t);
-		return;
-	}
-	t->waiting = 1;
-	sink_close(t->sink, 0);
-	t->sink = NULL;
+	keep_sunk(t);
 }
 
 static void on_failed(void *arg, chatd_status rc)
 {
 	struct tus *t = arg;
-	if (rc == -EAGAIN) {
+	t->waiting = 0;
+	if (!t->req) {
+		leave(t);
+	} else if (rc == -EAGAIN) {
 		refuse(t, 423, "LOCKED", "Another request is writing to this upload; ask for its offset.");
 	} else if (rc == -ESTALE) {
 		refuse(t, 409, "WRONG_OFFSET", "The upload has grown meanwhile; ask for its offset.");
@@ -390,15 +522,23 @@ static void on_failed(void *arg, chatd_status rc)
 static void on_hold(void *arg, int on)
 {
 	struct tus *t = arg;
-	http_of(t)->hold(t->req, on);
+	if (t->req) {
+		http_of(t)->hold(t->req, on);
+	}
 }
 
 static const struct sink_user sink_user_of_tus = { on_hold, on_failed, on_written };
 
+/* How far the upload has come with what was just sent. */
+static int64_t reached(const struct tus *t)
+{
+	return sink_size(t->sink) + (pieces_are(t->self) ? t->offset : 0);
+}
+
 static chatd_status on_body(void *arg, const char *p, size_t n)
 {
 	struct tus *t = arg;
-	if (sink_size(t->sink) + (int64_t)n > t->partial.length) {
+	if (reached(t) + (int64_t)n > t->partial.length) {
 		refuse(t, 413, "TOO_LARGE", "More bytes came than Upload-Length has said.");
 		return -EALREADY;
 	}
@@ -413,8 +553,8 @@ static void on_body_end(void *arg)
 	if (!t->sink) {
 		return;
 	}
-	t->whole = sink_size(t->sink) == t->partial.length;
-	if (t->whole) {
+	t->whole = reached(t) == t->partial.length;
+	if (t->whole && (!t->offset || !pieces_are(t->self))) {
 		sink_finish(t->sink);
 	} else {
 		sink_pause(t->sink);
@@ -431,7 +571,11 @@ static void append(struct tus *t)
 		return;
 	}
 	partial_path(&t->self->dir, t->partial.id, path);
-	t->sink = sink_open(t->self, t->w, path, t->offset);
+	int apart = pieces_are(t->self);
+	t->sink = sink_open(t->self, t->w, apart ? NULL : path, apart ? 0 : t->offset);
+	if (t->sink && apart && t->offset) {
+		sink_piece(t->sink);
+	}
 	if (!t->sink ||
 			(t->sum_n &&
 					sink_check(t->sink, t->digest, chatd_str_of((const char *)t->sum, t->sum_n)) <
@@ -452,6 +596,13 @@ static void append(struct tus *t)
 static void load(void *arg)
 {
 	struct tus *t = arg;
+	if (pieces_are(t->self)) {
+		t->rc = pieces_load(t->self, &t->partial);
+		if (t->rc == 0 && t->what == APPEND) {
+			pieces_touch(t->self, &t->partial);
+		}
+		return;
+	}
 	t->rc = partial_load(&t->self->dir, &t->partial);
 	if (t->rc == 0 && t->what == APPEND) {
 		partial_touch(&t->self->dir, t->partial.id);
@@ -466,6 +617,9 @@ static void on_loaded(void *arg)
 		leave(t);
 	} else if (t->rc == -ENOENT) {
 		look_for_file(t);
+	} else if (t->rc == -EFBIG) {
+		refuse(t, 400, "BAD_UPLOAD",
+				"This upload came in more than 10000 pieces; begin again with larger ones.");
 	} else if (t->rc < 0) {
 		problem_sink(t->self, t->req, t->rc);
 		answered(t);

@@ -3,6 +3,7 @@
 #include "upload.h"
 
 #include "s3.h"
+#include "seal.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -10,7 +11,7 @@
 
 #define S3_MOST (INT64_C(5) << 30)
 
-enum { PAINTERS = 2, PAINTERS_QUEUE = 64, CREW_QUEUE = 1024 };
+enum { FEEDERS = 2, PAINTERS = 2, PAINTERS_QUEUE = 64, CREW_QUEUE = 1024 };
 
 #define IMAGES "image/png, image/jpeg, image/gif, image/webp, image/avif, "
 #define SOUNDS "audio/mpeg, audio/mp4, audio/ogg, audio/x-wav, audio/flac, audio/x-m4a, "
@@ -23,6 +24,7 @@ enum { PAINTERS = 2, PAINTERS_QUEUE = 64, CREW_QUEUE = 1024 };
 	"application/vnd.oasis.opendocument.text, application/vnd.oasis.opendocument.spreadsheet"
 
 static const char *const backends[] = { "dir", "s3", NULL };
+static const char *const encryptions[] = { "auto", "off", "required", NULL };
 
 static const struct chatd_opt opts[] = {
 	{ .key = "path",
@@ -37,6 +39,13 @@ static const struct chatd_opt opts[] = {
 			.fallback = "dir",
 			.doc = "Where files lie: dir, in path; s3, at a server that speaks S3, and path keeps what "
 				   "is on its way there." },
+	{ .key = "encrypt",
+			.type = CHATD_T_CHOICE,
+			.offset = offsetof(struct conf, encrypt),
+			.choices = encryptions,
+			.fallback = "auto",
+			.doc = "What is new is encrypted: auto, if the plugin encrypt is there; off, never; "
+				   "required, and without that plugin the server does not start." },
 	{ .key = "s3_endpoint",
 			.type = CHATD_T_STRING,
 			.offset = offsetof(struct conf, s3_endpoint),
@@ -243,6 +252,10 @@ static chatd_status check_s3(const struct chatd_host *h, chatd_ctx *ctx, const s
 	return rc;
 }
 
+static const char why_not_presigned[] =
+		"files are encrypted, and the S3 server could send them only as they lie there; set "
+		"presigned: false, or encrypt: off";
+
 static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
 {
 	const struct conf *conf = confp;
@@ -269,6 +282,9 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 		rc = h->conf_error(ctx, "scanner",
 				"\"%s\" is no program that this user can run; give its whole path",
 				conf->scanner[0]);
+	}
+	if (conf->presigned && conf->encrypt == ENCRYPT_REQUIRED) {
+		rc = h->conf_error(ctx, "presigned", "%s", why_not_presigned);
 	}
 	if (conf->backend == BACKEND_S3 && check_s3(h, ctx, conf) < 0) {
 		rc = -EINVAL;
@@ -441,13 +457,37 @@ static chatd_status open_s3(struct self *self)
 	return self->s3 ? 0 : self->h->fail(self->ctx, -ENOMEM, "there is no memory for libcurl");
 }
 
+static chatd_status open_cipher(struct self *self)
+{
+	const struct conf *conf = self->conf;
+	struct chatd_cipher_conf now = { .struct_size = sizeof(now) };
+	self->cipher = self->h->service(self->ctx, CHATD_CIPHER);
+	if (self->cipher) {
+		const struct chatd_cipher *cipher = self->cipher->vt;
+		cipher->conf(self->cipher->obj, &now);
+	}
+	if (conf->encrypt == ENCRYPT_REQUIRED && !now.seals) {
+		return self->h->fail(self->ctx, -EINVAL, "upload.encrypt is \"required\", and %s",
+				self->cipher ? "encrypt.seal is false; set it to true"
+							 : "the plugin encrypt is not configured; add it with its keys");
+	}
+	self->seals = now.seals && conf->encrypt != ENCRYPT_OFF;
+	return self->seals && conf->presigned
+			? self->h->fail(self->ctx, -EINVAL, "upload.presigned: %s", why_not_presigned)
+			: 0;
+}
+
 static chatd_status start_crews(struct self *self)
 {
 	int painters = self->conf->threads ? PAINTERS : 0;
 	self->crew = crew_create(self->h, "chatd-files", (int)self->conf->threads, CREW_QUEUE);
 	self->painters =
 			self->crew ? crew_create(self->h, "chatd-thumbs", painters, PAINTERS_QUEUE) : NULL;
-	return self->painters
+	if (self->painters && self->cipher && self->conf->scanner[0]) {
+		self->feeders = crew_create(
+				self->h, "chatd-scans", self->conf->threads ? FEEDERS : 0, PAINTERS_QUEUE);
+	}
+	return self->painters && (self->feeders || !self->cipher || !self->conf->scanner[0])
 			? 0
 			: self->h->fail(self->ctx, -errno, "no thread can be started: %s", strerror(errno));
 }
@@ -477,6 +517,7 @@ static chatd_status init(
 	rc = open_folder(self);
 	rc = rc < 0 ? rc : open_key(self);
 	rc = rc < 0 ? rc : open_s3(self);
+	rc = rc < 0 ? rc : open_cipher(self);
 	rc = rc < 0 ? rc : start_crews(self);
 	rc = rc < 0 ? rc : add_routes(self);
 	return rc < 0 ? rc : h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHANGE, on_message_in);
@@ -489,6 +530,7 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	at->w = w;
 	chatd_status rc = crew_sit(at->self->crew, w);
 	rc = rc < 0 ? rc : crew_sit(at->self->painters, w);
+	rc = rc < 0 || !at->self->feeders ? rc : crew_sit(at->self->feeders, w);
 	if (rc < 0) {
 		return rc;
 	}
@@ -504,6 +546,9 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 	struct self *self = selfp;
 	sweep_stop(wself);
 	scan_stop(wself);
+	if (self->feeders) {
+		crew_rise(self->feeders, w);
+	}
 	crew_rise(self->painters, w);
 	crew_rise(self->crew, w);
 }
@@ -511,6 +556,7 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
+	crew_destroy(self->feeders);
 	crew_destroy(self->painters);
 	crew_destroy(self->crew);
 	s3_destroy(self->s3);
@@ -520,6 +566,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_HTTP, CHATD_STORE, NULL };
+static const char *const wants[] = { CHATD_CIPHER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -527,6 +574,7 @@ CHATD_PLUGIN = {
 	.version = "0.1.0",
 	.summary = "files: uploaded, attached to messages, downloaded by those who may read them",
 	.needs = needs,
+	.wants = wants,
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
 	.worker_size = sizeof(struct worker),

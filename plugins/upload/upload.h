@@ -11,6 +11,7 @@
 #define UPLOAD_UPLOAD_H
 
 #include <chatd-sdk/json.h>
+#include <chatd/cipher.h>
 #include <chatd/http.h>
 #include <chatd/store.h>
 
@@ -24,6 +25,7 @@
 #include "types.h"
 
 enum { BACKEND_DIR = 0, BACKEND_S3 = 1 };
+enum { ENCRYPT_AUTO = 0, ENCRYPT_OFF = 1, ENCRYPT_REQUIRED = 2 };
 enum { BLOCK = 256 * 1024, EDGES_MAX = 8, RANDOM_NAME = 2 * 16 + 1 };
 
 struct conf {
@@ -32,7 +34,7 @@ struct conf {
 	const char *thumbnailer;
 	const char *s3_endpoint, *s3_bucket, *s3_prefix, *s3_region, *s3_key, *s3_secret, *s3_ca;
 	int64_t presigned_ttl;
-	int32_t backend, presigned;
+	int32_t backend, presigned, encrypt;
 	int64_t max_size, user_bytes, day_bytes, uploads, uploads_per_user;
 	int64_t unattached, url_ttl, partial_ttl, partials, scan_timeout, pixels, thumb_timeout,
 			threads;
@@ -54,6 +56,8 @@ struct self {
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *http, *store;
+	const struct chatd_service *cipher; /* NULL: there is none */
+	int seals;                          /* what is new is encrypted */
 	unsigned char key[SIGN_KEY];
 	struct types *types;
 	struct dir dir;
@@ -61,6 +65,7 @@ struct self {
 	struct slots slots;
 	struct crew *crew;     /* what has to do with bytes */
 	struct crew *painters; /* what waits for programs that make small pictures */
+	struct crew *feeders;  /* what the scanner reads is decrypted; NULL: it reads files */
 	char thumbnailer[DIR_PATH];
 	int edges[EDGES_MAX]; /* of small pictures, the smallest first */
 	int n_edges;          /* 0: there are none */
@@ -112,6 +117,8 @@ struct sink_user {
 /** What a sink has found out; valid in done(). */
 struct sink_facts {
 	char path[DIR_PATH], hash[DIR_HASH + 1], type[TYPE_BYTES];
+	char name[OBJECT_NAME]; /* that it was encrypted for; "": it was not */
+	char sum[DIR_HASH + 1]; /* SHA-256 of what lies at .path; "" if nobody asks */
 	int64_t size;
 };
 
@@ -120,11 +127,18 @@ struct sink *sink_open(struct self *, chatd_worker *, const char *path, int64_t 
 void sink_user(struct sink *, const struct sink_user *, void *arg);
 void sink_write(struct sink *, const char *p, size_t n);
 void sink_finish(struct sink *);
-/** The same where more will come later: no hash, no type; done() says that it is on the disk. */
+/** What comes is not the beginning of a file: its type is not looked at.  Before the first byte. */
+void sink_piece(struct sink *);
+/** The same where more will come later: no type; done() says that it is on the disk. */
 void sink_pause(struct sink *);
 /** What is written must have this sum, else failed() says -EBADMSG and nothing was written.
  *  -EINVAL: no such digest.  Before the first byte. */
 chatd_status sink_check(struct sink *, const char *digest, struct chatd_str sum);
+/** [crew] A file of tmp/ that is written at once, where it blocks: taken in as a seal_write_fn would,
+ *  and ended with what became of it.  NULL: no memory.  Of one that is lost there is nothing left. */
+struct sink *sink_copy(struct self *);
+chatd_status sink_take(void *sink, const char *p, size_t n);
+chatd_status sink_copied(struct sink *, chatd_status rc, struct sink_facts *ret);
 int64_t sink_size(const struct sink *);
 const struct sink_facts *sink_facts(const struct sink *);
 /** Ends it; no callback runs any more.  @p remove: the file goes. */

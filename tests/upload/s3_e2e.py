@@ -22,9 +22,10 @@ import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import upload_e2e as up  # noqa: E402
+import sealed_e2e  # noqa: E402
 import thumbs_e2e  # noqa: E402
 from upload_e2e import attach, form, get, known, post, same, until, upload  # noqa: E402
-from client import Server, tap  # noqa: E402
+from client import Server, put, tap  # noqa: E402
 
 E2E = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e")
 KEY, SECRET, REGION, BUCKET = "S3RVER", "S3RVER", "eu-test-1", "chat"
@@ -170,11 +171,11 @@ class Store:
                      "s3_prefix": "some/where/", "s3_region": REGION, "s3_key": KEY, "s3_secret": SECRET}, **more)
         return up.ACCOUNTS.replace("max_size: 8 MiB", "max_size: 8 MiB, " + ", ".join("%s: %s" % i for i in said.items()))
 
-    def names(self):
+    def names(self, part="objects/*"):
         """Files of s3rver by the objects' names."""
-        root = os.path.join(self.dir, "data", BUCKET, "some", "where", "objects")
+        root = os.path.join(self.dir, "data", BUCKET, "some", "where")
         return {os.path.basename(p).replace("._S3rver_object", ""): p
-                for p in glob.glob(os.path.join(root, "*", "*._S3rver_object"))}
+                for p in glob.glob(os.path.join(root, part, "*._S3rver_object"))}
 
     def close(self):
         self.proxy.shutdown()
@@ -243,7 +244,20 @@ def in_pieces(s):
     same(up.tus(alice, "PATCH", url, data[:5000], Upload_Offset=0).status, 204)
     same(up.tus(alice, "PATCH", url, data[5000:], Upload_Offset=5000).status, 204)
     same(get(alice, url.replace("/tus/", "/")).body == data, True)
-    until(lambda: not os.listdir(os.path.join(s.dir, "files", "tus")), what="what is whole lies elsewhere")
+    same((S3.names("tus"), local(s)), ({}, []), "what is whole lies elsewhere")
+    # What nobody goes on with is swept; what somebody does is not.
+    old, young = up.begin(alice, len(data)), up.begin(alice, len(data))
+    for url in (old, young):
+        same(up.tus(alice, "PATCH", url, data[:5000], Upload_Offset=0).status, 204)
+    for name, path in S3.names("tus").items():
+        if name.startswith(old.rpartition("/")[2]) or ".info" not in name:
+            os.utime(path, (time.time() - 90000,) * 2)
+    s.kill()
+    s.begin()
+    until(lambda: up.offset(alice, old) == 404, 30, "it is over")
+    same((up.offset(alice, young), len(S3.names("tus"))), (5000, 2))
+    same(up.tus(alice, "DELETE", young).status, 204)
+    same(S3.names("tus"), {})
 
 
 # ---- as it should not ------------------------------------------------------------------------
@@ -351,6 +365,100 @@ def presigned(workers):
     assert code == 0 and " ERROR " not in log and "Sanitizer" not in log, log[-3000:]
 
 
+def on_two_nodes(workers):
+    """Nothing but the S3 server is theirs in common: a balancer sends each request to another one."""
+    nodes = [Server(workers, accounts=S3.options()) for _ in range(2)]
+    try:
+        people = [known(n, "alice", "bob") for n in nodes]
+        data = big(21, up.MIB + 77)
+        url = up.begin(people[0][0], len(data))
+        cuts = [0, 1, 5000, 300000, 300001, up.MIB, len(data)]
+        for i, (a, b) in enumerate(zip(cuts, cuts[1:])):
+            alice = people[i % 2][0]
+            same(up.offset(people[(i + 1) % 2][0], url), a)
+            same(up.tus(alice, "PATCH", url, data[a:b], Upload_Offset=a + 1).status, 409)
+            same(up.tus(alice, "PATCH", url, data[a:b], Upload_Offset=a).status, 204)
+        same(get(alice, url.replace("/tus/", "/")).body == data, True)
+        # Both were sent the same; the longer counts, whoever was told what.
+        url = up.begin(people[0][0], len(data))
+        threads = [threading.Thread(target=up.tus, args=(people[i][0], "PATCH", url, data[:n]), kwargs={"Upload_Offset": 0})
+                   for i, n in ((0, 70000), (1, 90000))]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        at = up.offset(people[0][0], url)
+        assert at in (70000, 90000), at
+        same(up.tus(people[1][1], "PATCH", url, data[at:], Upload_Offset=at).status, 404, "another's upload")
+        same(up.tus(people[1][0], "PATCH", url, data[at:], Upload_Offset=at).status, 204)
+        same(get(people[1][0], url.replace("/tus/", "/")).body == data, True)
+        # It is broken off at one, and at the other it goes on from there.
+        url = up.begin(people[0][0], len(data))
+        sock = up.client.socket.create_connection(nodes[0].address("http"), up.client.WAIT)
+        sock.sendall(("PATCH %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: "
+                      "application/offset+octet-stream\r\nContent-Length: %d\r\n\r\n" % (url, people[0][0].token, len(data))).encode() + data[:600000])
+        until(lambda: any(os.path.getsize(p) for p in local(nodes[0]) if "tmp" in p), what="it is written")
+        sock.close()
+        until(lambda: up.offset(people[1][0], url) > 0, what="what was broken off is there")
+        at = up.offset(people[1][0], url)
+        same(up.tus(people[1][0], "PATCH", url, data[at:], Upload_Offset=at).status, 204)
+        same(get(people[1][0], url.replace("/tus/", "/")).body == data, True)
+        same((S3.names("tus"), [local(n) for n in nodes]), ({}, [[], []]))
+        # What cannot be put away is not lost with what was there before.
+        url = up.begin(people[0][0], 20000)
+        same(up.tus(people[0][0], "PATCH", url, data[:9000], Upload_Offset=0).status, 204)
+        S3.proxy.fail = ["503!"]
+        same(up.tus(people[0][0], "PATCH", url, data[9000:20000], Upload_Offset=9000).status, 503)
+        S3.proxy.fail = []
+        until(lambda: up.offset(people[1][0], url) == 9000, what="it is back")
+        same(up.tus(people[1][0], "PATCH", url, data[9000:20000], Upload_Offset=9000).status, 204)
+        same(S3.proxy.refused, [])
+    finally:
+        ends = [n.stop() for n in nodes]
+    for code, log in ends:
+        assert code == 0 and " ERROR " not in log and "Sanitizer" not in log, log[-3000:]
+
+
+def sealed(workers):
+    keys = sealed_e2e.Keys("one")
+    s = Server(workers, accounts=S3.options(), edit=lambda text: put(text, "  encrypt: { keys: \"file:%s\" }\n" % keys.path))
+    try:
+        (alice,) = known(s, "alice")
+        before = set(S3.names())
+        data = sealed_e2e.text_of(40, 600000)
+        f, g = upload(alice, data), upload(alice, thumbs_e2e.png(600, 400, 41))
+        made = {n: p for n, p in S3.names().items() if n not in before}
+        same(sorted(n.rpartition(".")[2] for n in made), ["sealed", "sealed", "sealed-320", "sealed-960"])
+        for p in made.values():
+            with open(p, "rb") as o:
+                bytes_ = o.read()
+            assert all(w not in bytes_ for w in (sealed_e2e.MARK[:12], b"IHDR", b"WEBP")), p
+        same(get(alice, f["url"]).body == data, True)
+        for a, b in ((0, 0), (65535, 65536), (100, 500000), (599999, 599999)):
+            same(get(alice, f["url"], Range="bytes=%d-%d" % (a, b)).body == data[a:b + 1], True, (a, b))
+        same(get(alice, g["thumbnail"]).body[:4], b"RIFF")
+        url = up.begin(alice, len(data) + 1, "x.txt")
+        same(up.tus(alice, "PATCH", url, data[:100000], Upload_Offset=0).status, 204)
+        for name, p in S3.names("tus").items():
+            with open(p, "rb") as o:
+                assert "sealed" in name and sealed_e2e.MARK[:12] not in o.read(), name
+        same(up.tus(alice, "PATCH", url, data[100000:] + b"x", Upload_Offset=100000).status, 204)
+        same(get(alice, url.replace("/tus/", "/")).body == data + b"x", True)
+        path = [p for n, p in made.items() if os.path.getsize(p) == 600000 + 10 * 50]
+        same(len(path), 1)
+        was = sealed_e2e.damage(path[0], sealed_e2e.flip(3 * sealed_e2e.RECORD + 5000))
+        same(get(alice, f["url"], Range="bytes=200000-200010").json["code"], "DECRYPT_FAILED")
+        same(get(alice, f["url"], Range="bytes=0-10").body, data[:11])
+        sealed_e2e.damage(path[0], lambda _: was[:5 * sealed_e2e.RECORD])
+        same([get(alice, f["url"], Range="bytes=%d-%d" % (a, a + 9)).json["code"] for a in (327675, 500000)], ["DECRYPT_FAILED"] * 2)
+        sealed_e2e.damage(path[0], lambda _: was)
+        same((get(alice, f["url"]).body == data, S3.names("tus"), S3.proxy.refused), (True, {}, []))
+    finally:
+        code, log = s.stop()
+        shutil.rmtree(keys.folder, ignore_errors=True)
+    assert code == 0 and "Sanitizer" not in log, log[-3000:]
+
+
 def a_wrong_secret(workers):
     s = Server(workers, accounts=S3.options(s3_secret="another"))
     try:
@@ -370,7 +478,8 @@ def main():
     S3 = Store()
     try:
         chosen = [t for t in TESTS if not words or any(w in t.__name__ for w in words)]
-        for name, fn in (("downloads_from_there", presigned), ("a_secret_that_is_wrong", a_wrong_secret)):
+        for name, fn in (("downloads_from_there", presigned), ("encrypted", sealed), ("on_two_nodes", on_two_nodes),
+                         ("a_secret_that_is_wrong", a_wrong_secret)):
             if not words or any(w in name for w in words):
                 def run(_, fn=fn):
                     fn(workers)
