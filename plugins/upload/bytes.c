@@ -207,7 +207,7 @@ int bytes_open(struct self *self, const char *object)
 	}
 	dir_path(&self->dir, "tmp", ".", folder);
 	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	chatd_status rc = fd < 0 ? -errno : s3_get_file(self->s3, s3_name(object, name), fd);
+	chatd_status rc = fd < 0 ? -errno : s3_get_file(self->s3, s3_name(object, name), fd, 0);
 	if (rc < 0 && fd >= 0) {
 		close(fd);
 	}

@@ -94,7 +94,7 @@ static chatd_status remove_one(struct self *self, const char *name)
 }
 
 /* To be read from the beginning; or a negative errno. */
-static int open_piece(struct self *self, const char *name)
+static int open_piece(struct self *self, const char *name, int64_t most)
 {
 	char path[DIR_PATH], there[S3_NAME];
 	if (!self->s3) {
@@ -104,7 +104,7 @@ static int open_piece(struct self *self, const char *name)
 	}
 	dir_path(&self->dir, "tmp", ".", path);
 	int fd = open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	chatd_status rc = fd < 0 ? -errno : s3_get_file(self->s3, s3_name(name, there), fd);
+	chatd_status rc = fd < 0 ? -errno : s3_get_file(self->s3, s3_name(name, there), fd, most);
 	if (rc < 0 && fd >= 0) {
 		close(fd);
 	}
@@ -187,7 +187,7 @@ static chatd_status get_info(struct self *self, struct partial *p)
 	char room[INFO_BYTES], name[PIECE_NAME];
 	struct stat st;
 	info_name(self, p->id, name);
-	int fd = open_piece(self, name);
+	int fd = open_piece(self, name, INFO_BYTES);
 	if (fd < 0) {
 		return fd;
 	}
@@ -420,7 +420,7 @@ static chatd_status pour_piece(struct self *self, const struct piece *p, struct 
 {
 	char name[OBJECT_NAME];
 	int64_t before = sink_size(to);
-	int fd = open_piece(self, p->name);
+	int fd = open_piece(self, p->name, seal_size(p->n)); /* sealed or not */
 	if (fd < 0) {
 		return fd;
 	}
@@ -464,6 +464,8 @@ chatd_status pieces_join(struct self *self, const struct partial *p, const struc
 /* ---- what nobody goes on with ---------------------------------------------------------------- */
 
 enum { SWEEP_MAX = 1000 };
+
+/* Whose information or pieces have some age. */
 struct old {
 	char id[SWEEP_MAX][PARTIAL_ID + 1]; /* the rest next time */
 	size_t n;
@@ -473,22 +475,36 @@ static int note_old(void *arg, const char *name)
 {
 	struct old *old = arg;
 	struct chatd_str id = chatd_str_of(name, strnlen(name, PARTIAL_ID));
-	if (strstr(name, INFO) && partial_id_ok(id)) {
+	int is_next =
+			!old->n || !chatd_str_same(id, text(old->id[old->n - 1])); /* they come in order */
+	if (is_next && partial_id_ok(id)) {
 		chatd_str_copy(old->id[old->n++], PARTIAL_ID + 1, id);
 	}
 	return old->n == SWEEP_MAX;
 }
 
+/* Who has an address may put something there when all is over. */
+static int is_wanted(struct self *self, const char *id, int64_t before)
+{
+	struct partial p;
+	memcpy(p.id, id, sizeof(p.id));
+	chatd_status rc = get_info(self, &p);
+	return rc == 0 ? p.touched >= before : rc != -ENOENT;
+}
+
 int64_t pieces_sweep(struct self *self, int64_t before)
 {
 	struct old *old = self->s3 ? calloc(1, sizeof(*old)) : NULL;
-	size_t n = 0;
+	int64_t n = 0;
 	if (old) {
 		list_before(self, "", before, note_old, old);
-		for (; n < old->n; n++) {
-			pieces_remove(self, old->id[n]);
+		for (size_t i = 0; i < old->n; i++) {
+			if (!is_wanted(self, old->id[i], before)) {
+				pieces_remove(self, old->id[i]);
+				n++;
+			}
 		}
 	}
 	free(old);
-	return (int64_t)n;
+	return n;
 }

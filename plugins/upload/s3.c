@@ -145,6 +145,10 @@ static size_t on_write(char *p, size_t size, size_t n, void *arg)
 	struct call *call = arg;
 	size_t got = size * n;
 	if (call->out >= 0) {
+		if (call->cap && call->got + got > call->cap) {
+			call->overflows = 1;
+			return 0;
+		}
 		ssize_t done = pwrite(call->out, p, got, (off_t)call->got);
 		call->got += done > 0 ? (size_t)done : 0;
 		return done < 0 ? 0 : (size_t)done;
@@ -237,7 +241,7 @@ static chatd_status meaning(const struct call *call, long status)
 	if (status < 200 || status > 299) {
 		return status == 0 || status == 429 || status > 499 ? -EHOSTDOWN : -EIO;
 	}
-	return call->to && call->overflows ? -EFBIG : 0;
+	return (call->to || call->out >= 0) && call->overflows ? -EFBIG : 0;
 }
 
 static chatd_status ask(struct s3 *s, struct call *call)
@@ -320,9 +324,9 @@ chatd_status s3_get(struct s3 *s, const char *name, void *to, size_t cap, size_t
 	return rc;
 }
 
-chatd_status s3_get_file(struct s3 *s, const char *name, int fd)
+chatd_status s3_get_file(struct s3 *s, const char *name, int fd, int64_t most)
 {
-	struct call call = { .name = name, .from = -1, .in = -1, .out = fd };
+	struct call call = { .name = name, .from = -1, .in = -1, .out = fd, .cap = (size_t)most };
 	return ask(s, &call);
 }
 
@@ -407,8 +411,8 @@ chatd_status s3_list(struct s3 *s, const char *prefix, int64_t before,
 
 /* ---- addresses ----------------------------------------------------------------------------- */
 
-chatd_status s3_address(
-		const struct s3 *s, const char *name, const char *query, int seconds, char *ret, size_t cap)
+static chatd_status sign_address(
+		const struct s3 *s, const char *name, const struct s3_presign *more, char *ret, size_t cap)
 {
 	char path[2 * URL];
 	snprintf(path, sizeof(path), "%s%.300s", s->path, name);
@@ -417,11 +421,26 @@ chatd_status s3_address(
 		.region = s->conf.region,
 		.host = s->host,
 		.path = path,
-		.query = query,
+		.query = more->query,
+		.puts = more->puts,
 		.now = time(NULL),
-		.expires = seconds };
+		.expires = more->expires };
 	int n = snprintf(ret, cap, "%s%.300s?", s->base, name);
 	return n < 0 || (size_t)n >= cap ? -ENOSPC : s3_presign(&what, ret + n, cap - (size_t)n);
+}
+
+chatd_status s3_address(
+		const struct s3 *s, const char *name, const char *query, int seconds, char *ret, size_t cap)
+{
+	const struct s3_presign what = { .query = query, .expires = seconds };
+	return sign_address(s, name, &what, ret, cap);
+}
+
+chatd_status s3_put_address(
+		const struct s3 *s, const char *name, int64_t n, int seconds, char *ret, size_t cap)
+{
+	const struct s3_presign what = { .query = "", .puts = n, .expires = seconds };
+	return sign_address(s, name, &what, ret, cap);
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */

@@ -33,8 +33,8 @@ chatd_status s3_put(struct s3 *, const char *name, const void *p, size_t n);
 chatd_status s3_read(struct s3 *, const char *name, int64_t from, void *to, size_t n);
 /** All of it, up to @p cap bytes: -EFBIG; @p ret_n: how many. */
 chatd_status s3_get(struct s3 *, const char *name, void *to, size_t cap, size_t *ret_n);
-/** All of it into a file. */
-chatd_status s3_get_file(struct s3 *, const char *name, int fd);
+/** All of it into a file, up to @p most bytes: -EFBIG; 0: however much there is. */
+chatd_status s3_get_file(struct s3 *, const char *name, int fd, int64_t most);
 /** 0 also when it was not there. */
 chatd_status s3_remove(struct s3 *, const char *name);
 /** Names that begin with @p prefix and are older than @p before (seconds); @p found gets what is
@@ -44,5 +44,8 @@ chatd_status s3_list(struct s3 *, const char *prefix, int64_t before,
 /** [any] An address that is good for @p seconds without keys; @p query: as s3_presign has it. */
 chatd_status s3_address(
 		const struct s3 *, const char *name, const char *query, int seconds, char *ret, size_t cap);
+/** [any] Likewise to PUT exactly @p n bytes there. */
+chatd_status s3_put_address(
+		const struct s3 *, const char *name, int64_t n, int seconds, char *ret, size_t cap);
 
 #endif

@@ -58,8 +58,9 @@ static int write_query(const struct s3_presign *s, const char *stamp, const char
 	}
 	n = snprintf(ret, QUERY,
 			"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=%s&X-Amz-Date=%s&X-Amz-Expires=%d"
-			"&X-Amz-SignedHeaders=host%s%s",
-			credential, stamp, s->expires, s->query[0] ? "&" : "", s->query);
+			"&X-Amz-SignedHeaders=%shost%s%s",
+			credential, stamp, s->expires, s->puts ? "content-length%3B" : "",
+			s->query[0] ? "&" : "", s->query);
 	return n < QUERY;
 }
 
@@ -67,8 +68,12 @@ static int hash_request(const struct s3_presign *s, const char *query, char ret[
 {
 	char text[QUERY + 1024];
 	unsigned char hash[EVP_MAX_MD_SIZE];
-	int n = snprintf(text, sizeof(text), "GET\n%s\n%s\nhost:%s\n\nhost\nUNSIGNED-PAYLOAD", s->path,
-			query, s->host);
+	int n = s->puts
+			? snprintf(text, sizeof(text),
+					  "PUT\n%s\n%s\ncontent-length:%lld\nhost:%s\n\ncontent-length;host\nUNSIGNED-PAYLOAD",
+					  s->path, query, (long long)s->puts, s->host)
+			: snprintf(text, sizeof(text), "GET\n%s\n%s\nhost:%s\n\nhost\nUNSIGNED-PAYLOAD",
+					  s->path, query, s->host);
 	if (n >= (int)sizeof(text) ||
 			EVP_Digest(text, (size_t)n, hash, NULL, EVP_sha256(), NULL) != 1) {
 		return 0;

@@ -246,7 +246,7 @@ static void signatures_fit_one_file_and_user(void **state)
 	assert_int_equal(sign_check(key, z(bad), 0, &got), -EACCES);
 }
 
-/* The first is the example of AWS's documentation, the second what botocore makes of it. */
+/* The first is the example of AWS's documentation, the others what botocore makes of it. */
 static void addresses_are_signed_as_aws_has_it(void **state)
 {
 	static const struct {
@@ -273,6 +273,16 @@ static void addresses_are_signed_as_aws_has_it(void **state)
 				  .now = 1795690873,
 				  .expires = 60 },
 				"347237f608ba3ec6d73c77bae29039f376345ed53ea2cf312a75a873541e648b" },
+		{ { .key = "KEY",
+				  .secret = "secret/+=",
+				  .region = "eu-central-1",
+				  .host = "127.0.0.1:4568",
+				  .path = "/chat/some/where/tus/abc.0.1.2",
+				  .query = "",
+				  .puts = 12345,
+				  .now = 1795690873,
+				  .expires = 60 },
+				"7f4f7f9e32c8a2e0c5f1a0a5ec6449473ff2c2449a8c69864d28215fb6df5c0d" },
 	};
 	char query[2048], room[16];
 	(void)state;

@@ -82,6 +82,12 @@ static const struct chatd_opt opts[] = {
 			.offset = offsetof(struct conf, presigned),
 			.fallback = "false",
 			.doc = "Downloads are sent to the S3 server (302), instead of going through this one." },
+	{ .key = "presigned_uploads",
+			.type = CHATD_T_BOOL,
+			.offset = offsetof(struct conf, presigned_uploads),
+			.fallback = "false",
+			.doc = "Clients may upload straight to the S3 server; what they put there is fetched and "
+				   "looked at before anybody gets it." },
 	{ .key = "presigned_ttl",
 			.type = CHATD_T_DURATION,
 			.offset = offsetof(struct conf, presigned_ttl),
@@ -253,8 +259,8 @@ static chatd_status check_s3(const struct chatd_host *h, chatd_ctx *ctx, const s
 }
 
 static const char why_not_presigned[] =
-		"files are encrypted, and the S3 server could send them only as they lie there; set "
-		"presigned: false, or encrypt: off";
+		"files are encrypted here, and between clients and the S3 server they would not be; set "
+		"presigned and presigned_uploads to false, or encrypt to off";
 
 static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
 {
@@ -283,8 +289,13 @@ static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void
 				"\"%s\" is no program that this user can run; give its whole path",
 				conf->scanner[0]);
 	}
-	if (conf->presigned && conf->encrypt == ENCRYPT_REQUIRED) {
-		rc = h->conf_error(ctx, "presigned", "%s", why_not_presigned);
+	const char *key = conf->presigned ? "presigned" : "presigned_uploads";
+	if ((conf->presigned || conf->presigned_uploads) && conf->encrypt == ENCRYPT_REQUIRED) {
+		rc = h->conf_error(ctx, key, "%s", why_not_presigned);
+	}
+	if (conf->presigned_uploads && (conf->backend != BACKEND_S3 || !conf->partials)) {
+		rc = h->conf_error(ctx, "presigned_uploads",
+				"there is nowhere to send uploads to; set backend: s3, and partials_per_user above 0");
 	}
 	if (conf->backend == BACKEND_S3 && check_s3(h, ctx, conf) < 0) {
 		rc = -EINVAL;
@@ -363,9 +374,16 @@ static chatd_status open_key(struct self *self)
 
 /* ---- life ------------------------------------------------------------------------------ */
 
-static chatd_status add_routes(struct self *self)
+static chatd_status add_route(struct self *self, struct chatd_route r)
 {
 	const struct chatd_http *http = self->http->vt;
+	r.struct_size = sizeof(r);
+	r.arg = self;
+	return http->route(self->http->obj, self->ctx, &r);
+}
+
+static chatd_status add_routes(struct self *self)
+{
 	const struct chatd_route routes[] = {
 		{ .methods = CHATD_POST,
 				.flags = CHATD_HTTP_CORS | CHATD_HTTP_STREAM,
@@ -389,29 +407,37 @@ static chatd_status add_routes(struct self *self)
 				.path = "/api/files/{id}/thumbnail",
 				.handle = on_thumbnail },
 	};
-	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-		struct chatd_route r = routes[i];
-		r.struct_size = sizeof(r);
-		r.arg = self;
-		chatd_status rc = http->route(self->http->obj, self->ctx, &r);
-		if (rc < 0) {
-			return rc;
-		}
+	chatd_status rc = 0;
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]) && rc == 0; i++) {
+		rc = add_route(self, routes[i]);
 	}
-	for (size_t i = 0; i < TUS_ROUTES && self->conf->partials; i++) {
-		const struct chatd_route r = { .struct_size = sizeof(r),
-			.methods = tus_routes[i].methods,
-			.flags = CHATD_HTTP_CORS | tus_routes[i].flags,
-			.path = tus_routes[i].path,
-			.max_body = tus_routes[i].flags & CHATD_HTTP_STREAM ? (size_t)self->conf->max_size : 0,
-			.handle = tus_routes[i].handle,
-			.arg = self };
-		chatd_status rc = http->route(self->http->obj, self->ctx, &r);
-		if (rc < 0) {
-			return rc;
-		}
+	return rc;
+}
+
+/* Of what can be left out. */
+static chatd_status add_more_routes(struct self *self)
+{
+	const struct conf *conf = self->conf;
+	chatd_status rc = 0;
+	for (size_t i = 0; i < DIRECT_ROUTES && conf->presigned_uploads && rc == 0; i++) {
+		const struct direct_route *d = &direct_routes[i];
+		rc = add_route(self,
+				(struct chatd_route){ .methods = CHATD_POST,
+						.flags = CHATD_HTTP_CORS,
+						.path = d->path,
+						.max_body = d->max_body,
+						.handle = d->handle });
 	}
-	return 0;
+	for (size_t i = 0; i < TUS_ROUTES && conf->partials && rc == 0; i++) {
+		const struct tus_route *t = &tus_routes[i];
+		rc = add_route(self,
+				(struct chatd_route){ .methods = t->methods,
+						.flags = CHATD_HTTP_CORS | t->flags,
+						.path = t->path,
+						.max_body = t->flags & CHATD_HTTP_STREAM ? (size_t)conf->max_size : 0,
+						.handle = t->handle });
+	}
+	return rc;
 }
 
 static chatd_status open_folder(struct self *self)
@@ -472,7 +498,7 @@ static chatd_status open_cipher(struct self *self)
 							 : "the plugin encrypt is not configured; add it with its keys");
 	}
 	self->seals = now.seals && conf->encrypt != ENCRYPT_OFF;
-	return self->seals && conf->presigned
+	return self->seals && (conf->presigned || conf->presigned_uploads)
 			? self->h->fail(self->ctx, -EINVAL, "upload.presigned: %s", why_not_presigned)
 			: 0;
 }
@@ -520,6 +546,7 @@ static chatd_status init(
 	rc = rc < 0 ? rc : open_cipher(self);
 	rc = rc < 0 ? rc : start_crews(self);
 	rc = rc < 0 ? rc : add_routes(self);
+	rc = rc < 0 ? rc : add_more_routes(self);
 	return rc < 0 ? rc : h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHANGE, on_message_in);
 }
 

@@ -46,7 +46,7 @@ def mac(key, text):
 
 def signature(method, path, query, headers, signed, payload, stamp):
     canonical = "\n".join([method, path, "&".join(sorted(q if "=" in q else q + "=" for q in query.split("&") if q)),
-                           "".join("%s:%s\n" % (h, " ".join(headers[h].split())) for h in signed), ";".join(signed), payload])
+                           "".join("%s:%s\n" % (h, " ".join(headers.get(h, "").split())) for h in signed), ";".join(signed), payload])
     scope = "%s/%s/s3/aws4_request" % (stamp[:8], REGION)
     text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = ("AWS4" + SECRET).encode()
@@ -192,6 +192,17 @@ def local(s):
     return [p for part in ("tmp", "objects/*") for p in glob.glob(os.path.join(s.dir, "files", part, "*"))]
 
 
+def age(name, touched=True):
+    """A piece, or what is known of an upload, as of yesterday."""
+    path = S3.names("tus")[name]
+    if touched and ".info" in name:
+        with open(path) as o:
+            text = o.read()
+        with open(path, "w") as o:
+            o.write(text.replace('"touched":1', '"touched":'))
+    os.utime(path, (time.time() - 90000,) * 2)
+
+
 def big(seed, size):
     return up.png(seed, size)
 
@@ -249,9 +260,8 @@ def in_pieces(s):
     old, young = up.begin(alice, len(data)), up.begin(alice, len(data))
     for url in (old, young):
         same(up.tus(alice, "PATCH", url, data[:5000], Upload_Offset=0).status, 204)
-    for name, path in S3.names("tus").items():
-        if name.startswith(old.rpartition("/")[2]) or ".info" not in name:
-            os.utime(path, (time.time() - 90000,) * 2)
+    for name in S3.names("tus"):
+        age(name, touched=name.startswith(old.rpartition("/")[2]))
     s.kill()
     s.begin()
     until(lambda: up.offset(alice, old) == 404, 30, "it is over")
@@ -360,6 +370,90 @@ def presigned(workers):
         g = upload(alice, thumbs_e2e.png(500, 400, 11))
         same(get(alice, g["thumbnail"]).status, 200)
         S3.proxy.refused.clear()
+    finally:
+        code, log = s.stop()
+    assert code == 0 and " ERROR " not in log and "Sanitizer" not in log, log[-3000:]
+
+
+def at(url, method="GET", body=None, port=None):
+    """What the S3 server says to who has an address; port: past the proxy, which checks signatures."""
+    to = urllib.parse.urlsplit(url)
+    conn = http.client.HTTPConnection(to.hostname, port or to.port, timeout=10)
+    conn.request(method, to.path + "?" + to.query, body, {"Host": to.netloc})
+    r = conn.getresponse()
+    answer = (r.status, r.read())
+    conn.close()
+    return answer
+
+
+def direct(workers):
+    s = Server(workers, accounts=S3.options(presigned_uploads="true", presigned_ttl="30s"))
+    try:
+        alice, bob = known(s, "alice", "bob")
+
+        def wish(who, name, size, want=201):
+            r = who.rest("POST", "/api/files/direct", {"name": name, "size": size})
+            same(r.status, want, r.body)
+            return r.json
+
+        def complete(who, w):
+            r = who.rest("POST", w["complete"], {})
+            return r.status, r.json
+        data = thumbs_e2e.png(600, 400, 51) + b"x" * 300000
+        w = wish(alice, "../at sea.png", len(data))
+        same((w["method"], w["complete"]), ("PUT", "/api/files/direct/" + w["id"]))
+        same((complete(alice, w)[0], complete(alice, w)[1]["code"]), (409, "NOT_UPLOADED"), "before it is there")
+        same((at(w["url"], "PUT", data[:-1])[0], at(w["url"])[0]), (403, 403), "another length, another method")
+        same(at(w["url"], "PUT", data)[0], 200, S3.proxy.refused)
+        S3.proxy.refused.clear()
+        same([get(p, "/api/files/" + w["id"]).status for p in (alice, bob)], [404, 404], "it is no file yet")
+        same(complete(bob, w)[0], 404, "another's upload")
+        status, f = complete(alice, w)
+        same((status, f["id"], f["name"], f["size"], f["contentType"], f["width"]), (201, w["id"], "at sea.png", len(data), "image/png", 600))
+        same((get(alice, f["url"]).body == data, get(bob, f["url"]).status, get(alice, f["thumbnail"]).status), (True, 404, 200))
+        same((S3.names("tus"), local(s)), ({}, []))
+        same(complete(alice, w), (201, f), "said again")
+        # Who has the address changes nothing any more; what he puts there is swept.
+        same(at(w["url"], "PUT", b"y" * len(data))[0], 200)
+        same((get(alice, f["url"]).body == data, len(S3.names("tus"))), (True, 1))
+        for name in S3.names("tus"):
+            age(name)
+        # By what is in it, and as much as was said.
+        page = b"<!doctype html><html><script>alert(1)</script></html>"
+        w = wish(alice, "cat.png", len(page))
+        same(at(w["url"], "PUT", page)[0], 200)
+        status, why = complete(alice, w)
+        same((status, why["code"]), (415, "TYPE_NOT_ALLOWED"))
+        until(lambda: not any(n.startswith(w["id"]) for n in S3.names("tus")), what="what was refused is gone")
+        w = wish(alice, "a.txt", 1000)
+        for size in (999, 1001, 3000000):
+            same(at(w["url"], "PUT", b"a" * size, S3.port)[0], 200)
+            same(complete(alice, w)[1]["code"], "NOT_UPLOADED", size)
+        same(at(w["url"], "PUT", b"a" * 1000, S3.port)[0], 200)
+        same(complete(alice, w)[0], 201)
+        equal = len(S3.names())
+        upload(bob, b"a" * 1000)
+        until(lambda: len(S3.names()) == equal, what="equal files are one object")
+        # What is refused at once.
+        wish(alice, "a.png", 9 * up.MIB, 413)
+        for body in ({}, {"size": 0}, {"size": -1}, {"size": "5"}, {"size": 5, "name": 5}, {"size": 5, "name": "a\0b"}):
+            same(alice.rest("POST", "/api/files/direct", body).json["code"], "BAD_UPLOAD", body)
+        same(up.client.rest(s, None, "POST", "/api/files/direct", {"size": 5}).status, 401)
+        guest = up.Person(s)
+        same(guest.rest("POST", "/api/files/direct", {"size": 5}).status, 403)
+        same(complete(alice, {"complete": "/api/files/direct/" + "0" * 40})[0], 404)
+        w = wish(alice, "b.txt", 5)
+        same(up.tus(alice, "DELETE", "/api/files/tus/" + w["id"]).status, 204)
+        same(complete(alice, w)[0], 404)
+        for _ in range(16):
+            wish(alice, "c.txt", 5)
+        same(wish(alice, "c.txt", 5, 429)["code"], "TOO_MANY_UPLOADS")
+        for name in S3.names("tus"):
+            age(name)
+        s.kill()
+        s.begin()
+        until(lambda: not S3.names("tus"), 30, "what nobody went on with")
+        same(S3.proxy.refused, [])
     finally:
         code, log = s.stop()
     assert code == 0 and " ERROR " not in log and "Sanitizer" not in log, log[-3000:]
@@ -478,7 +572,7 @@ def main():
     S3 = Store()
     try:
         chosen = [t for t in TESTS if not words or any(w in t.__name__ for w in words)]
-        for name, fn in (("downloads_from_there", presigned), ("encrypted", sealed), ("on_two_nodes", on_two_nodes),
+        for name, fn in (("downloads_from_there", presigned), ("encrypted", sealed), ("on_two_nodes", on_two_nodes), ("uploads_straight_there", direct),
                          ("a_secret_that_is_wrong", a_wrong_secret)):
             if not words or any(w in name for w in words):
                 def run(_, fn=fn):

@@ -356,7 +356,7 @@ def what_does_not_go_together(workers):
     try:
         for said, plugin, why in (
                 ({"encrypt": "required"}, None, "the plugin encrypt is not configured; add it with its keys"),
-                ({"encrypt": "required", "presigned": "true"}, keys, "set presigned: false, or encrypt: off"),
+                ({"encrypt": "required", "presigned": "true"}, keys, "set presigned and presigned_uploads to false, or encrypt to off"),
                 ({"backend": "s3", "s3_endpoint": "http://127.0.0.1:9", "s3_key": "a", "s3_secret": "b", "presigned": "true"}, keys,
                  "upload.presigned: files are encrypted")):
             try:
