@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -121,6 +122,7 @@ static int open_unix(struct net_listener *l, const struct addr *at, struct net_e
 	if (bind(fd, &at->u.any, at->len) < 0)
 		return fail(err, l->conf.address, "bind");
 	l->is_unix = true;
+	l->unix_path = strdup(at->u.un.sun_path);
 	if (listen(fd, BACKLOG) < 0)
 		return fail(err, l->conf.address, "listen on");
 	/* One queue that all workers accept from: there is no SO_REUSEPORT for files. */
@@ -156,9 +158,10 @@ void listen_close(struct net_listener *l)
 			close(l->acceptors[i].fd);
 		l->acceptors[i].fd = -1;
 	}
-	struct addr at;
-	if (l->is_unix && addr_parse(l->conf.address, &at) == 0)
-		unlink(at.u.un.sun_path);
+	if (l->is_unix && l->unix_path)
+		unlink(l->unix_path);
+	free(l->unix_path);
+	l->unix_path = NULL;
 	l->is_unix = false;
 }
 

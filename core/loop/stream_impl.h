@@ -122,6 +122,7 @@ struct net_listener {
 	struct chatd_listen conf;
 	struct tls_server *tls; /**< NULL: plain */
 	bool is_unix;
+	char *unix_path; /**< to be removed at the end; the plugin and its address are gone by then */
 	char bound[ADDR_TEXT];
 	int32_t n;
 	struct acceptor acceptors[];

@@ -16,7 +16,7 @@ CASES = []
 FULL = os.environ.get("CHATD_FULL") == "1"
 SANITIZED = fixture.sanitized()
 # A sanitizer has its own words for a bad address or a double free, and ends with its own exit code.
-OURS = {"null", "overflow", "double-free"}
+OURS = {"null", "overflow", "double-free", "divide"}
 
 
 def case(name):
