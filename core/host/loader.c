@@ -403,3 +403,15 @@ char **modules_list(struct modules *m, size_t *ret_n)
 	*ret_n = out;
 	return list;
 }
+
+struct conf_about module_about(const struct chatd_plugin *p)
+{
+	return (struct conf_about){ .name = p->name,
+		.version = p->version,
+		.summary = p->summary,
+		.provides = p->provides,
+		.needs = p->needs,
+		.wants = p->wants,
+		.opts = p->opts,
+		.opt_size = p->opt_size };
+}

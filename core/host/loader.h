@@ -36,6 +36,9 @@ struct load_error {
 const struct module *module_load(struct modules *, const char *name, struct load_error *ret_err);
 /** Those that were loaded, by index; free the array.  NULL: no memory. */
 const struct module **modules_all(const struct modules *, size_t *ret_n);
+struct conf_about;
+/** What it says of itself, to be described; points into @p p. */
+struct conf_about module_about(const struct chatd_plugin *p);
 /** Names of all *.so in the directories, sorted; free each and the array. */
 char **modules_list(struct modules *, size_t *ret_n);
 

@@ -108,18 +108,6 @@ int host_print_plugins(struct host *h, FILE *f)
 	return 0;
 }
 
-static struct conf_about about(const struct chatd_plugin *p)
-{
-	return (struct conf_about){ .name = p->name,
-		.version = p->version,
-		.summary = p->summary,
-		.provides = p->provides,
-		.needs = p->needs,
-		.wants = p->wants,
-		.opts = p->opts,
-		.opt_size = p->opt_size };
-}
-
 int host_describe(struct host *h, const char *what, int format, FILE *f)
 {
 	struct load_error e = { "" };
@@ -131,7 +119,7 @@ int host_describe(struct host *h, const char *what, int format, FILE *f)
 		fprintf(stderr, "chatd: %s\n", e.text);
 		return -ENOENT;
 	}
-	struct conf_about a = about(&m->plugin);
+	struct conf_about a = module_about(&m->plugin);
 	return conf_describe(f, format, &a);
 }
 
@@ -144,7 +132,7 @@ int host_print_schema(struct host *h, FILE *f)
 		struct load_error e;
 		const struct module *m = all ? module_load(h->modules, names[i], &e) : NULL;
 		if (m) {
-			all[known++] = about(&m->plugin);
+			all[known++] = module_about(&m->plugin);
 		}
 		free(names[i]);
 	}

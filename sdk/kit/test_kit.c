@@ -2,13 +2,13 @@
 /* Does the kit find what it promises to find?  Each wrong deed is done in a child. */
 #include <chatd/kit.h>
 
+#include "deeds.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum deed {
 	GOOD,
@@ -160,43 +160,19 @@ static void commit(void)
 }
 
 /* What a child writes before it ends; its status in *ret_status. */
-static void run_child(enum deed deed, char *text, size_t room, int *ret_status)
+static void do_deed(int deed)
 {
-	int fd[2];
-	size_t n = 0;
-	ssize_t got;
-	fflush(NULL);
-	if (pipe(fd) < 0) {
-		abort();
+	the_deed = deed;
+	if (deed == SWALLOW_FAILURE) {
+		kit_sweep(commit);
+	} else {
+		commit();
 	}
-	pid_t pid = fork();
-	if (pid == 0) {
-		dup2(fd[1], STDERR_FILENO);
-		close(fd[0]);
-		close(fd[1]);
-		the_deed = deed;
-		if (deed == SWALLOW_FAILURE) {
-			kit_sweep(commit);
-		} else {
-			commit();
-		}
-		_exit(0);
-	}
-	close(fd[1]);
-	while (n + 1 < room && (got = read(fd[0], text + n, room - n - 1)) > 0) {
-		n += (size_t)got;
-	}
-	text[n] = '\0';
-	close(fd[0]);
-	waitpid(pid, ret_status, 0);
 }
 
 int main(void)
 {
-	static const struct {
-		enum deed deed;
-		const char *name, *says;
-	} rows[] = {
+	static const struct deed_row rows[] = {
 		{ GOOD, "a good plugin passes", NULL },
 		{ LEAK_MEMORY, "memory that is left is found",
 				"1 pieces of mem_alloc() are left, 7 bytes" },
@@ -216,17 +192,5 @@ int main(void)
 				"mem_free() of what mem_alloc() did not give" },
 		{ SWALLOW_FAILURE, "a failure that nobody looks at is found", "" },
 	};
-	int failed = 0, n = (int)(sizeof(rows) / sizeof(rows[0]));
-	printf("1..%d\n", n);
-	for (int i = 0; i < n; i++) {
-		char text[4096];
-		int status = 0;
-		run_child(rows[i].deed, text, sizeof(text), &status);
-		int died = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-		int ok = rows[i].says ? died && strstr(text, rows[i].says) : !died;
-		failed |= !ok;
-		printf("%sok %d - %s\n%s%s%s", ok ? "" : "not ", i + 1, rows[i].name, ok ? "" : "# ",
-				ok ? "" : text, ok ? "" : "\n");
-	}
-	return failed;
+	return deeds_run(do_deed, rows, (int)(sizeof(rows) / sizeof(rows[0])));
 }

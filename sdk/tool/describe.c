@@ -40,14 +40,6 @@ int cmd_describe(int argc, char **argv)
 		fprintf(stderr, "chatd-plugin: %s\n", e.text);
 		return EX_NOINPUT;
 	}
-	const struct chatd_plugin *p = &m->plugin;
-	const struct conf_about about = { .name = p->name,
-		.version = p->version,
-		.summary = p->summary,
-		.provides = p->provides,
-		.needs = p->needs,
-		.wants = p->wants,
-		.opts = p->opts,
-		.opt_size = p->opt_size };
+	const struct conf_about about = module_about(&m->plugin);
 	return conf_describe(stdout, format, &about) < 0 ? EX_SOFTWARE : 0;
 }

@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { after, before } from "node:test";
 import { chromium } from "playwright-core";
+import { startChatd } from "./harness.mjs";
 
 const executable = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 
@@ -23,6 +25,23 @@ export function launch() {
 			"--disable-component-update",
 			"--disable-sync",
 		],
+	});
+}
+
+/* A server with chat.yaml and a browser for all tests of a suite; use(server, browser) keeps them. */
+export function withBrowser(skip, set, use) {
+	let server;
+	let browser;
+	before(async () => {
+		if (!skip) {
+			server = await startChatd({ config: "chat.yaml", set });
+			browser = await launch();
+			use(server, browser);
+		}
+	});
+	after(async () => {
+		await browser?.close();
+		await server?.stop();
 	});
 }
 

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
-import { after, before, describe, test } from "node:test";
-import { hasChromium, launch, person } from "../lib/browser.mjs";
-import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+import { describe, test } from "node:test";
+import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
+import { hasChatd, needs } from "../lib/harness.mjs";
 
 const skip = needs(hasChatd, hasChromium);
 const limit = { timeout: 240000, skip };
@@ -14,15 +14,9 @@ const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch:
 describe("the page in Chromium", () => {
 	let server;
 	let browser;
-	before(async () => {
-		if (!skip) {
-			server = await startChatd({ config: "chat.yaml", set: { "auth-anonymous.devices": 0 } });
-			browser = await launch();
-		}
-	});
-	after(async () => {
-		await browser?.close();
-		await server?.stop();
+	withBrowser(skip, { "auth-anonymous.devices": 0 }, (s, b) => {
+		server = s;
+		browser = b;
 	});
 
 	async function withPeople(options, work, expected) {

@@ -2,9 +2,9 @@
 /* Commands in the page: the list while one is typed, what they become, and what only oneself sees. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { hasChromium, launch, person } from "../lib/browser.mjs";
-import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+import { describe, test } from "node:test";
+import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
+import { hasChatd, needs } from "../lib/harness.mjs";
 
 const skip = needs(hasChatd, hasChromium);
 const limit = { timeout: 120000, skip };
@@ -12,15 +12,9 @@ const limit = { timeout: 120000, skip };
 describe("commands", () => {
 	let server;
 	let browser;
-	before(async () => {
-		if (!skip) {
-			server = await startChatd({ config: "chat.yaml" });
-			browser = await launch();
-		}
-	});
-	after(async () => {
-		await browser?.close();
-		await server?.stop();
+	withBrowser(skip, {}, (s, b) => {
+		server = s;
+		browser = b;
 	});
 
 	test("are completed by the keyboard, become what they mean, and answer oneself alone", limit, async () => {

@@ -4,9 +4,9 @@
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
-import { after, before, describe, test } from "node:test";
-import { hasChromium, launch, person } from "../lib/browser.mjs";
-import { hasChatd, needs, REPO, startChatd } from "../lib/harness.mjs";
+import { describe, test } from "node:test";
+import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
+import { hasChatd, needs, REPO } from "../lib/harness.mjs";
 
 const WWW = path.join(REPO, "plugins/web/www");
 const skip = needs(hasChatd, hasChromium);
@@ -88,15 +88,9 @@ describe("the page's texts", () => {
 describe("the page in Korean", () => {
 	let server;
 	let browser;
-	before(async () => {
-		if (!skip) {
-			server = await startChatd({ config: "chat.yaml" });
-			browser = await launch();
-		}
-	});
-	after(async () => {
-		await browser?.close();
-		await server?.stop();
+	withBrowser(skip, {}, (s, b) => {
+		server = s;
+		browser = b;
 	});
 
 	/* What is shown and is neither Korean nor a name: [text]. */

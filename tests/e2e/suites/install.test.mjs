@@ -5,10 +5,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { gunzipSync } from "node:zlib";
-import { hasChromium, launch, person } from "../lib/browser.mjs";
-import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
+import { hasChatd, needs } from "../lib/harness.mjs";
 
 const skip = needs(hasChatd, hasChromium);
 const limit = { timeout: 120000, skip };
@@ -26,15 +26,9 @@ async function ask(url, headers = {}) {
 describe("the page as an application", () => {
 	let server;
 	let browser;
-	before(async () => {
-		if (!skip) {
-			server = await startChatd({ config: "chat.yaml", set: { "auth-anonymous.devices": 0 } });
-			browser = await launch();
-		}
-	});
-	after(async () => {
-		await browser?.close();
-		await server?.stop();
+	withBrowser(skip, { "auth-anonymous.devices": 0 }, (s, b) => {
+		server = s;
+		browser = b;
 	});
 
 	test("what the first load brings is compressed, lasts, and weighs little", limit, async () => {

@@ -3,10 +3,10 @@
  * the server pushes can be read by a browser is proved in tests/push. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { hasChromium, launch, person } from "../lib/browser.mjs";
+import { describe, test } from "node:test";
+import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
 import { api, CHEAP_HASHES, member } from "../lib/chat.mjs";
-import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+import { hasChatd, needs } from "../lib/harness.mjs";
 
 const skip = needs(hasChatd, hasChromium);
 const limit = { timeout: 120000, skip };
@@ -38,15 +38,9 @@ function pretendToSubscribe({ endpoint, keys }) {
 describe("notifications on the page", () => {
 	let server;
 	let browser;
-	before(async () => {
-		if (!skip) {
-			server = await startChatd({ config: "chat.yaml", set: { "auth-anonymous.devices": 0, ...CHEAP_HASHES } });
-			browser = await launch();
-		}
-	});
-	after(async () => {
-		await browser?.close();
-		await server?.stop();
+	withBrowser(skip, { "auth-anonymous.devices": 0, ...CHEAP_HASHES }, (s, b) => {
+		server = s;
+		browser = b;
 	});
 
 	const withAnn = async (name, work) => {

@@ -2,9 +2,9 @@
 /* Threads on the page, and what a reload must not lose: what is written and not sent, and how far one has scrolled. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { hasChromium, launch, person } from "../lib/browser.mjs";
-import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+import { describe, test } from "node:test";
+import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
+import { hasChatd, needs } from "../lib/harness.mjs";
 
 const skip = needs(hasChatd, hasChromium);
 const limit = { timeout: 180000, skip };
@@ -14,15 +14,9 @@ const REPLIES = 52; /* more than a page */
 describe("threads and drafts", () => {
 	let server;
 	let browser;
-	before(async () => {
-		if (!skip) {
-			server = await startChatd({ config: "chat.yaml", set: { "auth-anonymous.devices": 0 } });
-			browser = await launch();
-		}
-	});
-	after(async () => {
-		await browser?.close();
-		await server?.stop();
+	withBrowser(skip, { "auth-anonymous.devices": 0 }, (s, b) => {
+		server = s;
+		browser = b;
 	});
 
 	/* People who are in, one browser each. */
