@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "chat"))
 import client  # noqa: E402
-from client import Device, Person, Server, tap  # noqa: E402
+from client import Device, Person, Server, same, tap  # noqa: E402
 from receiver import OLD, PLAIN, SECRET, Receiver  # noqa: E402
 
 BOOT = "boot-secret-0123456789abcdef0123456789"
@@ -51,10 +51,6 @@ ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 class Key:

@@ -106,6 +106,21 @@ class Server:
         return code, text
 
 
+def same(a, b, what=""):
+    assert a == b, "%s: %r is not %r" % (what, a, b)
+
+
+def until(fn, seconds=15, what=""):
+    """What fn gives, once it gives something."""
+    end = time.monotonic() + seconds
+    while True:
+        got = fn()
+        if got:
+            return got
+        assert time.monotonic() < end, "it did not happen: " + what
+        time.sleep(0.03)
+
+
 def tap(tests, server, before_end=lambda: None):
     """Runs the tests on the server and ends it; prints TAP; the exit code.  A broken test hides no others."""
     failed = 0

@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 
-from client import BUILD, Person, Server, put
+from client import BUILD, Person, Server, put, same
 
 LOBBY = "/topic/room/lobby"
 WORKERS = sys.argv[1] if len(sys.argv) > 1 else "4"
@@ -33,10 +33,6 @@ def test(fn):
 
 def long(fn):
     return test(fn) if os.environ.get("CHATD_FULL") == "1" else fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 class Keys:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import uuid
 
-from client import BUILD, QUIET, ROOT, Device, Person, Server, rest, tap
+from client import BUILD, QUIET, ROOT, Device, Person, Server, rest, same, tap
 from rights import GONE, ask, gaps, read_table
 
 ACCOUNTS = ["stranger", "invited", "member", "muted", "banned", "kicked", "moder", "owner", "admin", "spare", "newcomer"]
@@ -22,10 +22,6 @@ TESTS = []
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 class Nobody:

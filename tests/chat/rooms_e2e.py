@@ -8,7 +8,7 @@ store-memory if the second argument says "memory".
 import sys
 import time
 
-from client import QUIET, Device, Person, Server, rest, tap
+from client import QUIET, Device, Person, Server, rest, same, tap
 
 NOTICES = "/user/queue/rooms"
 TESTS = []
@@ -17,10 +17,6 @@ TESTS = []
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 def people(s):

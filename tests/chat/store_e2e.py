@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 
-from client import Device, Person, Server, rest
+from client import Device, Person, Server, rest, same
 
 INBOX = "/user/queue/messages"
 LOBBY = "/topic/room/lobby"
@@ -20,10 +20,6 @@ TESTS = []
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 def make_room(who, public=False):

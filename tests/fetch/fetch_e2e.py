@@ -25,7 +25,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "chat"))
 sys.path.insert(0, os.path.join(HERE, "..", "api"))
-from client import BUILD, Person, Server, tap  # noqa: E402
+from client import BUILD, Person, Server, same, tap, until  # noqa: E402
 from receiver import SECRET, Receiver  # noqa: E402
 
 HELPER = os.path.join(BUILD, "plugins", "fetch", "chatd-fetch")
@@ -62,20 +62,6 @@ os.read(0, 1000)
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
-
-
-def until(fn, seconds=20, what=""):
-    end = time.monotonic() + seconds
-    while True:
-        got = fn()
-        if got:
-            return got
-        assert time.monotonic() < end, "it did not happen: " + what
-        time.sleep(0.03)
 
 
 def status(pid):

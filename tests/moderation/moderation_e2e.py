@@ -19,7 +19,7 @@ import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "chat"))
 import client  # noqa: E402
-from client import Device, Person, Server, tap  # noqa: E402
+from client import Device, Person, Server, same, tap, until  # noqa: E402
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "mod", "root")
 ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
@@ -38,10 +38,6 @@ TESTS = []
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 def status(r, *want):
@@ -99,13 +95,6 @@ def room(owner, *members, public=False):
     for m in members:
         status(owner.rest("POST", "/api/chat/rooms/%s/members" % r, {"userId": m.id}), 201)
     return r
-
-
-def until(fn, seconds=LIVE):
-    end = time.monotonic() + seconds
-    while not fn():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.05)
 
 
 def moderator(s, root):

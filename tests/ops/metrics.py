@@ -12,7 +12,7 @@ import time
 import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "chat"))
-from client import Person, Server, rest  # noqa: E402
+from client import Person, Server, rest, same  # noqa: E402
 
 TESTS = []
 LINE = re.compile(r"([a-z_]+)(?:\{([a-z_]+=\"[^\"]*\"(?:,[a-z_]+=\"[^\"]*\")*)\})? (-?[0-9.]+)")
@@ -21,10 +21,6 @@ LINE = re.compile(r"([a-z_]+)(?:\{([a-z_]+=\"[^\"]*\"(?:,[a-z_]+=\"[^\"]*\")*)\}
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 def ask(server, data, wait=5):

@@ -14,7 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "chat"))
-from client import Person, Server, rest, tap  # noqa: E402
+from client import Person, Server, rest, same, tap, until  # noqa: E402
 from service import KEYS, Rude, Stock  # noqa: E402
 
 SECRET = "a-secret-of-a-gateway"
@@ -25,21 +25,6 @@ TESTS = []
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
-
-
-def until(fn, seconds=15, what=""):
-    """What fn gives, once it gives something."""
-    end = time.monotonic() + seconds
-    while True:
-        got = fn()
-        if got:
-            return got
-        assert time.monotonic() < end, "it did not happen: " + what
-        time.sleep(0.05)
 
 
 def people(s, n):

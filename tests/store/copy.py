@@ -23,7 +23,7 @@ from backends.base import Missing, IN_CI  # noqa: E402
 from backends.postgres import Postgres  # noqa: E402
 import client  # noqa: E402
 import people  # noqa: E402
-from client import Device, Person  # noqa: E402
+from client import Device, Person, same  # noqa: E402
 
 TESTS = []
 DIRECT = "/api/chat/messages/direct?with=%s&limit=50"
@@ -34,10 +34,6 @@ UP = "\U0001F44D"
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 def program(name):

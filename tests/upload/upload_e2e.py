@@ -24,7 +24,7 @@ import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "chat"))
 import client  # noqa: E402
-from client import Person, Server, tap  # noqa: E402
+from client import Person, Server, same, tap, until  # noqa: E402
 
 MIB = 1 << 20
 MAX = 8 * MIB
@@ -39,10 +39,6 @@ TESTS = []
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 def png(seed, size=0):
@@ -101,13 +97,6 @@ def objects(s):
 
 def temps(s):
     return os.listdir(os.path.join(s.dir, "files", "tmp"))
-
-
-def until(fn, seconds=10, what=""):
-    end = time.monotonic() + seconds
-    while not fn():
-        assert time.monotonic() < end, "it did not happen: " + what
-        time.sleep(0.02)
 
 
 def raw(s, data, wait=True, half=True):

@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "chat"))
 import client  # noqa: E402
-from client import Device, Person, Server, tap  # noqa: E402
+from client import Device, Person, Server, same, tap  # noqa: E402
 
 NAMES = ("alice", "bob", "carol", "dave", "erin")
 ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
@@ -29,10 +29,6 @@ TESTS = []
 def test(fn):
     TESTS.append(fn)
     return fn
-
-
-def same(a, b, what=""):
-    assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
 def known(s, *names):
