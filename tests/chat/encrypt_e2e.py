@@ -292,7 +292,7 @@ def what_lay_there_plainly_is_encrypted_and_comes_back(keys):
         done = subprocess.run([os.path.join(BUILD, "bin", "chatd"), "-c", os.path.join(s.dir, "chat.yaml"), "--set",
                                "server.data_dir=" + s.dir, "--set", "http.listen=127.0.0.1:0"], capture_output=True,
                               text=True, timeout=30, check=False)
-        same(done.returncode, 69, done.stderr)
+        same(done.returncode, 78, done.stderr)
         assert "add encrypt: with its keys:" in done.stderr, done.stderr
         s.set("enabled: false, keys:", "seal: false, keys:")
         s.begin()
