@@ -74,7 +74,7 @@ static struct chatd_plugin_facts facts_of(const struct round *r, const struct co
 	}
 	f.state = atomic_load(&c->state);
 	f.version = c->plugin->version;
-	f.live = (c->plugin->flags & CHATD_PLUGIN_LIVE) != 0;
+	f.live = (c->plugin->flags & CHATD_PLUGIN_LIVE) != 0 && !module_tied_by(c->plugin);
 	f.bytes = memory_of(c->module->index);
 	for (size_t i = 0; i < h->n && i < r->n; i++) { /* also what it did before it was off and on */
 		const struct chat_count *n = &r->sum[i];

@@ -54,6 +54,11 @@ static int may_live(struct host *h, const struct conf_plugin *cp, const struct c
 	if (!(p->flags & CHATD_PLUGIN_LIVE)) {
 		return refuse_still(cp, "it is not made for that (CHATD_PLUGIN_LIVE)", t);
 	}
+	if (module_tied_by(p)) {
+		char why[160];
+		snprintf(why, sizeof(why), "what it opens with %s stays", module_tied_by(p));
+		return refuse_still(cp, why, t);
+	}
 	for (size_t i = 0; p->needs && p->needs[i]; i++) {
 		const struct host_service *s = h->services;
 		while (s && strcmp(s->interface, p->needs[i]) != 0) {

@@ -6,6 +6,9 @@
 #include "host/elf.h"
 #include "host/place.h"
 
+#include <chatd/cluster.h>
+#include <chatd/http.h>
+#include <chatd/stream.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <limits.h>
@@ -414,4 +417,20 @@ struct conf_about module_about(const struct chatd_plugin *p)
 		.wants = p->wants,
 		.opts = p->opts,
 		.opt_size = p->opt_size };
+}
+
+const char *module_tied_by(const struct chatd_plugin *p)
+{
+	static const char *const ties[] = { CHATD_HTTP, CHATD_NET, CHATD_CLUSTER, NULL };
+	const char *const *const lists[] = { p->needs, p->wants };
+	for (size_t l = 0; l < 2; l++) {
+		for (size_t i = 0; lists[l] && lists[l][i]; i++) {
+			for (size_t k = 0; ties[k]; k++) {
+				if (strcmp(lists[l][i], ties[k]) == 0) {
+					return ties[k];
+				}
+			}
+		}
+	}
+	return NULL;
 }

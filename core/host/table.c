@@ -74,6 +74,12 @@ static int only_at_start(chatd_ctx *c, const char *what)
 	if (!c->host->building) {
 		return too_late(c, what);
 	}
+	if (c->plugin->flags & CHATD_PLUGIN_LIVE) {
+		log_write(CHATD_LOG_ERROR, c->name,
+				"%s is not for plugins with CHATD_PLUGIN_LIVE: it stays when they are turned off",
+				what);
+		return 1;
+	}
 	log_write(CHATD_LOG_ERROR, c->name,
 			"%s is for the start of the server: this plugin cannot be turned on while it runs",
 			what);

@@ -557,7 +557,8 @@ enum {
 	 *  has not started after 10 s ends the server. */
 	CHATD_PLUGIN_WAITS = 1 << 1,
 	/** It can be turned on and off while the server runs: its init() registers hooks, handlers and
-	 *  nothing else, also not with other plugins' services, and it leaves no session slots. */
+	 *  nothing else, also not with other plugins' services, and it leaves no session slots.  One
+	 *  that asks for chatd.http/1, chatd.net/1 or chatd.cluster/1 is not turned off all the same. */
 	CHATD_PLUGIN_LIVE = 1 << 2,
 };
 

@@ -297,6 +297,7 @@ static const char *const wants[] = { CHATD_STORE, CHATD_STATS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_WAITS,
 	.name = "presence-redis",
 	.version = "0.1",
 	.summary = "who is online, in a cluster, by Redis",

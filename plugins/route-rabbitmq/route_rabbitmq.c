@@ -516,6 +516,7 @@ static const char *const wants[] = { CHATD_STORE, CHATD_PRESENCE, CHATD_STATS, C
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_WAITS,
 	.name = "route-rabbitmq",
 	.version = "0.1",
 	.summary = "carries messages between the nodes of a cluster, through RabbitMQ",

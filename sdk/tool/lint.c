@@ -70,6 +70,12 @@ void stage_describe(struct check *c)
 		find(c, FINDING_ERROR, ".flags is %u, which has bits that mean nothing in this contract",
 				p->flags);
 	}
+	if (p->flags & CHATD_PLUGIN_LIVE && module_tied_by(p)) {
+		find(c, FINDING_ERROR,
+				".flags has CHATD_PLUGIN_LIVE, but what is opened with \"%s\" stays when the plugin is "
+				"turned off: leave the flag out",
+				module_tied_by(p));
+	}
 	if (!p->version || !*p->version) {
 		find(c, FINDING_WARNING, "it has no .version, which --list-plugins shows");
 	}

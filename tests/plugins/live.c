@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Can be turned on and off.  It sees each message to /topic/live: "wait 300" is answered so many ms
  * later, any other gets the header `seen` in its RECEIPT; /app/live answers the same. */
+#include <chatd/http.h>
 #include <chatd/plugin.h>
 
 #include <errno.h>
@@ -178,10 +179,19 @@ static const struct chatd_opt opts[] = {
 	{ 0 },
 };
 
+#ifdef TIED
+static const char *const tied_by[] = { CHATD_HTTP, NULL };
+#endif
+
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
 	.flags = CHATD_PLUGIN_LIVE,
+#ifdef TIED
+	.name = "tied",
+	.needs = tied_by,
+#else
 	.name = "live",
+#endif
 	.version = "1.0",
 	.summary = "can be turned on and off",
 	.opts = opts,

@@ -57,6 +57,7 @@ def metrics(server):
 def server_with(f, plugins, **more):
     f.take("live")
     f.take("naughty")
+    f.take("tied")
     return f.server(plugins, **more)
 
 
@@ -138,9 +139,10 @@ def _():
 
 @case("what cannot be turned on or off says why, and what to do")
 def _():
-    with Folder() as f, server_with(f, ON + "  naughty: {enabled: false, init: fail}\n") as server:
+    with Folder() as f, server_with(f, ON + "  naughty: {enabled: false, init: fail}\n  tied: {}\n") as server:
         for name, why in (("http", "others use its service"), ("stomp", "others use its service"),
-                          ("metrics", "it is not made for that (CHATD_PLUGIN_LIVE)")):
+                          ("metrics", "it is not made for that (CHATD_PLUGIN_LIVE)"),
+                          ("tied", "what it opens with chatd.http/1 stays")):
             assert ctl(server, "plugin", "disable", name, code=1) == \
                 'chatctl: plugin "%s" cannot be turned on or off while the server runs: %s; set enabled: in the ' \
                 "configuration and restart\n" % (name, why)
@@ -216,6 +218,7 @@ def _():
 def _():
     with Folder() as f:
         f.take("naughty")
+    f.take("tied")
         f.take("live")
         os.makedirs(os.path.join(f.data, "crashes"))
         with open(os.path.join(f.data, "crashes", "naughty"), "w", encoding="utf-8") as out:

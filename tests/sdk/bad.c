@@ -28,6 +28,7 @@ enum bad {
 	SECRET_NUMBER,
 	CHOICE,
 	LIVE,
+	LIVE_TIED,
 	DEFAULT,
 	INIT_FAILS,
 	CRASH,
@@ -303,7 +304,9 @@ CHATD_PLUGIN = {
 	.name = BAD == NAME ? "worse" : "bad",
 	.version = BAD == NO_VERSION ? NULL : "1",
 	.summary = "does one thing wrong",
-	.flags = BAD == FLAGS ? 1 << 20 : 0,
+	.flags = BAD == FLAGS      ? 1 << 20
+			: BAD == LIVE_TIED ? CHATD_PLUGIN_LIVE
+							   : 0,
 	.provides = BAD == INTERFACE || BAD == ITS_OWN ? provides : NULL,
 	.needs = needs,
 	.opts = opts,

@@ -233,7 +233,7 @@ async function request(method, url, headers) {
 	await fetch(url, { method, headers, credentials: "omit" });
 }
 
-/* What the message says of it, for those who lay out their page before they have it. */
-function attachmentOf({ url, name, size, contentType, width, height }) {
+/* What the message says of it, for those who lay out their page before they have it; nothing of what is not known. */
+export function attachmentOf({ url, name, size, contentType, width, height }) {
 	return { url, name, size, contentType, ...(width > 0 ? { width, height } : {}) };
 }

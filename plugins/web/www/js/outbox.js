@@ -5,6 +5,7 @@ import { newId } from "../client/connection.js";
 import { SendQueue } from "../client/send-queue.js";
 import { explainSealed } from "./e2ee-chat.js";
 import { ApiError, explain } from "./errors.js";
+import { attachmentOf } from "./files.js";
 import { t } from "./i18n.js";
 import { outbox as kept, login } from "./storage.js";
 
@@ -124,7 +125,7 @@ export class Outbox {
 		}
 		const { clientId, content, replyTo, threadId, mentions, attachments } = entry;
 		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
-		this.#queue.add({ type: "CHAT", ...target, content, clientId, ...(replyTo ? { replyTo } : {}), ...(threadId ? { threadId } : {}), ...(mentions?.length ? { mentions } : {}), ...(attachments?.length ? { attachments } : {}) });
+		this.#queue.add({ type: "CHAT", ...target, content, clientId, ...(replyTo ? { replyTo } : {}), ...(threadId ? { threadId } : {}), ...(mentions?.length ? { mentions } : {}), ...(attachments?.length ? { attachments: attachments.map(attachmentOf) } : {}) });
 	}
 
 	/* One after the other, so that what was written first is sent first. */
