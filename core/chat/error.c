@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "chat/error.h"
 
+#include "base/str.h"
 #include "chat/msg.h"
 
 #include <stdio.h>
@@ -30,15 +31,17 @@ static void quoted(FILE *f, struct chatd_str s)
 	fputc('"', f);
 }
 
-static void name(struct text *t, const char *key)
+static void name(struct text *t, struct chatd_str key)
 {
-	fprintf(t->f, "%s\"%s\":", t->members++ ? "," : "{", key);
+	fputc(t->members++ ? ',' : '{', t->f);
+	quoted(t->f, key);
+	fputc(':', t->f);
 }
 
 static void member(struct text *t, const char *key, struct chatd_str value)
 {
 	if (value.p) {
-		name(t, key);
+		name(t, chatd_str_of(key, strlen(key)));
 		quoted(t->f, value);
 	}
 }
@@ -64,6 +67,36 @@ static void now(char ret[32])
 	snprintf(ret, 32, "%s.%03dZ", day, (int)(ts.tv_nsec / 1000000));
 }
 
+/* What the server itself says of every error. */
+static int is_own(struct chatd_str key)
+{
+	static const char *const own[] = { "errorCode", "code", "message", "timestamp", "receiptId",
+		"destination" };
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+		if (str_is(key, own[i])) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static void replies(struct text *t, const chatd_msg *reply)
+{
+	struct chatd_str key, value;
+	for (size_t i = 0; msg_header(reply, i, &key, &value); i++) {
+		int number = str_is(key, "retryAfterSeconds");
+		if (is_own(key) || (number && !is_number(value))) {
+			continue;
+		}
+		name(t, key);
+		if (number) {
+			fwrite(value.p, 1, value.n, t->f);
+		} else {
+			quoted(t->f, value);
+		}
+	}
+}
+
 static void write_json(struct text *t, const struct chatd_outcome *o, const chatd_msg *frame)
 {
 	const char *code = o->code ? o->code : "FORBIDDEN";
@@ -74,12 +107,7 @@ static void write_json(struct text *t, const struct chatd_outcome *o, const chat
 	member(t, "message", o->why);
 	member(t, "timestamp", chatd_str_of(stamp, strlen(stamp)));
 	if (o->reply) {
-		struct chatd_str retry = msg_get(o->reply, "retryAfterSeconds");
-		if (is_number(retry)) {
-			name(t, "retryAfterSeconds");
-			fwrite(retry.p, 1, retry.n, t->f);
-		}
-		member(t, "clientId", msg_get(o->reply, "clientId"));
+		replies(t, o->reply);
 	}
 	if (frame) {
 		member(t, "receiptId", msg_get(frame, "receipt"));

@@ -10,8 +10,8 @@
 #include <chatd/transport.h>
 
 /** The message for a refusal of @p frame: errorCode, code, message, timestamp, the
- *  receiptId and destination of the frame, and what reply() added (clientId,
- *  retryAfterSeconds).  [any]  NULL: no memory. */
+ *  receiptId and destination of the frame, and what reply() added, as strings; only
+ *  retryAfterSeconds is a number.  [any]  NULL: no memory. */
 chatd_msg *error_message(const struct chatd_outcome *, const chatd_msg *frame);
 
 #endif

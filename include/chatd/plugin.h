@@ -362,10 +362,12 @@ struct chatd_host {
 	chatd_msg *(*call_edit)(chatd_call *);     /**< the message, made private for writing */
 	void *(*call_alloc)(chatd_call *, size_t); /**< zeroed; freed when the walk ends */
 	/** Sets the error of a refusal and returns CHATD_REJECT.  @p code is a constant such
-	 *  as "NOT_MEMBER" (a literal: it is not copied). */
+	 *  as "NOT_MEMBER" (a literal: it is not copied); the text is. */
 	chatd_verdict (*reject)(chatd_call *, const char *code, const char *fmt, ...)
 			CHATD_PRINTF(3, 4);
-	/** Adds a header to the answer: RECEIPT, CONNECTED, or the error's member. */
+	/** Adds a header to the answer: RECEIPT, CONNECTED, or of a refused frame a member of the
+	 *  error at /user/queue/errors, as a string ("retryAfterSeconds": a number).  The value is
+	 *  copied.  What the server itself says there (code, message, ...) stays as it is. */
 	void (*reply)(chatd_call *, const char *header, struct chatd_str value);
 	/** session_auth: credential @p cred (CHATD_CRED_*) proves to be @p user.  A second
 	 *  call with another user makes the walk end in "conflicting credentials". */
@@ -378,8 +380,8 @@ struct chatd_host {
 	 *  stale.  Never both cancel() and a resume() that returns 0. */
 	chatd_token (*suspend)(chatd_call *, void (*cancel)(void *arg), void *arg);
 	/** [any] Give the verdict; the walk goes on with the NEXT hook, on its own
-	 *  worker, never inside this call.  @p code (a literal) and @p why are for
-	 *  CHATD_REJECT and may be NULL.  -ESTALE if too late: harmless. */
+	 *  worker, never inside this call.  @p code (a literal: it is not copied) and @p why
+	 *  (copied) are for CHATD_REJECT and may be NULL.  -ESTALE if too late: harmless. */
 	chatd_status (*resume)(chatd_token, chatd_verdict, const char *code, const char *why);
 	/** [worker] The parked call, to add reply()s before resume(); NULL when stale. */
 	chatd_call *(*call_of)(chatd_worker *, chatd_token);

@@ -193,6 +193,8 @@ TEST(a_soft_error_says_what_why_and_about_which_frame)
 	chatd_msg *reply = msg_new(CHATD_LIT(""), CHATD_LIT(""));
 	msg_set(frame, "receipt", CHATD_LIT("r-\"7\""));
 	msg_set(reply, "retryAfterSeconds", CHATD_LIT("3"));
+	msg_set(reply, "quiet-\"until\"", CHATD_LIT("07:00\n"));
+	msg_set(reply, "code", CHATD_LIT("A plugin's own"));
 	struct chatd_outcome o = { .struct_size = sizeof(o),
 		.verdict = CHATD_REJECT,
 		.code = "RATE_LIMIT",
@@ -206,6 +208,9 @@ TEST(a_soft_error_says_what_why_and_about_which_frame)
 	assert_string_equal(json_string_value(json_object_get(j, "message")), "slow \"down\"\n");
 	assert_string_equal(json_string_value(json_object_get(j, "receiptId")), "r-\"7\"");
 	assert_string_equal(json_string_value(json_object_get(j, "destination")), "/app/x");
+	assert_string_equal(json_string_value(json_object_get(j, "code")), "RATE_LIMIT");
+	assert_int_equal(json_integer_value(json_object_get(j, "retryAfterSeconds")), 3);
+	assert_string_equal(json_string_value(json_object_get(j, "quiet-\"until\"")), "07:00\n");
 	json_decref(j);
 	msg_unref(m);
 	msg_unref(reply);
