@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "message.h"
 
+#include <chatd-sdk/chat.h>
+
 enum {
 	MENTIONS_MAX = 100,
 	ATTACHMENTS_MAX = 16,
@@ -82,20 +84,9 @@ static int merge(struct chatd_str *into, struct chatd_str other)
 
 static chatd_status check_target(struct input *in, struct message_fault *f)
 {
-	drop_empty(&in->to);
-	drop_empty(&in->receiver);
-	drop_empty(&in->receiver_id);
-	drop_empty(&in->room);
-	if (!merge(&in->to, in->receiver) || !merge(&in->to, in->receiver_id)) {
-		return invalid(f, "to, receiver and receiverId name different users");
-	}
-	if (!in->to.p && !in->room.p) {
-		return invalid(f, "to (a user) or roomId is missing");
-	}
-	if (in->to.p && in->room.p) {
-		return invalid(f, "to and roomId exclude each other");
-	}
-	return 0;
+	const struct chatd_chat_names names = { in->to, in->receiver, in->receiver_id, in->room };
+	const char *why = chatd_chat_target(&names, &in->to, &in->room);
+	return why ? invalid(f, why) : 0;
 }
 
 int message_blank(struct chatd_str s)

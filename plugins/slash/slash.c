@@ -2,6 +2,7 @@
 /* Commands: "/me waves" in what is said becomes something else, for everybody or for oneself. */
 #include "slash.h"
 
+#include <chatd-sdk/chat.h>
 #include <errno.h>
 
 static const struct chatd_opt command_opts[] = {
@@ -155,25 +156,17 @@ static chatd_verdict run(struct self *self, chatd_call *call, json_t *body, cons
 			(int)s->name.n, s->name.p);
 }
 
-static struct chatd_str text_of(const json_t *body, const char *name)
-{
-	const json_t *v = json_object_get(body, name);
-	return json_is_string(v) ? chatd_str_of(json_string_value(v), json_string_length(v))
-							 : chatd_str_of(NULL, 0);
-}
-
 static struct chatd_str content_of(const json_t *body)
 {
-	struct chatd_str content = text_of(body, "content");
-	return content.p ? content : text_of(body, "message");
+	struct chatd_str content = chatd_chat_text(body, "content");
+	return content.p ? content : chatd_chat_text(body, "message");
 }
 
 /* Most messages have none and are not parsed here; what is wrong with one says chat. */
 static int may_be(const struct chatd_host *h, chatd_call *call)
 {
 	struct chatd_str dest = h->msg_dest(h->call_msg(call)), body = h->msg_body(h->call_msg(call));
-	return (chatd_str_same(dest, CHATD_LIT("/app/chat.send")) ||
-				   chatd_str_same(dest, CHATD_LIT("/app/chat.sendMessage"))) &&
+	return chatd_chat_dest(dest) == CHATD_CHAT_USER &&
 			(memmem(body.p, body.n, "\"/", 2) || memmem(body.p, body.n, "\"\\", 2));
 }
 
@@ -190,9 +183,8 @@ static chatd_verdict on_message_in(chatd_call *call, void *selfp, void *wself)
 	}
 	json_t *body = chatd_json_parse(h->msg_body(h->call_msg(call)), why);
 	struct chatd_str content = body ? content_of(body) : chatd_str_of(NULL, 0);
-	struct said s = { .to = text_of(body, "to"),
-		.room = text_of(body, "roomId"),
-		.client_id = text_of(body, "clientId") };
+	struct said s = { .client_id = chatd_chat_text(body, "clientId") };
+	(void)chatd_chat_target_of(body, &s.to, &s.room); /* what is wrong with them says chat */
 	chatd_verdict v = CHATD_NEXT;
 	if (s.client_id.n && s.client_id.n <= 128) {
 		h->reply(call, "clientId", s.client_id);

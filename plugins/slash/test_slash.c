@@ -98,6 +98,8 @@ static void commands_are_done(void **state)
 			"{\"to\":\"bob\",\"content\":\"/help\",\"clientId\":\"c1\"}");
 	kit_expect_drop(k);
 	kit_expect_delivery(c, "/user/queue/messages", "\"code\":\"COMMAND\",\"command\":\"help\"");
+	kit_in(k, "ann", "/app/chat.send", "{\"receiverId\":\"bob\",\"content\":\"/help\"}");
+	kit_expect_delivery(c, "/user/queue/messages", "\"receiver\":\"bob\"");
 	kit_in(k, "ann", "/app/chat.send", "{\"to\":\"bob\",\"content\":\"/nothing\"}");
 	kit_expect_reject(k, "UNKNOWN_COMMAND", "/help lists");
 	kit_in(k, "ann", "/app/chat.send", "{\"to\":\"bob\",\"content\":\"/me\"}");

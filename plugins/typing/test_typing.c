@@ -140,6 +140,8 @@ static void old_clients_hear_it_among_the_messages(void **state)
 {
 	struct kit *k = fresh("legacy_queues: true");
 	(void)state;
+	kit_in(k, "ann", TYPING, "{\"receiver\":\"bob\",\"receiverId\":\"eve\"}");
+	kit_expect_reject(k, "VALIDATION", "name different users");
 	kit_in(k, "ann", TYPING, "{\"receiver\":\"bob\",\"typing\":true}");
 	kit_expect_published_user(k, "bob", QUEUE, "TYPING");
 	kit_expect_published_user(k, "bob", "/user/queue/messages", "TYPING");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* "... is typing": told to a person or a room, never stored, seldom repeated, and ended by
  * itself, by a message, or with the session. */
-#include <chatd-sdk/json.h>
+#include <chatd-sdk/chat.h>
 #include <chatd/plugin.h>
 #include <chatd/privacy.h>
 #include <chatd/rooms.h>
@@ -279,15 +279,15 @@ static chatd_verdict ask_room(struct self *self, chatd_call *call, const struct 
 /* ---- /app/chat.typing ---------------------------------------------------------------------- */
 
 struct input {
-	struct chatd_str to, receiver, receiver_id, room;
+	struct chatd_chat_names names;
 	int32_t typing;
 };
 
 static const struct chatd_json_field fields[] = {
-	{ "to", CHATD_J_TEXT, offsetof(struct input, to) },
-	{ "receiver", CHATD_J_TEXT, offsetof(struct input, receiver) },
-	{ "receiverId", CHATD_J_TEXT, offsetof(struct input, receiver_id) },
-	{ "roomId", CHATD_J_TEXT, offsetof(struct input, room) },
+	{ "to", CHATD_J_TEXT, offsetof(struct input, names.to) },
+	{ "receiver", CHATD_J_TEXT, offsetof(struct input, names.receiver) },
+	{ "receiverId", CHATD_J_TEXT, offsetof(struct input, names.receiver_id) },
+	{ "roomId", CHATD_J_TEXT, offsetof(struct input, names.room) },
 	{ "typing", CHATD_J_BOOL, offsetof(struct input, typing) },
 	{ NULL, 0, 0 },
 };
@@ -295,14 +295,12 @@ static const struct chatd_json_field fields[] = {
 /* NULL, or what is wrong.  An id that cannot be one becomes the empty one. */
 static const char *take_target(const struct input *in, struct target *ret)
 {
-	struct chatd_str user = in->to.n ? in->to : in->receiver.n ? in->receiver : in->receiver_id;
-	if (user.n && in->room.n) {
-		return "to and roomId exclude each other";
+	struct chatd_str user, room;
+	const char *why = chatd_chat_target(&in->names, &user, &room);
+	if (why) {
+		return why;
 	}
-	if (!user.n && !in->room.n) {
-		return "to (a user) or roomId is missing";
-	}
-	struct chatd_str id = user.n ? user : in->room;
+	struct chatd_str id = user.n ? user : room;
 	ret->is_room = !user.n;
 	chatd_str_copy(ret->id, sizeof(ret->id), chatd_id_ok(id) ? id : CHATD_LIT(""));
 	return NULL;
@@ -364,11 +362,9 @@ static chatd_verdict on_sent(chatd_call *call, void *selfp, void *wself)
 {
 	const struct self *self = selfp;
 	const struct chatd_host *h = self->h;
-	struct chatd_str dest = h->msg_dest(h->call_msg(call));
 	(void)wself;
 	if (h->call_session(call) &&
-			(chatd_str_same(dest, CHATD_LIT("/app/chat.send")) ||
-					chatd_str_same(dest, CHATD_LIT("/app/chat.sendMessage")))) {
+			chatd_chat_dest(h->msg_dest(h->call_msg(call))) == CHATD_CHAT_USER) {
 		stop_all(h->slot(h->call_session(call), self->slot));
 	}
 	return CHATD_NEXT;

@@ -4,6 +4,8 @@
  * compared with what is known of them; what they do not say is told to chat in another header. */
 #include "upload.h"
 
+#include <chatd-sdk/chat.h>
+
 enum {
 	FILES_MAX = 17,
 	LIST = FILES_MAX * (CHATD_ID_MAX + 1),
@@ -261,8 +263,7 @@ chatd_verdict on_message_in(chatd_call *call, void *selfp, void *wself)
 	struct list l = { .n = 0 };
 	char why[CHATD_JSON_WHY];
 	(void)wself;
-	if (!chatd_str_same(h->msg_dest(m), CHATD_LIT("/app/chat.send")) &&
-			!chatd_str_same(h->msg_dest(m), CHATD_LIT("/app/chat.sendMessage"))) {
+	if (chatd_chat_dest(h->msg_dest(m)) != CHATD_CHAT_USER) {
 		return CHATD_NEXT;
 	}
 	if (may_have_files(h->msg_body(m))) {

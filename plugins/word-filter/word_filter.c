@@ -2,7 +2,7 @@
 /* Messages are looked through for words of lists: masked, refused, or reported to moderators. */
 #include "lists.h"
 
-#include <chatd-sdk/json.h>
+#include <chatd-sdk/chat.h>
 #include <chatd/plugin.h>
 #include <chatd/reports.h>
 
@@ -63,13 +63,6 @@ static const struct chatd_opt opts[] = {
 };
 
 /* ---- the hook ------------------------------------------------------------------------ */
-
-static int is_text(struct chatd_str dest)
-{
-	return chatd_str_same(dest, CHATD_LIT("/app/chat.send")) ||
-			chatd_str_same(dest, CHATD_LIT("/app/chat.sendMessage")) ||
-			chatd_str_same(dest, CHATD_LIT("/app/chat.edit"));
-}
 
 /* The member that holds what is said, as chat reads it; NULL: none.  What is encrypted cannot be
  * looked through. */
@@ -171,7 +164,7 @@ static chatd_verdict on_message_in(chatd_call *call, void *selfp, void *wself)
 	const struct chatd_host *h = self->h;
 	const chatd_msg *m = h->call_msg(call);
 	char why[CHATD_JSON_WHY];
-	if (!is_text(h->msg_dest(m))) {
+	if (!chatd_chat_dest(h->msg_dest(m))) {
 		return CHATD_NEXT;
 	}
 	json_t *root = chatd_json_parse(h->msg_body(m), why);
@@ -190,12 +183,12 @@ static chatd_verdict on_sent(chatd_call *call, void *selfp, void *wself)
 	const struct chatd_host *h = self->h;
 	(void)wself;
 	const chatd_msg *m = h->call_msg(call);
-	if (!is_text(h->msg_dest(m)) || !h->msg_get(m, FLAG_HEADER).p) {
+	if (!chatd_chat_dest(h->msg_dest(m)) || !h->msg_get(m, FLAG_HEADER).p) {
 		return CHATD_NEXT;
 	}
 	struct chatd_str id = h->replied(call, "message-id");
 	const struct chatd_reports *reports = self->reports ? self->reports->vt : NULL;
-	if (reports && id.n && !chatd_str_same(h->msg_dest(m), CHATD_LIT("/app/chat.edit"))) {
+	if (reports && id.n && chatd_chat_dest(h->msg_dest(m)) != CHATD_CHAT_EDIT) {
 		const struct chatd_report r = { .struct_size = sizeof(r),
 			.message = id,
 			.by = CHATD_LIT("word-filter"),
