@@ -24,6 +24,7 @@ enum action { RUN, CHECK, DESCRIBE, LIST_PLUGINS, LIST_HOOKS, SCHEMA };
 
 struct options {
 	const char *config, *describe, *ready_file;
+	int config_given;
 	const char **sets;
 	size_t n_sets;
 	enum action action;
@@ -82,6 +83,7 @@ static void parse(int argc, char **argv, struct options *o)
 		switch (c) {
 		case 'c':
 			o->config = optarg;
+			o->config_given = 1;
 			break;
 		case OPT_SET:
 			o->sets[o->n_sets++] = optarg;
@@ -287,9 +289,17 @@ static int list_hooks(struct options *o, const char *exe_dir)
 	return rc;
 }
 
+/* A file that is given says where plugins are; what else is wrong with it is not asked here. */
 static int without_config(const struct options *o, const char *exe_dir)
 {
-	struct host *h = host_create(NULL, exe_dir);
+	struct diag d = { 0 };
+	struct conf *conf = o->config_given ? read_config(o, &d) : NULL;
+	if (o->config_given && !conf) {
+		diag_print(&d, stderr);
+		diag_finish(&d);
+		return EX_CONFIG;
+	}
+	struct host *h = host_create(conf, exe_dir);
 	int rc = -ENOMEM;
 	if (h && o->action == DESCRIBE) {
 		rc = host_describe(h, o->describe, o->format, stdout);
@@ -299,6 +309,8 @@ static int without_config(const struct options *o, const char *exe_dir)
 		rc = host_print_plugins(h, stdout);
 	}
 	host_destroy(h);
+	diag_finish(&d);
+	conf_free(conf);
 	return rc < 0 ? EX_USAGE : 0;
 }
 

@@ -101,6 +101,19 @@ static void text_options(const struct page *p, const struct chatd_opt *opts, int
 	}
 }
 
+/* The keys that are the server's to fill in, so that no plugin describes them. */
+static void text_common(FILE *to)
+{
+	const char *sep = "\nEvery plugin also has: ";
+	for (const struct chatd_opt *o = plan_plugin_opts(); o->key; o++) {
+		fprintf(to, "%s%s", sep, o->key);
+		if (o->fallback)
+			fprintf(to, " (%s)", o->fallback);
+		sep = ", ";
+	}
+	fputs(", order; see chat.yaml(5)\n", to);
+}
+
 static void text_page(const struct page *p, const struct conf_about *a)
 {
 	fprintf(p->to, "%s%s%s\n", a->name, a->version ? " " : "", a->version ? a->version : "");
@@ -181,5 +194,7 @@ int conf_describe(FILE *to, int format, const struct conf_about *a)
 		markdown_page(&p, a);
 	else
 		text_page(&p, a);
+	if (format == CONF_TEXT && a->opts != conf_server_about()->opts)
+		text_common(to);
 	return 0;
 }

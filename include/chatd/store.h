@@ -659,10 +659,12 @@ struct chatd_store_record {
 	struct chatd_str space; /**< [a-z0-9.-]{1,32} */
 	struct chatd_str key;   /**< 1 to 256 printable ASCII characters, no blank; compared bytewise */
 	struct chatd_str value; /**< any bytes, at most 64 KiB */
-	struct chatd_str owner; /**< .p NULL: nobody's.  Goes with that account; can be listed by it */
-	int64_t at;             /**< when it is due, for record_claim(); 0: never */
-	int64_t expires;        /**< 0: never.  From then on no call finds it */
-	int64_t version;        /**< 1, and one more with every put and claim */
+	/** .p NULL: nobody's.  A user id, which need not be that of an account: a record goes with its
+	 *  owner's account, if there is one; can be listed by it. */
+	struct chatd_str owner;
+	int64_t at;      /**< when it is due, for record_claim(); 0: never */
+	int64_t expires; /**< 0: never.  From then on no call finds it */
+	int64_t version; /**< 1, and one more with every put and claim */
 	/** record_put: -EDQUOT when the owner would have more of them in the space; 0: any number */
 	int64_t max;
 	int64_t wall; /**< now; given back: when it was put */

@@ -6,6 +6,7 @@
 #include "chat/msg.h"
 #include "kit_impl.h"
 
+#include <chatd/store.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -279,8 +280,10 @@ static void need_services(struct kit *k)
 		const struct chatd_service *s = kit_table.service(&k->ctx, k->plugin->needs[i]);
 		k->registering = 0;
 		if (!s || !s->vt) {
-			kit_broken(k, "the plugin needs %s, which the kit does not know; give one in kit_conf",
-					k->plugin->needs[i]);
+			int store = strcmp(k->plugin->needs[i], CHATD_STORE) == 0;
+			kit_broken(k, "the plugin needs %s; give one with kit_new_with()%s",
+					k->plugin->needs[i],
+					store ? ", such as kit_store_vt of <chatd/kit_store.h>" : "");
 		}
 	}
 }

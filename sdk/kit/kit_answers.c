@@ -8,6 +8,7 @@
 #include <chatd/fetch.h>
 #include <chatd/limiter.h>
 #include <chatd/mailer.h>
+#include <chatd/store.h>
 #include <chatd/stream.h>
 
 #include <errno.h>
@@ -32,7 +33,13 @@ static int index_of(struct kit *k, const char *interface)
 			return i;
 		}
 	}
-	kit_broken(k, "%s is none of the kit's services that answer later", interface);
+	if (strcmp(interface, CHATD_STORE) == 0) {
+		kit_broken(k,
+				"the store answers later with kit_store_hold() and kit_store_fail(), of "
+				"<chatd/kit_store.h>");
+	} else {
+		kit_broken(k, "%s is none of the kit's services that answer later", interface);
+	}
 	return 0;
 }
 

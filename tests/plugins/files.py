@@ -252,6 +252,19 @@ def _():
         assert code == 78 and "writable is writable by group or others" in said, said
 
 
+@case("--describe finds a plugin in the plugin_path of the file that -c names, and says what every plugin has")
+def _():
+    with Folder() as f:
+        f.take("good")
+        code, out, err = proc.chatd("--describe", "good")
+        assert code == 64 and "there is no good.so" in err, (code, err)
+        code, out, err = proc.chatd("-c", f.conf("  no-such-plugin: {}\n"), "--describe", "good")
+        assert code == 0 and out.startswith("good") and not err, (code, out, err)
+        assert "\nEvery plugin also has: " in out and "timeout (7s)" in out, out
+        code, out, err = proc.chatd("-c", os.path.join(f.dir, "none.yaml"), "--describe", "good")
+        assert code == 78 and "none.yaml" in err, (code, err)
+
+
 @case("on_error: continue is refused for who decides who somebody is, by --check, and by the start at the latest")
 def _():
     with Folder() as f:

@@ -3,6 +3,9 @@
  * @file chatd-sdk/ask.h
  * @brief A REST call that asks others before it is answered.
  *
+ *     self->routes[0] = (struct chatd_ask_route){ .self = self, .h = h, .http = http };
+ *     return chatd_ask_routes(ctx, self->routes, table, sizeof(table) / sizeof(table[0]));
+ *
  * A plugin's own struct begins with a struct chatd_ask.  It is made when the request comes; who
  * calls is found out, then run() asks a store or another service, perhaps several times, and ends
  * with chatd_ask_answer() or chatd_ask_problem(), which also free it.  Where somebody will call
@@ -35,7 +38,7 @@ struct chatd_ask_route {
 	const struct chatd_host *h;
 	const struct chatd_service *http;
 	/* Optional: */
-	size_t max_body; /**< 0: as much as the HTTP engine lets through */
+	size_t max_body; /**< 0: 64 KiB, as in http.h */
 	int32_t open;    /**< 1: nobody need have logged in; .who is NULL in run() */
 };
 
@@ -111,7 +114,8 @@ static inline int chatd_ask_back(struct chatd_ask *a)
 	return 1;
 }
 
-/** Somebody was asked: with an error at once nobody will call back. */
+/** Somebody was asked, and said @p rc: with an error at once nobody will call back, so the client is
+ *  told, and @p a is freed. */
 static inline void chatd_ask_asked(struct chatd_ask *a, chatd_status rc)
 {
 	a->under_way = rc == 0;
@@ -204,8 +208,9 @@ static inline void chatd_ask_request(void *arg, chatd_req *req)
 	}
 }
 
-/** [main] Opens @p n routes of @p table, with .self, .h and .http that are set in the first of
- *  @p to, where all of them are put. */
+/** [main] Opens the @p n routes of @p table.  @p to has room for as many, in the plugin's self: set
+ *  .self, .h and .http of to[0] before; here they are copied into each, beside the row of the table.
+ *  A route that is taken is reported. */
 static inline chatd_status chatd_ask_routes(
 		chatd_ctx *ctx, struct chatd_ask_route *to, const struct chatd_ask_route *table, size_t n)
 {

@@ -86,7 +86,8 @@ struct kit_conf {
 /** Fills the options from @p yaml (as they stand under the plugin's name, "" for none), then
  *  check(), init(), worker_start().  Prefixes /topic/ and /queue/ exist unless the plugin
  *  claims them.  What the plugin needs and wants of presence, accounts, rooms and HTTP is
- *  there as a fake.  Never NULL. */
+ *  there as a fake; others are given with kit_new_with(), the store with &kit_store_vt of
+ *  <chatd/kit_store.h>.  Never NULL. */
 struct kit *kit_new(const struct chatd_plugin *, const char *yaml);
 struct kit *kit_new_with(const struct chatd_plugin *, const char *yaml, const struct kit_conf *);
 /** Closes the sessions, drains, stops, and fails if anything is left over. */
@@ -154,7 +155,8 @@ void kit_expect_at(struct kit *, int holds, const char *what, struct kit_at);
 /* ---- time and turns ------------------------------------------------------- */
 
 void kit_run(struct kit *); /**< all that is posted, until nothing is */
-/** Move the clock; timers, watches and posts run in their order. */
+/** Move both clocks; timers, watches and posts run in their order.  now_ms() begins with 1000,
+ *  and wall_ms() is 1,700,000,000,000 more: in the first moment 2023-11-14T22:13:21Z. */
 void kit_advance(struct kit *, int64_t ms);
 /** 1: from now on nothing posted runs but by kit_run(), kit_step() and kit_advance(). */
 void kit_manual(struct kit *, int on);
@@ -272,7 +274,7 @@ void kit_answered(struct kit_question *);
 /* ---- fakes ------------------------------------------------------------------- */
 
 /** 1: questions to this service (CHATD_PRESENCE, _ACCOUNTS, _ROOMS, _FETCH, _MAILER, _LIMITER)
- *  wait for kit_answer(). */
+ *  wait for kit_answer().  For the store there is kit_store_hold() in kit_store.h. */
 void kit_hold(struct kit *, const char *interface, int on);
 size_t kit_held(struct kit *, const char *interface);
 void kit_answer(struct kit *, const char *interface); /**< the oldest held one */
