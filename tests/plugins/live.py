@@ -218,7 +218,6 @@ def _():
 def _():
     with Folder() as f:
         f.take("naughty")
-    f.take("tied")
         f.take("live")
         os.makedirs(os.path.join(f.data, "crashes"))
         with open(os.path.join(f.data, "crashes", "naughty"), "w", encoding="utf-8") as out:
