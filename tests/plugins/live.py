@@ -139,7 +139,7 @@ def _():
 
 @case("what cannot be turned on or off says why, and what to do")
 def _():
-    with Folder() as f, server_with(f, ON + "  naughty: {enabled: false, init: fail}\n  tied: {}\n") as server:
+    with Folder() as f, server_with(f, "  naughty: {enabled: false, init: fail}\n  tied: {}\n") as server:
         for name, why in (("http", "others use its service"), ("stomp", "others use its service"),
                           ("metrics", "it is not made for that (CHATD_PLUGIN_LIVE)"),
                           ("tied", "what it opens with chatd.http/1 stays")):
