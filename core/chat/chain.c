@@ -563,6 +563,11 @@ chatd_verdict call_verdict(const chatd_call *c)
 	return c->verdict;
 }
 
+const char *call_event(const chatd_call *c)
+{
+	return c->in_tail ? NULL : c->chain->name;
+}
+
 const char *call_code(const chatd_call *c)
 {
 	return c->code;

@@ -69,6 +69,8 @@ void call_abandon(chatd_call *);
 void *call_arg(const chatd_call *, call_end *end);
 chatd_verdict call_verdict(const chatd_call *);
 const char *call_code(const chatd_call *);
+/** The event that is walked, "message_in"; NULL: its hooks are through, this is the handler. */
+const char *call_event(const chatd_call *);
 struct chatd_str call_why(const chatd_call *);
 chatd_msg *call_replies(const chatd_call *);  /**< headers set by reply(); may be NULL */
 chatd_call *call_sibling(const chatd_call *); /**< next call of the same session */

@@ -382,6 +382,42 @@ static void give_in(struct kit_client *c, chatd_msg *m)
 	msg_unref(m);
 }
 
+static chatd_verdict take_all(chatd_call *c, void *self, void *wself)
+{
+	(void)c;
+	(void)self;
+	(void)wself;
+	return CHATD_ACCEPT;
+}
+
+/* Another table in the place of the one that is, as when a plugin comes while the server runs. */
+void kit_app(struct kit *k, const char *name)
+{
+	struct chat_table *t = k->inited ? chat_table_copy(k->chat) : NULL;
+	struct chat_app *more = t ? realloc(t->apps, (t->n_apps + 1) * sizeof(*more)) : NULL;
+	for (size_t i = 0; more && i < t->n_apps; i++) {
+		if (strcmp(more[i].name, name) == 0) {
+			t->apps = more;
+			chat_table_free(t); /* it is there */
+			return;
+		}
+	}
+	if (!more) {
+		chat_table_free(t);
+		if (k->inited) {
+			kit_broken(k, "no memory for the test itself");
+		}
+		return;
+	}
+	t->apps = more;
+	more[t->n_apps++] = (struct chat_app){ .name = name,
+		.hook = { .fn = take_all,
+				.self = k->self,
+				.timeout_ms = k->ctx.conf->timeout_ms,
+				.who = k->plugin->name } };
+	chat_change(k->chat, t);
+}
+
 void kit_in_as(struct kit *k, const char *user, const char *dest, const char *body)
 {
 	const struct chatd_identity who = {

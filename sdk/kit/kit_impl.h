@@ -204,6 +204,8 @@ struct kit {
 
 	long failed_at, calls; /* the sweep */
 	int injected, trouble;
+	uint32_t hooks_waited; /* a bit each, by number: suspend() was called there */
+	size_t app_waits;      /* likewise, in handlers of /app/ */
 	size_t allocs, bytes;
 	long msgs, idents, bufs;
 };

@@ -3,6 +3,7 @@
 #include <chatd/kit.h>
 #include <chatd/kit_fakes.h>
 #include <chatd/kit_net.h>
+#include <chatd/store.h>
 #include <chatd/stream.h>
 
 #include "deeds.h"
@@ -29,7 +30,8 @@ enum deed {
 	TAKES_TOO_MUCH,
 	NEITHER_TAKES_NOR_CLOSES,
 	/* with others */
-	ASKS_NOBODY
+	ASKS_NOBODY,
+	HOLDS_THE_STORE
 };
 
 static enum deed the_deed; /* of this child: a sweep's function has no argument */
@@ -239,6 +241,15 @@ static void messages(void)
 	kit_presence(k, "bob", 1);
 	kit_in(k, "ann", "/topic/x", "hi");
 	kit_expect_accept(k);
+	kit_in(k, "ann", "/app/chat.send", "hi");
+	kit_expect_reject(k, "NOT_FOUND", "there is no destination /app/chat.send");
+	kit_app(k, "chat.send");
+	kit_app(k, "chat.send");
+	kit_in(k, "ann", "/app/chat.send", "hi");
+	kit_expect_accept(k);
+	kit_presence(k, "bob", 0);
+	kit_in(k, "ann", "/app/chat.send", "hi");
+	kit_expect_drop(k); /* the hook is asked before */
 	kit_free(k);
 }
 
@@ -259,6 +270,9 @@ static void commit(void)
 	}
 	if (the_deed == ASKS_NOBODY) {
 		kit_expect_fetched(k, "POST", "https://example.org/", "x");
+	}
+	if (the_deed == HOLDS_THE_STORE) {
+		kit_hold(k, CHATD_STORE, 1);
 	}
 	kit_on(k, 0, ask, &a);
 	struct kit_peer *p = kit_connect(k);
@@ -293,6 +307,7 @@ int main(void)
 		{ NEITHER_TAKES_NOR_CLOSES, "a stream that nobody wants is found",
 				"neither attached to the stream nor closed it" },
 		{ ASKS_NOBODY, "a request that was not made is found", "sent: nothing" },
+		{ HOLDS_THE_STORE, "who holds the store is told how", "kit_store_hold()" },
 	};
 	return deeds_run(do_deed, rows, (int)(sizeof(rows) / sizeof(rows[0])));
 }

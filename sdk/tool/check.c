@@ -227,12 +227,20 @@ static int number(const char *option, const char *text, uint64_t max, uint64_t *
 static int parse(int argc, char **argv, struct check *c)
 {
 	static const struct option longs[] = { { "options", 1, NULL, 'o' }, { "rounds", 1, NULL, 'r' },
-		{ "fuzz", 1, NULL, 'f' }, { "seed", 1, NULL, 's' }, { "limit", 1, NULL, 'l' }, { 0 } };
+		{ "fuzz", 1, NULL, 'f' }, { "seed", 1, NULL, 's' }, { "limit", 1, NULL, 'l' },
+		{ "message", 1, NULL, 'm' }, { 0 } };
 	int o;
 	uint64_t v;
 	while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (o == 'o') {
 			c->options = optarg;
+		} else if (o == 'm' && *optarg == '/' && strchr(optarg, ' ')) {
+			c->message = optarg;
+		} else if (o == 'm') {
+			fputs("chatd-plugin: --message: give a destination, a blank and the body, as in "
+				  "--message '/app/chat.send {\"to\":\"bob\",\"content\":\"hi\"}'\n",
+					stderr);
+			return -1;
 		} else if (o == 's' && number("seed", optarg, UINT64_MAX, &v) == 0) {
 			c->seed = v;
 		} else if (o == 'r' && number("rounds", optarg, 1000000, &v) == 0) {

@@ -14,8 +14,8 @@
 
 static const char usage[] =
 		"usage: chatd-plugin new NAME [--kind hook|service|transport|http] [--dir FOLDER]\n"
-		"       chatd-plugin check FILE.so [--options YAML] [--rounds N] [--fuzz N] [--seed N]\n"
-		"                                   [--limit SECONDS]\n"
+		"       chatd-plugin check FILE.so [--options YAML] [--message 'DEST BODY'] [--rounds N]\n"
+		"                                   [--fuzz N] [--seed N] [--limit SECONDS]\n"
 		"       chatd-plugin describe FILE.so [--format text|markdown|schema]\n"
 		"\n"
 		"  new       write a project: plugin, tests, build files, a configuration to try it with\n"

@@ -8,8 +8,11 @@
 #include "chat/chat.h"
 #include "conf/conf.h"
 
+#include <chatd/fetch.h>
 #include <chatd/kit_net.h>
 #include <chatd/kit_store.h>
+#include <chatd/limiter.h>
+#include <chatd/mailer.h>
 
 #include <dirent.h>
 #include <malloc.h>
@@ -21,6 +24,7 @@
 enum { WORKERS = 2, GROWTH = 8, SWEEP_STEPS = 2000, HOUR_MS = 3600 * 1000 };
 
 static struct check *the_check; /* kit_sweep() and its like give their functions no argument */
+static int telling;             /* the round at hand is to say what none has reached */
 static int quick;               /* no bodies of several kinds, for what is repeated very often */
 
 static void on_death(const char *text)
@@ -107,20 +111,57 @@ static void subscribe(struct kit *k, struct kit_client *c, const char *dest)
 	}
 }
 
+/* What the rounds have come to: a part of the plugin that they have not reached is not checked. */
+static struct {
+	uint32_t hooks;       /* a bit each, by number: its hook waited */
+	uint64_t apps, fared; /* of the first 64 handlers: it waited; a call of a route succeeded */
+} reached;
+
+static void message_to_app(struct kit *k, struct kit_client *c, size_t n, const char *body)
+{
+	char dest[256];
+	size_t before = k->app_waits;
+	snprintf(dest, sizeof(dest), "/app/%s", k->chat->apps[n].name);
+	send(k, c, dest, body);
+	if (k->app_waits > before && n < 64) {
+		reached.apps |= (uint64_t)1 << n;
+	}
+}
+
+/* The message that --message asks for: "DEST BODY". */
+static void own_message(struct kit *k, struct kit_client *c)
+{
+	static char dest[256];
+	const char *blank = the_check->message ? strchr(the_check->message, ' ') : NULL;
+	if (!blank) {
+		return;
+	}
+	snprintf(dest, sizeof(dest), "%.*s", (int)(blank - the_check->message), the_check->message);
+	if (strncmp(dest, "/app/", 5) == 0 && k->chat) {
+		kit_app(k, dest + 5);
+	}
+	size_t before = k->app_waits;
+	send(k, c, dest, blank + 1);
+	for (size_t n = 0; k->chat && k->app_waits > before && n < k->chat->n_apps && n < 64; n++) {
+		if (strcmp(k->chat->apps[n].name, dest + 5) == 0) {
+			reached.apps |= (uint64_t)1 << n;
+		}
+	}
+}
+
 static void messages(struct kit *k, struct kit_client *c)
 {
 	static char big[2001];
 	static const char *const bodies[] = { "hello", "", "{}", "{\"to\":\"bob\",\"text\":\"hi\"}",
 		"[1", "\xec\x95\x88", big };
-	char dest[256];
 	memset(big, 'x', sizeof(big) - 1);
 	for (size_t i = 0; i < (quick ? 2 : sizeof(bodies) / sizeof(bodies[0])); i++) {
 		send(k, c, "/topic/check", bodies[i]);
 		for (size_t n = 0; k->chat && n < k->chat->n_apps; n++) {
-			snprintf(dest, sizeof(dest), "/app/%s", k->chat->apps[n].name);
-			send(k, c, dest, bodies[i]);
+			message_to_app(k, c, n, bodies[i]);
 		}
 	}
+	own_message(k, c);
 }
 
 /* "/api/x/{id}" with something in the place of each {parameter}. */
@@ -139,14 +180,15 @@ static void path_of(const char *pattern, char *ret, size_t room)
 	ret[n] = '\0';
 }
 
-static void one_request(struct kit *k, const char *method, const char *path, int leaves)
+/* 1: it went well. */
+static int one_request(struct kit *k, const char *method, const char *path, int leaves)
 {
 	doing(the_check, "%s %s%s", method, path, leaves ? ", whose client leaves" : "");
 	struct kit_req *r = leaves ? kit_http(k, method, path, "{}", (char *)NULL)
 							   : kit_http(k, method, path, "{}", "kit-user", "ann", (char *)NULL);
 	if (leaves) {
 		kit_http_gone(r);
-		return;
+		return 0;
 	}
 	if (kit_http_status(r) == 0) {
 		kit_advance(k, timeout_of(k));
@@ -158,19 +200,25 @@ static void one_request(struct kit *k, const char *method, const char *path, int
 		find(the_check, FINDING_ERROR, "%s %s was not answered within an hour", method, path);
 		_exit(0);
 	}
+	int status = kit_http_status(r);
 	kit_http_gone(r);
+	return status >= 200 && status < 400;
 }
 
 static void requests(struct kit *k)
 {
 	static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
 	char path[512];
+	size_t n = 0;
 	for (const struct kit_route *r = k->routes; r; r = r->next) {
 		path_of(r->path, path, sizeof(path));
 		for (size_t m = 0; m < sizeof(methods) / sizeof(methods[0]); m++) {
 			if (r->r.methods & (1u << m)) {
-				one_request(k, methods[m], path, 0);
-				one_request(k, methods[m], path, 1);
+				if (one_request(k, methods[m], path, 0) && n < 64) {
+					reached.fared |= (uint64_t)1 << n;
+				}
+				(void)one_request(k, methods[m], path, 1);
+				n++;
 			}
 		}
 	}
@@ -189,6 +237,69 @@ static void connections(struct kit *k)
 	}
 	doing(the_check, "a connection that ends");
 	kit_hang_up(a); /* the other one is there when the server stops */
+}
+
+/* Of a plugin without a service that answers later nobody expects that it waits. */
+static int asks_others(void)
+{
+	static const char *const later[] = { CHATD_STORE, CHATD_PRESENCE, CHATD_ACCOUNTS, CHATD_ROOMS,
+		CHATD_FETCH, CHATD_MAILER, CHATD_LIMITER };
+	const struct chatd_plugin *p = &the_check->module->plugin;
+	for (size_t i = 0; i < 2; i++) {
+		const char *const *names = i ? p->wants : p->needs;
+		for (; names && *names; names++) {
+			for (size_t n = 0; n < sizeof(later) / sizeof(later[0]); n++) {
+				if (strcmp(*names, later[n]) == 0) {
+					return 1;
+				}
+			}
+		}
+	}
+	return 0;
+}
+
+static void tell_hooks(const struct kit *k)
+{
+#define CHATD_X(num, name, kind, may_wait, at_end)                                            \
+	if ((may_wait) && !(reached.hooks & 1u << (num)) &&                                       \
+			chat_chain(k->chat, (num))->n > ((num) == chatd_hook_session_auth)) {             \
+		find(the_check, FINDING_NOTE,                                                         \
+				"not reached: the hook " #name " never waited; if it does, what comes after " \
+				"the answer is not checked%s",                                                \
+				(num) == chatd_hook_message_in                                                \
+						? "; give a message with which it waits: --message 'DEST BODY'"       \
+						: "");                                                                \
+	}
+	CHATD_HOOK_MAP(CHATD_X)
+#undef CHATD_X
+}
+
+static void tell_unreached(const struct kit *k)
+{
+	static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
+	size_t n = 0;
+	if (k->chat && asks_others()) {
+		tell_hooks(k);
+		for (size_t i = 0; i < k->chat->n_apps && i < 64; i++) {
+			if (!(reached.apps & (uint64_t)1 << i)) {
+				find(the_check, FINDING_NOTE,
+						"not reached: /app/%s never waited; if it does, what comes after the answer "
+						"is not checked; give a message with which it waits: --message 'DEST BODY'",
+						k->chat->apps[i].name);
+			}
+		}
+	}
+	for (const struct kit_route *r = k->routes; r; r = r->next) {
+		for (size_t m = 0; m < sizeof(methods) / sizeof(methods[0]); m++) {
+			if ((r->r.methods & (1u << m)) && n++ < 64 &&
+					!(reached.fared & (uint64_t)1 << (n - 1))) {
+				find(the_check, FINDING_NOTE,
+						"not reached: no call of %s %s succeeded, so what comes after its checks is "
+						"not checked here",
+						methods[m], r->path);
+			}
+		}
+	}
 }
 
 static void round_of(void)
@@ -214,6 +325,10 @@ static void round_of(void)
 	}
 	kit_close(ann);
 	kit_advance(k, timeout_of(k));
+	reached.hooks |= k->hooks_waited;
+	if (telling) {
+		tell_unreached(k);
+	}
 	doing(the_check, "stopping");
 	kit_free(k);
 }
@@ -325,6 +440,10 @@ void stage_rounds(struct check *c)
 	if (f[2].fds > f[1].fds && f[1].fds > f[0].fds) {
 		find(c, FINDING_ERROR, "%d descriptors are left open after %ld starts and stops",
 				f[2].fds - f[1].fds, c->rounds - warm - half);
+	}
+	if (c->rounds > 0) {
+		telling = 1;
+		round_of();
 	}
 	if (f[2].threads > 3) { /* ".", ".." and this one */
 		find(c, FINDING_ERROR, "%d threads go on after fini()", f[2].threads - 3);

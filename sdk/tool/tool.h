@@ -24,6 +24,7 @@
 struct check {
 	const char *path;
 	const char *options; /**< YAML, "" for none */
+	const char *message; /**< "DEST BODY", which the rounds send as well; NULL: none */
 	uint64_t seed;
 	long rounds, fuzz;
 	long limit; /**< seconds for a stage */

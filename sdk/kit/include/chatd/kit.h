@@ -191,6 +191,10 @@ chatd_session *kit_session(struct kit_client *); /**< NULL once it has gone */
 
 /** A SEND of the session of @p user, which is opened if there is none. */
 void kit_in(struct kit *, const char *user, const char *dest, const char *body);
+/** SENDs to /app/@p name (a literal), which another plugin would take, are accepted from now on: for
+ *  hooks of message_in.  Without this they end in NOT_FOUND after the hooks.  The plugin's own ones
+ *  stay as they are. */
+void kit_app(struct kit *, const char *name);
 /** A SEND that a program gives in for @p user (input_as() in transport.h): no session sends it. */
 void kit_in_as(struct kit *, const char *user, const char *dest, const char *body);
 /** A SEND with further headers: pairs, then NULL. */
