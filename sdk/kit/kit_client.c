@@ -382,6 +382,24 @@ static void give_in(struct kit_client *c, chatd_msg *m)
 	msg_unref(m);
 }
 
+/* For what chatd-plugin check says that it has not reached. */
+chatd_token kit_waits(struct kit *k, const chatd_call *c, chatd_token token)
+{
+	static const char *const names[] = {
+#define CHATD_X(num, name, kind, may_wait, at_end) [num] = #name,
+		CHATD_HOOK_MAP(CHATD_X)
+#undef CHATD_X
+	};
+	const char *event = token ? call_event(c) : "";
+	k->app_waits += !event;
+	for (uint32_t i = 1; event && i < chatd_hook_count; i++) {
+		if (strcmp(names[i], event) == 0) {
+			k->hooks_waited |= 1u << i;
+		}
+	}
+	return token;
+}
+
 static chatd_verdict take_all(chatd_call *c, void *self, void *wself)
 {
 	(void)c;

@@ -222,6 +222,8 @@ int kit_trouble_now(struct kit *); /* KIT_LATE ...: this answer is the one; 0: i
 void kit_on_death(void (*fn)(const char *text));
 /* What the plugin is about to be asked for: "message_in", "worker_stop()" ... */
 void kit_on_step(void (*fn)(const char *who, const char *what));
+/* Notes where the plugin waits; returns @p token, 0 if it does not. */
+chatd_token kit_waits(struct kit *, const chatd_call *, chatd_token token);
 void kit_step_is(const char *who, const char *what);
 /* As kit_sweep(), one step of it; 0: there were fewer calls, all have failed. */
 int kit_sweep_at(void (*test)(void), long at);

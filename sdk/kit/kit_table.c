@@ -356,31 +356,11 @@ static chatd_verdict t_identify_as(
 								: call_identify_as(checked(c, "identify_as()"), cred, who);
 }
 
-/* For what chatd-plugin check says that it has not reached. */
-static void note_wait(struct kit *k, const char *event)
-{
-	static const char *const names[] = {
-#define CHATD_X(num, name, kind, may_wait, at_end) [num] = #name,
-		CHATD_HOOK_MAP(CHATD_X)
-#undef CHATD_X
-	};
-	k->app_waits += !event;
-	for (uint32_t i = 1; event && i < chatd_hook_count; i++) {
-		if (strcmp(names[i], event) == 0) {
-			k->hooks_waited |= 1u << i;
-		}
-	}
-}
-
 static chatd_token t_suspend(chatd_call *c, void (*cancel)(void *arg), void *arg)
 {
 	struct kit *k = kit_the();
 	(void)checked(c, "suspend()");
-	chatd_token token = k->refuse_suspend || kit_fault(k) ? 0 : call_suspend(c, cancel, arg);
-	if (token) {
-		note_wait(k, call_event(c));
-	}
-	return token;
+	return k->refuse_suspend || kit_fault(k) ? 0 : kit_waits(k, c, call_suspend(c, cancel, arg));
 }
 
 static chatd_status t_resume(chatd_token t, chatd_verdict v, const char *code, const char *why)
