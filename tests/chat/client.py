@@ -75,7 +75,7 @@ class Server:
             args += ["--set", s]
         self.proc = subprocess.Popen([*self.prefix, *args], stdout=self.log, stderr=self.log,
                                      env=dict(os.environ, **self.env))
-        end = time.monotonic() + 60
+        end = time.monotonic() + 20
         while not (os.path.exists(ready) and os.path.getsize(ready)):
             if self.proc.poll() is not None or time.monotonic() > end:
                 raise SystemExit("Bail out! chatd did not start\n" + self.stop()[1])
