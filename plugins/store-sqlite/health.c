@@ -9,8 +9,8 @@
 enum { LOOK_MS = 200, RETRY_MS = 1000 };
 enum { /* pages of 4 KiB; 16,384 are the 64 MiB that the log may have */
 	WAL_SOON = 2000,
-	WAL_NOW = 12000,
-	WAL_LAST = 14000,
+	WAL_NOW = 8000,
+	WAL_LAST = 10000,
 	PATIENCE_MS = 2000,
 	PATIENCE_AGAIN_MS = 10000,
 };

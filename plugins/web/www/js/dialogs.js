@@ -14,6 +14,7 @@ const SEARCH_PAUSE_MS = 250;
 const USER_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 export function initDialogs() {
+	giveFocusBack();
 	for (const dialog of document.querySelectorAll("dialog")) {
 		dialog.addEventListener("click", (event) => {
 			if (event.target === dialog || event.target.closest("[data-close]")) {
@@ -21,6 +22,28 @@ export function initDialogs() {
 			}
 		});
 	}
+}
+
+/* A row may be drawn anew while a dialog is open, so the browser has nothing to give the focus back to: its successor gets it. */
+function giveFocusBack() {
+	let last = null;
+	const note = ({ target }) => {
+		if (!target.closest("dialog")) {
+			const row = target.closest("[data-row]");
+			last = row && { list: row.parentElement, row: row.dataset.row, act: target.dataset.act };
+		}
+	};
+	document.addEventListener("pointerdown", note); /* also where nothing takes the focus */
+	document.addEventListener("focusin", note);
+	document.addEventListener(
+		"close",
+		() => {
+			if (last?.act && document.activeElement === document.body) {
+				last.list.querySelector(`[data-row="${last.row}"] [data-act="${last.act}"]`)?.focus({ preventScroll: true });
+			}
+		},
+		true,
+	);
 }
 
 /* Resolves to true when the person agrees. `danger`: what happens cannot be taken back. */
