@@ -103,8 +103,7 @@ struct chatd_str job_text(const struct job *j, const char *name, const char **re
 	if (v && !json_is_string(v)) {
 		*ret_bad = "a string";
 	}
-	return json_is_string(v) ? chatd_str_of(json_string_value(v), json_string_length(v))
-							 : chatd_str_of(NULL, 0);
+	return chatd_json_text(v);
 }
 
 int job_may(const struct job *j, uint32_t scope)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "claims.h"
 
+#include <chatd-sdk/json.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -74,9 +76,7 @@ const json_t *claims_at(const json_t *claims, const char *path)
 
 struct chatd_str claims_text(const json_t *claims, const char *path)
 {
-	const json_t *j = claims_at(claims, path);
-	return json_is_string(j) ? chatd_str_of(json_string_value(j), json_string_length(j))
-							 : chatd_str_of(NULL, 0);
+	return chatd_json_text(claims_at(claims, path));
 }
 
 static void each_word(const json_t *text, void (*fn)(void *arg, struct chatd_str word), void *arg)

@@ -116,8 +116,7 @@ static int read_onetime(struct bundle *b, char why[CHATD_JSON_WHY])
 
 static int read_name(struct bundle *b, const json_t *v, char why[CHATD_JSON_WHY])
 {
-	b->name = json_is_string(v) ? chatd_str_of(json_string_value(v), json_string_length(v))
-								: chatd_str_of(NULL, 0);
+	b->name = chatd_json_text(v);
 	int bad = v && !json_is_string(v);
 	for (size_t i = 0; i < b->name.n; i++) {
 		unsigned char c = (unsigned char)b->name.p[i];

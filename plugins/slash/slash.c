@@ -158,8 +158,8 @@ static chatd_verdict run(struct self *self, chatd_call *call, json_t *body, cons
 
 static struct chatd_str content_of(const json_t *body)
 {
-	struct chatd_str content = chatd_chat_text(body, "content");
-	return content.p ? content : chatd_chat_text(body, "message");
+	struct chatd_str content = chatd_json_text(json_object_get(body, "content"));
+	return content.p ? content : chatd_json_text(json_object_get(body, "message"));
 }
 
 /* Most messages have none and are not parsed here; what is wrong with one says chat. */
@@ -183,7 +183,7 @@ static chatd_verdict on_message_in(chatd_call *call, void *selfp, void *wself)
 	}
 	json_t *body = chatd_json_parse(h->msg_body(h->call_msg(call)), why);
 	struct chatd_str content = body ? content_of(body) : chatd_str_of(NULL, 0);
-	struct said s = { .client_id = chatd_chat_text(body, "clientId") };
+	struct said s = { .client_id = chatd_json_text(json_object_get(body, "clientId")) };
 	(void)chatd_chat_target_of(body, &s.to, &s.room); /* what is wrong with them says chat */
 	chatd_verdict v = CHATD_NEXT;
 	if (s.client_id.n && s.client_id.n <= 128) {

@@ -443,9 +443,7 @@ static void on_sent(void *arg, const struct chatd_outcome *o)
 
 static struct chatd_str text_of(const json_t *root, const char *name)
 {
-	const json_t *v = json_object_get(root, name);
-	return json_is_string(v) ? chatd_str_of(json_string_value(v), json_string_length(v))
-							 : chatd_str_of(NULL, 0);
+	return chatd_json_text(json_object_get(root, name));
 }
 
 static chatd_msg *message_of(const struct job *j, struct chatd_str content)

@@ -75,23 +75,15 @@ static inline int32_t chatd_chat_dest(struct chatd_str dest)
 	return chatd_str_same(dest, CHATD_LIT("/app/chat.edit")) ? CHATD_CHAT_EDIT : CHATD_CHAT_NONE;
 }
 
-/** The text at @p key; .p NULL: there is none. */
-static inline struct chatd_str chatd_chat_text(const json_t *body, const char *key)
-{
-	const json_t *v = json_object_get(body, key);
-	return json_is_string(v) ? chatd_str_of(json_string_value(v), json_string_length(v))
-							 : chatd_str_of(NULL, 0);
-}
-
 /** The target that @p body names, as chatd_chat_target() says. */
 static inline const char *chatd_chat_target_of(
 		const json_t *body, struct chatd_str *ret_user, struct chatd_str *ret_room)
 {
 	struct chatd_chat_names names;
-	names.to = chatd_chat_text(body, "to");
-	names.receiver = chatd_chat_text(body, "receiver");
-	names.receiver_id = chatd_chat_text(body, "receiverId");
-	names.room = chatd_chat_text(body, "roomId");
+	names.to = chatd_json_text(json_object_get(body, "to"));
+	names.receiver = chatd_json_text(json_object_get(body, "receiver"));
+	names.receiver_id = chatd_json_text(json_object_get(body, "receiverId"));
+	names.room = chatd_json_text(json_object_get(body, "roomId"));
 	return chatd_chat_target(&names, ret_user, ret_room);
 }
 
@@ -107,14 +99,14 @@ static inline int32_t chatd_chat_read(
 	if (!ret->body) {
 		return CHATD_CHAT_NONE;
 	}
-	ret->content = chatd_chat_text(ret->body, "content");
+	ret->content = chatd_json_text(json_object_get(ret->body, "content"));
 	if (!ret->content.p) {
-		ret->content = chatd_chat_text(ret->body, "message");
+		ret->content = chatd_json_text(json_object_get(ret->body, "message"));
 	}
-	ret->client_id = chatd_chat_text(ret->body, "clientId");
+	ret->client_id = chatd_json_text(json_object_get(ret->body, "clientId"));
 	ret->encrypted = json_is_true(json_object_get(ret->body, "encrypted"));
 	if (kind == CHATD_CHAT_EDIT) {
-		ret->message_id = chatd_chat_text(ret->body, "messageId");
+		ret->message_id = chatd_json_text(json_object_get(ret->body, "messageId"));
 		return ret->message_id.p ? kind : CHATD_CHAT_NONE;
 	}
 	if (chatd_chat_target_of(ret->body, &ret->user, &ret->room)) {

@@ -368,6 +368,13 @@ static inline json_t *chatd_json_parse(struct chatd_str body, char ret_why[CHATD
 	return root;
 }
 
+/** What a string says, borrowed from it; .p NULL: @p v is none, or NULL. */
+static inline struct chatd_str chatd_json_text(const json_t *v)
+{
+	return json_is_string(v) ? chatd_str_of(json_string_value(v), json_string_length(v))
+							 : chatd_str_of(NULL, 0);
+}
+
 /* NULL: it was of the right type and is stored; else what was expected. */
 static inline const char *chatd_json_store(void *at, int32_t type, json_t *v)
 {
