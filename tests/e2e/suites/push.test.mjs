@@ -84,6 +84,7 @@ describe("notifications on the page", () => {
 			const { json } = await api(server, account, "GET", "/api/push/subscriptions");
 			assert.deepEqual(json.subscriptions.map((s) => s.kind), ["web"]);
 			await page.click("#open-notifications");
+			await page.waitForSelector("#notifications[open]"); /* once the server has said what it keeps */
 			assert.deepEqual(
 				[await page.isChecked("#notify-browser"), await page.inputValue("#notify-mode"), await page.inputValue("#notify-here")],
 				[true, "mentions", "mute"],
