@@ -397,21 +397,20 @@ static int64_t clock_ns(void)
 
 /* A clock that is read twice costs more than most hooks: of quick ones each 64th is measured and
  * stands for the others; slow ones are measured each time. */
-static chatd_verdict run_counted(chatd_call *c, const struct chain_hook *h, void *wself)
+static chatd_verdict run_measured(
+		chatd_call *c, const struct chain_hook *h, void *wself, struct chat_count *n)
 {
-	struct chat_count *n = &c->cw->counts[h->inst];
-	n->calls++;
-	if (n->skip > 0) {
-		n->skip--;
-		n->skipped++;
-		return h->fn(c, h->self, wself);
-	}
+	n->left = 0;
+	int64_t stands_for = n->batch + 1;
+	n->calls += stands_for;
+	n->batch = 0;
 	int64_t begin = clock_ns();
 	chatd_verdict v = h->fn(c, h->self, wself);
 	int64_t took = clock_ns() - begin;
-	n->busy_ns += took * (n->skipped + 1);
-	n->skipped = 0;
-	n->skip = took < QUICK_NS ? SAMPLE - 1 : 0;
+	n->busy_ns += took * stands_for;
+	n->calls += n->batch - n->left; /* it may have been called within itself */
+	n->batch = took < QUICK_NS ? SAMPLE - 1 : 0;
+	n->left = n->batch;
 	return v;
 }
 
@@ -421,23 +420,9 @@ struct stretch {
 	int inside;
 };
 
-static chatd_verdict run_hook(chatd_call *c, const struct chain_hook *h, struct stretch *at)
+/* What comes of a hook that did not just say NEXT. */
+static chatd_verdict judged(chatd_call *c, const struct chain_hook *h, chatd_verdict v)
 {
-	c->at = h;
-	struct chat_worker *cw = c->cw;
-	if (at->inside) {
-		worker_next(cw->w, h->who);
-	} else {
-		worker_enter(cw->w, &at->mark, h->who, c->chain->name);
-		at->inside = 1;
-	}
-	cw->in_hooks++;
-	void *wself = cw->wself ? cw->wself[h->inst] : NULL;
-	chatd_verdict v = cw->counts ? run_counted(c, h, wself) : h->fn(c, h->self, wself);
-	cw->in_hooks--;
-	if (v == CHATD_NEXT && c->slot == SLOT_NONE) {
-		return v; /* what most hooks answer */
-	}
 	if (v == CHATD_WAIT && c->slot == SLOT_NONE) {
 		log_limited(CHATD_LOG_ERROR, h->who, "wait", "answered WAIT in %s without suspend()",
 				c->chain->name);
@@ -461,6 +446,28 @@ static chatd_verdict run_hook(chatd_call *c, const struct chain_hook *h, struct 
 		return call_refuse(c, "FORBIDDEN", CHATD_LIT("refused"));
 	}
 	return v;
+}
+
+static inline chatd_verdict run_hook(chatd_call *c, const struct chain_hook *h, struct stretch *at)
+{
+	c->at = h;
+	struct chat_worker *cw = c->cw;
+	if (at->inside) {
+		worker_next(cw->w, h->who);
+	} else {
+		worker_enter(cw->w, &at->mark, h->who, c->chain->name);
+		at->inside = 1;
+		cw->in_hooks++;
+	}
+	void *wself = cw->wself ? cw->wself[h->inst] : NULL;
+	struct chat_count *n = cw->counts ? &cw->counts[h->inst] : NULL;
+	chatd_verdict v;
+	if (!n || n->left-- > 0) {
+		v = h->fn(c, h->self, wself);
+	} else {
+		v = run_measured(c, h, wself, n);
+	}
+	return v == CHATD_NEXT && c->slot == SLOT_NONE ? v : judged(c, h, v);
 }
 
 /* 1: it has come to its end; 0: it waits. */
@@ -497,10 +504,11 @@ static int walk_on(chatd_call *c, struct stretch *at)
 static void walk(chatd_call *c)
 {
 	struct stretch at = { .inside = 0 };
-	chatd_worker *w = c->cw->w;
+	struct chat_worker *cw = c->cw;
 	int ended = walk_on(c, &at);
 	if (at.inside) {
-		worker_leave(w, &at.mark);
+		cw->in_hooks--;
+		worker_leave(cw->w, &at.mark);
 	}
 	if (ended) {
 		finish(c);

@@ -3,8 +3,8 @@
  * @file chat/chain.h
  * @brief Hook chains, the calls that walk them, and the tokens of parked calls.
  *
- * A chain is frozen before the first client: walking it costs a load and a branch when
- * it is empty.  The server owns the walk: a hook that must wait parks the call and
+ * A table of chains does not change once walked: a point without hooks costs a load and a branch,
+ * see chat_has().  The server owns the walk: a hook that must wait parks the call and
  * returns; whoever has the answer resumes by token, from any thread, and the walk goes
  * on with the next hook on the call's own worker, never inside resume().
  *

@@ -95,6 +95,16 @@ static int by_app(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
+void chat_hear(struct chat_worker *cw)
+{
+	const struct chat_table *t = atomic_load_explicit(&cw->chat->table, memory_order_acquire);
+	cw->hooked = 0;
+	for (int i = 0; i < chatd_hook_count; i++) {
+		cw->hooked |= (uint64_t)(t->chains[i].n > 0) << i;
+	}
+}
+_Static_assert(chatd_hook_count <= 64, "a bit for each hook");
+
 /* The arrays become the table's. */
 static chatd_status first_table(struct chat *chat)
 {
@@ -106,6 +116,9 @@ static chatd_status first_table(struct chat *chat)
 	t->apps = chat->apps;
 	t->n_apps = chat->n_apps;
 	chat_change(chat, t);
+	for (int32_t i = 0; i < chat->n_workers; i++) {
+		chat_hear(&chat->workers[i]);
+	}
 	return 0;
 }
 
@@ -177,6 +190,7 @@ void chat_epoch_begin(struct chat_worker *cw, struct chat_epoch *e)
 {
 	e->before = cw->epoch;
 	cw->epoch = e;
+	chat_hear(cw);
 }
 
 int64_t chat_epoch_left(const struct chat_worker *cw)

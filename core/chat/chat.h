@@ -57,8 +57,9 @@ struct chat_epoch {
 
 /* What an instance did on a worker. */
 struct chat_count {
-	int64_t calls, errors, timeouts, slow, busy_ns;
-	int32_t skip, skipped; /**< calls that are not measured: to come, and since the last one */
+	int64_t calls; /**< without those since the last one that was measured: chat_count_calls() */
+	int64_t errors, timeouts, slow, busy_ns;
+	int32_t batch, left; /**< calls that are not measured: how many in a row, and those to come */
 };
 
 struct chat_worker {
@@ -73,6 +74,7 @@ struct chat_worker {
 	struct chat_count *counts; /**< by instance; NULL: nobody counts */
 	uint32_t n_counts;
 	struct chat_epoch *epoch, first_epoch;
+	uint64_t hooked;        /**< bits by hook: those that had a chain when the worker last heard */
 	int32_t in_hooks;       /**< how many calls of hooks and handlers are on the stack */
 	int64_t *stats;         /**< stats.h: one number for each that is defined */
 	atomic_long n_sessions; /**< written by the worker, read by whoever wants to know */
@@ -109,13 +111,24 @@ static inline const struct chain *chat_chain(const struct chat *chat, int hook)
 {
 	return &atomic_load_explicit(&chat->table, memory_order_acquire)->chains[hook];
 }
+/** [worker] Whether anybody may be in that chain: one load where nobody is. */
+static inline int chat_has(const struct chat_worker *cw, int hook)
+{
+	return (int)(cw->hooked >> hook & 1);
+}
+static inline int64_t chat_count_calls(const struct chat_count *c)
+{
+	return c->calls + c->batch - c->left;
+}
 /** [main] A copy of the present table, to be changed and given to chat_change().  NULL: no memory. */
 struct chat_table *chat_table_copy(const struct chat *);
 void chat_table_free(struct chat_table *); /**< one that was not given */
 /** [main] Sorts it; from now on new walks go along it. */
 void chat_change(struct chat *, struct chat_table *);
-/** [worker] To be told of each change: what begins from now on belongs to another epoch.  The
- *  memory, zeroed, becomes the worker's. */
+/** [worker] To be told of each change: until then it leaves out the chains that were empty. */
+void chat_hear(struct chat_worker *);
+/** [worker] The same, and what begins from now on belongs to another epoch.  The memory, zeroed,
+ *  becomes the worker's. */
 void chat_epoch_begin(struct chat_worker *, struct chat_epoch *);
 /** [worker] Walks under way that began before the last chat_epoch_begin(). */
 int64_t chat_epoch_left(const struct chat_worker *);

@@ -18,10 +18,10 @@ static void out_end(chatd_call *c, void *arg)
 static int may_have(struct sub *s, chatd_msg *msg)
 {
 	struct chat_worker *cw = chat_at(session_worker(s->session));
-	const struct chain *chain = chat_chain(cw->chat, chatd_hook_message_out);
-	if (chain->n == 0) {
+	if (!chat_has(cw, chatd_hook_message_out)) {
 		return 1;
 	}
+	const struct chain *chain = chat_chain(cw->chat, chatd_hook_message_out);
 	chatd_verdict v = CHATD_REJECT;
 	chatd_call *c = call_create(cw, s->session, session_ident(s->session), msg);
 	if (c) {
@@ -93,7 +93,7 @@ static int too_slow_for(const struct sub *s, const chatd_msg *msg, int64_t limit
 void dest_fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 {
 	struct wire *touched = NULL;
-	int filtered = chat_chain(cw->chat, chatd_hook_message_out)->n > 0;
+	int filtered = chat_has(cw, chatd_hook_message_out);
 	int64_t soft = cw->chat->conf.soft_queue, delivered = 0;
 	cw->dests->fanning = 1;
 	for (uint32_t i = 0; i < d->n; i++) {

@@ -231,15 +231,15 @@ static void request_end(chatd_call *c, void *arg)
 static void svc_request(void *obj, chatd_worker *w, const chatd_ident *ident, chatd_msg *msg,
 		chatd_done *done, void *arg)
 {
-	const struct chat *chat = obj;
-	const struct chain *chain =
-			chat_chain(chat, ident ? chatd_hook_request_as : chatd_hook_request);
-	if (!chain->n) {
+	struct chat_worker *cw = chat_at(w);
+	int hook = ident ? chatd_hook_request_as : chatd_hook_request;
+	(void)obj;
+	if (!chat_has(cw, hook)) {
 		struct chatd_outcome o = { .struct_size = sizeof(o), .verdict = CHATD_ACCEPT };
 		done(arg, &o);
 		return;
 	}
-	chatd_call *c = call_create(chat_at(w), NULL, ident, msg);
+	chatd_call *c = call_create(cw, NULL, ident, msg);
 	struct request *r = request_create(c, NULL, done, arg);
 	if (!r) {
 		if (c) {
@@ -248,7 +248,7 @@ static void svc_request(void *obj, chatd_worker *w, const chatd_ident *ident, ch
 		refuse_now(done, arg, "UNAVAILABLE", "the server has no memory left");
 		return;
 	}
-	call_walk(c, chain, NULL, request_end, r);
+	call_walk(c, chat_chain(cw->chat, hook), NULL, request_end, r);
 }
 
 /* ---- subscribe --------------------------------------------------------- */
@@ -407,12 +407,11 @@ static chatd_status svc_unsubscribe(chatd_session *s, struct chatd_str id)
 	if (!sub) {
 		return lost_take(&s->lost, id) ? 0 : -ENOENT;
 	}
-	const struct chain *chain = chat_chain(s->cw->chat, chatd_hook_unsubscribe);
-	if (chain->n) {
+	if (chat_has(s->cw, chatd_hook_unsubscribe)) {
 		chatd_msg *m = msg_new(dest_text(sub), CHATD_LIT(""));
 		chatd_call *c = m ? call_create(s->cw, s, s->ident, m) : NULL;
 		if (c) {
-			call_walk(c, chain, NULL, ignore_end, NULL);
+			call_walk(c, chat_chain(s->cw->chat, chatd_hook_unsubscribe), NULL, ignore_end, NULL);
 		}
 		msg_unref(m);
 	}
@@ -493,12 +492,11 @@ static void came(chatd_call *c, chatd_session *s)
 	if (call_verdict(c) == CHATD_REJECT) {
 		stat_add(cw, STAT_REFUSED, 1);
 	}
-	const struct chain *sent = chat_chain(cw->chat, chatd_hook_message_sent);
-	if (sent->n && call_verdict(c) == CHATD_ACCEPT) {
+	if (chat_has(cw, chatd_hook_message_sent) && call_verdict(c) == CHATD_ACCEPT) {
 		chatd_call *after = call_create(cw, s, s ? s->ident : call_ident(c), call_msg(c));
 		if (after) {
 			copy_replies(after, call_replies(c));
-			call_walk(after, sent, NULL, ignore_end, NULL);
+			call_walk(after, chat_chain(cw->chat, chatd_hook_message_sent), NULL, ignore_end, NULL);
 		}
 	}
 }

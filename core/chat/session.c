@@ -257,10 +257,10 @@ static void notified(chatd_call *c, void *arg)
 
 static void announce_close(chatd_session *s)
 {
-	const struct chain *chain = chat_chain(s->cw->chat, chatd_hook_session_close);
-	chatd_call *c = chain->n && s->announced ? call_create(s->cw, s, s->ident, NULL) : NULL;
+	int heard = s->announced && chat_has(s->cw, chatd_hook_session_close);
+	chatd_call *c = heard ? call_create(s->cw, s, s->ident, NULL) : NULL;
 	if (c) {
-		call_walk(c, chain, NULL, notified, NULL);
+		call_walk(c, chat_chain(s->cw->chat, chatd_hook_session_close), NULL, notified, NULL);
 	}
 }
 

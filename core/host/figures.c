@@ -25,7 +25,7 @@ static void add_worker(struct round *r, const struct chat_worker *cw)
 {
 	for (uint32_t i = 0; i < r->n && i < cw->n_counts; i++) {
 		const struct chat_count *c = &cw->counts[i];
-		r->sum[i].calls += c->calls;
+		r->sum[i].calls += chat_count_calls(c);
 		r->sum[i].errors += c->errors;
 		r->sum[i].timeouts += c->timeouts;
 		r->sum[i].slow += c->slow;
@@ -173,7 +173,7 @@ void figures_stalled(chatd_worker *w, const char *who, int64_t ms)
 		if (strcmp(h->inst[i]->name, who) == 0) {
 			n->slow++;
 			/* Of those that were not measured one by one it is known now how long it took. */
-			n->busy_ns += n->skipped > 0 ? ms * 1000000 : 0;
+			n->busy_ns += n->batch > n->left ? ms * 1000000 : 0;
 		}
 	}
 	pthread_mutex_unlock(&h->lock);

@@ -234,6 +234,12 @@ static void forget_left_out(struct host *h, const char *name)
 	pthread_mutex_unlock(&h->lock);
 }
 
+static void hear(chatd_worker *w, void *arg)
+{
+	(void)arg;
+	chat_hear(chat_at(w));
+}
+
 static int turn_on(struct host *h, const struct conf_plugin *cp, const struct module *m,
 		struct change_text *text)
 {
@@ -258,6 +264,7 @@ static int turn_on(struct host *h, const struct conf_plugin *cp, const struct mo
 				strerror(-rc));
 	}
 	chat_change(h->chat, t);
+	loop_run_all(h->loop, hear, NULL);
 	atomic_store(&c->state, CHATD_PLUGIN_RUNS);
 	forget_left_out(h, cp->name);
 	return say(text, 0, "plugin \"%s\" is on; to keep it so, say it in the configuration too",
