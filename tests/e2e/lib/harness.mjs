@@ -78,6 +78,11 @@ class Server {
 		return this.#stderr;
 	}
 
+	/* Where its database is. */
+	get dataDir() {
+		return this.#dir;
+	}
+
 	get tcpPort() {
 		return Number(this.tcp.split(":").pop());
 	}

@@ -3,6 +3,8 @@
  * a server that is killed now and then. */
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -17,6 +19,15 @@ const limit = { timeout: 240000, skip };
 const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
 const NAMES = { ann: "Ann Arbor", bob: "Bob Bauer", eve: "Eve Ebner" };
 const RESUMED_AT_MOST = 20;
+
+/* Another program that writes and does not come to an end. */
+async function holdDatabase(file) {
+	const work = "import sqlite3,sys; c=sqlite3.connect(sys.argv[1], 60); c.execute('BEGIN IMMEDIATE'); print(1, flush=True); sys.stdin.read()";
+	const child = spawn("python3", ["-c", work, file], { stdio: ["pipe", "pipe", "inherit"] });
+	const ended = once(child, "close");
+	await once(child.stdout, "data");
+	return { release: async () => (child.stdin.end(), await ended) };
+}
 
 describe("what the page remembers and manages", () => {
 	let server;
@@ -298,6 +309,23 @@ describe("what the page remembers and manages", () => {
 		const { messages } = await rest("bob", "GET", `messages/room/${id}?before=99999`);
 		assert.deepEqual(messages.map((m) => m.content), ["the first may pass", "the second may not"]);
 		assert.equal(`chatd.outbox.${messages[1].clientId}`, key);
+	});
+
+	test("the server cannot store for a while: what was written waits, says so, and goes out by itself", limit, async () => {
+		const id = await room("Patience");
+		await ann.go(`room:${id}`);
+		await bob.go(`room:${id}`);
+		const held = await holdDatabase(path.join(server.dataDir, "chatd.db"));
+		try {
+			await ann.say("nobody can keep this now");
+			await ann.page.locator(".held-line", { hasText: /^The server is busy: this one goes out by itself in \d+ s/ }).waitFor();
+			assert.equal(await ann.message("nobody can keep this now", '[data-status="failed"]').count(), 0);
+		} finally {
+			await held.release();
+		}
+		await bob.sees("nobody can keep this now", ":not(.mine)");
+		assert.deepEqual(await ann.texts(), ["nobody can keep this now"]);
+		await ann.page.locator(".held-line").waitFor({ state: "detached" });
 	});
 
 	test("search finds what was said long ago and jumps to it; from there one scrolls on to the end", limit, async () => {

@@ -23,10 +23,15 @@ const TEXTS = {
 	DUPLICATE_ID_MISMATCH: t("The server already has another message in its place. Edit it and send it as a new one."),
 	DISCONNECTED: t("The connection is gone. Try again once it is back."),
 	TIMEOUT: t("The server did not confirm it."),
-	STORE_BUSY: t("The server is busy. Try again in a moment."),
 	STORE_FULL: t("The server cannot store anything more."),
 	UNAVAILABLE: t("The server cannot do this right now."),
 	UNREACHABLE: t("The server cannot be reached."),
+};
+
+/* They pass by themselves. */
+const BUSY = {
+	STORE_BUSY: t("The server is busy."),
+	OVERLOADED: t("The server is busy."),
 };
 
 /* Where the server's own words will do for those who read English. */
@@ -48,7 +53,6 @@ const OTHERS = {
 	NOT_AVAILABLE: t("This server cannot do this."),
 	NOT_STORED: t("The server does not keep this."),
 	NOT_SUPPORTED: t("This server cannot do this."),
-	OVERLOADED: t("The server is busy. Try again in a moment."),
 	REFRESH_REUSED: t("This login has ended; log in again."),
 	TOKEN_EXPIRED: t("This login has ended; log in again."),
 	UNAUTHORIZED: t("This login has ended; log in again."),
@@ -89,10 +93,15 @@ function inOwnWords(code, message) {
 
 const serverSays = (message) => (message ? t("The server says: {reason}", { reason: message }) : t("Something went wrong."));
 
+export const inAMoment = (text) => `${text} ${t("Try again in a moment.")}`;
+
 export function explain(error) {
 	const code = error.code ?? error.errorCode;
-	const text = TEXTS[code] ?? inOwnWords(code, error.message);
-	return error.retryAfterSeconds ? `${text} ${t("Try again in {n} s.", { n: error.retryAfterSeconds })}` : text;
+	const text = BUSY[code] ?? TEXTS[code] ?? inOwnWords(code, error.message);
+	if (error.retryAfterSeconds) {
+		return `${text} ${t("Try again in {n} s.", { n: error.retryAfterSeconds })}`;
+	}
+	return BUSY[code] ? inAMoment(text) : text;
 }
 
 /* What a form's refusal means; the server's own words where they say more. */

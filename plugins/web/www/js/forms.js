@@ -2,7 +2,7 @@
 /* Forms that ask the server: what it finds fault with is shown at its field, how long to wait is counted down. */
 
 import { h } from "./dom.js";
-import { ApiError, explainField, explainForm } from "./errors.js";
+import { ApiError, explainField, explainForm, inAMoment } from "./errors.js";
 import { t } from "./i18n.js";
 
 const BUSY = {
@@ -66,7 +66,7 @@ export function showFault(form, error) {
 	const line = form.querySelector(".form-error");
 	const shown = error.errors?.map((fault) => atField(form, fault)) ?? [];
 	form.querySelector("[aria-invalid]")?.focus();
-	line.textContent = reasonOf(error);
+	line.textContent = BUSY[error.status] ? inAMoment(reasonOf(error)) : reasonOf(error);
 	line.hidden = shown.length > 0 && shown.every(Boolean);
 	if (error.retryAfterSeconds && BUSY[error.status]) {
 		countDown(form, reasonOf(error), error.retryAfterSeconds);

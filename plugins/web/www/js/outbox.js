@@ -9,6 +9,8 @@ import { attachmentOf } from "./files.js";
 import { t } from "./i18n.js";
 import { outbox as kept, login } from "./storage.js";
 
+/* What passes by itself: it is sent again instead of being the person's to send again. */
+const PATIENT = ["RATE_LIMIT_EXCEEDED", "STORE_BUSY", "UNAVAILABLE", "TIMEOUT"];
 const KEPT_MS = 7 * 24 * 3600 * 1000;
 
 const ownerNow = () => login.get()?.userId ?? "";
@@ -29,8 +31,9 @@ export class Outbox {
 			tell: {
 				sent: (clientId, receipt) => this.#onSent(clientId, receipt),
 				failed: (clientId, error) => this.#onFailed(clientId, error),
-				held: (seconds) => this.#onHeld(seconds),
+				held: (seconds, error) => this.#onHeld(seconds, error.code),
 			},
+			patient: PATIENT,
 		});
 	}
 
@@ -165,8 +168,8 @@ export class Outbox {
 		}
 	}
 
-	#onHeld(seconds) {
-		this.#state.hold(seconds);
+	#onHeld(seconds, code) {
+		this.#state.hold(seconds, code);
 		for (const [conversation, entry] of this.#state.localOnes()) {
 			if (entry.status === "pending") {
 				this.#set(conversation, entry, "pending"); /* says how long it waits */

@@ -25,6 +25,7 @@ export class State {
 	conversations = new Map();
 	active = null;
 	#heldUntil = 0;
+	heldFor = "";
 	#listeners = [];
 	#nextRow = 1;
 
@@ -59,8 +60,9 @@ export class State {
 		this.#changed("me");
 	}
 
-	/* One's own messages wait: the server takes nothing more for so long. */
-	hold(seconds) {
+	/* One's own messages wait: the server takes nothing more for so long. `why`: the code of its refusal. */
+	hold(seconds, why) {
+		this.heldFor = why;
 		this.#heldUntil = Math.max(this.#heldUntil, Date.now() + seconds * 1000);
 	}
 

@@ -99,6 +99,7 @@ function chatItem(state, conversation, actions, { m, grouped, last, lastMine, re
 		status: m.mine && !m.deleted ? statusOf(state, conversation, m, readers) : null,
 		error: m.error,
 		held: m.status === "pending" ? state.held : 0,
+		heldFor: m.status === "pending" && state.held > 0 ? state.heldFor : "",
 		readBy: lastMine && conversation.kind === "room" ? readers.map((id) => state.nameOf(id)) : [],
 	};
 }

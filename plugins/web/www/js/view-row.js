@@ -116,6 +116,10 @@ export function textOf(content, names = []) {
 	);
 }
 
+function heldText(n, code) {
+	return code === "RATE_LIMIT_EXCEEDED" ? t("Too many messages at once: this one goes out by itself in {n} s.", { n }) : t("The server is busy: this one goes out by itself in {n} s.", { n });
+}
+
 function quoteOf(item, actions) {
 	const { id, name, text } = item.quote;
 	return h(
@@ -286,7 +290,7 @@ export function chatRow(item, isNew, actions) {
 		below.push(failedLine(item, actions));
 	}
 	if (item.held > 0) {
-		below.push(h("p", { class: "held-line muted" }, t("Too many messages at once: this one goes out by itself in {n} s.", { n: item.held })));
+		below.push(h("p", { class: "held-line muted" }, heldText(item.held, item.heldFor)));
 	}
 	if (item.readBy.length > 0) {
 		below.push(h("p", { class: "read-line muted" }, readLine(item.readBy)));
