@@ -199,6 +199,15 @@ void bytes_close(struct bytes_file *f)
 	f->fd = -1;
 }
 
+chatd_status bytes_head(struct self *self, const char *object, char *to, size_t n)
+{
+	struct bytes_file f = { .fd = -1 };
+	snprintf(f.object, sizeof(f.object), "%s", object);
+	chatd_status rc = read_raw(self, &f, 0, to, n);
+	bytes_close(&f);
+	return rc;
+}
+
 int bytes_open(struct self *self, const char *object)
 {
 	char name[S3_NAME], folder[DIR_PATH];

@@ -33,6 +33,8 @@ chatd_status bytes_get_small(struct self *, const char *object, chatd_buf **ret)
 /** Exactly @p n bytes from @p from on.  Of an encrypted one: -EBADMSG, -ENOKEY, and the log says why. */
 chatd_status bytes_read(struct self *, struct bytes_file *, int64_t from, void *to, size_t n);
 void bytes_close(struct bytes_file *);
+/** The first @p n bytes as they lie there; -EIO: there are not as many. */
+chatd_status bytes_head(struct self *, const char *object, char *to, size_t n);
 /** A descriptor to read the whole of it from, as it lies there; or a negative errno. */
 int bytes_open(struct self *, const char *object);
 /** With its small ones; 0 also when it was not there. */

@@ -563,6 +563,7 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	}
 	if (at->self->h->worker_index(w) == 0) {
 		sweep_start(at);
+		renew_start(at);
 		scan_start(at);
 	}
 	return 0;
@@ -572,6 +573,7 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 {
 	struct self *self = selfp;
 	sweep_stop(wself);
+	renew_stop(wself);
 	scan_stop(wself);
 	if (self->feeders) {
 		crew_rise(self->feeders, w);

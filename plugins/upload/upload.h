@@ -76,6 +76,8 @@ struct worker {
 	chatd_worker *w;
 	struct chatd_timer timer; /* of the sweep; on the first worker alone */
 	struct sweep *sweep;
+	struct chatd_timer renewal_timer; /* likewise */
+	struct renewal *renewal;
 	struct scanner *scanner; /* likewise; NULL: there is none */
 };
 
@@ -231,5 +233,9 @@ chatd_verdict on_message_in(chatd_call *, void *self, void *wself);
 /* sweep.c */
 void sweep_start(struct worker *);
 void sweep_stop(struct worker *);
+
+/* renew.c: files of older keys */
+void renew_start(struct worker *);
+void renew_stop(struct worker *);
 
 #endif

@@ -12,7 +12,9 @@ import hmac
 import http.client
 import http.server
 import os
+import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -547,6 +549,13 @@ def sealed(workers):
         same([get(alice, f["url"], Range="bytes=%d-%d" % (a, a + 9)).json["code"] for a in (327675, 500000)], ["DECRYPT_FAILED"] * 2)
         sealed_e2e.damage(path[0], lambda _: was)
         same((get(alice, f["url"]).body == data, S3.names("tus"), S3.proxy.refused), (True, {}, []))
+        mine = [p for n, p in S3.names().items() if n not in before]
+        old = set.union(*map(sealed_e2e.heads_of, mine))
+        keys.lines.append("two " + secrets.token_hex(32))
+        keys.write()
+        s.proc.send_signal(signal.SIGHUP)
+        until(lambda: not any(sealed_e2e.heads_of(p) & old for p in mine), 40, "all are encrypted anew")
+        same((get(alice, f["url"]).body == data, get(alice, g["thumbnail"]).body[:4]), (True, b"RIFF"))
     finally:
         code, log = s.stop()
         shutil.rmtree(keys.folder, ignore_errors=True)

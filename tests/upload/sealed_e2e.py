@@ -293,6 +293,12 @@ def what_is_damaged_does_not_come_out(s):
     same(get(alice, other["url"]).status, 200)
 
 
+def heads_of(path):
+    with open(path, "rb") as f:
+        all_ = f.read()
+    return {all_[at:at + HEAD] for at in range(0, len(all_), RECORD)}
+
+
 def other_keys(s):
     (alice,) = known(s, "alice")
     data = text_of(11, 100000)
@@ -301,19 +307,18 @@ def other_keys(s):
     KEYS.write()
     s.hang_up()
     g, newer = new_one(s, alice, text_of(12, 100000))
-    heads = []
-    for p in (path, newer):
-        with open(p, "rb") as o:
-            all_ = o.read()
-        heads.append({all_[at:at + HEAD] for at in range(0, len(all_), RECORD)})
+    heads = [heads_of(path), heads_of(newer)]
     same([len(h) for h in heads], [1, 1])
     assert heads[0] != heads[1], "what is new has the new key"
     same([get(alice, x["url"]).status for x in (f, g)], [200, 200])
     same(up.objects(s).count(path), 1)
     KEYS.write(KEYS.lines[1:])
     s.hang_up()
+    same(get(alice, g["url"]).status, 200)
+    if heads_of(path) != heads[0]:
+        return  # the background was here first
     r = get(alice, f["url"])
-    same((r.status, r.json["code"], get(alice, g["url"]).status), (500, "DECRYPT_FAILED", 200))
+    same((r.status, r.json["code"]), (500, "DECRYPT_FAILED"))
     assert re.search(r"is encrypted with the key [0-9a-f]{16}, which is not among encrypt.keys; put it back there", s.said())
     KEYS.write()
     s.hang_up()
@@ -321,6 +326,44 @@ def other_keys(s):
 
 
 # ---- servers of their own --------------------------------------------------------------------
+
+
+def encrypted_anew(workers):
+    """Once there is another key, what has the old one gets it, and the old one can go; who reads meanwhile reads on."""
+    keys = Keys("one")
+    s = Sealed(workers, keys, thumbnails="[64]")
+    try:
+        (alice,) = known(s, "alice")
+        datas = [text_of(40 + n, size) for n, size in enumerate((1, 65536, 65537, 400000, 3000000))]
+        files = [upload(alice, d) for d in datas]
+        picture = upload(alice, thumbs_e2e.png(200, 100))
+        objects = set(glob.glob(os.path.join(s.dir, "files", "objects", "*", "*")))  # the small picture among them
+        same((len(objects), get(alice, picture["thumbnail"]).status), (7, 200))
+        old = set.union(*map(heads_of, objects))
+        same(len(old), 1)
+        keys.lines.append("two " + secrets.token_hex(32))
+        keys.write()
+        s.again()
+        (alice,) = known(s, "alice")
+
+        def all_new():
+            for f, d in zip(files, datas):  # whatever is done to them meanwhile
+                same(get(alice, f["url"]).body == d, True)
+            return not any(heads_of(o) & old for o in objects)
+        until(all_new, 30, "all have the new key")
+        same(set(glob.glob(os.path.join(s.dir, "files", "objects", "*", "*"))), objects)
+        until(lambda: "7 files were encrypted anew" in s.said(), 20, "it is said")
+        assert "all files have the active key" not in s.said(), "it has not looked again"
+        s.again()
+        until(lambda: "all files have the active key" in s.said(), 30, "a round finds nothing")
+        keys.write(keys.lines[1:])
+        s.again()
+        (alice,) = known(s, "alice")
+        same([get(alice, f["url"]).body == d for f, d in zip(files, datas)], [True] * len(files))
+        same(get(alice, picture["thumbnail"]).status, 200)
+    finally:
+        s.finish()
+        shutil.rmtree(keys.folder, ignore_errors=True)
 
 
 def turned_on_and_off(workers):
@@ -444,7 +487,7 @@ def main():
                     s.finish(errors=True)
             lost.__name__ = fn.__name__
             chosen.append(lost)
-    for fn in (turned_on_and_off, what_does_not_go_together, a_scanner):
+    for fn in (turned_on_and_off, encrypted_anew, what_does_not_go_together, a_scanner):
         if not words or any(w in fn.__name__ for w in words):
             def run(_, fn=fn):
                 fn(workers)
