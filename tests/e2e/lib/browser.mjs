@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { chromium } from "playwright-core";
 import { startChatd } from "./harness.mjs";
 
@@ -96,6 +97,15 @@ export class Gate {
 	}
 }
 
+/* Waits until `look()` answers true: for what the test itself has heard, a page is asked with waitForFunction. */
+export async function comesTrue(look, what) {
+	const end = Date.now() + WAIT_MS;
+	while (!(await look())) {
+		assert.ok(Date.now() < end, `waited in vain: ${what}`);
+		await sleep(20);
+	}
+}
+
 /* One person's browser. `options`: playwright's for a context; `query`: of the address; `prepare(page)` runs first. */
 export async function person(browser, server, { query = "", prepare, ...options } = {}) {
 	/* Without motion: what moves cannot be clicked yet. Without the service worker, whose requests no gate can stop. */
@@ -128,6 +138,18 @@ class Person {
 		await this.page.press("#login-password", "Enter");
 		await this.online();
 		await this.page.waitForSelector("#composer-input:visible");
+	}
+
+	/* Waits for what has the focus. */
+	focus(selector) {
+		return this.page.waitForFunction((s) => document.activeElement?.matches(s), selector);
+	}
+
+	/* Closes the dialog on top, which is this one. */
+	async escape(dialog) {
+		await this.page.waitForSelector(`#${dialog}[open]`);
+		await this.page.keyboard.press("Escape");
+		await this.page.waitForSelector(`#${dialog}:not([open])`, { state: "attached" });
 	}
 
 	/* Opens a conversation of the list: `room:ID` or `user:ID`. */

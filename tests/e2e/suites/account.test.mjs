@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { mkdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { hasChromium, launch, person } from "../lib/browser.mjs";
+import { comesTrue, hasChromium, launch, person } from "../lib/browser.mjs";
 import { api, CHEAP_HASHES, login, member } from "../lib/chat.mjs";
 import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
 
@@ -65,6 +65,10 @@ describe("accounts on the page", () => {
 	const stored = (who, key) => who.page.evaluate((k) => localStorage.getItem(k), key);
 	const token = async (who) => JSON.parse(await stored(who, "chatd.login")).accessToken;
 
+	const gone = (who, key) => who.page.waitForFunction((k) => localStorage.getItem(k) === null, key);
+	/* What a page has sent is told to the test a little later. */
+	const sent = (who, is) => comesTrue(() => who.seen.frames.some(is), "a frame that the page sends");
+
 	async function fill(who, form, values) {
 		for (const [name, value] of Object.entries(values)) {
 			await who.page.fill(`#${form}-${name}`, value);
@@ -96,11 +100,11 @@ describe("accounts on the page", () => {
 			await fill(nora, "register", { email: "nora@example.org" });
 			await nora.online();
 			const id = await nora.id();
-			assert.equal(await nora.page.textContent("#me-name"), "Nora");
+			await nora.page.locator("#me-name", { hasText: /^Nora$/ }).waitFor();
 			await nora.say("said with an account");
 			await nora.sees("said with an account", ".mine");
 			await logOut(nora);
-			assert.equal(await stored(nora, "chatd.login"), null);
+			await gone(nora, "chatd.login");
 			await nora.page.reload();
 			await nora.page.click("#as-login");
 			await fill(nora, "login", { email: "nora@example.org", password: "not this one" });
@@ -125,11 +129,11 @@ describe("accounts on the page", () => {
 			await gus.page.waitForSelector("#member-part:visible");
 			await gus.page.locator("#account-text", { hasText: "gus@example.org" }).waitFor();
 			await shot(gus.page, "account");
-			await gus.page.keyboard.press("Escape");
+			await gus.escape("account");
 			assert.equal(await gus.id(), id);
 			assert.equal(gus.seen.sockets, 1, "the same connection");
-			assert.ok(gus.seen.frames.some((f) => f.includes("/app/auth.refresh")), "which knows the login");
-			assert.equal(await stored(gus, "chatd.device-token"), null);
+			await sent(gus, (f) => f.includes("/app/auth.refresh")); /* which knows the login */
+			await gone(gus, "chatd.device-token");
 			await gus.say("written with an account");
 			await other.page.click(`#direct-list [data-key="user:${id}"]`);
 			await other.sees("written as a guest");
@@ -138,7 +142,7 @@ describe("accounts on the page", () => {
 			await gus.online();
 			assert.equal(await gus.id(), id);
 			await gus.sees("written as a guest", ".mine");
-			assert.equal(await gus.page.textContent("#me-name"), "Gus Gast");
+			await gus.page.locator("#me-name", { hasText: /^Gus Gast$/ }).waitFor();
 		}),
 	);
 
@@ -158,15 +162,15 @@ describe("accounts on the page", () => {
 			const session = JSON.parse(await stored(there, "chatd.login")).session;
 			await here.page.locator(`[data-session="${session}"] button`).click();
 			await there.page.waitForSelector("#login-form:visible");
-			assert.match(await there.page.textContent("#welcome-reason"), /logged out/);
-			assert.equal(await stored(there, "chatd.login"), null);
+			await there.page.locator("#welcome-reason", { hasText: "logged out" }).waitFor();
+			await gone(there, "chatd.login");
 			await here.page.locator(`[data-session="${session}"]`).waitFor({ state: "detached" });
 			await here.page.click("#devices-others");
 			await here.page.click("#confirm-yes");
 			await here.page.waitForFunction(() => document.querySelectorAll("#devices-list .device").length === 1);
 			assert.equal((await api(server, ann, "GET", "/api/users/me")).status, 401);
-			await here.page.keyboard.press("Escape");
-			await here.page.keyboard.press("Escape");
+			await here.escape("devices");
+			await here.escape("account");
 			await here.say("still here");
 			await here.sees("still here", ".mine");
 		});
@@ -178,7 +182,7 @@ describe("accounts on the page", () => {
 			const second = await gus.tab(server);
 			await second.online();
 			await gus.state("taken");
-			assert.match(await gus.page.textContent("#connection"), /another place/);
+			await gus.page.locator("#connection", { hasText: "another place" }).waitFor();
 			await gus.page.waitForTimeout(QUIET_MS);
 			assert.equal(gus.seen.sockets, 1, "no connection after it was taken over");
 			assert.ok(await second.page.locator('#connection[data-state="online"]').count());
@@ -193,11 +197,11 @@ describe("accounts on the page", () => {
 	/* The next token, taken up by the connection that is there. */
 	async function renewed(who, old, sockets) {
 		const changed = (t) => JSON.parse(localStorage.getItem("chatd.login")).accessToken !== t;
-		await who.page.waitForFunction(changed, old, { timeout: 45000 });
+		await who.page.waitForFunction(changed, old);
 		await who.say("with the next token");
 		await who.sees("with the next token", ".mine");
 		assert.equal(who.seen.sockets, sockets, "the same connection");
-		assert.ok(who.seen.frames.some((f) => f.includes("/app/auth.refresh") && !f.includes(old)));
+		await sent(who, (f) => f.includes("/app/auth.refresh") && !f.includes(old));
 	}
 
 	/* A page whose clock is wrong, or that slept, does not think of it: the server reminds when a quarter of the time is
@@ -257,7 +261,7 @@ describe("accounts on the page", () => {
 			}, kim.userId);
 			await page.page.reload();
 			await page.page.waitForSelector("#login-form:visible");
-			assert.match(await page.page.textContent("#welcome-reason"), /You were logged out/);
+			await page.page.locator("#welcome-reason", { hasText: "You were logged out" }).waitFor();
 			assert.ok(await stored(page, "chatd.outbox.x1"));
 			await page.page.click("#as-guest");
 			await page.join();
@@ -281,9 +285,13 @@ describe("accounts on the page", () => {
 					await fill(who, "login", { password: `guess ${i}` });
 					await line.filter({ hasText: "password is wrong" }).waitFor();
 				}
+				/* For a second alone: looked for from before it begins, and both at once. */
+				const counted = who.page.waitForFunction(() => {
+					const form = document.getElementById("login-form");
+					return /Too many attempts. Try again in \d+ s/.test(form.querySelector(".form-error").textContent) && form.querySelector("[type=submit]").disabled;
+				});
 				await fill(who, "login", { password: "guess 3" });
-				await line.filter({ hasText: /Too many attempts. Try again in \d+ s/ }).waitFor();
-				assert.ok(await who.page.isDisabled("#login-form [type=submit]"));
+				await counted;
 				await line.filter({ hasText: "You can try again now" }).waitFor();
 				await who.logIn(vic);
 			}, {}, strict);
@@ -296,6 +304,7 @@ describe("accounts on the page", () => {
 	async function sendsTooFast(gus) {
 		await gus.join();
 		const texts = Array.from({ length: 9 }, (_, i) => `quick ${i}.`);
+		const held = gus.page.locator(".held-line", { hasText: /by itself in \d+ s/ }).first().waitFor();
 		await gus.page.evaluate((all) => {
 			const input = document.getElementById("composer-input");
 			for (const text of all) {
@@ -303,7 +312,7 @@ describe("accounts on the page", () => {
 				input.form.requestSubmit();
 			}
 		}, texts);
-		await gus.page.locator(".held-line", { hasText: /by itself in \d+ s/ }).first().waitFor();
+		await held;
 		await gus.page.waitForFunction((n) => document.querySelectorAll('#messages .message.mine[data-id]:not([data-id=""]):not([data-status="pending"])').length === n, texts.length);
 		assert.deepEqual((await gus.texts()).slice().sort(), texts.slice().sort(), "each once");
 		assert.equal(gus.seen.sockets, 1);
@@ -328,7 +337,7 @@ describe("accounts on the page", () => {
 			await a.page.locator("#admin-form .form-error:visible").waitFor();
 			await fill(a, "admin", { code: await adminCode() });
 			await a.page.locator("#account-text", { hasText: "admin" }).waitFor();
-			await a.page.keyboard.press("Escape");
+			await a.escape("account");
 
 			await a.page.keyboard.press("Control+k");
 			await a.page.fill("#finder-input", "dan do");
@@ -345,7 +354,7 @@ describe("accounts on the page", () => {
 			await b.page.locator(".toast", { hasText: "Your password is changed" }).waitFor();
 			const [download] = await Promise.all([b.page.waitForEvent("download"), b.page.click("#account-export").then(() => b.page.click("#confirm-yes"))]);
 			assert.equal(JSON.parse(await readFile(await download.path(), "utf8")).profile.userId, dan.userId);
-			await b.page.keyboard.press("Escape");
+			await b.escape("account");
 
 			const sockets = b.seen.sockets;
 			const banned = await api(server, { accessToken: await token(a) }, "POST", `/api/users/${dan.userId}/ban`, { seconds: 5, reason: "spam" });

@@ -32,10 +32,10 @@ describe("commands", () => {
 			);
 			await input.pressSequentially("s");
 			await ann.page.locator("#commands [role=option][aria-selected=true]", { hasText: "/shrug" }).waitFor();
-			assert.equal(await input.getAttribute("aria-activedescendant"), "command-0");
+			await ann.page.waitForSelector("#composer-input[aria-activedescendant=command-0]");
 			await input.press("Enter");
-			assert.equal(await input.inputValue(), "/shrug ");
-			assert.equal(await ann.page.locator("#commands").isHidden(), true);
+			await ann.page.waitForFunction(() => document.getElementById("composer-input").value === "/shrug ");
+			await ann.page.waitForSelector("#commands", { state: "hidden" });
 			await input.press("Enter");
 			await ann.sees("¯\\_(ツ)_/¯");
 			await input.fill("/help");

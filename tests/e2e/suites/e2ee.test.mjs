@@ -249,7 +249,7 @@ describe("end to end, on the page", () => {
 			await bob.sees("zitronenfalter one");
 			await bob.say("zitronenfalter two");
 			await ann.sees("zitronenfalter two");
-			assert.equal(await ann.page.locator("#messages .lock-mark").count(), 2);
+			await ann.page.waitForFunction(() => document.querySelectorAll("#messages .lock-mark").length === 2);
 
 			const both = [await number(ann), await number(bob)];
 			assert.match(both[0], /^\d{60}$/);
@@ -265,8 +265,9 @@ describe("end to end, on the page", () => {
 
 			await second.logIn(bobAccount);
 			await second.write(annAccount.userId);
+			const told = ann.page.locator(".toast", { hasText: "uses a new device" }).waitFor(); /* for some seconds */
 			await turnOn(second);
-			await ann.page.locator(".toast", { hasText: "uses a new device" }).waitFor();
+			await told;
 			await trust(ann, "changed");
 			await ann.say("zitronenfalter three");
 			await ann.page.locator(".failed-line", { hasText: "compare it again" }).waitFor();

@@ -99,7 +99,7 @@ describe("files in the page", () => {
 		await attach(ann, file("red.png", "image/png", png(1200, 800, [255, 0, 0])), file("notes.txt", "text/plain", Buffer.from("hello\n")));
 		await ready(ann, 2);
 		await ann.say("have a look");
-		assert.equal(await ann.page.isHidden("#tray"), true);
+		await ann.page.waitForSelector("#tray", { state: "hidden" });
 		for (const who of [ann, bob]) {
 			await who.sees("have a look");
 			await shown(who, ".file-picture img");
@@ -131,7 +131,7 @@ describe("files in the page", () => {
 		await ready(bob, 1);
 		await bob.page.click("#composer-send");
 		await ann.page.waitForFunction(() => document.querySelector(".file-audio")?.duration > 0.9);
-		assert.equal(await ann.page.locator(`.conversation[data-key="user:${ids.bob}"]`, { hasText: "tone.wav" }).count(), 1);
+		await ann.page.locator(`.conversation[data-key="user:${ids.bob}"]`, { hasText: "tone.wav" }).waitFor();
 	});
 
 	test("what is dropped and what is pasted", limit, async () => {
@@ -155,7 +155,7 @@ describe("files in the page", () => {
 		await bring("drop", "#messages");
 		await bring("paste", "#composer-input");
 		await ready(ann, 2);
-		assert.equal(await ann.page.isHidden("#drop-here"), true);
+		await ann.page.waitForSelector("#drop-here", { state: "hidden" });
 		await ann.page.locator("#tray [data-act=remove-file]").first().click();
 		await ready(ann, 1);
 		assert.equal(await ann.page.locator("#tray .tray-name").textContent(), "paste.png");
@@ -170,7 +170,7 @@ describe("files in the page", () => {
 		await failed.nth(1).waitFor();
 		assert.match(await failed.nth(0).textContent(), /files of this type/);
 		assert.match(await failed.nth(1).textContent(), /larger than the server takes/);
-		assert.equal(await ann.page.isDisabled("#composer-send"), true);
+		await ann.page.waitForSelector("#composer-send:disabled");
 		await failed.nth(1).locator("[data-act=remove-file]").click();
 		await failed.nth(0).locator("[data-act=remove-file]").click();
 		await ann.say("never mind");
@@ -206,7 +206,7 @@ describe("files in the page", () => {
 		}
 		await ann.page.locator("#tray [data-act=remove-file]").click();
 		await dropped;
-		assert.equal(await ann.page.isHidden("#tray"), true);
+		await ann.page.waitForSelector("#tray", { state: "hidden" });
 		await ann.page.unroute(/\/api\/files\/tus\//);
 	});
 

@@ -8,7 +8,7 @@ import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Gate, hasChromium, launch, person } from "../lib/browser.mjs";
+import { Gate, comesTrue, hasChromium, launch, person } from "../lib/browser.mjs";
 import { CHEAP_HASHES, member } from "../lib/chat.mjs";
 import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
 import { fetchAll } from "../lib/http.mjs";
@@ -104,16 +104,17 @@ describe("what the page remembers and manages", () => {
 
 	const until = (who, work, arg) => who.page.waitForFunction(work, arg);
 
+	/* A message is marked for a moment: looked for from before. */
+	const flashes = (who, text) =>
+		who.page.waitForFunction((t) => [...document.querySelectorAll("#messages .message.flash")].some((m) => m.textContent.includes(t)), text);
+
 	/* Scrolls up until the beginning is there. */
 	async function toTheBeginning(who) {
-		for (let i = 0; i < 20; i++) {
+		await comesTrue(async () => {
 			await who.page.evaluate(() => document.getElementById("scroller").scrollTo(0, 0));
-			if (await who.page.locator('#history-top[data-state="beginning"]').count()) {
-				return;
-			}
 			await who.page.waitForTimeout(100);
-		}
-		await who.page.waitForSelector('#history-top[data-state="beginning"]');
+			return (await who.page.locator('#history-top[data-state="beginning"]').count()) > 0;
+		}, "the beginning of a conversation");
 	}
 
 	test("history comes on entry, older pages when scrolling back, nothing twice, up to the beginning", limit, async () => {
@@ -125,11 +126,10 @@ describe("what the page remembers and manages", () => {
 		const first = await ann.texts();
 		assert.ok(first.length <= 60, `${first.length} on entry`);
 		assert.equal(first.at(-1), "story 130.");
-		const atBottom = await ann.page.evaluate(() => {
+		await until(ann, () => {
 			const s = document.getElementById("scroller");
-			return s.scrollHeight - s.scrollTop - s.clientHeight < 5;
+			return s.scrollHeight - s.scrollTop - s.clientHeight < 5; /* one begins at the end */
 		});
-		assert.ok(atBottom, "one begins at the end");
 
 		/* What is before the eyes stays there while an older page comes in above. */
 		const kept = await ann.page.evaluate(async () => {
@@ -152,9 +152,9 @@ describe("what the page remembers and manages", () => {
 		await say("eve", { roomId: id }, ["said meanwhile"]);
 		await toTheBeginning(ann);
 		assert.deepEqual(await ann.texts(), [...numbered("story", 1, 130), "said meanwhile"]);
-		assert.match(await ann.page.textContent("#history-text"), /beginning of the conversation/);
+		await ann.page.locator("#history-text", { hasText: "beginning of the conversation" }).waitFor();
 		assert.deepEqual(await ann.page.locator("#messages .day").allTextContents(), ["Today"]);
-		assert.ok(await ann.page.locator("#messages .event", { hasText: "You were brought in by Eve Ebner" }).count(), "events are small lines");
+		await ann.page.locator("#messages .event", { hasText: "You were brought in by Eve Ebner" }).waitFor();
 	});
 
 	test("unread counts and previews; they follow what is read, on another device too", limit, async () => {
@@ -344,18 +344,21 @@ describe("what the page remembers and manages", () => {
 		await ann.page.locator("#search-list .result", { hasText: "another needle elsewhere" }).waitFor();
 		await shot(ann.page, "search");
 		await ann.page.press("#search-input", "ArrowDown");
+		const marked = flashes(ann, "a needle in it");
 		await ann.page.locator("#search-list .result", { hasText: "a needle in it" }).click();
-		await ann.page.locator("#messages .message.flash", { hasText: "a needle in it" }).waitFor();
+		await marked;
 		await until(ann, () => {
-			const found = document.querySelector("#messages .message.flash")?.getBoundingClientRect();
+			const row = [...document.querySelectorAll("#messages .message")].find((m) => m.textContent.includes("a needle in it"));
+			const found = row?.getBoundingClientRect();
 			return found && found.top > 60 && found.bottom < innerHeight - 60;
 		});
 		const around = await ann.texts();
 		assert.ok(around.includes("straw 40.") && around.includes("straw 41.") && !around.includes("straw 130."), "the surroundings alone");
-		for (let i = 0; i < 20 && !(await ann.message("straw 130.").count()); i++) {
+		await comesTrue(async () => {
 			await ann.page.evaluate(() => document.getElementById("scroller").scrollTo(0, 1e9));
-			await ann.page.waitForTimeout(150);
-		}
+			await ann.page.waitForTimeout(100);
+			return (await ann.message("straw 130.").count()) > 0;
+		}, "the end of a conversation");
 		await ann.sees("straw 130.");
 		await say("eve", { roomId: id }, ["live again"]);
 		await ann.sees("live again");
@@ -385,7 +388,7 @@ describe("what the page remembers and manages", () => {
 		await chip(bob).filter({ hasText: "2" }).waitFor();
 		await chip(bob).click();
 		await chip(ann).filter({ hasText: "1" }).waitFor();
-		assert.equal(await chip(bob).getAttribute("aria-pressed"), "false");
+		await bob.message("typo").locator(".reaction[aria-pressed=false]", { hasText: "👍" }).waitFor();
 
 		await bob.act("typo", "Reply");
 		await bob.page.waitForSelector("#writing:visible");
@@ -395,8 +398,9 @@ describe("what the page remembers and manages", () => {
 		await ann.act("an answer", "Pin");
 		await bob.page.waitForSelector("#open-pins:visible");
 		await bob.page.click("#open-pins");
+		const marked = flashes(bob, "an answer");
 		await bob.page.locator("#pins-list .result", { hasText: "an answer" }).click();
-		await bob.page.locator("#messages .message.flash", { hasText: "an answer" }).waitFor();
+		await marked;
 
 		await bob.say("to be taken back");
 		await ann.sees("to be taken back");
@@ -422,6 +426,7 @@ describe("what the page remembers and manages", () => {
 		/* Whoever may not change it is not offered to. */
 		await bob.message("typo").last().hover();
 		await bob.message("typo").first().locator("[data-act=more]").click();
+		await bob.page.waitForSelector("#menu[open]");
 		const offered = await bob.page.locator("#menu .menu-item").allTextContents();
 		assert.ok(!offered.includes("Edit") && offered.includes("Delete"), `a moderator is offered ${offered}`);
 		await bob.page.keyboard.press("Escape");
@@ -433,7 +438,7 @@ describe("what the page remembers and manages", () => {
 			await ann.go(`user:${ids.eve}`);
 			/* Sooner than the page would ask by itself, each 20 s. */
 			const line = (text) =>
-				ann.page.waitForFunction((t) => document.querySelector("#head-sub").textContent.startsWith(t), text, { timeout: 8000 });
+				ann.page.waitForFunction((t) => document.querySelector("#head-sub").textContent.startsWith(t), text, { timeout: 18000 });
 			await line("Online");
 			await eve.send("/app/presence.set", { status: "busy", text: "at lunch <now>" });
 			await line("Busy: at lunch <now>");
@@ -546,6 +551,7 @@ describe("what the page remembers and manages", () => {
 			const fits = () => phone.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
 			assert.ok(await fits());
 			await phone.message("A long one").locator("[data-act=more]").tap();
+			await phone.page.waitForSelector("#menu:visible");
 			const sheet = await phone.page.locator("#menu").boundingBox();
 			assert.ok(Math.abs(sheet.y + sheet.height - 844) < 3 && sheet.width > 380, `the menu is at the bottom: ${JSON.stringify(sheet)}`);
 			await shot(phone.page, "phone-menu");
@@ -580,6 +586,9 @@ describe("what the page remembers and manages", () => {
 			await chat.room("lobby").join();
 			const { seq } = await chat.room("lobby").send("said by the library");
 			const { messages } = await chat.room("lobby").history({ limit: 1 });
+			for (let i = 0; i < 500 && heard.length === 0; i++) {
+				await new Promise((done) => setTimeout(done, 20));
+			}
 			await chat.disconnect();
 			return { seq, heard, last: messages[0].content };
 		});

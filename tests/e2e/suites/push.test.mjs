@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
+import { comesTrue, hasChromium, person, withBrowser } from "../lib/browser.mjs";
 import { api, CHEAP_HASHES, member } from "../lib/chat.mjs";
 import { hasChatd, needs } from "../lib/harness.mjs";
 
@@ -120,9 +120,8 @@ describe("notifications on the page", () => {
 			await push({ type: "MESSAGE", roomId: "lobby", roomName: "Lobby", sender: "bob", senderName: "Bob", unread: 4 });
 			await push({ type: "MESSAGE", with: "eve", sender: "eve", unread: 1, encrypted: true });
 			await push("not JSON");
-			const until = Date.now() + 10000;
-			while ((await shown("user:eve")).length === 0 && Date.now() < until) {
-				await page.waitForTimeout(50);
+			for (const tag of ["user:bob", "room:lobby", "user:eve"]) {
+				await comesTrue(async () => (await shown(tag)).length > 0, tag);
 			}
 			assert.deepEqual(await shown("user:bob"), [["Bob", "<b>hello</b>"]]);
 			assert.deepEqual(await shown("room:lobby"), [["Lobby", "Bob: 4 new messages"]]);
@@ -140,6 +139,7 @@ describe("notifications on the page", () => {
 		try {
 			await ann.join("Gast");
 			await ann.page.click("#open-account");
+			await ann.page.waitForSelector("#account[open] #guest-part:visible");
 			assert.equal(await ann.page.isHidden("#notifications-part"), true);
 			ann.quiet();
 		} finally {

@@ -299,7 +299,7 @@ describe("STOMP on the wire", () => {
 		const start = Date.now();
 		await quiet.closed;
 		const after = Date.now() - start;
-		assert.ok(after > 1000 && after < 6000, `dropped after ${after} ms`);
+		assert.ok(after > 1000 && after < 20000, `dropped after ${after} ms`);
 		await sleep(2500);
 		clearInterval(beat);
 		assert.ok(!dropped);
