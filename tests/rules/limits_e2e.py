@@ -365,7 +365,7 @@ def h033_behind_a_proxy_the_right_most_address_counts(workers):
 
 
 def main():
-    return run(TESTS, sys.argv[1] if len(sys.argv) > 1 else "1")
+    return run(TESTS, sys.argv[1] if len(sys.argv) > 1 else "1", abreast=3)
 
 
 if __name__ == "__main__":

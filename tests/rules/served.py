@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """chat.yaml with the rules and limits that the READMEs show, and what both suites need to try them."""
+import concurrent.futures
 import http.client
 import json
 import os
@@ -62,19 +63,21 @@ def same(a, b, what=""):
     assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
-def run(tests, *args):
-    """TAP; the exit code."""
-    failed = 0
-    for i, test in enumerate(tests, 1):
-        name = test.__name__.replace("_", " ")
+def run(tests, *args, abreast=1):
+    """TAP; the exit code.  abreast: so many at a time, of tests with servers of their own."""
+    def one(test):
         try:
             test(*args)
         except Exception:
-            failed += 1
-            print("not ok %d - %s" % (i, name))
-            print("".join("# " + l for l in traceback.format_exc().splitlines(True)))
-        else:
-            print("ok %d - %s" % (i, name))
-        sys.stdout.flush()
+            return traceback.format_exc()
+        return None
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(abreast) as pool:
+        for i, (test, wrong) in enumerate(zip(tests, pool.map(one, tests)), 1):
+            print("%sok %d - %s" % ("not " if wrong else "", i, test.__name__.replace("_", " ")))
+            if wrong:
+                failed += 1
+                print("".join("# " + l for l in wrong.splitlines(True)))
+            sys.stdout.flush()
     print("1..%d" % len(tests))
     return 1 if failed else 0

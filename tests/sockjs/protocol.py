@@ -7,6 +7,8 @@ usage: protocol.py [BUILD] [WORKERS ...]        (defaults: $CHATD_BUILD; 1 4)
 ONLY=TEXT in the environment runs the cases that have TEXT in their names.  TAP on stdout.
 """
 import os
+import re
+import subprocess
 import sys
 import traceback
 
@@ -53,7 +55,23 @@ def main(build, workers_list):
     return 1 if failed else 0
 
 
+def side_by_side(build, workers_list):
+    """A process for each number of workers: most of the time is spent waiting for time limits."""
+    children = [subprocess.Popen([sys.executable, __file__, build, str(w)], stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT, text=True, errors="replace") for w in workers_list]
+    number = 0
+    for child in children:
+        for line in child.communicate()[0].splitlines():
+            found = re.match(r"((?:not )?ok) \d+ ", line)
+            number += bool(found)
+            if not line.startswith("1.."):
+                print(re.sub(r"^((?:not )?ok) \d+ ", rf"\1 {number} ", line) if found else line)
+    print(f"1..{number}")
+    return 1 if any(child.returncode for child in children) else 0
+
+
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     folder = arguments.pop(0) if arguments else os.environ["CHATD_BUILD"]
-    sys.exit(main(folder, [int(w) for w in arguments] or [1, 4]))
+    wanted = [int(w) for w in arguments] or [1, 4]
+    sys.exit(main(folder, wanted) if len(wanted) == 1 else side_by_side(folder, wanted))

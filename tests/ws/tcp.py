@@ -18,7 +18,7 @@ CONNECT = stomp("CONNECT", [("accept-version", "1.2"), ("host", "x"), ("login", 
                             ("passcode", "guest"), ("heart-beat", "0,0")])
 
 
-def dial(address, timeout=5):
+def dial(address, timeout=20):
     host, port = address.rsplit(":", 1)
     sock = socket.create_connection((host, int(port)), timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -71,7 +71,7 @@ class Closed(Exception):
 
 
 class Ws:
-    def __init__(self, address, timeout=5):
+    def __init__(self, address, timeout=20):
         host, port = address.rsplit(":", 1)
         self.sock = socket.create_connection((host.strip("[]"), int(port)), timeout=timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -162,7 +162,7 @@ class Ws:
         raise AssertionError(f"data where the end was awaited: {self.buf[:80]!r}")
 
 
-def open_ws(address, path="/ws-chat/websocket", timeout=5, **over):
+def open_ws(address, path="/ws-chat/websocket", timeout=20, **over):
     ws = Ws(address, timeout)
     status, headers, body = ws.request(handshake(path, **over))
     assert status == 101, f"handshake: {status} {body[:200]!r}"
@@ -170,7 +170,7 @@ def open_ws(address, path="/ws-chat/websocket", timeout=5, **over):
     return ws
 
 
-def open_stomp(address, path="/ws-chat/websocket", beats="0,0", timeout=5):
+def open_stomp(address, path="/ws-chat/websocket", beats="0,0", timeout=20):
     ws = open_ws(address, path, timeout)
     ws.send(frame(TEXT, stomp("CONNECT", [
         ("accept-version", "1.2"), ("host", "localhost"), ("login", "guest"), ("passcode", "guest"),
