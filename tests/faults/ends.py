@@ -7,6 +7,7 @@ import time
 from harness import Crowd, integrity, name_of, wait_for
 
 TESTS = []
+SIDE_BY_SIDE = 2
 
 
 def test(fn):
@@ -80,7 +81,7 @@ def f54_two_signals_and_a_disk_that_does_not_answer(t):
     assert node.proc.poll() is None, "it did not wait for the message under way"
     node.proc.send_signal(signal.SIGTERM)
     code, took = ended(node, 20)
-    assert code == 70 and took < (4 if t.quick_machine() else 15), (code, took, node.text()[-2000:])
+    assert code == 70 and took < 20, (code, took, node.text()[-2000:])
     assert "the server does not come to its end" in node.text()
     node.rules.clear()
     node.begin()

@@ -228,7 +228,11 @@ def integrity(path):
     return ask(path, "PRAGMA integrity_check")[0][0]
 
 
+PATIENCE = 20  # a machine that has much else to do is given that long at least; what must be quicker is measured
+
+
 def wait_for(fits, seconds, what):
+    seconds = max(seconds, PATIENCE)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         got = fits()

@@ -3,12 +3,17 @@
 """The fault cases of one group, against real servers.  Prints TAP.
 
 Usage: run.py GROUP [WORKERS [WORD]]; GROUP is kills, disks, clients, ends or cluster; WORD: only cases whose name has
-it.  CHATD_FULL=1 in the environment: the long forms.  The server is $CHATD_BUILD/bin/chatd.
+it, =NAME: that one alone.  CHATD_FULL=1 in the environment: the long forms.  The server is $CHATD_BUILD/bin/chatd.
+
+Cases with servers of their own mostly wait: where a group says so (SIDE_BY_SIDE), that many run at a time, each in a
+process of its own.
 """
+import concurrent.futures
 import importlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -80,7 +85,10 @@ def main():
     word = sys.argv[3] if len(sys.argv) > 3 else ""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended
     module = importlib.import_module(group)
-    tests = [fn for fn in module.TESTS if word in fn.__name__]
+    tests = [fn for fn in module.TESTS if (word == "=" + fn.__name__ if word.startswith("=") else word in fn.__name__)]
+    abreast = getattr(module, "SIDE_BY_SIDE", 1)
+    if abreast > 1 and len(tests) > 1:
+        return run_abreast(tests, [group, workers], abreast)
     begin = getattr(module, "begin", lambda workers, tests: None)  # what all cases share
     try:
         why = begin(workers, tests)
@@ -90,6 +98,23 @@ def main():
         return run_all(tests, workers)
     finally:
         getattr(module, "end", lambda: None)()
+
+
+def run_abreast(tests, args, abreast):
+    def run(fn):
+        return subprocess.run([sys.executable, __file__, *args, "=" + fn.__name__], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    print("1..%d" % len(tests))
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(abreast) as pool:
+        for i, (fn, done) in enumerate(zip(tests, pool.map(run, tests)), 1):
+            lines = [x for x in done.stdout.splitlines() if x != "1..1"]
+            results = [x for x in lines if x.startswith(("ok 1 ", "not ok 1 "))]
+            good = len(results) == 1 and results[0].startswith("ok ") and done.returncode == 0
+            failed += not good
+            print(results[0].replace("ok 1 ", "ok %d " % i) if results else "not ok %d - %s" % (i, fn.__name__))
+            print("\n".join(x if x.startswith("#") else "# " + x for x in lines if x not in results), flush=True)
+    return 1 if failed else 0
 
 
 def run_all(tests, workers):
