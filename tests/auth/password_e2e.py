@@ -269,12 +269,12 @@ def what_was_acknowledged_survives_kill_9(s):
 
 
 def with_server(fn, *settings, **kw):
-    client.WAIT = 60.0
+    before, client.WAIT = client.WAIT, 60.0
     s = Server(WORKERS, *CHEAP, *settings, **kw)
     try:
         fn(s)
     finally:
-        client.WAIT = 5.0
+        client.WAIT = before
         code, log = s.stop()
     assert code == 0 and "Sanitizer" not in log, log[-3000:]
 

@@ -15,7 +15,7 @@ import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build"))
-WAIT = 5.0
+WAIT = 20.0  # for a machine with much else to do
 QUIET = 0.25
 
 # Accounts, which chat.yaml has not: there everybody is a guest.
