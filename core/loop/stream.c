@@ -159,7 +159,7 @@ void stream_set_events(struct stream *s, short events)
 
 void stream_update(struct stream *s)
 {
-	if (s->flags & (STREAM_DEAD | STREAM_STARTING))
+	if (s->flags & (STREAM_DEAD | STREAM_STARTING | STREAM_TAKEN))
 		return;
 	short events = 0;
 	if (s->flags & STREAM_LINGER || !(s->flags & (STREAM_NO_ANSWER | STREAM_PAUSED | STREAM_EOF)))
@@ -228,9 +228,10 @@ void stream_kill(struct stream *s, bool rst)
 	s->kept = NULL;
 	s->kept_n = 0;
 	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
-	if (rst)
+	if (rst && s->fd >= 0)
 		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	close(s->fd);
+	if (s->fd >= 0)
+		close(s->fd);
 	s->fd = -1;
 	*s->link = s->next;
 	if (s->next)
@@ -374,6 +375,18 @@ static chatd_status peer_cred(const chatd_stream *stream, uint32_t *ret_uid, int
 	return 0;
 }
 
+static chatd_status take_fd(chatd_stream *stream, int32_t *ret_fd)
+{
+	struct stream *s = own(stream);
+	if (s->ssl || s->kept_n || s->queued || s->flags & STREAM_NO_ANSWER)
+		return -ENOTSUP;
+	stream_set_events(s, 0);
+	s->flags |= STREAM_TAKEN;
+	*ret_fd = s->fd;
+	s->fd = -1;
+	return 0;
+}
+
 const struct chatd_stream_ops stream_ops = {
 	.struct_size = sizeof(stream_ops),
 	.attach = attach,
@@ -386,4 +399,5 @@ const struct chatd_stream_ops stream_ops = {
 	.peer = peer,
 	.is_tls = is_tls,
 	.peer_cred = peer_cred,
+	.take_fd = take_fd,
 };

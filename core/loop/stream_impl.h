@@ -47,6 +47,7 @@ enum {
 	STREAM_EMPTIED = 1 << 11, /**< drained() is due */
 	STREAM_READ_WR = 1 << 12, /**< TLS must write before it can read on */
 	STREAM_HALF = 1 << 13,    /**< after EOF: the user has still something to send */
+	STREAM_TAKEN = 1 << 14,   /**< the socket is somebody else's */
 	STREAM_NO_ANSWER = STREAM_DEAD | STREAM_CLOSING | STREAM_SLOW | STREAM_FAILED,
 };
 

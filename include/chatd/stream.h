@@ -75,6 +75,11 @@ struct chatd_stream_ops {
 	/** Optional.  Of a unix socket's peer, as the kernel knows it: user and process at the time
 	 *  of connect(2).  -ENOTSUP: it came by TCP. */
 	chatd_status (*peer_cred)(const chatd_stream *, uint32_t *ret_uid, int32_t *ret_pid);
+	/** Optional.  Gives the socket away, to an engine that reads and writes it by itself: *ret_fd
+	 *  is the caller's.  What is left counts as one of the server's connections until reset():
+	 *  attach() to it all the same, gone() says if the server ends it first.  Only inside
+	 *  accepted(), before anything was read or sent, and without TLS: else -ENOTSUP. */
+	chatd_status (*take_fd)(chatd_stream *, int32_t *ret_fd);
 };
 
 struct chatd_stream { /**< the beginning of every implementation's own struct */
