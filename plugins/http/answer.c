@@ -551,6 +551,9 @@ chatd_stream *answer_upgrade(chatd_req *req, const char *protocol)
 	if (!req->info.upgrade || offers != 1 || !http_same(offer, protocol) || !req->body_whole ||
 			req->began || req->method != CHATD_GET)
 		return NULL;
+	const struct http *http = req->conn->w->http;
+	if (http->way->may_upgrade && !http->way->may_upgrade(req->conn->stream))
+		return NULL;
 	const struct chatd_host *h = host_of(req);
 	size_t cap = 128 + strlen(protocol) + req->extra_n;
 	chatd_buf *buf = h->buf_new(0, cap);

@@ -128,7 +128,7 @@ void conn_next(struct conn *c, bool close)
 {
 	request_destroy(c->req);
 	c->req = NULL;
-	close = close || (c->half && !c->unread && !c->turn);
+	close = close || c->w->http->way->single || (c->half && !c->unread && !c->turn);
 	if (close && c->stream->ops->queued(c->stream) > QUEUE_MAX) {
 		/* close() would give a slow reader less time than write_timeout does. */
 		c->closing = true;

@@ -23,6 +23,12 @@
 /** A route of the engine's own that is served while draining. */
 #define ROUTE_HEALTH (1u << 31)
 
+#define HTTP_OPT(field_, key_, type_, fallback_, doc_)                            \
+	.key = (key_), .type = (type_), .offset = offsetof(struct http_conf, field_), \
+	.fallback = (fallback_), .doc = (doc_)
+
+extern const char *const http_proxy_headers[];
+
 enum { PROXY_AUTO, PROXY_XFF, PROXY_FORWARDED, PROXY_REAL_IP };
 
 struct http_conf {
@@ -40,6 +46,8 @@ struct http_conf {
 	int32_t ignore_upgrade;
 };
 
+struct engine_way;
+
 /** The instance; read-only once init() is over. */
 struct http {
 	const struct chatd_host *host;
@@ -52,6 +60,18 @@ struct http {
 	struct routes *routes;
 	struct http_limits limits;
 	atomic_llong *connections; /**< of all workers; those that were upgraded left */
+	const struct engine_way *way;
+};
+
+/** In what engines made of these parts differ: how clients' streams come about. */
+struct engine_way {
+	void (*accepted)(void *http, chatd_worker *, chatd_stream *);
+	bool tls; /**< the listeners' streams speak it; else the engine does */
+	/** Can this stream still be upgraded?  NULL: always. */
+	bool (*may_upgrade)(const chatd_stream *);
+	/** Does each request come on a stream of its own?  Then it is closed after the answer,
+	 *  although the client's connection goes on. */
+	bool single;
 };
 
 struct conn;
@@ -139,7 +159,18 @@ struct chatd_req {
 	bool has_cache_control;
 };
 
+/* engine.c */
+/** As chatd_plugin.check. */
+chatd_status engine_check(const struct chatd_host *, chatd_ctx *, const void *conf);
+/** Finds the services, adds the health pages, provides chatd.http/1 and listens. */
+chatd_status engine_init(struct http *, const struct chatd_host *, chatd_ctx *,
+		const struct http_conf *, const struct engine_way *);
+void engine_finish(struct http *); /**< also after a failed engine_init() */
+void engine_worker_start(struct http *, chatd_worker *, struct http_worker *);
+void engine_worker_stop(struct http_worker *);
+
 /* conn.c */
+/** A stream that carries HTTP/1.x is there. */
 void conn_accepted(void *arg, chatd_worker *, chatd_stream *);
 /** The answer ended: go on, or close (flushing). */
 void conn_next(struct conn *, bool close);
