@@ -16,15 +16,17 @@ import cases_hostile  # noqa: F401, the cases of a module register themselves
 import cases_protocol  # noqa: F401
 import cases_stomp  # noqa: F401
 import kit
-from wire import Server
+from wire import Server, engine
 
 def run(name, function, *args):
     try:
         function(*args)
-        return True, f"{name}"
+        failure = ""
     except Exception:  # whatever it is, the next case shall run
-        lines = traceback.format_exc().strip().split("\n")
-        return False, name + "\n" + "\n".join("# " + line for line in lines[1:])
+        failure = traceback.format_exc().strip()
+    good, more = engine.judge("sockjs", name, failure)
+    lines = [] if good else failure.split("\n")[1:]
+    return good, name + more + "".join("\n# " + line for line in lines)
 
 
 def main(build, workers_list):

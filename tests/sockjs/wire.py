@@ -7,8 +7,12 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "http"))
+import engine  # pylint: disable=wrong-import-position
 
 TIMEOUT = 10
 
@@ -24,6 +28,8 @@ class Server:
                     "server.data_dir": self.dir, "server.drain_grace": "0s"}
         for key, value in {**defaults, **settings}.items():
             command += ["--set", f"{key}={value}"]
+        for setting in engine.settings():
+            command += ["--set", setting]
         self.log = open(os.path.join(self.dir, "log"), "w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + 30

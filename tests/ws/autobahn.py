@@ -8,7 +8,7 @@ import struct
 import sys
 import traceback
 
-from wsclient import BINARY, CLOSE, PING, PONG, TEXT, Server, close_frame, frame, open_ws
+from wsclient import engine, BINARY, CLOSE, PING, PONG, TEXT, Server, close_frame, frame, open_ws
 
 ECHO = "/echo/websocket"
 HELLO = (TEXT, b"Hello, world!")
@@ -189,15 +189,17 @@ def main():
         for group in (group_1, group_2, group_3, group_4, group_5, group_6, group_7, group_10):
             for name, wire, expected in group():
                 n += 1
+                failure = ""
                 try:
                     for pieces in cuts(wire):
                         run_case(server, pieces, expected)
-                    print(f"ok {n} - {name} [{workers}]", flush=True)
                 except Exception:
-                    failed += 1
-                    print(f"not ok {n} - {name} [{workers}]", flush=True)
-                    for line in traceback.format_exc().rstrip().split("\n")[-4:]:
-                        print(f"# {line}", flush=True)
+                    failure = traceback.format_exc()
+                good, more = engine.judge("autobahn", name, failure)
+                failed += not good
+                print(f"{'' if good else 'not '}ok {n} - {name} [{workers}]{more}", flush=True)
+                for line in [] if good else failure.rstrip().split("\n")[-4:]:
+                    print(f"# {line}", flush=True)
         log, code = server.log_text(), server.stop()
         n += 1
         clean = code == 0 and "Sanitizer" not in log

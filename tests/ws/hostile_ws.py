@@ -16,7 +16,7 @@ import time
 import traceback
 
 from wsclient import (BINARY, CLOSE, PING, PONG, TEXT, Closed, Server, Ws, close_frame, encode_key,
-                      frame, handshake, open_stomp, open_ws, stomp)
+                      engine, frame, handshake, open_stomp, open_ws, stomp)
 
 ORIGIN = "https://app.example.com"
 WS = "/ws-chat/websocket"
@@ -549,17 +549,18 @@ class Tap:
     def run(self, name, fn, always=False):
         if not always and self.only not in name:
             return
-        since, wrong = time.monotonic(), []
+        since, failure = time.monotonic(), ""
         try:
             fn()
         except Exception:
-            wrong = traceback.format_exc().rstrip().split("\n")[-6:]
+            failure = traceback.format_exc()
+        good, more = engine.judge("websocket", name, failure)
         took = f"{time.monotonic() - since:.1f} s"
         with self.lock:
             self.n += 1
-            self.failed += bool(wrong)
-            print(f"{'not ' if wrong else ''}ok {self.n} - {name}")
-            print("".join(f"# {line}\n" for line in wrong or [took]), end="", flush=True)
+            self.failed += not good
+            print(f"{'' if good else 'not '}ok {self.n} - {name}{more}")
+            print("".join(f"# {line}\n" for line in ([took] if good else failure.rstrip().split("\n")[-6:])), end="", flush=True)
 
 
 def hostile(tap, workers, tag):

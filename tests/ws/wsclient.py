@@ -7,8 +7,12 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "http"))
+import engine  # pylint: disable=wrong-import-position
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -199,7 +203,7 @@ class Server:
             command += ["--set", "limit-rate.enabled=false"]
         else:
             command += ["--set", "tcp.listen=127.0.0.1:0"]
-        for setting in settings:
+        for setting in [*engine.settings(), *settings]:
             command += ["--set", setting]
         self.log = open(self.log_path, "wb")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)

@@ -12,6 +12,8 @@ import { fileURLToPath } from "node:url";
 
 export const REPO = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
 export const BUILD = path.resolve(process.env.CHATD_BUILD ?? path.join(REPO, "build"));
+/* Another engine behind chatd.http/1, such as http-lws. */
+export const ENGINE = process.env.CHATD_HTTP_ENGINE ?? "";
 export const WORKERS = process.env.CHATD_WORKERS ?? "1";
 
 const START_MS = 30000;
@@ -93,6 +95,7 @@ class Server {
 		await rm(readyFile, { force: true });
 		const set = {
 			"http.listen": this.http || "127.0.0.1:0",
+			...(ENGINE && { "http.plugin": ENGINE }),
 			"tcp.listen": this.tcp || "127.0.0.1:0",
 			"server.data_dir": this.#dir,
 			"server.drain_grace": "0s",

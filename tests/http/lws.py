@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The other HTTP engine, http-lws, in short: what it adds to `http` (HTTP/2, permessage-deflate), what its configuration
+refuses, and the way of a stock client.  CHATD_HTTP_ENGINE=http-lws runs the long suites on it.
+
+Speaks TAP; CHATD_BUILD names the build directory.
+usage: lws.py [PART OF A CASE'S NAME]
+"""
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+import zlib
+
+os.environ["CHATD_HTTP_ENGINE"] = "http-lws"
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "ws"))
+from wsclient import BINARY, CLOSE, TEXT, Server, frame, open_stomp, open_ws, stomp  # pylint: disable=wrong-import-position
+
+BUILD = os.environ.get("CHATD_BUILD", "/nowhere")
+CASES = []
+
+
+def case(fn):
+    CASES.append(fn)
+    return fn
+
+
+def curl(*args):
+    return subprocess.run(["curl", "-sk", "-m", "20", *args], capture_output=True, check=True).stdout
+
+
+class Tls:
+    """A certificate of its own in a folder of its own."""
+
+    def __enter__(self):
+        self.dir = tempfile.TemporaryDirectory(prefix="chatd-lws-")
+        self.cert, self.key = (os.path.join(self.dir.name, n) for n in ("cert.pem", "key.pem"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", self.key, "-out", self.cert, "-days", "2", "-subj", "/CN=localhost"],
+                       check=True, capture_output=True)
+        return ["http.tls_cert=" + self.cert, "http.tls_key=" + self.key]
+
+    def __exit__(self, *_):
+        self.dir.cleanup()
+
+
+def ends_well(server):
+    log, code = server.log_text(), server.stop()
+    assert code == 0 and "Sanitizer" not in log and "left something" not in log, (code, log[-3000:])
+
+
+@case
+def refuses_what_damages_messages():
+    with Tls() as tls:
+        for settings, text in ((["http.permessage_deflate=true", *tls], "damages compressed messages"),
+                               (["http.http2=true"], "with TLS only")):
+            args = [os.path.join(BUILD, "bin", "chatd"), "-c", os.path.join(ROOT, "config", "chat.yaml"), "--check"]
+            for setting in ["http.plugin=http-lws", *settings]:
+                args += ["--set", setting]
+            done = subprocess.run(args, capture_output=True, text=True, check=False)
+            assert done.returncode != 0 and text in done.stdout + done.stderr, (settings, done)
+
+
+@case
+def serves_http_1_and_2_with_tls():
+    with Tls() as tls:
+        server = Server(4, "chat.yaml", "http.http2=true", *tls)
+        big = os.path.join(server.dir.name, "big")
+        with open(big, "wb") as f:
+            f.write(b"x" * 200000)
+        base = "https://" + server.http
+        for flag, version in (("--http1.1", b"1.1"), ("--http2", b"2")):
+            got = curl(flag, "-o", "/dev/null", "-w", "%{http_version} %{http_code}", base + "/api/chat/health")
+            assert got == version + b" 200", (flag, got)
+            assert b"<!doctype html>" in curl(flag, base + "/"), flag
+            head = curl(flag, "-i", "-H", "Content-Type: application/json", "-d", "{}", base + "/api/auth/login")
+            assert b" 422" in head and b"email is missing" in head, head
+            sent = curl(flag, "-i", "--data-binary", "@" + big, base + "/api/auth/login")
+            assert b" 413" in sent or b" 415" in sent, sent[:300]
+        one, two = (curl(flag, base + "/client/chatd-client.js") for flag in ("--http1.1", "--http2"))
+        assert one == two and len(one) > 1000, (len(one), len(two))
+        ends_well(server)
+
+
+@case
+def keeps_a_connection_and_answers_in_order():
+    server = Server(1, "chat.yaml")
+    urls = ["http://" + server.http + path for path in ("/healthz", "/readyz", "/nowhere", "/healthz")]
+    out = curl("-w", "[%{http_code} %{num_connects}]", *urls)
+    assert [out.count(x) for x in (b"[200 1]", b"[200 0]", b"[404 0]")] == [1, 2, 1], out
+    ends_well(server)
+
+
+@case
+def compresses_messages():
+    server = Server(4, "conformance.yaml", "http.permessage_deflate=true")
+    with open_ws(server.http, "/echo/websocket", timeout=20,
+                 Sec_WebSocket_Extensions="permessage-deflate") as ws:
+        assert "permessage-deflate" in ws.headers["sec-websocket-extensions"], ws.headers
+        out, back = zlib.compressobj(wbits=-15), zlib.decompressobj(wbits=-15)
+        for n in (1, 125, 4090, 4097, 65536, 1 << 20):
+            for opcode, payload in ((TEXT, b"lorem ipsum "[:n] * (n // 12 + 1)), (BINARY, os.urandom(n))):
+                payload = payload[:n]
+                packed = out.compress(payload) + out.flush(zlib.Z_SYNC_FLUSH)
+                ws.send(frame(opcode, packed[:-4], rsv=4))
+                got = b""
+                while True:
+                    head = ws.take(2)
+                    size = head[1] & 127
+                    size = int.from_bytes(ws.take(2 if size == 126 else 8), "big") if size > 125 else size
+                    got += ws.take(size)
+                    if head[0] & 0x80:
+                        break
+                assert back.decompress(got + b"\0\0\xff\xff") == payload, (opcode, n)
+    ends_well(server)
+
+
+@case
+def speaks_stomp_and_says_goodbye():
+    server = Server(4, "broker.yaml")
+    with open_ws(server.http, Sec_WebSocket_Protocol="foo, v12.stomp, v11.stomp") as ws:
+        assert ws.headers["sec-websocket-protocol"] == "v12.stomp", ws.headers
+    with open_ws(server.http, Sec_WebSocket_Protocol="foo") as ws:
+        assert "sec-websocket-protocol" not in ws.headers, ws.headers
+    with open_stomp(server.http) as ws:
+        body = b"x" * 60000
+        ws.send(frame(TEXT, stomp("SUBSCRIBE", [("id", "0"), ("destination", "/topic/a")])))
+        ws.send(frame(TEXT, stomp("SEND", [("destination", "/topic/a")], body)))
+        _, message = ws.message()
+        assert message.startswith(b"MESSAGE") and body in message, message[:200]
+        server.process.terminate()
+        opcode, payload = ws.message()
+        while opcode != CLOSE:
+            opcode, payload = ws.message()
+        assert int.from_bytes(payload[:2], "big") == 1012, payload
+    ends_well(server)
+
+
+def main():
+    wanted = [fn for fn in CASES if len(sys.argv) < 2 or sys.argv[1] in fn.__name__]
+    if not os.path.exists(os.path.join(BUILD, "plugins", "http-lws.so")):
+        print("1..0 # SKIP http-lws is not built (libwebsockets-dev, libwebsockets-evlib-uv, libuv1-dev)")
+        return 0
+    print("1..%d" % len(wanted))
+    failed = 0
+    for n, fn in enumerate(wanted, 1):
+        try:
+            fn()
+            print("ok %d - %s" % (n, fn.__name__), flush=True)
+        except Exception:  # pylint: disable=broad-except
+            failed += 1
+            print("not ok %d - %s" % (n, fn.__name__))
+            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()), end="", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
