@@ -184,7 +184,7 @@ def f20_the_exchange_is_deleted(t, c, crowd):
     return lambda text: at_most(6, "messages come by way of the store", latest(text))
 
 
-@case
+@long_case
 def f12_f14_connections_to_the_broker_are_closed(t, c, crowd):
     """Those that consume, with deliveries that were not acknowledged, and then all; two for each node at the end."""
     for i in range(20 if t.full else 6):
@@ -226,7 +226,7 @@ def f19_a_node_publishes_late(t, c, crowd):
     return lambda text: at_most(5, "messages come by way of the store", latest(text))
 
 
-@case
+@long_case
 def f22_a_nodes_queue_overflows_while_it_is_frozen(t, c, crowd):
     """Its head is dropped: what is missing is read from the store."""
     c.rabbit.erlang('rabbit_policy:set(<<"/">>, <<"short">>, <<"^chat.queue.node3$">>, '
