@@ -21,7 +21,7 @@ from backends.cluster import Cluster, tap  # noqa: E402
 from client import Person  # noqa: E402
 from receiver import SECRET, Receiver  # noqa: E402
 
-LIVE = 5.0
+LIVE = 20.0
 LEASE = 1.5
 TESTS = []
 
@@ -90,14 +90,14 @@ def a_key_is_good_on_both_nodes_and_revoked_on_both(c):
     (bots,) = [x for x in two.boot.do("GET", "bots")["keys"] if x["bot"] == "talker"]
     one.boot.do("DELETE", "keys/" + made_key["id"], None, 204)
     one.boot.do("DELETE", "keys/" + bots["id"], None, 204)
-    until(lambda: answers() == {401}, "the other node takes a key that was revoked", 2)
+    until(lambda: answers() == {401}, "the other node takes a key that was revoked")
 
     def ended():
         try:
             return session._read(time.monotonic() + 0.1) is None and False
         except (ConnectionError, OSError):
             return True
-    until(ended, "the session of a key that was revoked goes on", 3)
+    until(ended, "the session of a key that was revoked goes on")
 
 
 @test
@@ -274,14 +274,14 @@ def a_block_of_one_node_is_obeyed_on_the_other(c):
         same(refused(elsewhere), True, "all workers of that node know at once")
         ok(ann.rest("DELETE", "/api/blocks/bob"), 204)
     ok(ann.rest("PUT", "/api/blocks/bob"), 204)
-    until(lambda: refused(b), "the other node obeys", 2)
+    until(lambda: refused(b), "the other node obeys")
     same(ok(at(c, "bob", 1).rest("GET", "/api/chat/users/ann/status"))["online"], False)
     same([x["userId"] for x in ok(at(c, "ann", 1).rest("GET", "/api/blocks"))["blocks"]], ["bob"])
     ok(at(c, "ann", 1).rest("DELETE", "/api/blocks/bob"), 204)
     same(refused(b), False)
-    until(lambda: not refused(elsewhere), "and the first one, when it was lifted on the other", 2)
+    until(lambda: not refused(elsewhere), "and the first one, when it was lifted on the other")
     ok(ann.rest("PUT", "/api/chat/settings", {"readReceipts": False}))
-    until(lambda: ok(at(c, "ann", 1).rest("GET", "/api/chat/settings")) == {"readReceipts": False}, "settings", 2)
+    until(lambda: ok(at(c, "ann", 1).rest("GET", "/api/chat/settings")) == {"readReceipts": False}, "settings")
     ok(ann.rest("PUT", "/api/chat/settings", {"readReceipts": True}))
     b.close()
     elsewhere.close()

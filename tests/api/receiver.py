@@ -84,7 +84,7 @@ class Receiver:
         with self.lock:
             return [e for _, body, said in self.got.get(path, []) if said == status for e in body["events"]]
 
-    def until(self, fits, seconds=8):
+    def until(self, fits, seconds=20):
         """What fits() returns once it is true."""
         end = time.monotonic() + seconds
         with self.lock:

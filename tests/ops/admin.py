@@ -60,7 +60,7 @@ def raw(server, data):
         return got
 
 
-def until(fits, seconds=5):
+def until(fits, seconds=20):
     end = time.monotonic() + seconds
     while not fits():
         assert time.monotonic() < end, "it did not come to that"

@@ -389,6 +389,6 @@ def f25_redis_stands_still_and_dies_and_nothing_hangs(s):
 
 if __name__ == "__main__":
     try:
-        sys.exit(run(SCENARIOS, 2))
+        sys.exit(run(SCENARIOS, 4))
     except Missing as e:
         print("1..0 # skip %s" % e)

@@ -302,7 +302,7 @@ def f70_a_push_service_that_misbehaves_holds_up_nobody(s):
         begin = time.monotonic()
         say(d, to=carol.id, content="chat goes on %d" % i)
         slowest = max(slowest, time.monotonic() - begin)
-    assert slowest < 2, slowest  # the misbehaving ones take 5 s
+    assert slowest < 4.5, slowest  # the misbehaving ones take 5 s
     until(lambda: s.rude.at("/good"), what="others are told meanwhile")
     same((s.rude.at("/target"), s.rude.at("/tls"), len(s.rude.at("/redirect"))), ([], [], 1))
     for p in (bob, carol):
