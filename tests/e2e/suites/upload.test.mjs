@@ -2,6 +2,9 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import * as tus from "tus-js-client";
 import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
@@ -16,10 +19,43 @@ const PLUGINS = `  auth-static:
   upload: { types: [text/plain, application/pdf] }
 `;
 
-describe("upload", () => {
+/* The files below a folder in which these bytes are. */
+async function filesWith(dir, bytes) {
+	const found = [];
+	for (const entry of await readdir(dir, { withFileTypes: true })) {
+		const at = path.join(dir, entry.name);
+		if (entry.isDirectory()) {
+			found.push(...(await filesWith(at, bytes)));
+		} else if (entry.isFile() && (await readFile(at)).includes(bytes)) {
+			found.push(at);
+		}
+	}
+	return found;
+}
+
+/* As they are, in one file that grows; and encrypted, each request's bytes in a piece of its own until all are there. */
+for (const encrypted of [false, true]) {
+	describe(encrypted ? "upload, encrypted" : "upload", () => suite(encrypted));
+}
+
+function suite(encrypted) {
 	let server;
-	before(async () => (server = skip ? null : await startChatd({ plugins: PLUGINS })));
-	after(() => server?.stop());
+	let dir;
+	before(async () => {
+		if (skip) {
+			return;
+		}
+		dir = await mkdtemp(path.join(os.tmpdir(), "chatd-upload-"));
+		const keys = path.join(dir, "keys");
+		await writeFile(keys, `one ${randomBytes(32).toString("hex")}\n`, { mode: 0o600 });
+		server = await startChatd({ plugins: PLUGINS + (encrypted ? `  encrypt: { keys: "file:${keys}" }\n` : ""), set: { "server.data_dir": dir } });
+	});
+	after(async () => {
+		await server?.stop();
+		if (dir) {
+			await rm(dir, { recursive: true, force: true });
+		}
+	});
 
 	const as = (name) => ({ Authorization: `Bearer ${token(name)}` });
 	const content = (size) => Buffer.concat([Buffer.from("%PDF-1.7\n"), randomBytes(size)]);
@@ -64,6 +100,7 @@ describe("upload", () => {
 		const head = await fetch(first.url, { method: "HEAD", headers: { ...as("alice"), "Tus-Resumable": "1.0.0" } });
 		const there = Number(head.headers.get("upload-offset"));
 		assert.ok(there > 0 && there < data.length, `${there} bytes are there`);
+		assert.equal((await filesWith(dir, data.subarray(1000, 1100))).length > 0, !encrypted, "readable where they lie");
 		const again = await upload(data, { uploadUrl: first.url });
 		assert.equal(again.url, first.url);
 		assert.ok((await bytes(again.url)).data.equals(data));
@@ -87,4 +124,4 @@ describe("upload", () => {
 		assert.ok((await bytes(server.url + file.url)).data.equals(data));
 		assert.equal((await fetch(server.url + file.url, { headers: as("bob") })).status, 404);
 	});
-});
+}
