@@ -52,7 +52,7 @@ class Redis(Process):
 
     def ready(self):
         try:
-            return self.cli("PING", timeout=2) == "PONG"
+            return self.cli("PING", timeout=10) == "PONG"
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             return False
 
