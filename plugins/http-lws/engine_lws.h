@@ -48,7 +48,8 @@ struct lws_worker {
 	struct chatd_timer dirty_timer, slow_timer;
 	/** The name of the second protocol: what the WebSocket that is being accepted speaks. */
 	char subprotocol[PROTOCOL_MAX];
-	char *scratch; /**< LWS_PRE and SCRATCH bytes */
+	chatd_buf *ping; /**< one that libwebsockets tells the answer of */
+	char *scratch;   /**< LWS_PRE and SCRATCH bytes */
 };
 
 enum { SCRATCH = 64 * 1024 };
@@ -134,6 +135,8 @@ struct chatd_str link_peer(const struct link *);
 void link_kill(struct link *);
 /** All was written: says goodbye, and waits a moment so that the client can read it. */
 void link_linger(struct link *);
+/** libwebsockets is about to send a close frame of its own: ends the connection soon. */
+void link_breach(struct link *);
 /** Tells the exchange when the client leaves while it waits for an answer. */
 void link_watch(struct link *);
 void link_unwatch(struct link *);

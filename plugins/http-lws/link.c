@@ -10,6 +10,7 @@
 
 enum {
 	LINGER_MS = 2000,
+	BREACH_MS = 100, /* for the close frame to leave */
 	LINGER_BYTES = 4 * 1024 * 1024,
 	LINGER_READS = 8,
 };
@@ -26,7 +27,7 @@ static const struct http_conf *conf_of(const struct link *l)
 
 static void on_timer(void *arg)
 {
-	link_kill(arg); /* nothing was asked, so nothing is answered */
+	link_linger(arg); /* nothing was asked, so nothing is answered */
 }
 
 static size_t no_data(void *arg, const char *p, size_t n)
@@ -127,6 +128,21 @@ void link_kill(struct link *l)
 static void on_late(void *arg)
 {
 	link_kill(arg);
+}
+
+static void on_told(void *arg)
+{
+	struct link *l = arg;
+	if (l->state != LINK_OPEN || !l->wsi)
+		return;
+	l->state = LINK_DEAD;
+	lws_set_timeout(l->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
+	pump_kick(&l->w->pump);
+}
+
+void link_breach(struct link *l)
+{
+	host_of(l)->timer_set(l->w->http.worker, &l->timer, BREACH_MS, on_told, l);
 }
 
 /* Without this, what the client still sends would be answered with a reset, which makes its

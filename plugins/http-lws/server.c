@@ -259,6 +259,16 @@ static int on_peer_close(struct lws *wsi, const char *p, size_t n)
 	return -1;
 }
 
+/* libwebsockets has found something wrong by itself.  It sends a close frame and would wait for
+ * the client's; who breaks the protocol is not waited for. */
+static int on_breach(struct lws *wsi)
+{
+	struct exchange *x = exchange_of(wsi);
+	if (x && x->upgraded && x->head_out && !x->closed)
+		link_breach(x->link);
+	return 0;
+}
+
 static int on_extension(struct lws *wsi)
 {
 	struct exchange *x = exchange_of(wsi);
@@ -307,6 +317,8 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
 	case LWS_CALLBACK_HTTP_WRITEABLE:
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		return on_writable(wsi);
+	case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL:
+		return on_breach(wsi);
 	case LWS_CALLBACK_CLOSED:
 	case LWS_CALLBACK_CLOSED_HTTP:
 		return on_gone(wsi, false);
@@ -359,10 +371,12 @@ static int create(struct lws_worker *w)
 	const struct lws_protocols protocols[] = {
 		{ .name = "http",
 				.callback = on_lws,
+				.per_session_data_size = 1, /* without any it does not tell of its own breaches */
 				.rx_buffer_size = RX_BUFFER,
 				.tx_packet_size = SCRATCH },
 		{ .name = w->subprotocol,
 				.callback = on_lws,
+				.per_session_data_size = 1, /* without any it does not tell of its own breaches */
 				.rx_buffer_size = RX_BUFFER,
 				.tx_packet_size = SCRATCH },
 		{ .name = NULL },
@@ -412,6 +426,8 @@ void server_stop(struct lws_worker *w)
 		link_free(w->links);
 	h->timer_clear(&w->dirty_timer);
 	h->timer_clear(&w->slow_timer);
+	h->buf_unref(w->ping);
+	w->ping = NULL;
 	free(w->scratch);
 	w->scratch = NULL;
 }
