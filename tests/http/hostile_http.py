@@ -767,13 +767,15 @@ def h017_opened_paths(workers):
                                str(server.process.pid)], stderr=subprocess.PIPE, text=True) as tracer:
             if "attached" not in tracer.stderr.readline():
                 return "strace may not attach here"
-            expect(server, request("GET / HTTP/1.1"), 200, close=False)
-            for path in ("/../etc/passwd", "/%2e%2e/etc/passwd", "/..%2fetc/passwd", "/sub/..%2f..%2fetc", "//etc/", "/etc/passwd",
-                         "/%2fetc%2fpasswd", "/sub/%2e%2e%2findex.html", "/..%5c", "/sub/x/" + "../" * 300):
-                with server.connect() as client:
-                    client.send(request("GET %s HTTP/1.1" % path))
-                    assert client.answer().status in (400, 404), path
-            tracer.send_signal(signal.SIGINT)
+            try:
+                expect(server, request("GET / HTTP/1.1"), 200, close=False)
+                for path in ("/../etc/passwd", "/%2e%2e/etc/passwd", "/..%2fetc/passwd", "/sub/..%2f..%2fetc", "//etc/", "/etc/passwd",
+                             "/%2fetc%2fpasswd", "/sub/%2e%2e%2findex.html", "/..%5c", "/sub/x/" + "../" * 300):
+                    with server.connect() as client:
+                        client.send(request("GET %s HTTP/1.1" % path))
+                        assert client.answer().status in (400, 404), path
+            finally:
+                tracer.send_signal(signal.SIGINT)
             tracer.wait(10)
         with open(trace, encoding="utf-8", errors="replace") as stream:
             names = [line.split('"')[1] for line in stream if '"' in line]

@@ -6,6 +6,7 @@ refuses, and the way of a stock client.  CHATD_HTTP_ENGINE=http-lws runs the lon
 Speaks TAP; CHATD_BUILD names the build directory.
 usage: lws.py [PART OF A CASE'S NAME]
 """
+import contextlib
 import os
 import subprocess
 import sys
@@ -47,8 +48,13 @@ class Tls:
         self.dir.cleanup()
 
 
-def ends_well(server):
-    log, code = server.log_text(), server.stop()
+@contextlib.contextmanager
+def running(*args):
+    server = Server(*args)
+    try:
+        yield server
+    finally:
+        log, code = server.log_text(), server.stop()
     assert code == 0 and "Sanitizer" not in log and "left something" not in log, (code, log[-3000:])
 
 
@@ -67,76 +73,72 @@ def refuses_what_damages_messages():
 @case
 def serves_http_1_and_2_with_tls():
     with Tls() as tls:
-        server = Server(4, "chat.yaml", "http.http2=true", *tls)
-        big = os.path.join(server.dir.name, "big")
-        with open(big, "wb") as f:
-            f.write(b"x" * 200000)
-        base = "https://" + server.http
-        for flag, version in (("--http1.1", b"1.1"), ("--http2", b"2")):
-            got = curl(flag, "-o", "/dev/null", "-w", "%{http_version} %{http_code}", base + "/api/chat/health")
-            assert got == version + b" 200", (flag, got)
-            assert b"<!doctype html>" in curl(flag, base + "/"), flag
-            head = curl(flag, "-i", "-H", "Content-Type: application/json", "-d", "{}", base + "/api/auth/login")
-            assert b" 422" in head and b"email is missing" in head, head
-            sent = curl(flag, "-i", "--data-binary", "@" + big, base + "/api/auth/login")
-            assert b" 413" in sent or b" 415" in sent, sent[:300]
-        one, two = (curl(flag, base + "/client/chatd-client.js") for flag in ("--http1.1", "--http2"))
-        assert one == two and len(one) > 1000, (len(one), len(two))
-        ends_well(server)
+        with running(4, "chat.yaml", "http.http2=true", *tls) as server:
+            big = os.path.join(server.dir.name, "big")
+            with open(big, "wb") as f:
+                f.write(b"x" * 200000)
+            base = "https://" + server.http
+            for flag, version in (("--http1.1", b"1.1"), ("--http2", b"2")):
+                got = curl(flag, "-o", "/dev/null", "-w", "%{http_version} %{http_code}", base + "/api/chat/health")
+                assert got == version + b" 200", (flag, got)
+                assert b"<!doctype html>" in curl(flag, base + "/"), flag
+                head = curl(flag, "-i", "-H", "Content-Type: application/json", "-d", "{}", base + "/api/auth/login")
+                assert b" 422" in head and b"email is missing" in head, head
+                sent = curl(flag, "-i", "--data-binary", "@" + big, base + "/api/auth/login")
+                assert b" 413" in sent or b" 415" in sent, sent[:300]
+            one, two = (curl(flag, base + "/client/chatd-client.js") for flag in ("--http1.1", "--http2"))
+            assert one == two and len(one) > 1000, (len(one), len(two))
 
 
 @case
 def keeps_a_connection_and_answers_in_order():
-    server = Server(1, "chat.yaml")
-    urls = ["http://" + server.http + path for path in ("/healthz", "/readyz", "/nowhere", "/healthz")]
-    out = curl("-w", "[%{http_code} %{num_connects}]", *urls)
-    assert [out.count(x) for x in (b"[200 1]", b"[200 0]", b"[404 0]")] == [1, 2, 1], out
-    ends_well(server)
+    with running(1, "chat.yaml") as server:
+        urls = ["http://" + server.http + path for path in ("/healthz", "/readyz", "/nowhere", "/healthz")]
+        out = curl("-w", "[%{http_code} %{num_connects}]", *urls)
+        assert [out.count(x) for x in (b"[200 1]", b"[200 0]", b"[404 0]")] == [1, 2, 1], out
 
 
 @case
 def compresses_messages():
-    server = Server(4, "conformance.yaml", "http.permessage_deflate=true")
-    with open_ws(server.http, "/echo/websocket", timeout=20,
-                 Sec_WebSocket_Extensions="permessage-deflate") as ws:
-        assert "permessage-deflate" in ws.headers["sec-websocket-extensions"], ws.headers
-        out, back = zlib.compressobj(wbits=-15), zlib.decompressobj(wbits=-15)
-        for n in (1, 125, 4090, 4097, 65536, 1 << 20):
-            for opcode, payload in ((TEXT, b"lorem ipsum "[:n] * (n // 12 + 1)), (BINARY, os.urandom(n))):
-                payload = payload[:n]
-                packed = out.compress(payload) + out.flush(zlib.Z_SYNC_FLUSH)
-                ws.send(frame(opcode, packed[:-4], rsv=4))
-                got = b""
-                while True:
-                    head = ws.take(2)
-                    size = head[1] & 127
-                    size = int.from_bytes(ws.take(2 if size == 126 else 8), "big") if size > 125 else size
-                    got += ws.take(size)
-                    if head[0] & 0x80:
-                        break
-                assert back.decompress(got + b"\0\0\xff\xff") == payload, (opcode, n)
-    ends_well(server)
+    with running(4, "conformance.yaml", "http.permessage_deflate=true") as server:
+        with open_ws(server.http, "/echo/websocket", timeout=20,
+                     Sec_WebSocket_Extensions="permessage-deflate") as ws:
+            assert "permessage-deflate" in ws.headers["sec-websocket-extensions"], ws.headers
+            out, back = zlib.compressobj(wbits=-15), zlib.decompressobj(wbits=-15)
+            for n in (1, 125, 4090, 4097, 65536, 1 << 20):
+                for opcode, payload in ((TEXT, b"lorem ipsum "[:n] * (n // 12 + 1)), (BINARY, os.urandom(n))):
+                    payload = payload[:n]
+                    packed = out.compress(payload) + out.flush(zlib.Z_SYNC_FLUSH)
+                    ws.send(frame(opcode, packed[:-4], rsv=4))
+                    got = b""
+                    while True:
+                        head = ws.take(2)
+                        size = head[1] & 127
+                        size = int.from_bytes(ws.take(2 if size == 126 else 8), "big") if size > 125 else size
+                        got += ws.take(size)
+                        if head[0] & 0x80:
+                            break
+                    assert back.decompress(got + b"\0\0\xff\xff") == payload, (opcode, n)
 
 
 @case
 def speaks_stomp_and_says_goodbye():
-    server = Server(4, "broker.yaml")
-    with open_ws(server.http, Sec_WebSocket_Protocol="foo, v12.stomp, v11.stomp") as ws:
-        assert ws.headers["sec-websocket-protocol"] == "v12.stomp", ws.headers
-    with open_ws(server.http, Sec_WebSocket_Protocol="foo") as ws:
-        assert "sec-websocket-protocol" not in ws.headers, ws.headers
-    with open_stomp(server.http) as ws:
-        body = b"x" * 60000
-        ws.send(frame(TEXT, stomp("SUBSCRIBE", [("id", "0"), ("destination", "/topic/a")])))
-        ws.send(frame(TEXT, stomp("SEND", [("destination", "/topic/a")], body)))
-        _, message = ws.message()
-        assert message.startswith(b"MESSAGE") and body in message, message[:200]
-        server.process.terminate()
-        opcode, payload = ws.message()
-        while opcode != CLOSE:
+    with running(4, "broker.yaml") as server:
+        with open_ws(server.http, Sec_WebSocket_Protocol="foo, v12.stomp, v11.stomp") as ws:
+            assert ws.headers["sec-websocket-protocol"] == "v12.stomp", ws.headers
+        with open_ws(server.http, Sec_WebSocket_Protocol="foo") as ws:
+            assert "sec-websocket-protocol" not in ws.headers, ws.headers
+        with open_stomp(server.http) as ws:
+            body = b"x" * 60000
+            ws.send(frame(TEXT, stomp("SUBSCRIBE", [("id", "0"), ("destination", "/topic/a")])))
+            ws.send(frame(TEXT, stomp("SEND", [("destination", "/topic/a")], body)))
+            _, message = ws.message()
+            assert message.startswith(b"MESSAGE") and body in message, message[:200]
+            server.process.terminate()
             opcode, payload = ws.message()
-        assert int.from_bytes(payload[:2], "big") == 1012, payload
-    ends_well(server)
+            while opcode != CLOSE:
+                opcode, payload = ws.message()
+            assert int.from_bytes(payload[:2], "big") == 1012, payload
 
 
 def main():
