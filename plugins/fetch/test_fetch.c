@@ -237,7 +237,7 @@ TEST(a_slow_drip_ends_in_time)
 {
 	UNUSED;
 	struct got g;
-	ask_path_for("/drip", 400, &g);
+	ask_path_for("/drip", 2000, &g);
 	assert_int_equal(g.rc, -ETIMEDOUT);
 	assert_int_equal(g.status, 200);
 }
