@@ -142,6 +142,11 @@ static struct conf *read_config(const struct options *o, struct diag *d)
 	return conf;
 }
 
+static struct conf *read_again(void *arg, struct diag *d)
+{
+	return read_config(arg, d);
+}
+
 static int make_data_dir(const char *dir)
 {
 	struct stat st;
@@ -229,7 +234,7 @@ static void raise_descriptors(void)
 	}
 }
 
-static int with_config(const struct options *o, const char *exe_dir)
+static int with_config(struct options *o, const char *exe_dir)
 {
 	struct diag d = { 0 };
 	int rc = 0;
@@ -256,6 +261,7 @@ static int with_config(const struct options *o, const char *exe_dir)
 			host_print_hooks(h, stdout);
 		}
 	} else {
+		host_can_read_again(h, read_again, o);
 		rc = serve(h, o, server);
 	}
 	host_destroy(h);

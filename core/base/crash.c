@@ -178,6 +178,11 @@ static void put_place(struct crash_text *t, const struct crash *c)
 		crash_put(t, "plugin \"");
 		crash_put(t, c->by->name);
 		crash_put(t, "\"");
+		if (c->by->version) {
+			crash_put(t, " (version ");
+			crash_put(t, c->by->version);
+			crash_put(t, ")");
+		}
 	} else {
 		crash_put(t, "the server itself");
 	}

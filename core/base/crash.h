@@ -44,9 +44,10 @@ struct crash_here {
 	void *stack; /* crash.c's */
 };
 
-/* An instance, and the file that its code is in; both texts live for ever. */
+/* An instance, and the file that its code is in; the texts live for ever. */
 struct crash_plugin {
 	const char *name, *path;
+	const char *version; /* NULL: there is no other one of it */
 };
 
 /* [main] Before any thread.  0 or a negative errno. */

@@ -54,8 +54,10 @@ struct chat *chat_create(const struct chat_conf *conf, struct loop *loop)
 	chat->n_workers = loop_count(loop);
 	chat->workers = calloc((size_t)chat->n_workers, sizeof(*chat->workers));
 	chat->stats = stat_table_create();
-	if (!chat->workers || !chat->stats) {
+	atomic_init(&chat->view, calloc(1, sizeof(struct chat_view)));
+	if (!chat->workers || !chat->stats || !atomic_load(&chat->view)) {
 		stat_table_destroy(chat->stats);
+		free(atomic_load(&chat->view));
 		free(chat->workers);
 		free(chat);
 		return NULL;
@@ -97,10 +99,13 @@ static int by_app(const void *a, const void *b)
 
 void chat_hear(struct chat_worker *cw)
 {
-	const struct chat_table *t = atomic_load_explicit(&cw->chat->table, memory_order_acquire);
+	const struct chat_view *v = atomic_load_explicit(&cw->chat->view, memory_order_acquire);
 	cw->hooked = 0;
-	for (int i = 0; i < chatd_hook_count; i++) {
-		cw->hooked |= (uint64_t)(t->chains[i].n > 0) << i;
+	for (; v; v = atomic_load(&v->older)) {
+		const struct chat_table *t = atomic_load_explicit(&v->table, memory_order_acquire);
+		for (int i = 0; i < chatd_hook_count; i++) {
+			cw->hooked |= (uint64_t)(t->chains[i].n > 0) << i;
+		}
 	}
 }
 _Static_assert(chatd_hook_count <= 64, "a bit for each hook");
@@ -131,7 +136,7 @@ chatd_status chat_start(struct chat *chat)
 	return rc < 0 ? rc : stat_table_freeze(chat);
 }
 
-void chat_change(struct chat *chat, struct chat_table *t)
+static void sort_table(struct chat_table *t)
 {
 	for (int i = 0; i < chatd_hook_count; i++) {
 		sort_chain(&t->chains[i]);
@@ -139,8 +144,49 @@ void chat_change(struct chat *chat, struct chat_table *t)
 	if (t->n_apps) {
 		qsort(t->apps, t->n_apps, sizeof(*t->apps), by_app);
 	}
-	t->before = atomic_load(&chat->table);
+}
+
+void chat_view_change(struct chat *chat, struct chat_view *v, struct chat_table *t)
+{
+	sort_table(t);
+	t->before = atomic_load(&v->table);
+	atomic_store_explicit(&v->table, t, memory_order_release);
+	if (v == atomic_load(&chat->view)) {
+		atomic_store_explicit(&chat->table, t, memory_order_release);
+	}
+}
+
+void chat_change(struct chat *chat, struct chat_table *t)
+{
+	chat_view_change(chat, atomic_load(&chat->view), t);
+}
+
+void chat_view_begin(struct chat *chat, struct chat_view *fresh, struct chat_table *t)
+{
+	sort_table(t);
+	atomic_store(&fresh->older, atomic_load(&chat->view));
+	atomic_store(&fresh->table, t);
 	atomic_store_explicit(&chat->table, t, memory_order_release);
+	atomic_store_explicit(&chat->view, fresh, memory_order_release);
+}
+
+int chat_views_tidy(struct chat *chat)
+{
+	int n = 1;
+	struct chat_view *last = atomic_load(&chat->view), *v = atomic_load(&last->older);
+	while (v) {
+		struct chat_view *next = atomic_load(&v->older);
+		if (atomic_load_explicit(&v->sessions, memory_order_acquire) > 0) {
+			last = v;
+			n++;
+		} else {
+			atomic_store(&last->older, next);
+			atomic_store(&v->older, chat->views_gone);
+			chat->views_gone = v;
+		}
+		v = next;
+	}
+	return n;
 }
 
 void chat_table_free(struct chat_table *t)
@@ -165,7 +211,11 @@ static void *copy_of(const void *p, size_t n)
 
 struct chat_table *chat_table_copy(const struct chat *chat)
 {
-	const struct chat_table *now = atomic_load(&chat->table);
+	return chat_table_copy_of(atomic_load(&chat->table));
+}
+
+struct chat_table *chat_table_copy_of(const struct chat_table *now)
+{
 	struct chat_table *t = calloc(1, sizeof(*t));
 	int failed = !t;
 	for (int i = 0; t && i < chatd_hook_count; i++) {
@@ -218,6 +268,20 @@ static void free_epochs(struct chat_worker *cw)
 	}
 }
 
+static void free_views(struct chat_view *v)
+{
+	while (v) {
+		struct chat_view *older = atomic_load(&v->older);
+		for (struct chat_table *t = atomic_load(&v->table); t;) {
+			struct chat_table *before = t->before;
+			chat_table_free(t);
+			t = before;
+		}
+		free(v);
+		v = older;
+	}
+}
+
 void chat_destroy(struct chat *chat)
 {
 	if (!chat) {
@@ -231,18 +295,15 @@ void chat_destroy(struct chat *chat)
 		free_epochs(&chat->workers[i]);
 		call_slots_destroy(chat->workers[i].slots);
 	}
-	struct chat_table *t = atomic_load(&chat->table);
-	for (int i = 0; !t && i < chatd_hook_count; i++) {
+	int begun = atomic_load(&chat->table) != NULL;
+	for (int i = 0; !begun && i < chatd_hook_count; i++) {
 		free(chat->chains[i].hooks);
 	}
-	if (!t) {
+	if (!begun) {
 		free(chat->apps);
 	}
-	while (t) {
-		struct chat_table *before = t->before;
-		chat_table_free(t);
-		t = before;
-	}
+	free_views(atomic_load(&chat->view));
+	free_views(chat->views_gone);
 	call_set_chat(NULL);
 	free(chat->prefixes);
 	free(chat->slot);

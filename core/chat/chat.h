@@ -49,6 +49,15 @@ struct chat_table {
 	struct chat_table *before;
 };
 
+/* What the sessions that began since some instant go by.  Usually there is one.  When a plugin is
+ * replaced by a newer version of it, those that are there keep their view, and with it the old
+ * version; all others go by a new one. */
+struct chat_view {
+	_Atomic(struct chat_table *) table;
+	_Atomic(struct chat_view *) older; /**< which still has sessions, perhaps */
+	atomic_long sessions;
+};
+
 /* The walks that a worker has begun since it heard of a table; in its order, the youngest first. */
 struct chat_epoch {
 	struct chat_epoch *before;
@@ -74,7 +83,7 @@ struct chat_worker {
 	struct chat_count *counts; /**< by instance; NULL: nobody counts */
 	uint32_t n_counts;
 	struct chat_epoch *epoch, first_epoch;
-	uint64_t hooked;        /**< bits by hook: those that had a chain when the worker last heard */
+	uint64_t hooked;        /**< bits by hook: those in some view, when the worker last heard */
 	int32_t in_hooks;       /**< how many calls of hooks and handlers are on the stack */
 	int64_t *stats;         /**< stats.h: one number for each that is defined */
 	atomic_long n_sessions; /**< written by the worker, read by whoever wants to know */
@@ -87,8 +96,10 @@ struct chat {
 	size_t n_prefixes;
 	struct chat_app *apps; /**< both until chat_start(), which makes the first table of them */
 	size_t n_apps;
-	_Atomic(struct chat_table *) table;
-	size_t slot_bytes; /**< of session slots, behind each session */
+	_Atomic(struct chat_table *) table; /**< of the newest view */
+	_Atomic(struct chat_view *) view;   /**< the newest one */
+	struct chat_view *views_gone;       /**< without sessions; a worker may look at them still */
+	size_t slot_bytes;                  /**< of session slots, behind each session */
 	uint32_t n_slots;
 	struct {
 		uint32_t offset;
@@ -122,9 +133,19 @@ static inline int64_t chat_count_calls(const struct chat_count *c)
 }
 /** [main] A copy of the present table, to be changed and given to chat_change().  NULL: no memory. */
 struct chat_table *chat_table_copy(const struct chat *);
+struct chat_table *chat_table_copy_of(const struct chat_table *);
 void chat_table_free(struct chat_table *); /**< one that was not given */
-/** [main] Sorts it; from now on new walks go along it. */
+/** [main] Sorts it; from now on new walks of sessions of the newest view, and of no session, go
+ *  along it. */
 void chat_change(struct chat *, struct chat_table *);
+/** [main] The same for those of @p view. */
+void chat_view_change(struct chat *, struct chat_view *, struct chat_table *);
+/** [main] Sessions that begin from now on, and what belongs to no session, go by @p fresh, which is
+ *  zeroed and becomes the chat's, and its table.  No session is counted to an older view once each
+ *  worker has been told (chat_epoch_begin()). */
+void chat_view_begin(struct chat *, struct chat_view *fresh, struct chat_table *);
+/** [main] Older views that have no session are let go.  Returns how many views are left. */
+int chat_views_tidy(struct chat *);
 /** [worker] To be told of each change: until then it leaves out the chains that were empty. */
 void chat_hear(struct chat_worker *);
 /** [worker] The same, and what begins from now on belongs to another epoch.  The memory, zeroed,

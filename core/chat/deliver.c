@@ -21,7 +21,7 @@ static int may_have(struct sub *s, chatd_msg *msg)
 	if (!chat_has(cw, chatd_hook_message_out)) {
 		return 1;
 	}
-	const struct chain *chain = chat_chain(cw->chat, chatd_hook_message_out);
+	const struct chain *chain = session_chain(s->session, chatd_hook_message_out);
 	chatd_verdict v = CHATD_REJECT;
 	chatd_call *c = call_create(cw, s->session, session_ident(s->session), msg);
 	if (c) {

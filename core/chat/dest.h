@@ -38,6 +38,9 @@ void dest_stop(struct chat_worker *); /**< [worker] before its end */
 
 /** @p dest is parsed against the frozen tables.  [any] */
 struct dest_name dest_parse(const struct chat *, struct chatd_str dest);
+/** The same with the handlers of a table that may not be the newest one. */
+struct dest_name dest_parse_for(
+		const struct chat *, const struct chat_table *, struct chatd_str dest);
 
 /** A subscription that is being made: runs when it counts everywhere, or never will. */
 struct dest_joined {

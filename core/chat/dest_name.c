@@ -4,9 +4,8 @@
 
 #include "base/str.h"
 
-static const struct chat_app *find_app(const struct chat *chat, struct chatd_str name)
+static const struct chat_app *find_app(const struct chat_table *t, struct chatd_str name)
 {
-	const struct chat_table *t = atomic_load_explicit(&chat->table, memory_order_acquire);
 	for (size_t i = 0; i < t->n_apps; i++) {
 		if (str_is(name, t->apps[i].name)) {
 			return &t->apps[i];
@@ -17,10 +16,16 @@ static const struct chat_app *find_app(const struct chat *chat, struct chatd_str
 
 struct dest_name dest_parse(const struct chat *chat, struct chatd_str dest)
 {
+	return dest_parse_for(chat, atomic_load_explicit(&chat->table, memory_order_acquire), dest);
+}
+
+struct dest_name dest_parse_for(
+		const struct chat *chat, const struct chat_table *t, struct chatd_str dest)
+{
 	struct dest_name r = { .kind = DEST_UNKNOWN };
 	if (str_starts(dest, CHATD_LIT("/app/"))) {
 		r.kind = DEST_APP;
-		r.app = find_app(chat, chatd_str_of(dest.p + 5, dest.n - 5));
+		r.app = find_app(t, chatd_str_of(dest.p + 5, dest.n - 5));
 		return r;
 	}
 	if (str_starts(dest, CHATD_LIT("/user/"))) {

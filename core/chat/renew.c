@@ -133,7 +133,7 @@ static chatd_status ask_again(chatd_session *s, uint32_t serial)
 	}
 	*r = (struct recheck){ .session = s, .serial = serial };
 	call_set_again(c);
-	call_walk(c, chat_chain(s->cw->chat, chatd_hook_subscribe), NULL, rechecked, r);
+	call_walk(c, session_chain(s, chatd_hook_subscribe), NULL, rechecked, r);
 	return 0;
 }
 

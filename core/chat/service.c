@@ -157,7 +157,7 @@ static void auth_end(chatd_call *c, void *arg)
 	}
 	copy_replies(next, call_replies(c));
 	s->announced = 1;
-	call_walk(next, chat_chain(s->cw->chat, chatd_hook_session_open), NULL, open_end, n);
+	call_walk(next, session_chain(s, chatd_hook_session_open), NULL, open_end, n);
 }
 
 static void svc_login(chatd_session *s, chatd_msg *creds, chatd_done *done, void *arg)
@@ -169,7 +169,7 @@ static void svc_login(chatd_session *s, chatd_msg *creds, chatd_done *done, void
 		return;
 	}
 	s->state = SESSION_LOGIN;
-	call_walk(c, chat_chain(s->cw->chat, chatd_hook_session_auth), NULL, auth_end, r);
+	call_walk(c, session_chain(s, chatd_hook_session_auth), NULL, auth_end, r);
 }
 
 struct lookup {
@@ -391,7 +391,7 @@ static chatd_status svc_subscribe(
 	} else if (n.kind == DEST_UNKNOWN || n.kind == DEST_APP) {
 		tail = &unknown_hook;
 	}
-	call_walk(c, chat_chain(s->cw->chat, chatd_hook_subscribe), tail, subscribe_end, r);
+	call_walk(c, session_chain(s, chatd_hook_subscribe), tail, subscribe_end, r);
 	return 0;
 }
 
@@ -411,7 +411,7 @@ static chatd_status svc_unsubscribe(chatd_session *s, struct chatd_str id)
 		chatd_msg *m = msg_new(dest_text(sub), CHATD_LIT(""));
 		chatd_call *c = m ? call_create(s->cw, s, s->ident, m) : NULL;
 		if (c) {
-			call_walk(c, chat_chain(s->cw->chat, chatd_hook_unsubscribe), NULL, ignore_end, NULL);
+			call_walk(c, session_chain(s, chatd_hook_unsubscribe), NULL, ignore_end, NULL);
 		}
 		msg_unref(m);
 	}
@@ -496,7 +496,9 @@ static void came(chatd_call *c, chatd_session *s)
 		chatd_call *after = call_create(cw, s, s ? s->ident : call_ident(c), call_msg(c));
 		if (after) {
 			copy_replies(after, call_replies(c));
-			call_walk(after, chat_chain(cw->chat, chatd_hook_message_sent), NULL, ignore_end, NULL);
+			const struct chain *sent = s ? session_chain(s, chatd_hook_message_sent)
+										 : chat_chain(cw->chat, chatd_hook_message_sent);
+			call_walk(after, sent, NULL, ignore_end, NULL);
 		}
 	}
 }
@@ -522,7 +524,7 @@ void session_go_on(chatd_call *c)
 
 static void svc_input(chatd_session *s, chatd_msg *msg, chatd_done *done, void *arg)
 {
-	struct dest_name n = dest_parse(s->cw->chat, msg_dest(msg));
+	struct dest_name n = dest_parse_for(s->cw->chat, session_table(s), msg_dest(msg));
 	chatd_call *c = call_create(s->cw, s, s->ident, msg);
 	struct request *r = request_create(c, s, done, arg);
 	stat_add(s->cw, STAT_RECEIVED, 1);
@@ -530,7 +532,7 @@ static void svc_input(chatd_session *s, chatd_msg *msg, chatd_done *done, void *
 		session_close(s, 1011, "out of memory");
 		return;
 	}
-	call_walk(c, chat_chain(s->cw->chat, chatd_hook_message_in), tail_for(&n), input_end, r);
+	call_walk(c, session_chain(s, chatd_hook_message_in), tail_for(&n), input_end, r);
 }
 
 /* No session, and so nobody whose next frame could be read meanwhile: go_on() finds another end. */

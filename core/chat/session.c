@@ -92,6 +92,8 @@ static int enlist(struct chat_worker *cw, chatd_session *s)
 	t->place[i].session = s;
 	s->sid = (uint64_t)(uint32_t)cw->index << 56 | (uint64_t)i << 32 | t->place[i].gen;
 	atomic_fetch_add_explicit(&cw->n_sessions, 1, memory_order_relaxed);
+	s->view = atomic_load_explicit(&cw->chat->view, memory_order_acquire);
+	atomic_fetch_add_explicit(&s->view->sessions, 1, memory_order_relaxed);
 	return 0;
 }
 
@@ -104,6 +106,7 @@ static void strike_off(struct chat_worker *cw, chatd_session *s)
 	t->place[i].next_free = t->free;
 	t->free = i;
 	atomic_fetch_sub_explicit(&cw->n_sessions, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&s->view->sessions, 1, memory_order_release);
 }
 
 chatd_session *session_find(chatd_worker *w, chatd_sid sid)
@@ -255,12 +258,22 @@ static void notified(chatd_call *c, void *arg)
 	(void)arg;
 }
 
+const struct chat_table *session_table(const chatd_session *s)
+{
+	return atomic_load_explicit(&s->view->table, memory_order_acquire);
+}
+
+const struct chain *session_chain(const chatd_session *s, int hook)
+{
+	return &session_table(s)->chains[hook];
+}
+
 static void announce_close(chatd_session *s)
 {
 	int heard = s->announced && chat_has(s->cw, chatd_hook_session_close);
 	chatd_call *c = heard ? call_create(s->cw, s, s->ident, NULL) : NULL;
 	if (c) {
-		call_walk(c, chat_chain(s->cw->chat, chatd_hook_session_close), NULL, notified, NULL);
+		call_walk(c, session_chain(s, chatd_hook_session_close), NULL, notified, NULL);
 	}
 }
 

@@ -52,6 +52,9 @@ uint64_t session_pend(chatd_session *, struct sub *, chatd_msg *, uint64_t place
 void session_settle(const chatd_session *, const struct pending *, int done);
 const struct chatd_conn_ops *session_ops(chatd_session *);
 void *session_conn(chatd_session *);
+/** The table that this session's walks go along now, and its hooks of one kind. */
+const struct chat_table *session_table(const chatd_session *);
+const struct chain *session_chain(const chatd_session *, int hook);
 int session_is_open(const chatd_session *); /**< logged in and not closing */
 /** The subscription is over (unsubscribed, cut): unlink and free it, give back what it had. */
 void session_end_sub(struct sub *);

@@ -19,6 +19,7 @@ struct chatd_session {
 	enum session_state state;
 	uint32_t announced; /* session_open has been walked: session_close must be too */
 	struct chat_worker *cw;
+	struct chat_view *view; /* what its walks go by, from its first to its last */
 	chatd_sid sid;
 	const struct chatd_conn_ops *ops;
 	void *conn;

@@ -97,6 +97,7 @@ struct conf_plugin {
 /* Instances in the order of the file, disabled ones included. */
 size_t conf_plugin_count(const struct conf *c);
 const struct conf_plugin *conf_plugin_at(const struct conf *c, size_t i);
+const struct conf_plugin *conf_plugin_named(const struct conf *c, const char *name); /* or NULL */
 
 /*
  * Fills @p out (zeroed by the caller) as the table says.  @p node NULL: defaults only.

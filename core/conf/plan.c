@@ -42,12 +42,14 @@ static const struct chatd_opt server_opts[] = {
 				   "host's name." },
 	{ .key = "log_level",
 			.type = CHATD_T_CHOICE,
+			.flags = CHATD_O_LIVE,
 			.offset = SERVER(log_level),
 			.fallback = "info",
 			.choices = levels,
 			.doc = "The least important lines that are still written." },
 	{ .key = "log_format",
 			.type = CHATD_T_CHOICE,
+			.flags = CHATD_O_LIVE,
 			.offset = SERVER(log_format),
 			.fallback = "text",
 			.choices = formats,
@@ -197,6 +199,14 @@ size_t conf_plugin_count(const struct conf *c)
 const struct conf_plugin *conf_plugin_at(const struct conf *c, size_t i)
 {
 	return i < c->n_plugins ? &c->plugins[i] : NULL;
+}
+
+const struct conf_plugin *conf_plugin_named(const struct conf *c, const char *name)
+{
+	for (size_t i = 0; i < c->n_plugins; i++)
+		if (strcmp(c->plugins[i].name, name) == 0)
+			return &c->plugins[i];
+	return NULL;
 }
 
 static int is_id_byte(char b)

@@ -27,6 +27,8 @@ static const char usage[] =
 		"  plugin top                     what they did in one second\n"
 		"  plugin enable|disable NAME     while the server runs, if the plugin can\n"
 		"  plugin set NAME KEY VALUE      another value of a live option\n"
+		"  plugin load NAME [--at-once]   the new file of a plugin, for sessions that begin now, or all\n"
+		"  reload [--check]               the configuration again, as SIGHUP; or what would come of it\n"
 		"  config check FILE              look for mistakes; exit code 0 good, 78 bad\n"
 		"  store copy FROM TO             from one store into another (chatd-store-copy)\n"
 		"  help                           this text\n"
@@ -40,7 +42,7 @@ static const char usage[] =
 
 struct args {
 	const char *socket, *config, *user, *reason;
-	int json, wait, timeout;
+	int json, wait, timeout, at_once, check;
 	long limit;
 	int n;
 	char **word; /* the command and what belongs to it */
@@ -66,11 +68,12 @@ static long number(const char *s, const char *what)
 
 static void parse(int argc, char **argv, struct args *a)
 {
-	enum { SOCKET = 256, JSON, TIMEOUT, USER, REASON, LIMIT, WAIT };
+	enum { SOCKET = 256, JSON, TIMEOUT, USER, REASON, LIMIT, WAIT, AT_ONCE, CHECK };
 	static const struct option longs[] = { { "socket", 1, NULL, SOCKET },
 		{ "config", 1, NULL, 'c' }, { "json", 0, NULL, JSON }, { "timeout", 1, NULL, TIMEOUT },
 		{ "user", 1, NULL, USER }, { "reason", 1, NULL, REASON }, { "limit", 1, NULL, LIMIT },
-		{ "wait", 0, NULL, WAIT }, { "help", 0, NULL, 'h' }, { 0 } };
+		{ "wait", 0, NULL, WAIT }, { "at-once", 0, NULL, AT_ONCE }, { "check", 0, NULL, CHECK },
+		{ "help", 0, NULL, 'h' }, { 0 } };
 	int c;
 	*a = (struct args){ .config = "/etc/chatd/chat.yaml", .timeout = 30, .limit = 1000 };
 	while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
@@ -98,6 +101,12 @@ static void parse(int argc, char **argv, struct args *a)
 			break;
 		case WAIT:
 			a->wait = 1;
+			break;
+		case AT_ONCE:
+			a->at_once = 1;
+			break;
+		case CHECK:
+			a->check = 1;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -208,18 +217,18 @@ static void add_plugin(const struct args *a, json_t *command)
 	const char *what = a->n > 1 ? a->word[1] : "";
 	int reads = strcmp(what, "list") == 0 || strcmp(what, "top") == 0;
 	int changes = strcmp(what, "enable") == 0 || strcmp(what, "disable") == 0;
-	if ((reads && a->n == 2) || (changes && a->n == 3) || (strcmp(what, "set") == 0 && a->n == 5)) {
-		add(command, "what", reads ? "list" : what);
+	int loads = strcmp(what, "load") == 0;
+	if ((reads && a->n == 2) || ((changes || loads) && a->n == 3) ||
+			(strcmp(what, "set") == 0 && a->n == 5)) {
+		add(command, "what", reads ? "list" : loads && a->at_once ? "load-at-once" : what);
 		add(command, "name", a->n > 2 ? a->word[2] : NULL);
 		add(command, "key", a->n > 3 ? a->word[3] : NULL);
 		add(command, "value", a->n > 4 ? a->word[4] : NULL);
 		return;
 	}
-	if (strcmp(what, "load") == 0) {
-		fail_usage("a new version of a plugin's file takes a restart of the server");
-	}
-	fail_usage("write: plugin list, plugin top, plugin enable NAME, plugin disable NAME, or plugin "
-			   "set NAME KEY VALUE");
+	fail_usage(
+			"write: plugin list, plugin top, plugin enable NAME, plugin disable NAME, plugin set "
+			"NAME KEY VALUE, or plugin load NAME [--at-once]");
 }
 
 static json_t *command_of(const struct args *a)
@@ -240,6 +249,9 @@ static json_t *command_of(const struct args *a)
 		add(command, "text", a->word[1]);
 	} else if (a->n != 1) {
 		fail_usage("there are too many arguments");
+	}
+	if (strcmp(name, "reload") == 0 && a->check) {
+		add(command, "what", "check");
 	}
 	if (strcmp(name, "sessions") == 0) {
 		add(command, "user", a->user);
@@ -323,7 +335,7 @@ static int ask_server(const struct args *a)
 int main(int argc, char **argv)
 {
 	static const char *const asked[] = { "status", "nodes", "sessions", "kick", "broadcast",
-		"drain", "backup", "plugin" };
+		"drain", "backup", "plugin", "reload" };
 	struct args a;
 	parse(argc, argv, &a);
 	if (a.n == 0) {

@@ -94,13 +94,14 @@ static json_int_t number_of(const json_t *row, const char *member)
 	return json_integer_value(json_object_get(row, member));
 }
 
-static json_t *row_of(const json_t *rows, const char *plugin)
+/* The same plugin in the same version; of some both an older and a newer one run. */
+static json_t *row_of(const json_t *rows, const json_t *like)
 {
 	size_t i;
 	json_t *row;
 	json_array_foreach (rows, i, row) {
-		const char *name = json_string_value(json_object_get(row, "plugin"));
-		if (name && strcmp(name, plugin) == 0) {
+		if (json_equal(json_object_get(row, "plugin"), json_object_get(like, "plugin")) &&
+				json_equal(json_object_get(row, "version"), json_object_get(like, "version"))) {
 			return row;
 		}
 	}
@@ -114,8 +115,7 @@ void ctl_differences(const json_t *before, json_t *after)
 	json_t *rows = json_object_get(after, "plugins"), *sorted = json_array(), *row;
 	size_t i;
 	json_array_foreach (rows, i, row) {
-		const char *name = json_string_value(json_object_get(row, "plugin"));
-		const json_t *was = row_of(json_object_get(before, "plugins"), name ? name : "");
+		const json_t *was = row_of(json_object_get(before, "plugins"), row);
 		for (size_t k = 0; grows[k]; k++) {
 			json_object_set_new(row, grows[k],
 					json_integer(number_of(row, grows[k]) - number_of(was, grows[k])));
@@ -136,7 +136,7 @@ static void show_plugins(const json_t *answer)
 	static const struct column columns[] = { { "plugin", "PLUGIN" }, { "state", "STATE" },
 		{ "version", "VERSION" }, { "calls", "CALLS" }, { "busyMicros", "BUSY_US" },
 		{ "errors", "ERRORS" }, { "timeouts", "TIMEOUTS" }, { "slow", "SLOW" },
-		{ "bytes", "MEMORY" }, { "live", "LIVE" }, { NULL, NULL } };
+		{ "bytes", "MEMORY" }, { "live", "LIVE" }, { "sessions", "SESSIONS" }, { NULL, NULL } };
 	const json_t *rows = json_object_get(answer, "plugins");
 	const json_t *row;
 	size_t i;
@@ -170,7 +170,7 @@ void ctl_show(const char *command, json_t *answer)
 				(long long)json_integer_value(json_object_get(answer, "total")));
 	} else if (json_object_get(answer, "plugins")) {
 		show_plugins(answer);
-	} else if (strcmp(command, "plugin") == 0) {
+	} else if (strcmp(command, "plugin") == 0 || strcmp(command, "reload") == 0) {
 		puts(json_string_value(json_object_get(answer, "message")));
 	} else {
 		members(answer);

@@ -24,16 +24,21 @@ chatd_status change_ask(void *host, chatd_worker *, const struct chatd_plugins_c
 		chatd_plugins_done *done, void *arg);
 void change_forget(struct host *); /**< [main] what nobody will do any more */
 
-/** live.c: turn @p name on or off.  [main]  @p text is the answer in words. */
+/** The answer in words; it may have several lines. */
 struct change_text {
-	char p[512];
+	char p[8192];
 };
+/** live.c: turn @p name on or off.  [main] */
 int live_enable(struct host *, const char *name, struct change_text *text);
-/** -EINPROGRESS: live_drained() will tell. */
+/** -EINPROGRESS: @p text holds once turn_settle() has nobody to wait for. */
 int live_disable(struct host *, const char *name, struct change_text *text);
-/** 1: what it was asked about has been answered, and it is off now. */
-int live_drained(struct host *, const char *name, struct change_text *text);
-/** settle.c: another value of a live option. */
+/** The file that is there now, beside what runs of it; @p at_once: in its place.  The same
+ *  -EINPROGRESS. */
+int live_load(struct host *, const char *name, int at_once, struct change_text *text);
+/** reread.c: the configuration is read again.  @p rehearse: what would come of it is said, and
+ *  nothing done.  The same -EINPROGRESS. */
+int live_reread(struct host *, int rehearse, struct change_text *text);
+/** set.c: another value of a live option. */
 int live_set(struct host *, const char *name, const char *assignment, struct change_text *text);
 
 #endif

@@ -3,6 +3,7 @@
 #include "host/change.h"
 #include "host/instance.h"
 #include "host/memory.h"
+#include "host/turn.h"
 #include "loop/worker.h"
 
 #include <errno.h>
@@ -36,7 +37,7 @@ static void add_worker(struct round *r, const struct chat_worker *cw)
 static chatd_ctx *latest(const struct host *h, const char *name)
 {
 	for (size_t i = h->n; i-- > 0;) {
-		if (strcmp(h->inst[i]->name, name) == 0) {
+		if (!h->inst[i]->failed && strcmp(h->inst[i]->name, name) == 0) {
 			return h->inst[i];
 		}
 	}
@@ -58,6 +59,28 @@ static const char *why_off(const struct host *h, const char *name)
 	return NULL;
 }
 
+static void add_counts(struct chatd_plugin_facts *f, const struct chat_count *n)
+{
+	f->calls += n->calls;
+	f->errors += n->errors;
+	f->timeouts += n->timeouts;
+	f->slow += n->slow;
+	f->busy_us += n->busy_ns / 1000;
+}
+
+static void describe(struct chatd_plugin_facts *f, const chatd_ctx *c)
+{
+	f->state = atomic_load(&c->state);
+	f->version = c->plugin->version;
+	f->live = (c->plugin->flags & CHATD_PLUGIN_LIVE) != 0 && !module_tied_by(c->plugin);
+	f->bytes = memory_of(c->module->index);
+}
+
+static int is_old(const struct round *r, size_t i)
+{
+	return i < r->n && atomic_load(&r->h->inst[i]->state) == CHATD_PLUGIN_OLD;
+}
+
 static struct chatd_plugin_facts facts_of(const struct round *r, const struct conf_plugin *cp)
 {
 	const struct host *h = r->h;
@@ -66,39 +89,71 @@ static struct chatd_plugin_facts facts_of(const struct round *r, const struct co
 		.state = CHATD_PLUGIN_OFF,
 		.name = cp->name,
 		.module = cp->module,
-		.optional = cp->optional };
+		.optional = cp->optional,
+		.sessions = -1 };
 	if (!c) {
 		f.why = why_off(h, cp->name);
 		f.state = f.why ? CHATD_PLUGIN_LEFT_OUT : CHATD_PLUGIN_OFF;
 		return f;
 	}
-	f.state = atomic_load(&c->state);
-	f.version = c->plugin->version;
-	f.live = (c->plugin->flags & CHATD_PLUGIN_LIVE) != 0 && !module_tied_by(c->plugin);
-	f.bytes = memory_of(c->module->index);
+	describe(&f, c);
 	for (size_t i = 0; i < h->n && i < r->n; i++) { /* also what it did before it was off and on */
-		const struct chat_count *n = &r->sum[i];
-		if (strcmp(h->inst[i]->name, cp->name) == 0) {
-			f.calls += n->calls;
-			f.errors += n->errors;
-			f.timeouts += n->timeouts;
-			f.slow += n->slow;
-			f.busy_us += n->busy_ns / 1000;
+		if (strcmp(h->inst[i]->name, cp->name) == 0 && !is_old(r, i)) {
+			add_counts(&f, &r->sum[i]);
 		}
 	}
 	return f;
 }
 
+/* With what is said of the plugin as a whole from @p now. */
+static struct chatd_plugin_facts facts_of_old(
+		const struct round *r, size_t i, const struct chatd_plugin_facts *now)
+{
+	struct chatd_plugin_facts f = { .struct_size = sizeof(f),
+		.name = now->name,
+		.module = now->module,
+		.optional = now->optional,
+		.sessions = turn_sessions(r->h, r->h->inst[i]) };
+	describe(&f, r->h->inst[i]);
+	add_counts(&f, &r->sum[i]);
+	return f;
+}
+
+/* 1: it runs and was in the configuration when it began; that has been read again since. */
+static int is_stray(const struct host *h, const chatd_ctx *c)
+{
+	return latest(h, c->name) == c && !conf_plugin_named(h->conf, c->name) &&
+			atomic_load(&c->state) != CHATD_PLUGIN_OFF;
+}
+
+static size_t add_rows(const struct round *r, struct chatd_plugin_facts *to, size_t at,
+		const struct conf_plugin *cp)
+{
+	size_t first = at;
+	to[at++] = facts_of(r, cp);
+	for (size_t i = r->h->n; i-- > 0;) {
+		if (is_old(r, i) && strcmp(r->h->inst[i]->name, cp->name) == 0) {
+			to[at++] = facts_of_old(r, i, &to[first]);
+		}
+	}
+	return at;
+}
+
 static void report(struct round *r)
 {
 	struct host *h = r->h;
-	size_t n = conf_plugin_count(h->conf);
-	struct chatd_plugin_facts *facts = calloc(n + 1, sizeof(*facts));
 	pthread_mutex_lock(&h->lock);
-	for (size_t i = 0; facts && i < n; i++) {
-		facts[i] = facts_of(r, conf_plugin_at(h->conf, i));
+	size_t n = 0, in_conf = conf_plugin_count(h->conf);
+	struct chatd_plugin_facts *facts = calloc(in_conf + h->n + 1, sizeof(*facts));
+	for (size_t i = 0; facts && i < in_conf; i++) {
+		n = add_rows(r, facts, n, conf_plugin_at(h->conf, i));
 	}
-	r->fn(r->arg, facts, facts ? n : 0);
+	for (size_t i = 0; facts && i < h->n; i++) {
+		if (is_stray(h, h->inst[i])) {
+			n = add_rows(r, facts, n, h->inst[i]->conf);
+		}
+	}
+	r->fn(r->arg, facts, n);
 	pthread_mutex_unlock(&h->lock);
 	free(facts);
 }

@@ -97,11 +97,16 @@ static int refuse_missing(struct pass *p, chatd_ctx *c, const char *interface)
 				interface);
 		skip(c, why);
 	} else if (p->d) {
-		known_providers(p->h, interface, known, sizeof(known));
+		known[0] = '\0';
+		if (!p->h->shadow_of) { /* a server that runs does not map files for that */
+			known_providers(p->h, interface, known, sizeof(known));
+		}
 		conf_complain(p->h->conf, c->conf->node, NULL, p->d,
 				"it needs the service \"%s\", which no plugin that is turned on provides\n%s%s",
 				interface,
-				known[0] ? "add one that does, or turn it on: " : "nor does any installed plugin",
+				known[0]                  ? "add one that does, or turn it on: "
+						: p->h->shadow_of ? "chatd --check names those that do"
+										  : "nor does any installed plugin",
 				known);
 	}
 	return -EINVAL;

@@ -69,6 +69,12 @@ struct host *host_create(struct conf *conf, const char *exe_dir)
 	return h;
 }
 
+void host_can_read_again(struct host *h, host_read_fn *fn, void *arg)
+{
+	h->read_again = fn;
+	h->read_arg = arg;
+}
+
 /* ---- loading ----------------------------------------------------------- */
 
 static int fill_options(struct host *h, chatd_ctx *c, struct diag *d)
@@ -94,6 +100,30 @@ static struct host_off *note_off(struct host *h, const char *name)
 	return off;
 }
 
+static int note_was_off(const struct host *h, const char *name)
+{
+	const struct host_off *o = h->off;
+	while (o && strcmp(o->name, name) != 0) {
+		o = o->next;
+	}
+	return o != NULL;
+}
+
+void host_take_back(struct host *h, const char *name)
+{
+	pthread_mutex_lock(&h->lock);
+	for (struct host_off **at = &h->off; *at;) {
+		struct host_off *o = *at;
+		if (strcmp(o->name, name) == 0) {
+			*at = o->next;
+			free(o);
+		} else {
+			at = &o->next;
+		}
+	}
+	pthread_mutex_unlock(&h->lock);
+}
+
 void host_leave_out(struct host *h, chatd_ctx *c, const char *fmt, ...)
 {
 	char why[512];
@@ -106,6 +136,9 @@ void host_leave_out(struct host *h, chatd_ctx *c, const char *fmt, ...)
 		snprintf(off->why, sizeof(off->why), "%.190s", why);
 	}
 	c->skipped = 1;
+	if (h->shadow_of && note_was_off(h->shadow_of, c->name)) {
+		return; /* that was said when it was left out */
+	}
 	log_write(CHATD_LOG_WARN, "core", "plugin \"%s\": %s; going on without it (optional: true)",
 			c->name, why);
 }
@@ -156,7 +189,7 @@ static chatd_ctx *instance_of(struct host *h, const struct conf_plugin *cp, cons
 		return NULL;
 	}
 	c->host = h;
-	c->conf = cp;
+	c->conf = c->began = cp;
 	c->name = cp->name;
 	c->module = m;
 	c->plugin = &m->plugin;
@@ -178,10 +211,23 @@ chatd_ctx *host_make(
 	return c;
 }
 
+/* Who runs goes on with the file that it began with; who does not, begins with the one there is. */
+static const struct module *module_for(
+		const struct host *h, const struct conf_plugin *cp, struct load_error *e)
+{
+	const chatd_ctx *c = h->shadow_of ? figures_latest(h->shadow_of, cp->name) : NULL;
+	int runs = c && atomic_load(&c->state) == CHATD_PLUGIN_RUNS;
+	if (runs && strcmp(c->module->name, cp->module) == 0) {
+		return c->module;
+	}
+	return h->shadow_of && !runs ? module_newest(h->modules, cp->module, e)
+								 : module_load(h->modules, cp->module, e);
+}
+
 static int load_instance(struct host *h, const struct conf_plugin *cp, struct diag *d)
 {
 	struct load_error e = { "" };
-	const struct module *m = module_load(h->modules, cp->module, &e);
+	const struct module *m = module_for(h, cp, &e);
 	if (!m) {
 		if (!cp->enabled) {
 			return 0; /* switched off, and not there: nothing to complain about */
@@ -260,6 +306,18 @@ chatd_status host_provide(struct host *h, const struct host_service *s)
 
 static void on_worker_stop(void *arg);
 
+/* Another file of the same plugin is mapped: the name alone does not say which it was. */
+static int has_versions(const struct host *h, const chatd_ctx *c)
+{
+	for (size_t i = 0; i < h->n; i++) {
+		if (strcmp(h->inst[i]->module->name, c->module->name) == 0 &&
+				h->inst[i]->module != c->module) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
 int host_know_code(struct host *h)
 {
 	size_t modules = 0;
@@ -273,8 +331,9 @@ int host_know_code(struct host *h)
 	memory_know(all, modules);
 	free(all);
 	for (size_t i = 0; i < h->n; i++) {
-		list[i] =
-				(struct crash_plugin){ .name = h->inst[i]->name, .path = h->inst[i]->module->path };
+		list[i] = (struct crash_plugin){ .name = h->inst[i]->name,
+			.path = h->inst[i]->module->path,
+			.version = has_versions(h, h->inst[i]) ? h->inst[i]->plugin->version : NULL };
 	}
 	int rc = crash_plugins(list, h->n);
 	free(list);
@@ -666,6 +725,10 @@ void host_destroy(struct host *h)
 		free(h->bound[i].address);
 	}
 	free(h->bound);
+	for (size_t i = 0; i < h->n_confs; i++) {
+		conf_free(h->confs[i]);
+	}
+	free(h->confs);
 	free(h->inst);
 	free(h->order);
 	modules_destroy(h->modules);

@@ -27,6 +27,7 @@ struct patience;
 struct chatd_ctx {
 	struct host *host;
 	const struct conf_plugin *conf;
+	const struct conf_plugin *began; /**< when it registered its hooks; .conf may be a later one */
 	const char *name;
 	const struct module *module;
 	const struct chatd_plugin *plugin;
@@ -37,6 +38,7 @@ struct chatd_ctx {
 	int placed;     /**< graph: 0 not yet, 1 being placed, 2 done */
 	int skipped;    /**< graph: optional, and not to be had */
 	int inited;
+	int failed;       /**< it was turned on while the server ran, and could not start */
 	atomic_int state; /**< CHATD_PLUGIN_RUNS ... once the server serves */
 	size_t started;   /**< number of workers whose worker_start() was called */
 };
@@ -62,6 +64,10 @@ struct host_off {
 
 struct host {
 	struct conf *conf;
+	struct conf **confs; /**< that came after the first one; freed at the end */
+	size_t n_confs;
+	host_read_fn *read_again;
+	void *read_arg;
 	const struct conf_server *server;
 	struct diag *diag; /**< while check() runs */
 	char *plugin_dir;  /**< beside the program, for running uninstalled; may be NULL */
@@ -83,6 +89,7 @@ struct host {
 	struct loop *loop;
 	struct net *net;
 	struct chat *chat;
+	const struct host *shadow_of; /**< it only checks a configuration, for the one that runs */
 	int rehearsal;
 	int registering; /**< init() runs: hooks and services may be registered */
 	int failed;      /**< an instance could not start; its name was logged */
@@ -106,6 +113,7 @@ chatd_ctx *host_make(
 int host_start_on_workers(struct host *, chatd_ctx *); /**< its worker_start() */
 int host_know_code(struct host *);                     /**< whose code is where */
 void host_keep(struct host *, void *p);
+void host_take_back(struct host *, const char *name); /**< it is left out no more */
 /** Its name and why, for the log and for whoever asks. */
 void host_leave_out(struct host *, chatd_ctx *, const char *fmt, ...) CHATD_PRINTF(3, 4);
 /** 1: a plugin that is not optional needs what only @p c provides. */

@@ -11,6 +11,7 @@
 #include <chatd/stream.h>
 #include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <link.h>
 #include <stdarg.h>
@@ -31,6 +32,8 @@ struct modules {
 	size_t n_dirs;
 	struct module *loaded;
 	size_t n_loaded;
+	uint64_t turns;
+	struct module *refused; /* mapped all the same, under their names */
 };
 
 struct modules *modules_create(const char *const *dirs)
@@ -55,18 +58,24 @@ struct modules *modules_create(const char *const *dirs)
 	return m;
 }
 
+static void forget(struct module *m)
+{
+	while (m) {
+		struct module *next = m->next;
+		free(m->name);
+		free(m->path);
+		free(m);
+		m = next;
+	}
+}
+
 void modules_destroy(struct modules *m)
 {
 	if (!m) {
 		return;
 	}
-	while (m->loaded) {
-		struct module *next = m->loaded->next;
-		free(m->loaded->name);
-		free(m->loaded->path);
-		free(m->loaded);
-		m->loaded = next;
-	}
+	forget(m->loaded);
+	forget(m->refused);
 	for (size_t i = 0; m->dirs && i < m->n_dirs; i++) {
 		free(m->dirs[i]);
 	}
@@ -144,7 +153,8 @@ static const struct module *not_found(struct modules *m, const char *name, struc
 
 /* A file of one plugin, on its way. */
 struct candidate {
-	const char *name, *path;
+	const char *name, *path; /* as it is told */
+	const char *open_as;     /* the same file, under a name that none is loaded by */
 	void *so;
 	const struct chatd_plugin *p;
 	size_t there; /* bytes that the symbol has */
@@ -275,7 +285,7 @@ static int check_parts(const struct candidate *c, const struct module *m, struct
 
 static int open_descriptor(struct candidate *c, struct module *m, struct load_error *e)
 {
-	c->so = dlopen(c->path, RTLD_NOW | RTLD_LOCAL);
+	c->so = dlopen(c->open_as, RTLD_NOW | RTLD_LOCAL);
 	if (!c->so) {
 		refuse(e, "plugin \"%s\" (%s) cannot be loaded: %s", c->name, c->path, dlerror());
 		return -1;
@@ -291,62 +301,170 @@ static int open_descriptor(struct candidate *c, struct module *m, struct load_er
 
 /* ---- loading -------------------------------------------------------------- */
 
-static struct module *open_module(const char *dir, const struct candidate *at, struct load_error *e)
+static int has_name(const struct module *at, const char *path)
 {
-	char why[PATH_MAX + 256], *real = NULL;
-	if (place_check(dir, at->path, &real, why, sizeof(why)) < 0) {
-		refuse(e, "plugin \"%s\": %s", at->name, why);
-		return NULL;
+	while (at && strcmp(at->path, path) != 0) {
+		at = at->next;
 	}
+	return at != NULL;
+}
+
+/* The dynamic linker takes a name that it has for the object that it has, whatever is in the file
+ * by now.  Another way to write the name of the same place makes it look: DIR/./NAME.so, then
+ * DIR/././NAME.so.  No copy is made, so what was checked of the place holds for what is mapped. */
+static char *name_to_open(const struct modules *m, const char *real)
+{
+	const char *base = strrchr(real, '/');
+	int taken = 1, dots = 0;
+	char *name = NULL;
+	while (taken) {
+		free(name);
+		size_t room = strlen(real) + 2 * (size_t)dots + 1;
+		name = malloc(room);
+		if (!name) {
+			return NULL;
+		}
+		size_t n = (size_t)snprintf(name, room, "%.*s", (int)(base - real), real);
+		for (int i = 0; i < dots; i++) {
+			n += (size_t)snprintf(name + n, room - n, "/.");
+		}
+		snprintf(name + n, room - n, "%s", base);
+		taken = has_name(m->loaded, name) || has_name(m->refused, name);
+		dots++;
+	}
+	return name;
+}
+
+static int fill_module(struct module *m, struct candidate *c, struct load_error *e)
+{
+	char why[256];
+	m->name = strdup(c->name);
+	if (!m->name) {
+		refuse(e, "plugin \"%s\": no memory", c->name);
+		return -1;
+	}
+	if (elf_check(c->path, why, sizeof(why)) < 0) {
+		refuse(e, "plugin \"%s\" (%s) cannot be loaded: %s", c->name, c->path, why);
+		return -1;
+	}
+	return open_descriptor(c, m, e);
+}
+
+/* @p real is where it is, and has been checked. */
+static struct module *open_module(
+		struct modules *all, const char *name, const char *real, struct load_error *e)
+{
 	struct module *m = calloc(1, sizeof(*m));
-	struct candidate c = { .name = at->name, .path = real };
-	int rc = -1;
-	if (!m || !(m->name = strdup(at->name))) {
-		refuse(e, "plugin \"%s\": no memory", at->name);
-	} else if (elf_check(real, why, sizeof(why)) < 0) {
-		refuse(e, "plugin \"%s\" (%s) cannot be loaded: %s", at->name, real, why);
+	char *open_as = name_to_open(all, real);
+	struct candidate c = { .name = name, .path = real, .open_as = open_as };
+	if (!m || !open_as) {
+		refuse(e, "plugin \"%s\": no memory", name);
+	} else if (stat(real, &m->file) < 0) {
+		refuse(e, "plugin \"%s\": %s: %s", name, real, strerror(errno));
 	} else {
-		rc = open_descriptor(&c, m, e);
-	}
-	if (rc == 0) {
-		m->path = real;
-		return m;
-	}
-	if (m) {
-		free(m->name);
+		int rc = fill_module(m, &c, e);
+		struct module **to = rc == 0 ? &all->loaded : &all->refused;
+		m->path = open_as;
+		m->index = rc == 0 ? all->n_loaded++ : 0;
+		m->next = *to;
+		*to = m;
+		return rc == 0 ? m : NULL;
 	}
 	free(m);
-	free(real);
+	free(open_as);
 	return NULL;
+}
+
+/* Where it is, checked; free it.  NULL after filling @p e. */
+static char *find_real(struct modules *m, const char *name, struct load_error *e)
+{
+	if (strchr(name, '/')) {
+		refuse(e,
+				"plugin \"%s\": a plugin is named without a path; add its folder to "
+				"server.plugin_path",
+				name);
+		return NULL;
+	}
+	const char *dir = NULL;
+	char why[PATH_MAX + 256], *real = NULL, *path = find_file(m, name, &dir);
+	if (!path) {
+		not_found(m, name, e);
+		return NULL;
+	}
+	if (place_check(dir, path, &real, why, sizeof(why)) < 0) {
+		refuse(e, "plugin \"%s\": %s", name, why);
+		real = NULL;
+	}
+	free(path);
+	return real;
+}
+
+static struct module *in_use(const struct modules *m, const char *name)
+{
+	struct module *best = NULL;
+	for (struct module *at = m->loaded; at; at = at->next) {
+		if (at->turn && strcmp(at->name, name) == 0 && (!best || at->turn > best->turn)) {
+			best = at;
+		}
+	}
+	return best;
 }
 
 const struct module *module_load(struct modules *m, const char *name, struct load_error *e)
 {
-	for (struct module *have = m->loaded; have; have = have->next) {
-		if (strcmp(have->name, name) == 0) {
-			return have;
-		}
+	struct module *have = in_use(m, name);
+	if (have) {
+		return have;
 	}
-	if (strchr(name, '/')) {
-		return refuse(e,
-				"plugin \"%s\": a plugin is named without a path; add its folder to "
-				"server.plugin_path",
-				name);
-	}
-	const char *dir = NULL;
-	char *path = find_file(m, name, &dir);
-	if (!path) {
-		return not_found(m, name, e);
-	}
-	const struct candidate at = { .name = name, .path = path };
-	struct module *mod = open_module(dir, &at, e);
-	free(path);
+	const struct module *mod = module_newest(m, name, e);
 	if (mod) {
-		mod->index = m->n_loaded++;
-		mod->next = m->loaded;
-		m->loaded = mod;
+		module_use(m, mod);
 	}
 	return mod;
+}
+
+static int same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+const struct module *module_newest(struct modules *m, const char *name, struct load_error *e)
+{
+	char *real = find_real(m, name, e);
+	struct stat st;
+	const struct module *mod = NULL;
+	if (real && stat(real, &st) < 0) {
+		refuse(e, "plugin \"%s\": %s: %s", name, real, strerror(errno));
+		free(real);
+		return NULL;
+	}
+	for (const struct module *at = m->loaded; real && at; at = at->next) {
+		if (at->file.st_dev == st.st_dev && at->file.st_ino == st.st_ino &&
+				strcmp(at->name, name) == 0) {
+			mod = at;
+		}
+	}
+	if (real && !mod) {
+		mod = open_module(m, name, real, e);
+	} else if (real &&
+			(mod->file.st_size != st.st_size || !same_time(&mod->file.st_mtim, &st.st_mtim))) {
+		mod = refuse(e,
+				"plugin \"%s\": %s was written over while it is in use, so that the code that runs may be "
+				"damaged: restart the server; next time put the new file in the place of the old one, as "
+				"install(1) and mv do",
+				name, real);
+	}
+	free(real);
+	return mod;
+}
+
+void module_use(struct modules *m, const struct module *used)
+{
+	for (struct module *at = m->loaded; at; at = at->next) {
+		if (at == used) {
+			at->turn = ++m->turns;
+		}
+	}
 }
 
 const struct module **modules_all(const struct modules *m, size_t *ret_n)

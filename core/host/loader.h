@@ -14,6 +14,8 @@
 #include <chatd/plugin.h>
 
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
 
 struct module {
 	struct module *next;
@@ -21,6 +23,8 @@ struct module {
 	char *path;
 	size_t index;               /**< how many had been loaded before */
 	struct chatd_plugin plugin; /**< copied: fields beyond theirs are zero */
+	uint64_t turn;    /**< of those of one name the one with the highest is used; 0: none */
+	struct stat file; /**< as it was when it was opened */
 };
 
 struct modules;
@@ -32,8 +36,15 @@ void modules_destroy(struct modules *); /**< forgets them; the files stay mapped
 struct load_error {
 	char text[1024];
 };
-/** NULL after filling @p ret_err. A module is loaded once. */
+/** NULL after filling @p ret_err.  A module is loaded once: when its file is another one since
+ *  then, that is for module_newest(). */
 const struct module *module_load(struct modules *, const char *name, struct load_error *ret_err);
+/** The same of the file that is there now: another version is mapped beside what is mapped of that
+ *  name already, and is the one that module_load() finds once module_use() has said so.  A file
+ *  that was written over, rather than put in the place of the old one, is refused: what is mapped
+ *  of it may have changed under the code that runs. */
+const struct module *module_newest(struct modules *, const char *name, struct load_error *ret_err);
+void module_use(struct modules *, const struct module *);
 /** Those that were loaded, by index; free the array.  NULL: no memory. */
 const struct module **modules_all(const struct modules *, size_t *ret_n);
 struct conf_about;

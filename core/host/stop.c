@@ -87,23 +87,17 @@ static void beat(struct host *h)
 	}
 }
 
-static void on_hangup(struct host *h)
-{
-	notify_reloading();
-	host_reload_secrets(h);
-	(void)notify_send("READY=1");
-}
-
 /* The signal that ends it; 0: a plugin has asked. */
 static int await_end(struct host *h)
 {
 	int64_t each = notify_watchdog_ms() ? notify_watchdog_ms() / BEATS_EACH : -1;
 	for (;;) {
 		beat(h);
-		int more = host_do_changes(h);
-		int sig = next_signal(host_wake_fd(h), more ? LOOK_MS : each);
+		int64_t look = host_do_changes(h);
+		int sig =
+				next_signal(host_wake_fd(h), look < 0 || (each >= 0 && each < look) ? each : look);
 		if (sig == SIGHUP) {
-			on_hangup(h);
+			host_ask_to_reload(h);
 		} else if (sig != 0 || host_asked_to_stop(h)) {
 			return sig;
 		}

@@ -71,7 +71,7 @@ static int too_late(chatd_ctx *c, const char *what)
 /* What sessions, destinations and other plugins hold on to is made at the start only. */
 static int only_at_start(chatd_ctx *c, const char *what)
 {
-	if (!c->host->building) {
+	if (!c->host->building && !(c->plugin->flags & CHATD_PLUGIN_LIVE)) {
 		return too_late(c, what);
 	}
 	if (c->plugin->flags & CHATD_PLUGIN_LIVE) {
@@ -499,7 +499,8 @@ static const struct chatd_host the_table = {
 
 const struct chatd_host *table_for(struct host *h)
 {
-	the_host = h;
+	/* Whoever only checks another configuration is not asked for anything but that. */
+	the_host = h->shadow_of ? the_host : h;
 	return &the_table;
 }
 

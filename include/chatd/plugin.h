@@ -558,9 +558,9 @@ enum {
 	/** Its init() may wait for another program, within a limit of its own.  Any other plugin that
 	 *  has not started after 10 s ends the server. */
 	CHATD_PLUGIN_WAITS = 1 << 1,
-	/** It can be turned on and off while the server runs: its init() registers hooks, handlers and
-	 *  nothing else, also not with other plugins' services, and it leaves no session slots.  One
-	 *  that asks for chatd.http/1, chatd.net/1 or chatd.cluster/1 is not turned off all the same. */
+	/** It can be turned on, off and replaced while the server runs: init() registers hooks, handlers,
+	 *  nothing else, also not with others' services: provide(), session_slot(), prefix(), router()
+	 *  fail.  One that asks for chatd.http/1, net/1 or cluster/1 is not turned off all the same. */
 	CHATD_PLUGIN_LIVE = 1 << 2,
 };
 
@@ -584,9 +584,9 @@ struct chatd_plugin {
 	chatd_status (*init)(const struct chatd_host *, chatd_ctx *, const void *conf, void **ret_self);
 	/** [worker] On every worker, before its first client: connect, listen, set timers. */
 	chatd_status (*worker_start)(void *self, chatd_worker *, void *wself);
-	/** [main] After SIGHUP: new values of CHATD_O_LIVE options that are secrets in files, or, where
-	 *  there is another CHATD_O_LIVE option, which names files, the same: read them again.  @p conf
-	 *  is for the call, its texts stay until fini().  NULL: such a change needs a restart. */
+	/** [main] Other CHATD_O_LIVE options, or, where one may name files, the same: read those again.
+	 *  Negative: refused, all is as it was.  If another plugin refuses, it is called with what it
+	 *  had.  @p conf is for the call, its texts until fini().  NULL: they need a restart. */
 	chatd_status (*reload)(void *self, const void *conf);
 	/** [worker] No new clients come (CHATD_DRAINS): finish what is under way, and close what is
 	 *  open in batches over drain_spread(), see chatd-sdk/pace.h. */

@@ -21,9 +21,11 @@ enum {
 	CHATD_PLUGIN_OFF = 2,      /**< `enabled: false`, or turned off since */
 	CHATD_PLUGIN_LEFT_OUT = 3, /**< optional, and not to be had; or it has crashed too often */
 	CHATD_PLUGIN_DRAINS = 4,   /**< turned off: what it is asked about already goes on */
+	CHATD_PLUGIN_OLD = 5,      /**< replaced: for the sessions alone that began with it */
 };
 
-/** One configured instance.  Counted are calls of hooks and handlers; borrowed for the callback. */
+/** One configured instance.  Older versions of it that still run come right behind it, with the same
+ *  name; what has ended is counted to the first.  Counted are calls of hooks and handlers; borrowed for the callback. */
 struct chatd_plugin_facts {
 	uint32_t struct_size;
 	int32_t state;             /**< CHATD_PLUGIN_* */
@@ -38,6 +40,7 @@ struct chatd_plugin_facts {
 	int64_t slow;     /**< calls that held a worker longer than the watchdog allows */
 	int64_t busy_us;  /**< in hooks and handlers; one quick call in 64 is measured */
 	int64_t bytes;    /**< that its code has from mem_alloc(), of all instances together */
+	int64_t sessions; /**< of CHATD_PLUGIN_OLD: how many there are of those; else -1 */
 };
 
 /** [worker] In the order of the configuration. */
@@ -49,7 +52,11 @@ typedef void chatd_plugins_done(void *arg, chatd_status rc, const char *text);
 enum {
 	CHATD_PLUGINS_ENABLE = 1,
 	CHATD_PLUGINS_DISABLE = 2,
-	CHATD_PLUGINS_SET = 3, /**< .key, .value */
+	CHATD_PLUGINS_SET = 3,          /**< .key, .value */
+	CHATD_PLUGINS_LOAD = 4,         /**< the file that is there now, for sessions that begin */
+	CHATD_PLUGINS_LOAD_AT_ONCE = 5, /**< for all sessions */
+	CHATD_PLUGINS_RELOAD = 6,       /**< as SIGHUP; without a name */
+	CHATD_PLUGINS_REHEARSE = 7,     /**< what CHATD_PLUGINS_RELOAD would do */
 };
 
 struct chatd_plugins_change {

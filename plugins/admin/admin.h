@@ -104,6 +104,7 @@ void command_note(
 /* ---- plugins.c ------------------------------------------------------------------ */
 
 void plugins_run(struct job *);
+void plugins_reload(struct job *);
 /** The member pluginsLeftOut, if there are any. */
 void plugins_left_out(struct job *);
 

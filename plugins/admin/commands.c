@@ -305,6 +305,7 @@ void command_run(struct job *job)
 		{ "drain", run_drain },
 		{ "backup", run_backup },
 		{ "plugin", plugins_run },
+		{ "reload", plugins_reload },
 	};
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (chatd_str_same(job->wish.cmd, text(all[i].name))) {
@@ -313,6 +314,6 @@ void command_run(struct job *job)
 		}
 	}
 	job_refuse(job, "NOT_FOUND",
-			"there is no such command; there are status, nodes, sessions, kick, broadcast, drain, backup "
-			"and plugin");
+			"there is no such command; there are status, nodes, sessions, kick, broadcast, drain, backup, "
+			"reload and plugin");
 }

@@ -14,8 +14,8 @@ static struct chatd_str text(const char *s)
 
 static const char *state_name(int32_t state)
 {
-	static const char *const names[] = { "?", "ON", "OFF", "LEFT_OUT", "DRAINING" };
-	return state > 0 && state < 5 ? names[state] : names[0];
+	static const char *const names[] = { "?", "ON", "OFF", "LEFT_OUT", "DRAINING", "OLD" };
+	return state > 0 && state < 6 ? names[state] : names[0];
 }
 
 static void put_facts(struct chatd_json *j, const struct chatd_plugin_facts *f, int first)
@@ -35,6 +35,9 @@ static void put_facts(struct chatd_json *j, const struct chatd_plugin_facts *f, 
 	chatd_json_int(j, "timeouts", f->timeouts);
 	chatd_json_int(j, "slow", f->slow);
 	chatd_json_int(j, "bytes", f->bytes);
+	if (f->sessions >= 0) {
+		chatd_json_int(j, "sessions", f->sessions);
+	}
 	if (f->why) {
 		chatd_json_member(j, "why", text(f->why));
 	}
@@ -85,20 +88,37 @@ static void run_list(struct job *job, const struct chatd_plugins *vt, void *obj)
 	}
 }
 
-static void run_change(struct job *job, int32_t what, const struct chatd_plugins *vt, void *obj)
+static const struct kind {
+	const char *name, *action; /* as it is asked for, and as it is noted */
+	int32_t what;
+} kinds[] = {
+	{ "enable", "plugin.enable", CHATD_PLUGINS_ENABLE },
+	{ "disable", "plugin.disable", CHATD_PLUGINS_DISABLE },
+	{ "set", "plugin.set", CHATD_PLUGINS_SET },
+	{ "load", "plugin.load", CHATD_PLUGINS_LOAD },
+	{ "load-at-once", "plugin.load", CHATD_PLUGINS_LOAD_AT_ONCE },
+};
+
+static void ask(struct job *job, const struct chatd_plugins_change *change)
+{
+	const struct chatd_plugins *vt = job->self->plugins->vt;
+	if (vt->change(job->self->plugins->obj, job->home, change, on_changed, job) < 0) {
+		job_refuse(job, "UNAVAILABLE", "the server has no memory left");
+	}
+}
+
+static void run_change(struct job *job, const struct kind *kind)
 {
 	const struct wish *w = &job->wish;
 	struct chatd_plugins_change change = { .struct_size = sizeof(change),
-		.what = what,
+		.what = kind->what,
 		.name = w->name,
 		.key = w->key,
 		.value = w->value };
-	if (!w->name.n || (what == CHATD_PLUGINS_SET && (!w->key.n || !w->value.p))) {
-		job_refuse(job, "VALIDATION", "plugin %s needs a name%s",
-				what == CHATD_PLUGINS_SET              ? "set"
-						: what == CHATD_PLUGINS_ENABLE ? "enable"
-													   : "disable",
-				what == CHATD_PLUGINS_SET ? ", a key and a value" : "");
+	int sets = kind->what == CHATD_PLUGINS_SET;
+	if (!w->name.n || (sets && (!w->key.n || !w->value.p))) {
+		job_refuse(job, "VALIDATION", "plugin %s needs a name%s", kind->name,
+				sets ? ", a key and a value" : "");
 		return;
 	}
 	if (memchr(w->key.p ? w->key.p : "", '.', w->key.n) || memchr(w->name.p, '.', w->name.n)) {
@@ -107,34 +127,38 @@ static void run_change(struct job *job, int32_t what, const struct chatd_plugins
 		return;
 	}
 	/* The value may be a secret. */
-	command_note(job,
-			what == CHATD_PLUGINS_SET              ? "plugin.set"
-					: what == CHATD_PLUGINS_ENABLE ? "plugin.enable"
-												   : "plugin.disable",
-			w->name, w->key);
-	if (vt->change(obj, job->home, &change, on_changed, job) < 0) {
-		job_refuse(job, "UNAVAILABLE", "the server has no memory left");
+	command_note(job, kind->action, w->name, w->key);
+	ask(job, &change);
+}
+
+void plugins_reload(struct job *job)
+{
+	int rehearse = chatd_str_same(job->wish.what, CHATD_LIT("check"));
+	struct chatd_plugins_change change = { .struct_size = sizeof(change),
+		.what = rehearse ? CHATD_PLUGINS_REHEARSE : CHATD_PLUGINS_RELOAD };
+	if (job->wish.what.n && !rehearse) {
+		job_refuse(job, "VALIDATION", "reload takes check, or nothing");
+		return;
 	}
+	if (!rehearse) {
+		command_note(job, "server.reload", text(job->self->h->server_id()), chatd_str_of(NULL, 0));
+	}
+	ask(job, &change);
 }
 
 void plugins_run(struct job *job)
 {
-	static const struct {
-		const char *name;
-		int32_t what;
-	} changes[] = { { "enable", CHATD_PLUGINS_ENABLE }, { "disable", CHATD_PLUGINS_DISABLE },
-		{ "set", CHATD_PLUGINS_SET } };
 	const struct chatd_plugins *vt = job->self->plugins->vt;
 	void *obj = job->self->plugins->obj;
 	if (chatd_str_same(job->wish.what, CHATD_LIT("list"))) {
 		run_list(job, vt, obj);
 		return;
 	}
-	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
-		if (chatd_str_same(job->wish.what, text(changes[i].name))) {
-			run_change(job, changes[i].what, vt, obj);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (chatd_str_same(job->wish.what, text(kinds[i].name))) {
+			run_change(job, &kinds[i]);
 			return;
 		}
 	}
-	job_refuse(job, "VALIDATION", "plugin takes list, enable, disable or set");
+	job_refuse(job, "VALIDATION", "plugin takes list, enable, disable, set, load or load-at-once");
 }

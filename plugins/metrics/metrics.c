@@ -157,22 +157,43 @@ static const struct {
 #undef FACT
 };
 
+/* Older versions of a plugin that still run stand behind it, and are counted with it. */
+static int is_first(const struct chatd_plugin_facts *facts, size_t i)
+{
+	return i == 0 || strcmp(facts[i].name, facts[i - 1].name) != 0;
+}
+
+static int64_t sum_of(const struct chatd_plugin_facts *facts, size_t n, size_t i, size_t offset)
+{
+	int64_t sum = 0, v;
+	size_t k = i;
+	do {
+		memcpy(&v, (const char *)&facts[k] + offset, sizeof(v));
+		sum += v;
+	} while (++k < n && !is_first(facts, k));
+	return sum;
+}
+
 static void write_plugins(FILE *f, const struct chatd_plugin_facts *facts, size_t n)
 {
 	fputs("# HELP chatd_plugin_up 1: the plugin runs; 0: it is off, or was left out.\n"
 		  "# TYPE chatd_plugin_up gauge\n",
 			f);
 	for (size_t i = 0; i < n; i++) {
-		fprintf(f, "chatd_plugin_up{plugin=\"%s\"} %d\n", facts[i].name,
-				facts[i].state == CHATD_PLUGIN_RUNS);
+		if (is_first(facts, i)) {
+			fprintf(f, "chatd_plugin_up{plugin=\"%s\"} %d\n", facts[i].name,
+					facts[i].state == CHATD_PLUGIN_RUNS);
+		}
 	}
 	for (size_t k = 0; k < sizeof(plugin_numbers) / sizeof(plugin_numbers[0]); k++) {
 		const char *name = plugin_numbers[k].name;
 		fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", name, plugin_numbers[k].help, name,
 				plugin_numbers[k].kind == CHATD_STAT_COUNTER ? "counter" : "gauge");
 		for (size_t i = 0; i < n; i++) {
-			int64_t v;
-			memcpy(&v, (const char *)&facts[i] + plugin_numbers[k].offset, sizeof(v));
+			if (!is_first(facts, i)) {
+				continue;
+			}
+			int64_t v = sum_of(facts, n, i, plugin_numbers[k].offset);
 			if (plugin_numbers[k].unit) {
 				fprintf(f, "%s{plugin=\"%s\"} %lld.%06lld\n", name, facts[i].name,
 						(long long)(v / 1000000), (long long)(v % 1000000));

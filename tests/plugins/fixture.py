@@ -63,6 +63,14 @@ class Folder:
         os.chmod(to, 0o755)
         return to
 
+    def replace(self, built, name=None):
+        """The same as a package manager does it: the old file stays what it was for whoever has it open."""
+        to = self.path(name or built)
+        shutil.copyfile(os.path.join(BUILT, built + ".so"), to + ".new")
+        os.chmod(to + ".new", 0o755)
+        os.rename(to + ".new", to)
+        return to
+
     def put(self, name, data):
         with open(self.path(name), "wb") as f:
             f.write(data)

@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Can be turned on and off.  It sees each message to /topic/live: "wait 300" is answered so many ms
- * later, any other gets the header `seen` in its RECEIPT; /app/live answers the same. */
+ * later, any other gets the headers `seen` and `version` in its RECEIPT; /app/live answers the same.
+ * "crash" is what it does then. */
 #include <chatd/http.h>
 #include <chatd/plugin.h>
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#ifndef VERSION
+#define VERSION "1.0"
+#endif
+#ifdef TIED
+#define APP "tied"
+#else
+#define APP "live"
+#endif
 
 struct conf {
 	const char *word, *fixed;
@@ -72,6 +82,7 @@ static void mark(chatd_call *call, const struct self *self)
 {
 	const char *word = __atomic_load_n(&self->word, __ATOMIC_ACQUIRE);
 	self->h->reply(call, "seen", chatd_str_of(word, strlen(word)));
+	self->h->reply(call, "version", CHATD_LIT(VERSION));
 }
 
 static chatd_verdict on_message_in(chatd_call *call, void *selfp, void *wself)
@@ -86,6 +97,9 @@ static chatd_verdict on_message_in(chatd_call *call, void *selfp, void *wself)
 		char number[16] = "";
 		memcpy(number, body.p + 5, body.n - 5);
 		return wait_for(call, self, wself, atoi(number));
+	}
+	if (body.n == 5 && memcmp(body.p, "crash", 5) == 0) {
+		abort();
 	}
 	mark(call, self);
 	return CHATD_NEXT;
@@ -110,8 +124,13 @@ static chatd_status init(
 	*self = (struct self){ .h = h, .ctx = ctx, .word = conf->word, .block = h->mem_alloc(100000) };
 	chatd_status rc = h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHECK, on_message_in);
 	if (rc == 0) {
-		rc = h->app(ctx, "live", on_app);
+		rc = h->app(ctx, APP, on_app);
 	}
+#ifdef FAILS
+	if (rc == 0) {
+		rc = h->fail(ctx, -EIO, "this version never starts");
+	}
+#endif
 	if (rc == 0 && strcmp(conf->fixed, "fails") == 0) {
 		rc = h->fail(ctx, -EINVAL, "told to fail");
 	}
@@ -141,8 +160,7 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 {
 	const struct self *self = selfp;
 	const struct worker *lw = wself;
-	(void)w;
-	if (lw->waiting) {
+	if (lw->waiting || self->h->worker_at(self->h->worker_index(w)) != w) {
 		self->h->log(self->ctx, CHATD_LOG_ERROR, "stopped while calls wait");
 	}
 }
@@ -192,7 +210,7 @@ CHATD_PLUGIN = {
 #else
 	.name = "live",
 #endif
-	.version = "1.0",
+	.version = VERSION,
 	.summary = "can be turned on and off",
 	.opts = opts,
 	.conf_size = sizeof(struct conf),

@@ -153,7 +153,7 @@ def _():
         assert plugin(server, "naughty")["state"] == "OFF" and "INFO  naughty: gone" in server.log()
         for wrong in (["plugin"], ["plugin", "enable"], ["plugin", "frob", "x"], ["plugin", "set", "live", "word"]):
             assert "write: plugin list" in ctl(server, *wrong, code=64)
-        assert "takes a restart" in ctl(server, "plugin", "load", "live", code=64)
+        assert "plugin load NAME [--at-once]" in ctl(server, "plugin", "load", code=64)
         assert server.end()[0] == 0
 
 
