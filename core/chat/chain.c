@@ -372,6 +372,19 @@ static void finish(chatd_call *c)
 	call_destroy(c);
 }
 
+/* What may be over when it is tried again: so the client hears, and clients repeat by themselves. */
+static int passes(chatd_status rc)
+{
+	static const chatd_status all[] = { -EBUSY, -EAGAIN, -ENOMEM, -ETIMEDOUT, -ECONNREFUSED,
+		-ECONNRESET, -EHOSTUNREACH, -ENETUNREACH, -EPIPE, -ESHUTDOWN };
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (rc == all[i]) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
 /* A hook that failed: its instance's on_error decides. */
 static chatd_verdict failed(chatd_call *c, const struct chain_hook *h, chatd_verdict v)
 {
@@ -382,7 +395,7 @@ static chatd_verdict failed(chatd_call *c, const struct chain_hook *h, chatd_ver
 	if (c->chain->notify || (h->on_error == 1 && !c->in_tail)) {
 		return CHATD_NEXT;
 	}
-	if (v == -EBUSY || v == -EAGAIN) {
+	if (passes(v)) {
 		return call_reject(c, "UNAVAILABLE", "the server is busy; try again");
 	}
 	return call_reject(c, "INTERNAL", "the server could not do that");

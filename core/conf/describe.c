@@ -55,6 +55,7 @@ static void put_type(FILE *to, const struct chatd_opt *o)
 	case CHATD_T_STRING:
 		fputs(o->flags & CHATD_O_PATH               ? "path"
 						: o->flags & CHATD_O_LISTEN ? "address"
+						: o->flags & CHATD_O_URL    ? "URL"
 													: "text",
 				to);
 		break;
@@ -64,6 +65,7 @@ static void put_type(FILE *to, const struct chatd_opt *o)
 	case CHATD_T_STRINGS:
 		fputs(o->flags & CHATD_O_PATH               ? "list of paths"
 						: o->flags & CHATD_O_LISTEN ? "list of addresses"
+						: o->flags & CHATD_O_URL    ? "list of URLs"
 													: "list of texts",
 				to);
 		break;

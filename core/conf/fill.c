@@ -208,6 +208,11 @@ static const char *final_text(struct fill *f, const struct slot *s, const struct
 				"\"0.0.0.0:8080\", \"[::]:8080\", or \"unix:/run/chatd.sock\"");
 		return NULL;
 	}
+	const char *why = t.p && s->o.flags & CHATD_O_URL ? value_url(t) : NULL;
+	if (why) {
+		bad_value(f, s, n, why);
+		return NULL;
+	}
 	return t.p && s->o.flags & CHATD_O_PATH ? path_of(f, n, t) : t.p;
 }
 

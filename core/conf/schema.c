@@ -118,6 +118,8 @@ static json_t *option(struct schema *s, const struct chatd_opt *o, size_t opt_si
 		break;
 	case CHATD_T_STRING:
 		put(s, j, "type", types("string", "number", "boolean"));
+		if ((o->flags & (CHATD_O_URL | CHATD_O_SECRET)) == CHATD_O_URL)
+			put(s, j, "format", json_string("uri"));
 		break;
 	case CHATD_T_CHOICE:
 		put_choices(s, j, o);

@@ -3,8 +3,10 @@
 
 #include "base/str.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 struct unit {
 	const char *name;
@@ -128,6 +130,66 @@ const char *value_duration(struct chatd_str s, int64_t *ret)
 		return "has no unit; write for example \"250ms\", \"30s\", \"5m\" or \"1h\"";
 	*ret = v;
 	return NULL;
+}
+
+#define URL_HOST_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
+enum { URL_MAX = 2048, URL_ADDRESS = 46 };
+
+static int is_address6(struct chatd_str s)
+{
+	char text[URL_ADDRESS];
+	struct in6_addr a;
+	if (s.n >= sizeof(text))
+		return 0;
+	memcpy(text, s.p, s.n);
+	text[s.n] = '\0';
+	return inet_pton(AF_INET6, text, &a) == 1;
+}
+
+/* HOST, HOST:PORT, [ADDRESS], [ADDRESS]:PORT */
+static const char *url_authority(struct chatd_str s)
+{
+	size_t host = 0;
+	uint64_t port = 0;
+	if (memchr(s.p, '@', s.n))
+		return "has a user name or a password, which have no place in a URL here";
+	if (s.n && s.p[0] == '[') {
+		const char *end = memchr(s.p, ']', s.n);
+		if (!end || !is_address6(chatd_str_of(s.p + 1, (size_t)(end - s.p) - 1)))
+			return "has no IPv6 address between its brackets";
+		host = (size_t)(end - s.p) + 1;
+	} else {
+		while (host < s.n && strchr(URL_HOST_CHARS, s.p[host]))
+			host++;
+	}
+	if (host == 0 || (host < s.n && s.p[host] != ':'))
+		return "has no host that could be asked; write for example \"https://example.org/path\"";
+	struct chatd_str rest = chatd_str_of(s.p + host + 1, host < s.n ? s.n - host - 1 : 0);
+	if (host < s.n && (str_u64(rest, &port) < 0 || port < 1 || port > 65535))
+		return "has a port that is none: 1 to 65535 are";
+	return NULL;
+}
+
+const char *value_url(struct chatd_str s)
+{
+	struct chatd_str at = s;
+	size_t n = 0;
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		if (c <= ' ' || c >= 0x7f || strchr("\\\"<>", c))
+			return "is no URL: escape what is not plain ASCII, blanks and quotes";
+	}
+	if (s.n > URL_MAX)
+		return "is too long for a URL: at most 2048 bytes";
+	if (str_starts(s, CHATD_LIT("https://")))
+		at = chatd_str_of(s.p + 8, s.n - 8);
+	else if (str_starts(s, CHATD_LIT("http://")))
+		at = chatd_str_of(s.p + 7, s.n - 7);
+	else
+		return "is no absolute URL; write for example \"https://example.org/path\"";
+	while (n < at.n && !strchr("/?#", at.p[n]))
+		n++;
+	return url_authority(chatd_str_of(at.p, n));
 }
 
 void value_print(char ret[VALUE_TEXT_MAX], int32_t type, int64_t v)

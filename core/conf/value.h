@@ -16,6 +16,8 @@ const char *value_bool(struct chatd_str s, int32_t *ret);
 const char *value_int(struct chatd_str s, int64_t *ret);
 const char *value_size(struct chatd_str s, int64_t *ret);     /* bytes */
 const char *value_duration(struct chatd_str s, int64_t *ret); /* milliseconds */
+/* Of a URL that chatd.fetch/1 would ask; it has nothing to set. */
+const char *value_url(struct chatd_str s);
 
 enum { VALUE_TEXT_MAX = 32 };
 /* The shortest exact way to write a number of an option of this type. */

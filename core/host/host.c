@@ -179,6 +179,21 @@ static int check_on_error(struct host *h, const chatd_ctx *c, struct diag *d)
 	return 0;
 }
 
+/* A second one would register the same names in its init(), which --check does not run. */
+static int check_once(struct host *h, const chatd_ctx *c, struct diag *d)
+{
+	for (size_t i = 0; c->plugin->flags & CHATD_PLUGIN_ONCE && i < h->n; i++) {
+		if (h->inst[i]->module == c->module && strcmp(h->inst[i]->name, c->name) != 0) {
+			conf_complain(h->conf, c->conf->node, "plugin", d,
+					"\"%s\" is there already, as \"%s\", and can be there once: both would register "
+					"the same names; leave one out",
+					c->conf->module, h->inst[i]->name);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 /* With options that may be wrong: *ret_rc says so. */
 static chatd_ctx *instance_of(struct host *h, const struct conf_plugin *cp, const struct module *m,
 		struct diag *d, int *ret_rc)
@@ -203,7 +218,7 @@ chatd_ctx *host_make(
 {
 	int rc = 0;
 	chatd_ctx *c = instance_of(h, cp, m, d, &rc);
-	if (c && (rc < 0 || check_on_error(h, c, d) < 0)) {
+	if (c && (rc < 0 || check_on_error(h, c, d) < 0 || check_once(h, c, d) < 0)) {
 		free(c->options);
 		free(c);
 		c = NULL;
@@ -253,6 +268,7 @@ static int load_instance(struct host *h, const struct conf_plugin *cp, struct di
 		free(c);
 		return rc;
 	}
+	rc = check_once(h, c, d) < 0 ? -EINVAL : rc;
 	c->index = (uint32_t)h->n;
 	h->inst[h->n++] = c;
 	return check_on_error(h, c, d) < 0 ? -EINVAL : rc;

@@ -279,6 +279,15 @@ static void *t_worker_self(chatd_ctx *c, chatd_worker *w)
 	return chat_at(w)->wself[c->index];
 }
 
+static void t_instance(chatd_ctx *c, struct chatd_instance *ret)
+{
+	const struct chatd_instance all = { .struct_size = ret->struct_size,
+		.on_error = c->conf->on_error,
+		.name = c->name,
+		.timeout = c->conf->timeout_ms };
+	memcpy(ret, &all, ret->struct_size < sizeof(all) ? ret->struct_size : sizeof(all));
+}
+
 /* ---- waiting ----------------------------------------------------------- */
 
 static chatd_status t_cut(struct chatd_str user, struct chatd_str dest)
@@ -495,6 +504,7 @@ static const struct chatd_host the_table = {
 	.queue_give = t_queue_give,
 	.msg_body_set = msg_body_set,
 	.replied = call_replied,
+	.instance = t_instance,
 };
 
 const struct chatd_host *table_for(struct host *h)

@@ -58,7 +58,9 @@ struct chatd_str {
 /* ---- hooks ------------------------------------------------------------- */
 
 /** What a hook answers.  A negative value is a failure: the instance's
- *  `on_error:` setting (default: reject) then decides. */
+ *  `on_error:` setting (default: reject) then decides.  The sender hears UNAVAILABLE ("try again") of
+ *  what passes by itself: -EBUSY, -EAGAIN, -ENOMEM, -ETIMEDOUT, -ECONNREFUSED, -ECONNRESET,
+ *  -EHOSTUNREACH, -ENETUNREACH, -EPIPE, -ESHUTDOWN; of everything else INTERNAL. */
 typedef int32_t chatd_verdict;
 enum {
 	CHATD_NEXT = 0,   /**< no objection; ask the next hook */
@@ -178,6 +180,8 @@ enum {
 	CHATD_O_LIVE = 1 << 2,     /**< reload() can change it */
 	CHATD_O_PATH = 1 << 3,     /**< a relative path counts from the configuration's folder */
 	CHATD_O_LISTEN = 1 << 4,   /**< ADDRESS:PORT or unix:PATH, as chatd.net's listen() takes it */
+	/** https://HOST[:PORT][/PATH] or http://..., as chatd.fetch/1 takes it with flags 0. */
+	CHATD_O_URL = 1 << 5, /* 0.1 */
 };
 
 /** The field of a CHATD_T_LIST option. */
@@ -316,6 +320,22 @@ struct chatd_router {
 	void (*settled)(void *self, chatd_worker *, uint64_t handle, int32_t how); /* 0.1 */
 };
 
+/** What `on_error:` says; see instance(). */
+enum {
+	CHATD_ON_ERROR_REJECT = 0,
+	CHATD_ON_ERROR_CONTINUE = 1, /**< a hook that fails has no objection */
+};
+
+/** What the configuration says of an instance besides its own options. */
+struct chatd_instance {
+	uint32_t struct_size; /**< set it: so much is filled */
+	int32_t on_error;     /**< CHATD_ON_ERROR_* */
+	/** Under which it stands there: for names of handlers and routes, of which two instances must
+	 *  not have the same.  Lives as long as the instance. */
+	const char *name;
+	int64_t timeout; /**< `timeout:` in ms: how long a call may be suspended */
+};
+
 struct chatd_host {
 	uint32_t struct_size, abi_minor;
 
@@ -376,8 +396,9 @@ struct chatd_host {
 
 	/** [worker] Park this call; return CHATD_WAIT next.  The server copies what
 	 *  would not outlive the callback, sets the deadline (`timeout:`), and runs
-	 *  cancel(arg) once if the client leaves or time is up; the token is then
-	 *  stale.  Never both cancel() and a resume() that returns 0. */
+	 *  cancel(arg) once if the session ends or time is up; the token is then
+	 *  stale.  Never both cancel() and a resume() that returns 0.  A client that just
+	 *  leaves ends its session only after the answer: nothing is read of it meanwhile. */
 	chatd_token (*suspend)(chatd_call *, void (*cancel)(void *arg), void *arg);
 	/** [any] Give the verdict; the walk goes on with the NEXT hook, on its own
 	 *  worker, never inside this call.  @p code (a literal: it is not copied) and @p why
@@ -539,6 +560,8 @@ struct chatd_host {
 	/** [worker] In a hook of message_sent: a header that reply() gave to the SEND ("message-id");
 	 *  .p NULL: there is none. */
 	struct chatd_str (*replied)(chatd_call *, const char *header); /* 0.1 */
+	/** [any] Also from check(). */
+	void (*instance)(chatd_ctx *, struct chatd_instance *ret); /* 0.1 */
 };
 
 /** What stopping() tells. */
@@ -562,6 +585,9 @@ enum {
 	 *  nothing else, also not with others' services: provide(), session_slot(), prefix(), router()
 	 *  fail.  One that asks for chatd.http/1, net/1 or cluster/1 is not turned off all the same. */
 	CHATD_PLUGIN_LIVE = 1 << 2,
+	/** It stands in a configuration once: a second instance would register handlers, routes or
+	 *  destinations of the same names.  --check then says so. */
+	CHATD_PLUGIN_ONCE = 1 << 3, /* 0.1 */
 };
 
 struct chatd_plugin {
@@ -591,7 +617,9 @@ struct chatd_plugin {
 	/** [worker] No new clients come (CHATD_DRAINS): finish what is under way, and close what is
 	 *  open in batches over drain_spread(), see chatd-sdk/pace.h. */
 	void (*drain)(void *self, chatd_worker *, void *wself);
-	void (*worker_stop)(void *self, chatd_worker *, void *wself); /**< [worker] */
+	/** [worker] No hook, handler or timer runs there afterwards; sessions have ended, tokens are
+	 *  stale.  What others were asked is answered after it (-ESHUTDOWN): wself stays until fini(). */
+	void (*worker_stop)(void *self, chatd_worker *, void *wself);
 	void (*fini)(void *self); /**< [main] also after a failed init, if *ret_self was set */
 	/** [main] Optional: while the server drains, 1 as long as something is under way that no
 	 *  session waits for and that should end before the workers do: what a broker has not

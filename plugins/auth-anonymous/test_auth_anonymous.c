@@ -341,7 +341,7 @@ TEST(accounts_that_fail_refuse_the_login_and_answer_503)
 	struct kit *k = start("");
 	kit_refuse(k, CHATD_ACCOUNTS, -ENOMEM);
 	kit_login(k, 0, NULL);
-	kit_expect_reject(k, "INTERNAL", NULL);
+	kit_expect_reject(k, "UNAVAILABLE", "try again");
 	kit_hold(k, CHATD_ACCOUNTS, 1);
 	struct kit_req *r = kit_http(k, "POST", "/api/auth/anonymous", "", NULL);
 	kit_answer_error(k, CHATD_ACCOUNTS, -EIO);

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Logins written in the configuration. */
+#include <chatd-sdk/roles.h>
 #include <chatd/accounts.h>
 #include <chatd/plugin.h>
 
 #include <crypt.h>
 #include <errno.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct user {
 	const char *login, *passcode, *name, *token;
-	int32_t admin;
+	int32_t admin, moderator;
+	const char *const *roles;
 };
 
 struct conf {
@@ -37,7 +40,8 @@ struct check {
 	char given[];
 };
 
-enum { PASS_MAX = 128, ID_MAX = 64, TOKEN_MIN = 16 };
+enum { PASS_MAX = 128, ID_MAX = 64, TOKEN_MIN = 16, ROLES_MAX = 16 };
+enum { ROLES_TEXT = ROLES_MAX * (ID_MAX + 1) };
 
 static const struct chatd_opt user_opts[] = {
 	{ .key = "login",
@@ -64,6 +68,16 @@ static const struct chatd_opt user_opts[] = {
 			.offset = offsetof(struct user, admin),
 			.fallback = "false",
 			.doc = "Marks the identity as an administrator." },
+	{ .key = "moderator",
+			.type = CHATD_T_BOOL,
+			.offset = offsetof(struct user, moderator),
+			.fallback = "false",
+			.doc = "Marks the identity as a moderator of the server." },
+	{ .key = "roles",
+			.type = CHATD_T_STRINGS,
+			.offset = offsetof(struct user, roles),
+			.fallback = "[]",
+			.doc = "Further roles, for rules: letters, digits, _ and -." },
 	{ 0 },
 };
 
@@ -99,6 +113,22 @@ static int valid_id(const char *p, size_t n)
 	return n > 0 && n <= ID_MAX;
 }
 
+static chatd_status check_roles(const struct chatd_host *h, chatd_ctx *ctx, const struct user *u)
+{
+	for (size_t i = 0; u->roles[i]; i++) {
+		if (!chatd_role_ok(u->roles[i])) {
+			return h->conf_error(ctx, "users",
+					"\"%s\" of \"%s\" cannot be a role; use 1 to 64 letters, digits, _ and -",
+					u->roles[i], u->login);
+		}
+		if (i == ROLES_MAX) {
+			return h->conf_error(
+					ctx, "users", "\"%s\" has more than %d roles; keep fewer", u->login, ROLES_MAX);
+		}
+	}
+	return 0;
+}
+
 static chatd_status check_conf(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
 {
 	const struct conf *conf = confp;
@@ -113,6 +143,9 @@ static chatd_status check_conf(const struct chatd_host *h, chatd_ctx *ctx, const
 			return h->conf_error(ctx, "users",
 					"the token of \"%s\" is too short to be safe; use at least %d characters",
 					users[i].login, TOKEN_MIN);
+		}
+		if (check_roles(h, ctx, &users[i]) < 0) {
+			return -EINVAL;
 		}
 		for (size_t k = 0; k < i; k++) {
 			if (strcmp(users[i].login, users[k].login) == 0) {
@@ -165,8 +198,17 @@ static struct chatd_str text(const char *s)
 static chatd_verdict welcome_by(
 		const struct self *self, chatd_call *call, const struct user *u, const char *cred)
 {
-	return self->h->identify(call, cred, text(u->login), text(u->name ? u->name : u->login),
-			u->admin ? CHATD_ID_ADMIN : 0);
+	char roles[ROLES_TEXT];
+	size_t n = 0;
+	for (size_t i = 0; u->roles[i]; i++) {
+		n += (size_t)snprintf(roles + n, sizeof(roles) - n, "%s%s", i ? " " : "", u->roles[i]);
+	}
+	const struct chatd_identity who = { .struct_size = sizeof(who),
+		.flags = (u->admin ? CHATD_ID_ADMIN : 0u) | (u->moderator ? CHATD_ID_MODERATOR : 0u),
+		.user = text(u->login),
+		.name = text(u->name ? u->name : u->login),
+		.roles = chatd_str_of(n ? roles : NULL, n) };
+	return self->h->identify_as(call, cred, &who);
 }
 
 static chatd_verdict welcome(const struct self *self, chatd_call *call, const struct user *u)

@@ -18,6 +18,7 @@ static const char users[] =
 		"users:\n"
 		"  - {login: guest, passcode: guest, name: The Guest}\n"
 		"  - {login: root, passcode: toor, admin: true}\n"
+		"  - {login: mod, passcode: dom, moderator: true, roles: [support, night]}\n"
 		"  - {login: hashed, passcode: "
 		"'$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSwGfQv72N2CKPPrVACtLtip/cZ/1GM/O6IND"
 		"4WQhG.'}\n";
@@ -25,6 +26,15 @@ static const char users[] =
 static struct kit *start(const char *yaml)
 {
 	return kit_new(&chatd_plugin_under_test, yaml);
+}
+
+static void expect_roles(void *arg)
+{
+	const struct chatd_host *h = kit_host(NULL);
+	chatd_session *s = kit_session(arg);
+	struct chatd_str roles = h->ident_roles(h->session_ident(s));
+	assert_int_equal(roles.n, 13);
+	assert_memory_equal(roles.p, "support night", 13);
 }
 
 TEST(the_right_passcode_logs_in)
@@ -35,7 +45,13 @@ TEST(the_right_passcode_logs_in)
 	kit_expect_user(k, "guest", 0);
 	kit_login(k, 0, "login", "root", "passcode", "toor", NULL);
 	kit_expect_user(k, "root", CHATD_ID_ADMIN);
+	struct kit_client *c = kit_login(k, 0, "login", "mod", "passcode", "dom", NULL);
+	kit_expect_user(k, "mod", CHATD_ID_MODERATOR);
+	kit_on(k, 0, expect_roles, c);
 	kit_free(k);
+	kit_expect_complaint(&chatd_plugin_under_test,
+			"users: [{ login: x, passcode: y, roles: [a b] }]",
+			"\"a b\" of \"x\" cannot be a role");
 }
 
 TEST(a_wrong_one_does_not)

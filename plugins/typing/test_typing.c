@@ -117,7 +117,7 @@ static void an_answer_after_the_session_is_gone_is_harmless(void **state)
 	kit_hold(k, CHATD_ROOMS, 1);
 	kit_send(ann, TYPING, "{\"roomId\":\"den\"}", NULL);
 	kit_expect_waiting(k, 1);
-	kit_close(ann);
+	kit_cut(ann);
 	kit_answer(k, CHATD_ROOMS);
 	kit_expect_nothing_published(k);
 	kit_free(k);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <chatd/audit.h>
 #include <chatd/kit.h>
 #include <chatd/store.h>
 
@@ -347,7 +348,7 @@ static void fill(struct row *row, const char *id, const char *nick, const char *
 static struct kit *fresh(const char *yaml)
 {
 	static const struct kit_service services[] = { { CHATD_STORE, &store_vt, NULL },
-		{ CHATD_ROOMS, &rooms_vt, NULL }, { NULL, NULL, NULL } };
+		{ CHATD_ROOMS, &rooms_vt, NULL }, { CHATD_AUDIT, NULL, NULL }, { NULL, NULL, NULL } };
 	const struct kit_conf conf = { .workers = 2, .services = services };
 	fake = (struct fake){ 0 };
 	fill(&fake.rows[0], "ann", "Ann", "");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin around its parts; what it lets through is seen by a handler of this test. */
 #include <chatd/kit.h>
-#include <chatd/reports.h>
+#include <chatd/kit_fakes.h>
 
 #include <errno.h>
 #include <setjmp.h>
@@ -52,25 +52,6 @@ static chatd_status init(
 	return rc;
 }
 
-static struct {
-	char text[200];
-	int n;
-} reported;
-
-static void on_report(void *obj, chatd_worker *w, const struct chatd_report *r)
-{
-	(void)obj;
-	(void)w;
-	reported.n++;
-	snprintf(reported.text, sizeof(reported.text), "%.*s %.*s %.*s %.*s", (int)r->message.n,
-			r->message.p, (int)r->by.n, r->by.p, (int)r->reason.n, r->reason.p, (int)r->note.n,
-			r->note.p);
-}
-
-static const struct chatd_reports reports_vt = { .struct_size = sizeof(reports_vt),
-	.report = on_report };
-static const struct kit_service with_reports[] = { { CHATD_REPORTS, &reports_vt, NULL },
-	{ NULL, NULL, NULL } };
 static const struct kit_service without_reports[] = { { CHATD_REPORTS, NULL, NULL },
 	{ NULL, NULL, NULL } };
 
@@ -93,7 +74,6 @@ static struct kit *begin_with(const struct kit_service *services, int32_t worker
 {
 	const struct kit_conf with = { .workers = workers, .services = services };
 	memset(&sent, 0, sizeof(sent));
-	memset(&reported, 0, sizeof(reported));
 	put("mask", "fool\n/(a|a)*b!/\n");
 	put("refuse", "spam\n");
 	put("flag", "watch\n");
@@ -102,7 +82,7 @@ static struct kit *begin_with(const struct kit_service *services, int32_t worker
 
 static struct kit *begin(void)
 {
-	return begin_with(with_reports, 1);
+	return begin_with(NULL, 1);
 }
 
 /* "" if it did not arrive. */
@@ -168,7 +148,7 @@ static void words_become_stars_and_the_rest_stays(void **state)
 		assert_string_equal(say(c, table[i].dest, table[i].body), table[i].arrives);
 		kit_expect_accept(k);
 	}
-	assert_int_equal(reported.n, 0);
+	kit_expect_not_told(k, CHATD_REPORTS);
 	kit_free(k);
 }
 
@@ -198,18 +178,17 @@ static void what_is_flagged_is_reported_once_it_is_sent(void **state)
 	assert_string_equal(
 			say(c, SEND, "{\"content\":\"watch the fool\"}"), "{\"content\":\"watch the ****\"}");
 	assert_string_equal(sent.flagged, "3");
-	assert_int_equal(reported.n, 1);
-	assert_string_equal(reported.text, "m1 word-filter words 3");
+	kit_expect_told(k, CHATD_REPORTS, "m1", "words (3)");
 	(void)say(c, "/app/chat.edit", "{\"content\":\"watch\"}");
-	assert_int_equal(reported.n, 1);
+	kit_expect_not_told(k, CHATD_REPORTS);
 	(void)say(c, SEND, "{\"content\":\"watch spam\"}"); /* not sent */
-	assert_int_equal(reported.n, 1);
+	kit_expect_not_told(k, CHATD_REPORTS);
 	/* The mark is the plugin's alone. */
 	kit_send(c, SEND, "{\"content\":\"x\"}", "chatd-flagged", "3", NULL);
 	assert_string_equal(sent.flagged, "");
 	kit_send(c, SEND, "{\"content\":\"x\",\"encrypted\":true}", "chatd-flagged", "3", NULL);
 	assert_string_equal(sent.flagged, "");
-	assert_int_equal(reported.n, 1);
+	kit_expect_not_told(k, CHATD_REPORTS);
 	kit_free(k);
 	k = begin_with(without_reports, 1);
 	c = kit_open(k, "ann");
@@ -235,7 +214,7 @@ static void a_slow_pattern_is_complained_about(void **state)
 static void lists_are_read_again_by_all_workers(void **state)
 {
 	(void)state;
-	struct kit *k = begin_with(with_reports, 2);
+	struct kit *k = begin_with(NULL, 2);
 	struct kit_client *c[] = { kit_open_on(k, 0, "ann", 0), kit_open_on(k, 1, "bob", 0) };
 	put("mask", "duck\n");
 	assert_string_equal(say(c[1], SEND, "{\"content\":\"duck\"}"), "{\"content\":\"duck\"}");
@@ -250,7 +229,7 @@ static void lists_are_read_again_by_all_workers(void **state)
 static void a_broken_list_leaves_the_old_one(void **state)
 {
 	(void)state;
-	struct kit *k = begin_with(with_reports, 2);
+	struct kit *k = begin_with(NULL, 2);
 	struct kit_client *c = kit_open_on(k, 1, "ann", 0);
 	put("mask", "duck\n/[/\n");
 	assert_int_equal(kit_reload(k), -EINVAL);
@@ -270,7 +249,7 @@ static void a_broken_list_leaves_the_old_one(void **state)
 
 static void day(void)
 {
-	struct kit *k = begin_with(with_reports, 2);
+	struct kit *k = begin_with(NULL, 2);
 	struct kit_client *c = kit_open(k, "ann");
 	const char *arrives = say(c, SEND, "{\"content\":\"watch the fool\"}");
 	assert_null(strstr(arrives, "fool")); /* it does not slip through */

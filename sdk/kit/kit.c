@@ -6,10 +6,13 @@
 #include "chat/msg.h"
 #include "kit_impl.h"
 
+#include <chatd/kit_store.h>
 #include <chatd/store.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +29,7 @@ static struct {
 	int may_fail, quiet;
 	void (*on_death)(const char *text);
 	void (*on_step)(const char *who, const char *what);
+	const char *instance; /* its name in the configuration; NULL: the plugin's */
 } the;
 
 /* cmocka's, if the test is one of cmocka's: ends the test, not the process. */
@@ -59,6 +63,7 @@ void kit_on_step(void (*fn)(const char *who, const char *what))
 
 void kit_step_is(const char *who, const char *what)
 {
+	kit_crash_doing(who, what);
 	if (the.on_step) {
 		the.on_step(who, what);
 	}
@@ -67,6 +72,15 @@ void kit_step_is(const char *who, const char *what)
 void kit_may_fail(int on)
 {
 	the.may_fail = on;
+}
+
+/* Of the failing call of a sweep, and where the rule was broken: the plugin's lines, and the test's. */
+static void add_places(const struct kit *k, const struct kit_frames *here, char *text, size_t room)
+{
+	if (k && k->failed_at && k->injected) {
+		(void)kit_frames_tell(kit_fault_frames(), "\n  the failing call: ", 1, text, room);
+	}
+	(void)kit_frames_tell(here, "\n  at ", 6, text, room);
 }
 
 static const char *trouble_name(int trouble)
@@ -78,8 +92,10 @@ static const char *trouble_name(int trouble)
 
 void kit_die(struct kit *k, const char *file, int line, const char *fmt, ...)
 {
-	char text[2048];
+	char text[6000], test[PATH_MAX];
+	struct kit_frames here;
 	va_list ap;
+	kit_frames_now(&here);
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -93,9 +109,14 @@ void kit_die(struct kit *k, const char *file, int line, const char *fmt, ...)
 		snprintf(text + n, sizeof(text) - n, " (answer %ld of a service %s)", the.trouble_at,
 				trouble_name(k->trouble));
 	}
+	add_places(k, &here, text, sizeof(text));
 	if (the.on_death) {
 		the.on_death(text);
 	}
+	if (!file && kit_frames_first(&here, test, sizeof(test), &line)) {
+		file = test;
+	}
+	file = file ? file : "kit";
 	if (_fail && cm_print_error) {
 		cm_print_error("%s:%d: %s\n", file, line, text);
 		the.fail_at = 0;
@@ -114,6 +135,8 @@ int kit_fault(struct kit *k)
 	if (++k->calls != k->failed_at) {
 		return 0;
 	}
+	kit_frames_now(kit_fault_frames());
+	kit_crash_failing(k->failed_at);
 	k->injected = 1;
 	the.injected = 1;
 	return 1;
@@ -140,6 +163,11 @@ char *kit_dup(struct chatd_str s)
 
 /* ---- options ---------------------------------------------------------------- */
 
+void kit_instance_name(const char *name)
+{
+	the.instance = name;
+}
+
 /* The options as a whole configuration with this one plugin. */
 static char *whole(const char *name, const char *yaml)
 {
@@ -149,7 +177,10 @@ static char *whole(const char *name, const char *yaml)
 	if (!f) {
 		return NULL;
 	}
-	fprintf(f, "plugins:\n  %s:\n", name);
+	fprintf(f, "plugins:\n  %s:\n", the.instance ? the.instance : name);
+	if (the.instance) { /* what the tool writes, or is given, in block style */
+		fprintf(f, "    plugin: %s\n", name);
+	}
 	while (*yaml) {
 		size_t len = strcspn(yaml, "\n");
 		fprintf(f, "    %.*s\n", (int)len, yaml);
@@ -266,10 +297,34 @@ static void offer(struct kit *k, const struct kit_service *s)
 		struct kit_offered *o = calloc(1, sizeof(*o));
 		if (o) {
 			o->name = kit_dup(str_of(s->name));
-			o->service = (struct chatd_service){ s->vt, s->obj };
+			o->service = s->vt == KIT_FAKE ? kit_fake_of(k, s->name)
+										   : (struct chatd_service){ s->vt, s->obj };
 			o->next = k->offered;
 			k->offered = o;
 		}
+	}
+}
+
+int kit_listed(const char *const *list, const char *what)
+{
+	while (list && *list && strcmp(*list, what) != 0) {
+		list++;
+	}
+	return list && *list;
+}
+
+/* Whoever needs a store and is given none has the kit's, empty. */
+static void offer_store(struct kit *k)
+{
+	static const struct kit_service store[] = { { CHATD_STORE, &kit_store_vt, NULL },
+		{ NULL, NULL, NULL } };
+	const struct kit_offered *o = k->offered;
+	while (o && strcmp(o->name, CHATD_STORE) != 0) {
+		o = o->next;
+	}
+	if (!o && kit_listed(k->plugin->needs, CHATD_STORE)) {
+		kit_store_clear();
+		offer(k, store);
 	}
 }
 
@@ -280,10 +335,10 @@ static void need_services(struct kit *k)
 		const struct chatd_service *s = kit_table.service(&k->ctx, k->plugin->needs[i]);
 		k->registering = 0;
 		if (!s || !s->vt) {
-			int store = strcmp(k->plugin->needs[i], CHATD_STORE) == 0;
-			kit_broken(k, "the plugin needs %s; give one with kit_new_with()%s",
-					k->plugin->needs[i],
-					store ? ", such as kit_store_vt of <chatd/kit_store.h>" : "");
+			kit_broken(k,
+					"the plugin needs %s, of which the kit has no fake; give one with "
+					"kit_new_with()",
+					k->plugin->needs[i]);
 		}
 	}
 }
@@ -357,6 +412,7 @@ struct kit *kit_new_with(
 	}
 	make_workers(k, conf ? conf->workers : 1);
 	offer(k, conf ? conf->services : NULL);
+	offer_store(k);
 	read_options(k, yaml);
 	if (diag_count(&k->diag) && !k->injected) {
 		char *text = complaints(k);
@@ -394,16 +450,17 @@ static void stop_workers(struct kit *k)
 	kit_clients_close(k);
 	kit_net_leave(k, CHATD_END_DRAIN);
 	kit_run(k);
-	kit_answers_flush(k);
-	kit_run(k);
-	for (int32_t i = 0; i < k->started; i++) {
+	for (int32_t i = 0; i < k->n_workers; i++) {
 		k->here = &k->workers[i];
-		if (p->worker_stop) {
+		chat_worker_finish(&k->chat->workers[i]);
+		if (p->worker_stop && i < k->started) {
 			kit_step_is("worker_stop()", "");
 			p->worker_stop(k->self, k->here, k->wself[i]);
 		}
 		k->here = NULL;
 	}
+	/* As in the server: whom the plugin asks stops after it, and answers then what is open. */
+	kit_answers_flush(k);
 	kit_run(k);
 }
 
@@ -422,19 +479,26 @@ static void published_finish(struct kit *k)
 static void look_for_leaks(struct kit *k)
 {
 	size_t timers = kit_timers_left(k), watches = 0;
+	char text[200];
 	for (const struct chatd_watch *w = k->watches; w; w = w->next) {
 		watches++;
 	}
 	if (k->allocs) {
-		kit_broken(k, "%zu pieces of mem_alloc() are left, %zu bytes", k->allocs, k->bytes);
+		snprintf(text, sizeof(text), "%zu pieces of mem_alloc() are left, %zu bytes", k->allocs,
+				k->bytes);
+		kit_left(k, text);
 	}
 	if (k->msgs || k->idents || k->bufs) {
-		kit_broken(k, "references are left: %ld to messages, %ld to identities, %ld to buffers",
-				k->msgs, k->idents, k->bufs);
+		snprintf(text, sizeof(text),
+				"references are left: %ld to messages, %ld to identities, %ld to buffers", k->msgs,
+				k->idents, k->bufs);
+		kit_left(k, text);
 	}
 	if (watches || timers) {
-		kit_broken(k, "%zu watches and %zu timers are left", watches, timers);
+		snprintf(text, sizeof(text), "%zu watches and %zu timers are left", watches, timers);
+		kit_left(k, text);
 	}
+	kit_left_finish(k);
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
@@ -459,7 +523,7 @@ static void expect_answered(struct kit *k)
 {
 	if (k->n_tickets && !k->injected) {
 		kit_broken(k,
-				"%zu requests were never answered: answer them, close their clients or let "
+				"%zu requests were never answered: answer them, cut their clients off or let "
 				"the deadline pass",
 				k->n_tickets);
 	}
@@ -486,6 +550,7 @@ void kit_free(struct kit *k)
 	kit_loop_finish(k);
 	kit_fakes_finish(k);
 	kit_deeds_finish(k);
+	kit_more_finish(k);
 	for (int32_t i = 0; i < k->n_workers; i++) {
 		free(k->wself[i]);
 	}
@@ -578,6 +643,11 @@ const struct chatd_host *kit_host(struct kit *k)
 chatd_worker *kit_worker(struct kit *k, int32_t i)
 {
 	return &k->workers[i];
+}
+
+void *kit_self(const struct kit *k)
+{
+	return k->dead ? NULL : k->self;
 }
 
 struct chatd_service kit_provided(struct kit *k, const char *interface)

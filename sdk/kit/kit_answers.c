@@ -22,8 +22,16 @@ const char *const kit_service_names[KIT_SERVICES] = {
 	[KIT_FETCH] = CHATD_FETCH,
 	[KIT_MAILER] = CHATD_MAILER,
 	[KIT_LIMITER] = CHATD_LIMITER,
+	[KIT_USERS] = CHATD_USERS,
+	[KIT_LOG] = CHATD_LOG,
+	[KIT_CLUSTER] = CHATD_CLUSTER,
+	[KIT_STATS] = CHATD_STATS,
 	[KIT_HTTP] = CHATD_HTTP,
 	[KIT_NET] = CHATD_NET,
+	[KIT_AUDIT] = CHATD_AUDIT,
+	[KIT_REPORTS] = CHATD_REPORTS,
+	[KIT_PRIVACY] = CHATD_PRIVACY,
+	[KIT_TOKENS] = CHATD_TOKENS,
 };
 
 static int index_of(struct kit *k, const char *interface)
@@ -48,6 +56,7 @@ static int index_of(struct kit *k, const char *interface)
 static void on_answer(void *arg)
 {
 	struct kit_answer *a = arg;
+	kit_step_is("the answer of", kit_service_names[a->of]);
 	a->give(a);
 	if (a->again) {
 		a->again = 0;

@@ -68,11 +68,35 @@ static void ticket_free(struct kit_ticket *t)
 	free(t);
 }
 
+/* Nothing is read of a session while one of its requests waits: so it is seen only then that the
+ * client has gone. */
+static int is_read(const struct kit_client *c)
+{
+	for (const struct kit_ticket *t = c->k->tickets; t; t = t->next) {
+		if (t->client == c && !t->went_on) {
+			return 0;
+		}
+	}
+	return 1;
+}
+
+static void on_read(void *arg)
+{
+	struct kit_client *c = arg;
+	if (c->leaving && is_read(c)) {
+		kit_cut(c);
+	}
+}
+
 static void on_done(void *arg, const struct chatd_outcome *o)
 {
 	struct kit_ticket *t = arg;
-	kit_outcome_set(t->k, o, session_ident(t->client->s));
+	struct kit_client *c = t->client;
+	kit_outcome_set(t->k, o, session_ident(c->s));
 	ticket_free(t);
+	if (c->leaving && worker_post(c->w, on_read, c) < 0) {
+		kit_broken(c->k, "no memory for the test itself");
+	}
 }
 
 static void on_login(void *arg, const struct chatd_outcome *o)
@@ -156,7 +180,18 @@ static size_t conn_queued(void *conn)
 	return 0;
 }
 
+/* go_on(): the handler keeps the order itself, and what comes next is read. */
+static int32_t conn_proceed(void *conn, chatd_done **ret_done, void **ret_arg)
+{
+	struct kit_ticket *t = *ret_arg;
+	(void)conn;
+	(void)ret_done;
+	t->went_on = 1;
+	return 1;
+}
+
 static const struct chatd_conn_ops ops = { .struct_size = sizeof(ops),
+	.proceed = conn_proceed,
 	.render = conn_render,
 	.send = conn_send,
 	.pause = conn_pause,
@@ -359,13 +394,11 @@ static int usable(struct kit_client *c)
 	if (!c->open && !k->injected) {
 		kit_broken(k, "the session of %s is not open", c->user ? c->user : "the client");
 	}
-	for (const struct kit_ticket *t = k->tickets; t; t = t->next) {
-		if (t->client == c) {
-			if (!k->injected) {
-				kit_broken(k, "a codec gives in nothing while a request of the session waits");
-			}
-			return 0;
+	if (!is_read(c)) {
+		if (!k->injected) {
+			kit_broken(k, "a codec gives in nothing while a request of the session waits");
 		}
+		return 0;
 	}
 	return c->open;
 }
@@ -526,6 +559,15 @@ void kit_unsubscribe(struct kit_client *c, const char *dest)
 
 void kit_close(struct kit_client *c)
 {
+	if (!is_read(c)) {
+		c->leaving = 1;
+		return;
+	}
+	kit_cut(c);
+}
+
+void kit_cut(struct kit_client *c)
+{
 	struct kit *k = c->k;
 	chatd_session *s = c->s;
 	if (!s) {
@@ -553,7 +595,7 @@ chatd_session *kit_session(struct kit_client *c)
 void kit_clients_close(struct kit *k)
 {
 	for (struct kit_client *c = k->clients; c; c = c->next) {
-		kit_close(c);
+		kit_cut(c);
 	}
 }
 

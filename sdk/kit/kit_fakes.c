@@ -569,6 +569,7 @@ static const chatd_ident *s_make_ident(void *obj, const struct chatd_identity *w
 	struct kit *k = kit_the();
 	const chatd_ident *made = kit_fault(k) ? NULL : k->sessions->make_ident(obj, who);
 	k->idents += made != NULL;
+	kit_took(k, KIT_IDENT, made, 1, KIT_CALLER);
 	return made;
 }
 
@@ -579,6 +580,7 @@ static chatd_buf *s_render(uint32_t form, struct chatd_str sub, struct chatd_str
 	struct kit *k = kit_the();
 	chatd_buf *b = k->codec->render(form, sub, ack, msg, ret_flags);
 	k->bufs -= b != NULL;
+	kit_gave(k, KIT_BUFFER, b);
 	return b;
 }
 
@@ -615,6 +617,14 @@ int kit_fakes_init(struct kit *k)
 	f->service[KIT_LIMITER] = (struct chatd_service){ &kit_limiter_vt, k };
 	f->service[KIT_HTTP] = (struct chatd_service){ &kit_http_vt, k };
 	f->service[KIT_NET] = (struct chatd_service){ &kit_net_vt, k };
+	f->service[KIT_USERS] = (struct chatd_service){ &kit_users_vt, k };
+	f->service[KIT_LOG] = (struct chatd_service){ &kit_log_vt, k };
+	f->service[KIT_CLUSTER] = (struct chatd_service){ &kit_cluster_vt, k };
+	f->service[KIT_STATS] = (struct chatd_service){ &kit_stats_vt, k };
+	f->service[KIT_AUDIT] = (struct chatd_service){ &kit_audit_vt, k };
+	f->service[KIT_REPORTS] = (struct chatd_service){ &kit_reports_vt, k };
+	f->service[KIT_PRIVACY] = (struct chatd_service){ &kit_privacy_vt, k };
+	f->service[KIT_TOKENS] = (struct chatd_service){ &kit_tokens_vt, k };
 	sessions_vt = *k->sessions;
 	sessions_vt.make_ident = s_make_ident;
 	sessions_vt.open = s_open;
@@ -628,11 +638,7 @@ int kit_fakes_init(struct kit *k)
 static const struct chatd_service *announced(const struct kit *k, const char *interface)
 {
 	static const struct chatd_service there = { NULL, NULL };
-	const char *const *need = k->plugin->needs;
-	while (need && *need && strcmp(*need, interface) != 0) {
-		need++;
-	}
-	return need && *need ? &there : NULL;
+	return kit_listed(k->plugin->needs, interface) ? &there : NULL;
 }
 
 /* check() learns but whether a service will be there. */
@@ -649,11 +655,24 @@ const struct chatd_service *kit_fake(struct kit *k, const char *interface)
 	}
 	for (int i = 0; i < KIT_SERVICES; i++) {
 		if (strcmp(kit_service_names[i], interface) == 0) {
-			return &k->fakes->service[i];
+			int unasked =
+					i != KIT_CLUSTER && i != KIT_LOG; /* without them plugins do more themselves */
+			return unasked || announced(k, interface) ? &k->fakes->service[i] : NULL;
 		}
 	}
 	return strcmp(interface, CHATD_SESSIONS) == 0 ? &k->fakes->sessions
 												  : NULL; /* the server's own */
+}
+
+struct chatd_service kit_fake_of(struct kit *k, const char *interface)
+{
+	for (int i = 0; i < KIT_SERVICES; i++) {
+		if (strcmp(kit_service_names[i], interface) == 0) {
+			return k->fakes->service[i];
+		}
+	}
+	kit_broken(k, "of %s the kit has no fake", interface);
+	return (struct chatd_service){ NULL, NULL };
 }
 
 static void entries_free(struct entry *e)

@@ -569,6 +569,7 @@ struct kit_req *kit_http(struct kit *k, const char *method, const char *path, co
 	}
 	k->here = &k->workers[0];
 	r->streams = (route->r.flags & CHATD_HTTP_STREAM) != 0;
+	kit_step_is("the handler of", route->path);
 	route->r.handle(route->r.arg, &r->req);
 	show_body(r);
 	k->here = NULL;

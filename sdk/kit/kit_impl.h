@@ -12,15 +12,24 @@
 #include "base/diag.h"
 #include "chat/chat.h"
 #include "conf/conf.h"
+#include "kit_place.h"
 #include "loop/worker.h"
 
+#include <chatd/audit.h>
+#include <chatd/cluster.h>
 #include <chatd/fetch.h>
 #include <chatd/http.h>
 #include <chatd/kit.h>
 #include <chatd/limiter.h>
+#include <chatd/log.h>
 #include <chatd/mailer.h>
+#include <chatd/privacy.h>
+#include <chatd/reports.h>
+#include <chatd/stats.h>
 #include <chatd/stream.h>
+#include <chatd/tokens.h>
 #include <chatd/transport.h>
+#include <chatd/users.h>
 
 #include <stdarg.h>
 
@@ -66,6 +75,7 @@ struct kit_ticket {
 	struct kit_ticket *next, **link;
 	struct kit *k;
 	struct kit_client *client; /* NULL: identify() */
+	int went_on;               /* go_on() was called: the session is read all the same */
 };
 
 struct kit_outcome {
@@ -88,7 +98,7 @@ struct kit_client {
 	chatd_worker *w;
 	chatd_session *s;
 	char *user;
-	int open;
+	int open, leaving; /* it has gone, and a request of it still waits */
 	int32_t code;
 	struct kit_delivery *got, **got_tail;
 };
@@ -120,9 +130,17 @@ enum {
 	KIT_FETCH,
 	KIT_MAILER,
 	KIT_LIMITER,
+	KIT_USERS,
+	KIT_LOG,
+	KIT_CLUSTER,
+	KIT_STATS,
 	KIT_ASKED,
 	KIT_HTTP = KIT_ASKED,
 	KIT_NET,
+	KIT_AUDIT,
+	KIT_REPORTS,
+	KIT_PRIVACY,
+	KIT_TOKENS,
 	KIT_SERVICES
 };
 extern const char *const kit_service_names[KIT_SERVICES];
@@ -142,10 +160,15 @@ struct kit_answer {
 /* What kit_trouble() does to one answer. */
 enum { KIT_FAILED = 1, KIT_LATE, KIT_DEPARTED, KIT_NEVER };
 
+/* What a plugin takes and has to give back. */
+enum kit_kind { KIT_MEMORY, KIT_MESSAGE, KIT_IDENT, KIT_BUFFER, KIT_WATCH, KIT_TIMER };
+
+struct kit_taken;
 struct kit_fakes;
 struct kit_armed;
 struct kit_listener;
 struct kit_deeds;
+struct kit_more;
 
 /* The plugin instance, as plugins see it. */
 struct chatd_ctx {
@@ -195,6 +218,7 @@ struct kit {
 	struct kit_listener *listeners;
 	struct kit_peer *peers;
 	struct kit_deeds *deeds; /* what was fetched and mailed */
+	struct kit_more *more;
 	int let_in;
 	const struct chatd_conn_ops *codec; /* the plugin's, and what the core has in its place */
 	struct chatd_conn_ops codec_ops;
@@ -208,13 +232,14 @@ struct kit {
 	size_t app_waits;      /* likewise, in handlers of /app/ */
 	size_t allocs, bytes;
 	long msgs, idents, bufs;
+	struct kit_taken *taken;
 };
 
 /* kit.c */
 struct kit *kit_the(void); /* of functions that are given no instance */
 void kit_die(struct kit *, const char *file, int line, const char *fmt, ...) CHATD_PRINTF(4, 5);
-/* A rule of the contract was broken by the plugin. */
-#define kit_broken(k, ...) kit_die(k, __FILE__, __LINE__, __VA_ARGS__)
+/* A rule of the contract was broken by the plugin: where, says the stack. */
+#define kit_broken(k, ...) kit_die(k, NULL, 0, __VA_ARGS__)
 int kit_fault(struct kit *); /* 1: this call of the host is the one that fails */
 int kit_muted(const struct kit *);
 int kit_trouble_now(struct kit *); /* KIT_LATE ...: this answer is the one; 0: it is not */
@@ -227,14 +252,28 @@ chatd_token kit_waits(struct kit *, const chatd_call *, chatd_token token);
 void kit_step_is(const char *who, const char *what);
 /* As kit_sweep(), one step of it; 0: there were fewer calls, all have failed. */
 int kit_sweep_at(void (*test)(void), long at);
+/* The name of the instance in what is started from now on; NULL: the plugin's. */
+void kit_instance_name(const char *name);
 /* The start failed: @p on, that is no broken rule. */
 void kit_may_fail(int on);
 char *kit_dup(struct chatd_str);
+int kit_listed(const char *const *list, const char *what);
+
+/* kit_left.c */
+void kit_took(struct kit *, enum kit_kind, const void *what, size_t n, const void *from);
+void kit_gave(struct kit *, enum kit_kind, const void *what);
+/* That is a broken rule: @p what, and where it was taken. */
+void kit_left(struct kit *, const char *what);
+void kit_left_finish(struct kit *);
+void *kit_mem_alloc(size_t n);
+void kit_mem_free(void *p);
+#define KIT_CALLER __builtin_return_address(0)
 
 /* kit_loop.c */
 void kit_settle(struct kit *); /* run what is posted, unless kit_manual() */
 void kit_loop_finish(struct kit *);
-size_t kit_timers_left(const struct kit *);
+/* How many are set; each is noted as taken, by its function. */
+size_t kit_timers_left(struct kit *);
 
 /* kit_table.c */
 extern const struct chatd_host kit_table;
@@ -256,15 +295,26 @@ void kit_depart(struct kit *); /* every client, request and peer goes */
 /* kit_store.c */
 void kit_store_release(chatd_status rc); /* what is held is answered; @p rc < 0: with that */
 
-/* kit_fakes.c, kit_deeds.c, kit_http.c, kit_net.c */
+/* kit_fakes.c, kit_deeds.c, kit_more.c, kit_http.c, kit_net.c */
 int kit_fakes_init(struct kit *);
 const struct chatd_service *kit_fake(struct kit *, const char *interface); /* NULL: none */
+/* Of KIT_FAKE: it must be there. */
+struct chatd_service kit_fake_of(struct kit *, const char *interface);
 const struct chatd_service *kit_in_check(const struct kit *, const struct chatd_service *);
 void kit_fakes_finish(struct kit *);
 extern const struct chatd_fetch kit_fetch_vt;
 extern const struct chatd_mailer kit_mailer_vt;
 extern const struct chatd_limiter kit_limiter_vt;
 void kit_deeds_finish(struct kit *);
+extern const struct chatd_audit kit_audit_vt;
+extern const struct chatd_reports kit_reports_vt;
+extern const struct chatd_users kit_users_vt;
+extern const struct chatd_log kit_log_vt;
+extern const struct chatd_privacy kit_privacy_vt;
+extern const struct chatd_tokens kit_tokens_vt;
+extern const struct chatd_cluster kit_cluster_vt;
+extern const struct chatd_stats kit_stats_vt;
+void kit_more_finish(struct kit *);
 extern const struct chatd_http kit_http_vt;
 void kit_http_leave(struct kit *);  /* clients go; fails if one was never answered */
 void kit_http_depart(struct kit *); /* clients go */

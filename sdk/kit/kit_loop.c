@@ -108,6 +108,7 @@ int kit_step(struct kit *k, int32_t worker)
 		w->tail = &w->head;
 	}
 	k->here = w;
+	kit_step_is(k->plugin->name, "(a posted call)");
 	p->fn(p->arg);
 	k->here = was;
 	free(p);
@@ -123,6 +124,7 @@ static int run_job(struct kit *k)
 	}
 	k->jobs = j->next;
 	k->here = NULL;
+	kit_step_is(k->plugin->name, "(on the pool)");
 	j->work(j->arg);
 	k->here = was;
 	if (worker_post(j->w, j->done, j->arg) < 0) {
@@ -185,6 +187,8 @@ int worker_offload(
 	return 0;
 }
 
+static void on_watch(void *arg);
+
 /* ---- time ------------------------------------------------------------------ */
 
 /* A timer does not know its worker, so who set it is noted beside it. */
@@ -192,6 +196,7 @@ struct kit_armed {
 	struct chatd_timer *timer; /* first: timer->link points at it */
 	struct kit_armed *next, **link;
 	chatd_worker *w;
+	void (*fn)(void *arg); /* its owner may be freed before it is looked for what is left */
 };
 
 static struct kit_armed *armed_of(const struct chatd_timer *t)
@@ -227,7 +232,7 @@ void worker_timer_set(
 	while (*at && (*at)->timer->due <= t->due) {
 		at = &(*at)->next;
 	}
-	*a = (struct kit_armed){ .timer = t, .next = *at, .link = at, .w = w };
+	*a = (struct kit_armed){ .timer = t, .next = *at, .link = at, .w = w, .fn = fn };
 	if (a->next) {
 		a->next->link = &a->next;
 	}
@@ -246,6 +251,7 @@ void kit_advance(struct kit *k, int64_t ms)
 		}
 		worker_timer_clear(t);
 		k->here = w;
+		kit_step_is(k->plugin->name, "(a timer)");
 		t->fn(t->arg);
 		k->here = NULL;
 		kit_run(k);
@@ -253,11 +259,15 @@ void kit_advance(struct kit *k, int64_t ms)
 	k->now = until;
 }
 
-size_t kit_timers_left(const struct kit *k)
+size_t kit_timers_left(struct kit *k)
 {
 	size_t n = 0;
 	for (const struct kit_armed *a = k->timers; a; a = a->next) {
-		n++;
+		if (a->fn != on_watch) { /* the kit's own, of a watch */
+			n++;
+			kit_took(k, KIT_TIMER, a->timer, 1,
+					(const void *)((uintptr_t)a->fn + 1)); /* as behind a call */
+		}
 	}
 	return n;
 }
@@ -345,6 +355,7 @@ void kit_fd_ready(struct kit *k, int fd, uint32_t read1_write2)
 		uint32_t ready = x->fd == fd ? x->mask & read1_write2 : 0;
 		if (ready) {
 			k->here = x->w;
+			kit_step_is(k->plugin->name, "(a descriptor)");
 			x->on_fd(x->arg, ready);
 			k->here = NULL;
 			break; /* it may have ended any watch */

@@ -27,15 +27,37 @@ static void run(const struct kit_test *t, enum way way)
 	}
 }
 
+/* As comments of TAP. */
+static void tell_crash(const struct kit_crash *crash, int sig)
+{
+	char text[6000];
+	if (sig == SIGALRM) {
+		snprintf(text, sizeof(text), "no end within %d s", TIMEOUT_S);
+	} else {
+		snprintf(text, sizeof(text), "ended by signal %d (%s)", sig, strsignal(sig));
+	}
+	kit_crash_tell(crash, text, sizeof(text));
+	for (char *line = text, *next; line; line = next) {
+		next = strchr(line, '\n');
+		if (next) {
+			*next++ = '\0';
+		}
+		fprintf(stderr, "# %s\n", line);
+	}
+}
+
 static int run_child(const struct kit_test *t, enum way way)
 {
 	int status = 0;
+	struct kit_crash *crash = kit_crash_create();
 	fflush(NULL);
 	pid_t pid = fork();
 	if (pid < 0) {
+		kit_crash_free(crash);
 		return -1;
 	}
 	if (pid == 0) {
+		kit_crash_watch(crash);
 		(void)alarm(TIMEOUT_S);
 		run(t, way);
 		fflush(NULL);
@@ -43,9 +65,9 @@ static int run_child(const struct kit_test *t, enum way way)
 	}
 	(void)waitpid(pid, &status, 0);
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGABRT) { /* abort(): it has said why */
-		fprintf(stderr, "# ended by signal %d (%s)\n", WTERMSIG(status),
-				strsignal(WTERMSIG(status)));
+		tell_crash(crash, WTERMSIG(status));
 	}
+	kit_crash_free(crash);
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 

@@ -91,46 +91,6 @@ static chatd_status t_conf_error(chatd_ctx *c, const char *key, const char *fmt,
 	return -EINVAL;
 }
 
-/* ---- memory --------------------------------------------------------------------- */
-
-struct block {
-	size_t n;
-	uint64_t magic;
-	_Alignas(16) char data[];
-};
-
-enum { BLOCK_MAGIC = 0x6b697431 };
-
-static void *t_mem_alloc(size_t n)
-{
-	struct kit *k = kit_the();
-	struct block *b = kit_fault(k) ? NULL : calloc(1, sizeof(*b) + n);
-	if (!b) {
-		return NULL;
-	}
-	b->n = n;
-	b->magic = BLOCK_MAGIC;
-	k->allocs++;
-	k->bytes += n;
-	return b->data;
-}
-
-static void t_mem_free(void *p)
-{
-	struct kit *k = kit_the();
-	if (!p) {
-		return;
-	}
-	struct block *b = (struct block *)(void *)((char *)p - offsetof(struct block, data));
-	if ((uintptr_t)b % _Alignof(struct block) != 0 || b->magic != BLOCK_MAGIC) {
-		kit_broken(k, "mem_free() of what mem_alloc() did not give, or twice");
-	}
-	b->magic = 0;
-	k->allocs--;
-	k->bytes -= b->n;
-	free(b);
-}
-
 /* ---- registration ---------------------------------------------------------------- */
 
 static struct chain_hook hook_for(const chatd_ctx *c, chatd_hook_fn *fn, int32_t order)
@@ -162,19 +122,11 @@ static chatd_status t_hook(chatd_ctx *c, uint32_t hook, int32_t order, chatd_hoo
 	return 0;
 }
 
-static int listed(const char *const *list, const char *what)
-{
-	while (list && *list && strcmp(*list, what) != 0) {
-		list++;
-	}
-	return list && *list;
-}
-
 static chatd_status t_provide(chatd_ctx *c, const char *interface, const void *vt, void *obj)
 {
 	struct kit *k = c->k;
 	in_init(k, "provide()");
-	if (!listed(k->plugin->provides, interface)) {
+	if (!kit_listed(k->plugin->provides, interface)) {
 		kit_broken(k, "provides %s, which is not in its .provides", interface);
 	}
 	struct kit_offered *o = kit_fault(k) ? NULL : calloc(1, sizeof(*o));
@@ -191,7 +143,7 @@ static chatd_status t_provide(chatd_ctx *c, const char *interface, const void *v
 static const struct chatd_service *t_service(chatd_ctx *c, const char *interface)
 {
 	struct kit *k = c->k;
-	if (!listed(k->plugin->needs, interface) && !listed(k->plugin->wants, interface)) {
+	if (!kit_listed(k->plugin->needs, interface) && !kit_listed(k->plugin->wants, interface)) {
 		kit_broken(k, "asks for %s, which is neither in .needs nor in .wants", interface);
 	}
 	for (const struct kit_offered *o = k->offered; o; o = o->next) {
@@ -287,6 +239,15 @@ static void *t_worker_self(chatd_ctx *c, chatd_worker *w)
 {
 	on_worker(w, "worker_self()");
 	return c->k->wself[w->index];
+}
+
+static void t_instance(chatd_ctx *c, struct chatd_instance *ret)
+{
+	const struct chatd_instance all = { .struct_size = ret->struct_size,
+		.on_error = c->conf->on_error,
+		.name = c->conf->name,
+		.timeout = c->conf->timeout_ms };
+	memcpy(ret, &all, ret->struct_size < sizeof(all) ? ret->struct_size : sizeof(all));
 }
 
 /* ---- calls --------------------------------------------------------------------------- */
@@ -389,20 +350,25 @@ static chatd_watch *t_watch_fd(
 		chatd_worker *w, int fd, uint32_t mask, void (*fn)(void *arg, uint32_t ready), void *arg)
 {
 	on_worker(w, "watch_fd()");
-	return kit_fault(w->k) ? NULL : worker_watch_fd(w, fd, mask, fn, arg);
+	chatd_watch *x = kit_fault(w->k) ? NULL : worker_watch_fd(w, fd, mask, fn, arg);
+	kit_took(w->k, KIT_WATCH, x, 1, KIT_CALLER);
+	return x;
 }
 
 static chatd_watch *t_watch_time(
 		chatd_worker *w, int64_t ms, int32_t repeat, void (*fn)(void *arg), void *arg)
 {
 	on_worker(w, "watch_time()");
-	return kit_fault(w->k) ? NULL : worker_watch_time(w, ms, repeat, fn, arg);
+	chatd_watch *x = kit_fault(w->k) ? NULL : worker_watch_time(w, ms, repeat, fn, arg);
+	kit_took(w->k, KIT_WATCH, x, 1, KIT_CALLER);
+	return x;
 }
 
 static void t_unwatch(chatd_watch *x)
 {
 	if (x) {
 		on_worker(x->w, "unwatch()");
+		kit_gave(x->w->k, KIT_WATCH, x);
 	}
 	worker_unwatch(x);
 }
@@ -437,12 +403,14 @@ static chatd_status t_offload(
 static const chatd_ident *t_ident_ref(const chatd_ident *i)
 {
 	kit_the()->idents++;
+	kit_took(kit_the(), KIT_IDENT, i, 1, KIT_CALLER);
 	return ident_ref(i);
 }
 
 static void t_ident_unref(const chatd_ident *i)
 {
 	kit_the()->idents -= i != NULL;
+	kit_gave(kit_the(), KIT_IDENT, i);
 	ident_unref(i);
 }
 
@@ -505,6 +473,7 @@ static chatd_msg *t_msg_new(struct chatd_str dest, struct chatd_str body)
 	struct kit *k = kit_the();
 	chatd_msg *m = kit_fault(k) ? NULL : msg_new(dest, body);
 	k->msgs += m != NULL;
+	kit_took(k, KIT_MESSAGE, m, 1, KIT_CALLER);
 	return m;
 }
 
@@ -513,18 +482,21 @@ static chatd_msg *t_msg_with_id(const char id[37], struct chatd_str dest, struct
 	struct kit *k = kit_the();
 	chatd_msg *m = kit_fault(k) ? NULL : msg_with_id(id, dest, body);
 	k->msgs += m != NULL;
+	kit_took(k, KIT_MESSAGE, m, 1, KIT_CALLER);
 	return m;
 }
 
 static chatd_msg *t_msg_ref(chatd_msg *m)
 {
 	kit_the()->msgs++;
+	kit_took(kit_the(), KIT_MESSAGE, m, 1, KIT_CALLER);
 	return msg_ref(m);
 }
 
 static void t_msg_unref(chatd_msg *m)
 {
 	kit_the()->msgs -= m != NULL;
+	kit_gave(kit_the(), KIT_MESSAGE, m);
 	msg_unref(m);
 }
 
@@ -665,18 +637,21 @@ static chatd_buf *t_buf_new(size_t room, size_t n)
 	struct kit *k = kit_the();
 	chatd_buf *b = kit_fault(k) ? NULL : buf_new(room, n);
 	k->bufs += b != NULL;
+	kit_took(k, KIT_BUFFER, b, 1, KIT_CALLER);
 	return b;
 }
 
 static chatd_buf *t_buf_ref(chatd_buf *b)
 {
 	kit_the()->bufs++;
+	kit_took(kit_the(), KIT_BUFFER, b, 1, KIT_CALLER);
 	return buf_ref(b);
 }
 
 static void t_buf_unref(chatd_buf *b)
 {
 	kit_the()->bufs -= b != NULL;
+	kit_gave(kit_the(), KIT_BUFFER, b);
 	buf_unref(b);
 }
 
@@ -696,8 +671,8 @@ const struct chatd_host kit_table = {
 	.log = t_log,
 	.fail = t_fail,
 	.conf_error = t_conf_error,
-	.mem_alloc = t_mem_alloc,
-	.mem_free = t_mem_free,
+	.mem_alloc = kit_mem_alloc,
+	.mem_free = kit_mem_free,
 	.hook = t_hook,
 	.provide = t_provide,
 	.service = t_service,
@@ -797,4 +772,5 @@ const struct chatd_host kit_table = {
 	.queue_give = t_queue_give,
 	.msg_body_set = t_msg_body_set,
 	.replied = call_replied,
+	.instance = t_instance,
 };

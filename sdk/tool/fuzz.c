@@ -188,7 +188,7 @@ void stage_fuzz(struct check *c)
 		char *text = make(&f);
 		the_text = text ? text : "";
 		if (text && good(c, text, i) && !unplayable(c) && starts < STARTS_MAX) {
-			starts++;
+			c->left->started = ++starts;
 			struct kit *k = play(c, text);
 			kit_advance(k, 1000);
 			kit_free(k);

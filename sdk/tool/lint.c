@@ -65,7 +65,8 @@ void stage_describe(struct check *c)
 					p->needs[i]);
 		}
 	}
-	uint32_t known = CHATD_PLUGIN_GUARDS | CHATD_PLUGIN_WAITS | CHATD_PLUGIN_LIVE;
+	uint32_t known =
+			CHATD_PLUGIN_GUARDS | CHATD_PLUGIN_WAITS | CHATD_PLUGIN_LIVE | CHATD_PLUGIN_ONCE;
 	if (p->flags & ~known) {
 		find(c, FINDING_ERROR, ".flags is %u, which has bits that mean nothing in this contract",
 				p->flags);
@@ -107,10 +108,10 @@ static void check_option(struct check *c, const struct chatd_opt *o)
 		find(c, FINDING_WARNING, "option \"%s\" has no .doc: say in one sentence what it means",
 				o->key);
 	}
-	if ((o->flags & (CHATD_O_SECRET | CHATD_O_PATH | CHATD_O_LISTEN)) && !is_text(o->type)) {
+	if ((o->flags & (CHATD_O_SECRET | CHATD_O_PATH | CHATD_O_LISTEN | CHATD_O_URL)) &&
+			!is_text(o->type)) {
 		find(c, FINDING_ERROR,
-				"option \"%s\": CHATD_O_SECRET, CHATD_O_PATH and CHATD_O_LISTEN are for texts",
-				o->key);
+				"option \"%s\": CHATD_O_SECRET, _PATH, _LISTEN and _URL are for texts", o->key);
 	}
 	if (o->type == CHATD_T_CHOICE && o->fallback) {
 		if (!listed(o->choices, o->fallback)) {

@@ -24,6 +24,7 @@
 enum { WORKERS = 2, GROWTH = 8, SWEEP_STEPS = 2000, HOUR_MS = 3600 * 1000 };
 
 static struct check *the_check; /* kit_sweep() and its like give their functions no argument */
+static const char *the_options; /* that it is played with */
 static int telling;             /* the round at hand is to say what none has reached */
 static int quick;               /* no bodies of several kinds, for what is repeated very often */
 
@@ -35,7 +36,7 @@ static void on_death(const char *text)
 
 static void on_step(const char *who, const char *what)
 {
-	doing(the_check, "%s%s%s", who, *what ? " " : "", what);
+	step(the_check, who, what);
 }
 
 const char *unplayable(struct check *c)
@@ -305,7 +306,7 @@ static void tell_unreached(const struct kit *k)
 static void round_of(void)
 {
 	doing(the_check, "starting");
-	struct kit *k = play(the_check, the_check->options);
+	struct kit *k = play(the_check, the_options);
 	struct kit_client *ann = kit_open(k, "ann"), *bob = kit_open_on(k, WORKERS - 1, "bob", 0);
 	kit_presence(k, "bob", 1);
 	subscribe(k, ann, "/topic/check");
@@ -323,7 +324,7 @@ static void round_of(void)
 		doing(the_check, "a client that leaves");
 		kit_send(ann, "/topic/check", "and gone", (char *)NULL);
 	}
-	kit_close(ann);
+	kit_cut(ann);
 	kit_advance(k, timeout_of(k));
 	reached.hooks |= k->hooks_waited;
 	if (telling) {
@@ -335,29 +336,75 @@ static void round_of(void)
 
 /* ---- stages -------------------------------------------------------------------------- */
 
-static int requires_options(const struct chatd_plugin *p)
+static void not_played(struct check *c, const char *fmt, ...) CHATD_PRINTF(2, 3);
+static void not_played(struct check *c, const char *fmt, ...)
 {
-	struct chatd_opt o;
-	for (size_t i = 0; fill_opt_at(p->opts, p->opt_size, i, &o); i++) {
-		if (o.flags & CHATD_O_REQUIRED) {
-			return 1;
-		}
+	char text[4000];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	c->left->unplayed = 1;
+	find(c, FINDING_NOTE, "not played: %s", text);
+}
+
+/* Those that were given; else the defaults, or what can be made up of the table. */
+static int find_options(struct check *c)
+{
+	char *why = NULL, *text = NULL;
+	if (c->options || !(why = kit_complaints(&c->module->plugin, "")) || !*why) {
+		the_options = c->options ? c->options : "";
+	} else {
+		free(why);
+		why = NULL;
+		text = make_up(c, &why);
+		the_options = text; /* stays until the stage ends */
 	}
-	return 0;
+	if (!the_options) {
+		not_played(c,
+				"it needs options, and none could be made up; give them with --options 'key: "
+				"value'. The last try:\n%s",
+				why ? why : "no memory");
+	}
+	free(why);
+	return the_options ? 0 : -1;
 }
 
 static int good_options(struct check *c)
 {
-	char *text = kit_complaints(&c->module->plugin, c->options);
+	if (find_options(c) < 0) {
+		return 0;
+	}
+	char *text = kit_complaints(&c->module->plugin, the_options);
 	int good = text && !*text;
-	if (!good && !*c->options && c->module->plugin.opts && requires_options(&c->module->plugin)) {
-		find(c, FINDING_NOTE,
-				"not played: it needs options; give them with --options 'key: value'");
-	} else if (!good) {
+	if (!good) {
 		find(c, FINDING_ERROR, "the options are refused:\n%s", text ? text : "no memory");
 	}
 	free(text);
 	return good;
+}
+
+/* A plugin that does not start with what was made up may well start with what is true. */
+static int starts(struct check *c)
+{
+	if (c->options || !*the_options) {
+		return 1;
+	}
+	doing(c, "starting with the options\n%s", the_options);
+	kit_may_fail(1);
+	struct kit *k = play(c, the_options);
+	int dead = k->dead;
+	char said[1000];
+	snprintf(said, sizeof(said), "%s", k->log ? k->log : "");
+	kit_free(k);
+	kit_may_fail(0);
+	if (dead) {
+		not_played(c,
+				"it does not start with options that were made up; give others with --options "
+				"'key: value'. Made up were:\n%sIt said:\n%s",
+				the_options, said);
+	}
+	return !dead;
 }
 
 static int begin(struct check *c)
@@ -368,13 +415,12 @@ static int begin(struct check *c)
 		return -1;
 	}
 	if ((foreign = unplayable(c))) {
-		find(c, FINDING_NOTE,
-				"not played: it needs %s, of which there is no fake; try it in a server", foreign);
+		not_played(c, "it needs %s, of which there is no fake; try it in a server", foreign);
 		return -1;
 	}
 	kit_on_death(on_death);
 	kit_on_step(on_step);
-	return good_options(c) ? 0 : -1;
+	return good_options(c) && starts(c) ? 0 : -1;
 }
 
 static int count_entries(const char *dir)
@@ -424,6 +470,12 @@ void stage_rounds(struct check *c)
 	if (begin(c) < 0) {
 		return;
 	}
+	if (!c->options && *the_options) {
+		find(c, FINDING_NOTE,
+				"it is played with options that were made up; give better ones with "
+				"--options 'key: value':\n%s",
+				the_options);
+	}
 	(void)mallopt(M_MXFAST, 0); /* see without_cache() */
 	play_rounds(warm);
 	f[0] = footprint();
@@ -444,6 +496,7 @@ void stage_rounds(struct check *c)
 	if (c->rounds > 0) {
 		telling = 1;
 		round_of();
+		tell_rivals(c, the_options);
 	}
 	if (f[2].threads > 3) { /* ".", ".." and this one */
 		find(c, FINDING_ERROR, "%d threads go on after fini()", f[2].threads - 3);

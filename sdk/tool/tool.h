@@ -11,6 +11,7 @@
 #define TOOL_H
 
 #include "host/loader.h"
+#include "kit_place.h"
 
 #include <chatd/plugin.h>
 
@@ -21,9 +22,19 @@
 #define TOOL_TEXT_OF(x)   TOOL_STRINGIFY(x)
 #define TOOL_SYMBOL       TOOL_TEXT_OF(CHATD_PLUGIN_SYMBOL)
 
+enum { DOING_MAX = 8192, STEP_MAX = 256 };
+
+/** What a child leaves, whatever becomes of it. */
+struct left {
+	char doing[DOING_MAX]; /**< what comes to the plugin */
+	char step[STEP_MAX];   /**< what of the plugin runs; "" if nothing does */
+	int unplayed;          /**< it could not be started here */
+	long started;          /**< odd configurations with which it was */
+};
+
 struct check {
 	const char *path;
-	const char *options; /**< YAML, "" for none */
+	const char *options; /**< YAML; NULL: none are given, and they are made up if some are needed */
 	const char *message; /**< "DEST BODY", which the rounds send as well; NULL: none */
 	uint64_t seed;
 	long rounds, fuzz;
@@ -31,9 +42,9 @@ struct check {
 	/* In a child: */
 	const struct module *module;
 	int to_parent;
-	char *doing; /**< shared memory of DOING_MAX bytes */
+	struct left *left;       /**< shared memory */
+	struct kit_crash *crash; /**< likewise */
 };
-enum { DOING_MAX = 8192 };
 
 enum finding_kind { FINDING_ERROR = 'E', FINDING_WARNING = 'W', FINDING_NOTE = 'N' };
 
@@ -43,6 +54,8 @@ typedef void stage_fn(struct check *);
 /* check.c, for the stages: */
 void find(struct check *, enum finding_kind, const char *fmt, ...) CHATD_PRINTF(3, 4);
 void doing(struct check *, const char *fmt, ...) CHATD_PRINTF(2, 3);
+/** What of the plugin runs, within what doing() said. */
+void step(struct check *, const char *who, const char *what);
 /** Loads the plugin as the server does; 0, or -1 after a finding. */
 int open_plugin(struct check *);
 /** Why no server can be played for it here; NULL: it can. */
@@ -54,6 +67,11 @@ stage_fn stage_rounds, stage_sweep, stage_trouble; /* rounds.c */
 /** The kit with this plugin, two workers and a store. */
 struct kit *play(const struct check *, const char *options);
 stage_fn stage_fuzz; /* fuzz.c */
+/** Warns of names that two instances would both register.  rivals.c */
+void tell_rivals(struct check *, const char *options);
+/** Options that the plugin takes, of those that it requires alone: to free().  NULL: none were found,
+ *  and *ret_why (to free()) is what was said of the last try.  makeup.c */
+char *make_up(struct check *, char **ret_why);
 
 /* The commands: exit codes.  @p argv[0] is the command. */
 int cmd_new(int argc, char **argv, const char *exe_dir);

@@ -86,7 +86,7 @@ def serves_http_1_and_2_with_tls():
                 assert b" 422" in head and b"email is missing" in head, head
                 sent = curl(flag, "-i", "--data-binary", "@" + big, base + "/api/auth/login")
                 assert b" 413" in sent or b" 415" in sent, sent[:300]
-            one, two = (curl(flag, base + "/client/client.js") for flag in ("--http1.1", "--http2"))
+            one, two = (curl(flag, base + "/client/chatd-client.js") for flag in ("--http1.1", "--http2"))
             assert one == two and len(one) > 1000, (len(one), len(two))
 
 

@@ -265,6 +265,20 @@ def _():
         assert code == 78 and "none.yaml" in err, (code, err)
 
 
+@case("a second instance of what can be there once, and a URL that nobody can ask, are found by --check")
+def _():
+    with Folder() as f:
+        for built in ("once", "good", "opt-url"):
+            f.take(built)
+        assert check(f, "  once: {}\n  good: {}\n  better: {plugin: good}\n") == (0, "")
+        code, said = check(f, "  once: {}\n  twice: {plugin: once}\n")
+        assert code == 78 and 'twice: "once" is there already, as "once", and can be there once' in said, said
+        assert check(f, "  once: {}\n  twice: {plugin: once, enabled: false}\n") == (0, "")
+        assert check(f, "  opt-url: {x: \"https://example.org:8443/a?b\"}\n") == (0, "")
+        code, said = check(f, "  opt-url: {x: \"http://x:99999\"}\n")
+        assert code == 78 and 'opt-url: x: "http://x:99999" has a port that is none' in said, said
+
+
 @case("on_error: continue is refused for who decides who somebody is, by --check, and by the start at the latest")
 def _():
     with Folder() as f:

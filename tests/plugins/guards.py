@@ -270,11 +270,29 @@ def _():
             with f.server("  naughty: {on_error: %s, timeout: 300ms}\n" % policy) as server:
                 for body in ("error", "nonsense", "wait-without"):
                     answers(server, body, errors)
+                answers(server, "refused", errors and "UNAVAILABLE")
                 answers(server, "never", errors and "UNAVAILABLE")
                 log = server.log()
                 assert "ERROR naughty: message_in failed: Input/output error" in log, log
                 assert "ERROR naughty: answered WAIT in message_in without suspend()" in log, log
                 assert "WARN  naughty: no answer within 300 ms in message_in" in log, log
+
+
+@case("a client that leaves while its message waits has sent it")
+def _():
+    with Folder() as f:
+        f.take("naughty")
+        with f.server("  naughty: {timeout: 20s}\n") as server:
+            bob = server.client()
+            bob.sendall(b"SUBSCRIBE\nid:1\ndestination:/topic/naughty\nreceipt:s\n\n\0")
+            assert b"RECEIPT" in proc.read_until(bob, b"\0")
+            for goodbye in (b"", b"DISCONNECT\n\n\0"):
+                ann = server.client()
+                server.send(ann, "later")
+                ann.sendall(goodbye)
+                ann.close()
+                assert proc.read_until(bob, b"\0").endswith(b"\n\nlater\0")
+            assert "no answer within" not in server.log()
 
 
 @case("started again at once it serves within two seconds")

@@ -28,8 +28,8 @@ struct self {
 
 struct worker {
 	int64_t seen;
-	chatd_token waiting;
-	struct chatd_timer timer;
+	chatd_token waiting, token;
+	struct chatd_timer timer, later;
 	char how[32];
 };
 
@@ -110,11 +110,33 @@ static int misbehave(chatd_worker *w, struct worker *nw, const char *how)
 	return 1;
 }
 
+static void in_time(void *arg)
+{
+	struct worker *nw = arg;
+	(void)the_self->h->resume(nw->token, CHATD_NEXT, NULL, NULL);
+}
+
+/* Its answer comes a little later. */
+static chatd_verdict wait_a_little(chatd_call *call, struct worker *nw)
+{
+	const struct chatd_host *h = the_self->h;
+	nw->token = h->suspend(call, nothing, NULL);
+	if (!nw->token) {
+		return -EBUSY;
+	}
+	h->timer_set(h->call_worker(call), &nw->later, 500, in_time, nw);
+	return CHATD_WAIT;
+}
+
 static chatd_verdict obey(chatd_call *call, struct worker *nw, const char *how)
 {
 	const struct chatd_host *h = the_self->h;
 	if (strcmp(how, "error") == 0) {
 		return -EIO;
+	} else if (strcmp(how, "refused") == 0) {
+		return -ECONNREFUSED;
+	} else if (strcmp(how, "later") == 0) {
+		return wait_a_little(call, nw);
 	} else if (strcmp(how, "nonsense") == 0) {
 		return 99;
 	} else if (strcmp(how, "wait-without") == 0) {

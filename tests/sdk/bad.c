@@ -45,6 +45,8 @@ enum bad {
 	UNLISTED,
 	NO_ANSWER,
 	FORGETS,
+	RIVALS,
+	NEEDS_TRUTH,
 	SWEEP,
 	DEPARTED,
 	TWICE_FREED,
@@ -225,8 +227,9 @@ static void on_get(void *arg, chatd_req *req)
 static chatd_status check(const struct chatd_host *h, chatd_ctx *ctx, const void *confp)
 {
 	const struct conf *conf = confp;
-	(void)h;
-	(void)ctx;
+	if (is(NEEDS_TRUTH) && strcmp(conf->text, "truth") != 0) {
+		return h->conf_error(ctx, "text", "the truth is needed");
+	}
 	if (is(FUZZ) && conf->text && !*conf->text) {
 		abort();
 	}
@@ -287,6 +290,7 @@ static const struct chatd_opt opts[] = {
 			.doc = "A colour." },
 	{ .key = "text",
 			.type = CHATD_T_STRING,
+			.flags = BAD == NEEDS_TRUTH ? CHATD_O_REQUIRED : 0,
 			.offset = offsetof(struct conf, text),
 			.doc = "A text." },
 	{ 0 },
@@ -306,7 +310,8 @@ CHATD_PLUGIN = {
 	.summary = "does one thing wrong",
 	.flags = BAD == FLAGS      ? 1 << 20
 			: BAD == LIVE_TIED ? CHATD_PLUGIN_LIVE
-							   : 0,
+			: BAD == RIVALS    ? 0
+							   : CHATD_PLUGIN_ONCE,
 	.provides = BAD == INTERFACE || BAD == ITS_OWN ? provides : NULL,
 	.needs = needs,
 	.opts = opts,

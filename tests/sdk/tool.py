@@ -28,7 +28,7 @@ ERRORS = {
     "FLAGS": ("load", ".flags is 1048576"),
     "LIVE_TIED": ("load", "what is opened with \"chatd.http/1\" stays when the plugin is turned off"),
     "KEY": ("options", "option \"Number!\": a key is made of"),
-    "SECRET_NUMBER": ("options", "\"number\": CHATD_O_SECRET, CHATD_O_PATH and CHATD_O_LISTEN are for texts"),
+    "SECRET_NUMBER": ("options", "\"number\": CHATD_O_SECRET, _PATH, _LISTEN and _URL are for texts"),
     "CHOICE": ("options", "default \"blue\" is none of its choices"),
     "LIVE": ("options", "CHATD_O_LIVE, but there is no reload()"),
     "DEFAULT": ("options", "defaults are refused"),
@@ -56,6 +56,7 @@ WARNINGS = {
     "NO_VERSION": ("load", "no .version"),
     "NO_DOC": ("options", "\"number\" has no .doc"),
     "FORGETS": ("rounds", "was answered by its deadline alone"),
+    "RIVALS": ("rounds", "a second instance would register /api/bad/"),
 }
 
 
@@ -75,8 +76,7 @@ def run(*command):
 
 def build(what):
     """The plugin that does that wrong, in a folder of its own: its file must have its name."""
-    folder = os.path.join(work, what)
-    os.makedirs(folder)
+    folder = tempfile.mkdtemp(dir=work)
     so = os.path.join(folder, "bad.so")
     done = run("cc", "-std=gnu11", "-w", "-shared", "-fPIC", "-fvisibility=hidden", "-I" + os.path.join(ROOT, "include"),
                "-DBAD=" + what, "-DBAD_%s=1" % what, "-Wl,-z,%sexecstack" % ("" if what == "STACK" else "no"), "-o", so,
@@ -104,6 +104,16 @@ def finds(results):
     ok(code == 0 and len(rest) == 1 and "(seed 7)" in text, "check finds nothing in a good one", text)
 
 
+def unplayed():
+    """A required text that only its author knows."""
+    code, text = check("NEEDS_TRUTH")
+    ok(code == 77 and "none could be made up" in text and "the truth is needed" in text and ": good" not in text,
+       "check does not say good of what it could not start", "%s\n%s" % (code, text))
+    code, text = check("NEEDS_TRUTH", "--options", "text: truth")
+    ok(code == 0 and ": good: 10 starts and stops, 150 odd configurations of which it was started with " in text,
+       "check plays it with the options that are given", "%s\n%s" % (code, text))
+
+
 def other_files():
     text_file = os.path.join(work, "text.so")
     with open(text_file, "w", encoding="utf-8") as f:
@@ -118,8 +128,9 @@ def other_files():
         ok(done.returncode == 64 and done.stdout, "usage: %s is refused" % " ".join(wrong[:1] + wrong[2:]), done.stdout)
     foreign = os.path.join(BUILD, "plugins", "tcp.so")
     done = run(TOOL, "check", foreign, "--rounds", "5", "--fuzz", "5")
-    ok(done.returncode == 0 and "note: [rounds] not played: it needs chatd.codec.stomp/1" in done.stdout,
-       "check says what it cannot play", done.stdout)
+    ok(done.returncode == 77 and "note: [rounds] not played: it needs chatd.codec.stomp/1" in done.stdout and
+       ": not played: it was never started" in done.stdout and ": good" not in done.stdout,
+       "check says what it cannot play, and not that it is good", done.stdout)
 
 
 def bundled():
@@ -128,8 +139,8 @@ def bundled():
     with open(words, "w", encoding="utf-8") as f:
         f.write("fool\n")
     done = run(TOOL, "check", os.path.join(BUILD, "plugins", "word-filter.so"), "--rounds", "5", "--fuzz", "5")
-    ok(done.returncode == 0 and "note: [rounds] not played: it needs options" in done.stdout,
-       "check asks for options where they are needed", done.stdout)
+    ok(done.returncode == 0 and "[rounds] it is played with options that were made up" in done.stdout and
+       'lists: [{file: "made-up.txt"}]' in done.stdout, "check makes up options where some are required", done.stdout)
     typing = os.path.join(BUILD, "plugins", "typing.so")
     unreached = "note: [rounds] not reached: /app/chat.typing never waited"
     for message, told in (([], True), (["--message", '/app/chat.typing {"roomId":"den"}'], False)):
@@ -168,9 +179,10 @@ def new():
 try:
     with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         finds({what: pool.submit(check, what) for what in ["GOOD", *ERRORS, *WARNINGS]})
+    unplayed()
     other_files()
     bundled()
-    describe(os.path.join(work, "GOOD", "bad.so"))
+    describe(build("GOOD"))
     new()
 finally:
     shutil.rmtree(work, ignore_errors=True)

@@ -426,6 +426,18 @@ TEST(numbers_are_exact)
 	assert_int_equal(v, 172800000);
 	assert_non_null(value_duration(CHATD_LIT("1m30s"), &v));
 	assert_non_null(value_duration(CHATD_LIT("9223372036854775807h"), &v));
+	static const char *const good[] = { "https://example.org", "http://a.b-c_d:1/x?y#z",
+		"https://[2001:db8::1]:443/", "https://127.0.0.1?x@y", "http://x/a@b" };
+	static const char *const wrong[] = { "", "example.org", "ftp://x/", "https://", "https:///x",
+		"https://a b/", "https://x:0/", "https://x:65536/", "https://x:/", "https://x:1a/",
+		"https://u:p@x/", "https://[1]/", "https://[::1", "https://[::1]x/", "https://\xc3\xbc.de/",
+		"https://x/\\", "https:/x/", "https://:80/" };
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_null(value_url(chatd_str_of(good[i], strlen(good[i]))));
+	}
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_non_null(value_url(chatd_str_of(wrong[i], strlen(wrong[i]))));
+	}
 	value_print(text, CHATD_T_SIZE, 65536);
 	assert_string_equal(text, "64 KiB");
 	value_print(text, CHATD_T_SIZE, 1500);

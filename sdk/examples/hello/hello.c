@@ -73,6 +73,7 @@ CHATD_PLUGIN = {
 	.name = "hello",
 	.version = "0.1",
 	.summary = "greets whoever says hello",
+	.flags = CHATD_PLUGIN_ONCE, /* there is one /app/hello */
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
 	.init = init,

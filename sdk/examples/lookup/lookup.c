@@ -18,7 +18,7 @@ struct self { /* read-only after init(): all workers share it */
 };
 
 /* One question on its way.  It belongs to the answer, which comes in any case: so the answer
- * frees it, and nobody else.  The client may leave before; then the token is stale, and resume()
+ * frees it, and nobody else.  The session may end before; then the token is stale, and resume()
  * of a stale token does nothing. */
 struct ask {
 	const struct self *self;
@@ -114,6 +114,7 @@ CHATD_PLUGIN = {
 	.name = "lookup",
 	.version = "0.1",
 	.summary = "knocks at the door of who is there",
+	.flags = CHATD_PLUGIN_ONCE, /* there is one /app/knock */
 	.needs = needs,
 	.init = init,
 	.fini = fini,

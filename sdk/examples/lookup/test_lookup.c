@@ -27,14 +27,14 @@ static void nobody_there(void)
 	kit_free(k);
 }
 
-static void who_left_before_the_answer_has_not_knocked(void)
+static void whose_session_ended_before_the_answer_has_not_knocked(void)
 {
 	struct kit *k = kit_new(&chatd_plugin_under_test, "");
 	struct kit_client *ann = kit_open(k, "ann");
 	kit_presence(k, "bob", 1);
 	kit_hold(k, CHATD_PRESENCE, 1);
 	kit_in(k, "ann", "/app/knock", "bob");
-	kit_close(ann);
+	kit_cut(ann);
 	kit_answer(k, CHATD_PRESENCE);
 	kit_expect_nothing_published(k);
 	kit_free(k);
@@ -63,6 +63,6 @@ static void a_refusal_of_the_service_is_one_of_ours(void)
 }
 
 KIT_MAIN(KIT_TEST(who_is_there_hears_the_knock), KIT_TEST(nobody_there),
-		KIT_TEST(who_left_before_the_answer_has_not_knocked),
+		KIT_TEST(whose_session_ended_before_the_answer_has_not_knocked),
 		KIT_TEST(an_answer_after_the_deadline_does_no_harm),
 		KIT_TEST(a_refusal_of_the_service_is_one_of_ours))

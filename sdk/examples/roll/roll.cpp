@@ -104,6 +104,7 @@ constexpr chatd_plugin describe()
 	p.name = "roll";
 	p.version = "0.1";
 	p.summary = "dice";
+	p.flags = CHATD_PLUGIN_ONCE; // there is one /app/roll
 	p.init = init;
 	p.fini = fini;
 	return p;

@@ -30,6 +30,9 @@
  *  - kit_free(): no memory of mem_alloc(), no reference to a message, an identity or a buffer,
  *    no timer and no watch is left, and no request still waits for an answer.
  *
+ * What is wrong is told with the lines of the plugin and of the test that led there, and what is
+ * left over with the line that took it: build with -g, and have binutils (addr2line) installed.
+ *
  * A failed expectation is a failure of the running cmocka test; without cmocka it ends the
  * process.  One kit exists at a time.
  */
@@ -78,6 +81,10 @@ struct kit_service {
 	void *obj;
 };
 
+/** As .vt: the kit's own fake, also of a service that the plugin merely wants and that is not there
+ *  unasked (chatd.cluster/1, chatd.log/1). */
+#define KIT_FAKE ((const void *)1)
+
 struct kit_conf {
 	int32_t workers;                    /**< 0: one */
 	const struct kit_service *services; /**< may be NULL */
@@ -85,9 +92,9 @@ struct kit_conf {
 
 /** Fills the options from @p yaml (as they stand under the plugin's name, "" for none), then
  *  check(), init(), worker_start().  Prefixes /topic/ and /queue/ exist unless the plugin
- *  claims them.  What the plugin needs and wants of presence, accounts, rooms and HTTP is
- *  there as a fake; others are given with kit_new_with(), the store with &kit_store_vt of
- *  <chatd/kit_store.h>.  Never NULL. */
+ *  claims them.  What the plugin needs and wants is there as a fake, if the kit has one (see the
+ *  guide), but chatd.cluster/1, chatd.log/1 and chatd.store/1 (an empty one) only if it
+ *  needs them; others are given with kit_new_with().  Never NULL. */
 struct kit *kit_new(const struct chatd_plugin *, const char *yaml);
 struct kit *kit_new_with(const struct chatd_plugin *, const char *yaml, const struct kit_conf *);
 /** Closes the sessions, drains, stops, and fails if anything is left over. */
@@ -185,7 +192,11 @@ void kit_request(struct kit *, const struct chatd_identity *who, const char *met
 		const char *path, ...) KIT_SENTINEL;
 /** The session's identity becomes this one, as after a change of roles. */
 void kit_renew(struct kit_client *, const struct chatd_identity *);
-void kit_close(struct kit_client *); /**< the client has gone */
+/** The client leaves.  While a request of it waits nothing is read of it, in the server as here: the
+ *  session ends once that is answered (unless the handler called go_on()). */
+void kit_close(struct kit_client *);
+/** Its session ends now, whatever waits: somebody has kicked it, or a write has failed. */
+void kit_cut(struct kit_client *);
 int kit_is_open(const struct kit_client *);
 chatd_session *kit_session(struct kit_client *); /**< NULL once it has gone */
 
@@ -265,6 +276,7 @@ struct chatd_service kit_provided(struct kit *, const char *interface);
 void kit_on(struct kit *, int32_t worker, void (*fn)(void *arg), void *arg);
 const struct chatd_host *kit_host(struct kit *); /**< the table; not counted for leaks */
 chatd_worker *kit_worker(struct kit *, int32_t index);
+void *kit_self(const struct kit *); /**< what init() left in *ret_self; NULL: it did not start */
 int64_t kit_now(const struct kit *);
 
 /* A question to a service of the plugin: inside kit_on(), before the call kit_ask(), after it
@@ -277,8 +289,8 @@ void kit_answered(struct kit_question *);
 
 /* ---- fakes ------------------------------------------------------------------- */
 
-/** 1: questions to this service (CHATD_PRESENCE, _ACCOUNTS, _ROOMS, _FETCH, _MAILER, _LIMITER)
- *  wait for kit_answer().  For the store there is kit_store_hold() in kit_store.h. */
+/** 1: questions to this service (CHATD_PRESENCE, _ACCOUNTS, _ROOMS, _FETCH, _MAILER, _LIMITER,
+ *  _USERS, _LOG, _CLUSTER, _STATS) wait for kit_answer().  For the store there is kit_store_hold() in kit_store.h. */
 void kit_hold(struct kit *, const char *interface, int on);
 size_t kit_held(struct kit *, const char *interface);
 void kit_answer(struct kit *, const char *interface); /**< the oldest held one */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file chatd/kit_fakes.h
- * @brief Fakes of what reaches outside: chatd.fetch/1, chatd.mailer/1, chatd.limiter/1.
+ * @brief Fakes of what reaches outside (chatd.fetch/1, mailer, limiter, cluster), of what is told
+ * something (audit, reports, users, log, stats), and of what knows something (privacy, tokens).
  *
  * They are there for every plugin that names them in .needs or .wants; a test that wants none
  * gives a kit_service whose .vt is NULL.  kit_hold(), kit_answer() and their like work on them.
@@ -9,10 +10,18 @@
 #ifndef CHATD_KIT_FAKES_H
 #define CHATD_KIT_FAKES_H
 
+#include <chatd/audit.h>
+#include <chatd/cluster.h>
 #include <chatd/fetch.h>
 #include <chatd/kit.h>
 #include <chatd/limiter.h>
+#include <chatd/log.h>
 #include <chatd/mailer.h>
+#include <chatd/privacy.h>
+#include <chatd/reports.h>
+#include <chatd/stats.h>
+#include <chatd/tokens.h>
+#include <chatd/users.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -34,6 +43,34 @@ void kit_expect_nothing_sent_at(struct kit *, struct kit_at);
 /** From now on buckets are empty, and filled again in @p retry_ms; 0 (as it begins): they never
  *  are. */
 void kit_limit(struct kit *, int64_t retry_ms);
+
+/** The oldest thing that @p service was told, and that no expectation has taken away:
+ *  CHATD_AUDIT: the action; a part of "TARGET (DETAIL)".  CHATD_REPORTS: the message; "REASON (NOTE)".
+ *  CHATD_USERS, a ban: the user; the reason.  CHATD_LOG: the message; the body of what was published,
+ *  or "removed".  CHATD_CLUSTER: the kind; the body.  NULL: any. */
+#define kit_expect_told(k, service, what, text) kit_expect_told_at(k, service, what, text, KIT_AT)
+void kit_expect_told_at(
+		struct kit *, const char *service, const char *what, const char *text, struct kit_at);
+#define kit_expect_not_told(k, service) kit_expect_not_told_at(k, service, KIT_AT)
+void kit_expect_not_told_at(struct kit *, const char *service, struct kit_at);
+
+/** What the plugin has counted under this name, on all workers; @p labels may be NULL. */
+int64_t kit_stat(struct kit *, const char *name, const char *labels);
+/** @p who has blocked @p whom, or does so no more; whoever watches hears of it. */
+void kit_block(struct kit *, const char *who, const char *whom, int on);
+void kit_hide_reads(struct kit *, const char *user, int on);
+/** 0: from now on nothing of that is known (-EAGAIN), as in the first moments of a server. */
+void kit_privacy_known(struct kit *, int known);
+/** A token that says this, as issue() would make it: lives until kit_free().  They are good for
+ *  KIT_TOKEN_MS unless the claims say otherwise, and no JWT: their text says nothing. */
+const char *kit_token(struct kit *, const struct chatd_claims *);
+enum { KIT_TOKEN_MS = 900000 };
+/** An event from another node: whoever receives its kind gets it. */
+void kit_cluster_comes(struct kit *, const struct chatd_cluster_event *);
+/** The broker is there (as it begins), or gone; whoever receives hears of it. */
+void kit_cluster_up(struct kit *, int up);
+/** A row was written: here (1), for stored(), or on another node, for watch() of chatd.log/1. */
+void kit_row(struct kit *, const struct chatd_store_message *, int here_written);
 
 #ifdef __cplusplus
 }
