@@ -158,6 +158,28 @@ def _():
             server.__exit__()
 
 
+def holds(server):
+    """(threads, descriptors) of its process."""
+    return tuple(len(os.listdir("/proc/%d/%s" % (server.proc.pid, what))) for what in ("task", "fd"))
+
+
+@case("init() that fails in a server that runs leaves no thread and no descriptor")
+def _():
+    with Folder() as f:
+        f.take("naughty")
+        with f.server("  naughty: {enabled: false, init: busy}\n") as server:
+            server.ctl("plugin", "list")
+            before = holds(server)
+            for _ in range(5):
+                code, _out, said = server.ctl("plugin", "enable", "naughty")
+                assert code == 1 and 'plugin "naughty" could not start: Device or resource busy' in said, said
+            end = time.monotonic() + 20  # chatctl's connection is closed a little later
+            while holds(server) != before and time.monotonic() < end:
+                time.sleep(0.05)
+            assert holds(server) == before, (holds(server), before)
+            assert server.log().count("INFO  naughty: gone") == 5 and server.end()[0] == 0
+
+
 @case("init() that crashes, aborts or calls exit(): named")
 def _():
     for how, sig, said in (("raise", signal.SIGABRT, "SIGABRT"), ("exit", signal.SIGABRT, "exit() was called"),
