@@ -121,6 +121,15 @@ static int make_room(struct host *h)
 	return 0;
 }
 
+/* Those that were made for it and could not go on stay known, by the names that it has. */
+static void keep_names(struct plan *p)
+{
+	if (p->n_in) {
+		p->h->confs[p->h->n_confs++] = p->conf;
+		p->conf = NULL;
+	}
+}
+
 static void adopt(struct plan *p)
 {
 	struct host *h = p->h;
@@ -165,12 +174,14 @@ static int carry_out(struct plan *p, struct change_text *text)
 		return reject(text, -ENOMEM, "no memory");
 	}
 	int rc = start_turn(p, &t, text);
-	if (rc < 0) {
-		return rc;
+	if (rc == 0) {
+		rc = reload_all(p, text);
+		if (rc < 0) {
+			turn_undo(t);
+		}
 	}
-	rc = reload_all(p, text);
 	if (rc < 0) {
-		turn_undo(t);
+		keep_names(p);
 		return rc;
 	}
 	if (t) {
