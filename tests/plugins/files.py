@@ -272,7 +272,7 @@ def _():
             f.take(built)
         assert check(f, "  once: {}\n  good: {}\n  better: {plugin: good}\n") == (0, "")
         code, said = check(f, "  once: {}\n  twice: {plugin: once}\n")
-        assert code == 78 and 'twice: "once" is there already, as "once", and can be there once' in said, said
+        assert code == 78 and 'twice: plugin: "once" is there already, as "once", and can be there once' in said, said
         assert check(f, "  once: {}\n  twice: {plugin: once, enabled: false}\n") == (0, "")
         assert check(f, "  opt-url: {x: \"https://example.org:8443/a?b\"}\n") == (0, "")
         code, said = check(f, "  opt-url: {x: \"http://x:99999\"}\n")
