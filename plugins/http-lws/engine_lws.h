@@ -56,10 +56,11 @@ enum { SCRATCH = 64 * 1024 };
 
 enum link_state { LINK_OPEN, LINK_LINGER, LINK_DEAD };
 
-/** One connection; the opaque data of its lws. */
+/** One connection; the opaque data of its lws, as an exchange is of an HTTP/2 stream's. */
 struct link {
+	struct chatd_stream none; /**< .ops NULL, which tells it from an exchange */
 	struct lws_worker *w;
-	struct lws *wsi;
+	struct lws *wsi; /**< NULL: it has gone, while streams of its are still under way */
 	struct link *next, **prev;
 	struct exchange *x; /**< HTTP/1.1: the one under way; HTTP/2 has many, which are not here */
 	uint32_t streams;   /**< exchanges under way */

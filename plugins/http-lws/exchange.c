@@ -103,6 +103,7 @@ void exchange_gone(struct exchange *x, int32_t why)
 static void cut(struct exchange *x)
 {
 	struct link *l = x->link;
+	struct lws_worker *w = x->w;
 	struct lws *wsi = x->wsi;
 	bool h2 = x->h2;
 	x->closed = true;
@@ -112,7 +113,7 @@ static void cut(struct exchange *x)
 		return;
 	if (h2) {
 		lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
-		pump_kick(&l->w->pump);
+		pump_kick(&w->pump);
 	} else {
 		link_kill(l);
 	}
@@ -310,8 +311,9 @@ int exchange_run(struct exchange *x)
 {
 	struct link *l = x->link;
 	if (!x->wsi) {
+		int rc = !x->h2 && l->state == LINK_LINGER ? 0 : -1;
 		free_if_over(x);
-		return l->state == LINK_LINGER ? 0 : -1;
+		return rc;
 	}
 	x->busy++;
 	bool waited = !out_empty(x);

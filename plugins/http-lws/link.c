@@ -101,7 +101,11 @@ void link_busy(struct link *l)
 
 void link_idle(struct link *l)
 {
-	if (--l->streams > 0 || l->state != LINK_OPEN)
+	if (--l->streams == 0 && !l->wsi && l->state == LINK_DEAD) {
+		link_free(l);
+		return;
+	}
+	if (l->streams > 0 || l->state != LINK_OPEN)
 		return;
 	if (l->w->http.draining && l->wsi)
 		link_linger(l);

@@ -19,24 +19,28 @@ enum {
 /* Creating contexts and destroying them touches what they share: OpenSSL, the log level. */
 static pthread_mutex_t contexts = PTHREAD_MUTEX_INITIALIZER;
 
-static struct link *link_of(struct lws *wsi)
-{
-	return lws_get_opaque_user_data(lws_get_network_wsi(wsi));
-}
-
 static bool is_stream(struct lws *wsi)
 {
 	return lws_get_network_wsi(wsi) != wsi;
 }
 
+/* A stream that is about to go has no connection any more, as far as libwebsockets can tell: so
+ * what is known of it is found in its own data first. */
+static struct link *link_of(struct lws *wsi)
+{
+	const chatd_stream *own = lws_get_opaque_user_data(wsi);
+	if (own && own->ops)
+		return ((const struct exchange *)(const void *)own)->link;
+	return lws_get_opaque_user_data(own ? wsi : lws_get_network_wsi(wsi));
+}
+
 /** NULL: nothing is under way there. */
 static struct exchange *exchange_of(struct lws *wsi)
 {
-	struct link *l;
-	if (is_stream(wsi))
-		return lws_get_opaque_user_data(wsi);
-	l = link_of(wsi);
-	return l ? l->x : NULL;
+	chatd_stream *own = lws_get_opaque_user_data(wsi);
+	if (!own)
+		return NULL;
+	return own->ops ? (struct exchange *)(void *)own : ((struct link *)(void *)own)->x;
 }
 
 /* ---- requests -------------------------------------------------------------------- */
@@ -156,21 +160,22 @@ static int on_writable(struct lws *wsi)
 static int on_gone(struct lws *wsi, bool freed)
 {
 	struct exchange *x = exchange_of(wsi);
-	struct link *l = link_of(wsi);
-	if (l && !is_stream(wsi)) {
+	chatd_stream *own = lws_get_opaque_user_data(wsi);
+	struct link *l = own && !own->ops ? (struct link *)(void *)own : NULL;
+	if (l) {
 		l->state = LINK_DEAD;
 		link_unwatch(l);
 	}
 	if (x)
 		exchange_gone(x, CHATD_END_EOF);
-	if (is_stream(wsi)) {
+	if (!l)
 		lws_set_opaque_user_data(wsi, NULL);
-	} else if (l) {
-		if (freed) {
-			lws_set_opaque_user_data(wsi, NULL);
-			link_free(l);
-		}
-	}
+	if (!l || !freed)
+		return 0;
+	lws_set_opaque_user_data(wsi, NULL);
+	l->wsi = NULL;
+	if (l->streams == 0)
+		link_free(l);
 	return 0;
 }
 
@@ -358,7 +363,8 @@ static void fill(const struct lws_worker *w, struct lws_context_creation_info *i
 	info->extensions = all->deflate ? deflate : NULL;
 	if (!conf->tls_cert)
 		return;
-	info->options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+	/* No client shows a certificate, so nobody's authorities are read: that takes a second. */
+	info->options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
 	info->ssl_cert_filepath = conf->tls_cert;
 	info->ssl_private_key_filepath = conf->tls_key;
 	info->ssl_options_set = SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 |
