@@ -86,7 +86,11 @@ def serves_http_1_and_2_with_tls():
                 assert b" 422" in head and b"email is missing" in head, head
                 sent = curl(flag, "-i", "--data-binary", "@" + big, base + "/api/auth/login")
                 assert b" 413" in sent or b" 415" in sent, sent[:300]
-            one, two = (curl(flag, base + "/client/chatd-client.js") for flag in ("--http1.1", "--http2"))
+                stream = base + "/ws-chat/000/cut%s/xhr_streaming" % flag[6]
+                cut = subprocess.run(["curl", "-sk", "-m", "1", flag, "-d", "", stream], capture_output=True, check=False)
+                assert cut.returncode == 28 and cut.stdout.endswith(b"o\n"), cut  # the client left in the midst of it
+                assert curl(flag, base + "/healthz") == b'{"status":"UP"}', flag
+            one, two = (curl(flag, base + "/client/client.js") for flag in ("--http1.1", "--http2"))
             assert one == two and len(one) > 1000, (len(one), len(two))
 
 
