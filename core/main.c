@@ -111,7 +111,7 @@ static void parse(int argc, char **argv, struct options *o)
 			o->format = format_of(optarg);
 			break;
 		case OPT_VERSION:
-			printf("chatd %s (plugin contract %u.%u, draft)\n", CHATD_VERSION, CHATD_ABI_MAJOR,
+			printf("chatd %s (plugin contract %u.%u)\n", CHATD_VERSION, CHATD_ABI_MAJOR,
 					CHATD_ABI_MINOR);
 			exit(0);
 		case 'h':

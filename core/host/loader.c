@@ -231,15 +231,6 @@ static int check_minor(const struct candidate *c, struct load_error *e)
 				CHATD_ABI_MINOR);
 		return -1;
 	}
-	/* While the contract is a draft, both sides must have the same. */
-	if (CHATD_ABI_MAJOR == 0 && c->p->abi_minor != CHATD_ABI_MINOR) {
-		refuse(e,
-				"plugin \"%s\" (%s) was built for contract %u.%u, this server has %u.%u: rebuild "
-				"the plugin with this server's headers",
-				c->name, c->path, CHATD_ABI_MAJOR, c->p->abi_minor, CHATD_ABI_MAJOR,
-				CHATD_ABI_MINOR);
-		return -1;
-	}
 	return 0;
 }
 

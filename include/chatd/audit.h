@@ -3,6 +3,8 @@
  * @file chatd/audit.h
  * @brief Who has used a power over others, on whom, with what result: noted for good.
  *
+ * Draft: no part of contract 1.0.  It may change or go with any release.
+ *
  * Provided by "audit".  For plugins whose users moderate or administer: one call per action, when
  * it is known what became of it.
  */

@@ -3,6 +3,8 @@
  * @file chatd/cluster.h
  * @brief Events between the nodes of a cluster.
  *
+ * Draft: no part of contract 1.0.  It may change or go with any release.
+ *
  * Provided by "route-rabbitmq"; on a single node there is no such service.  It carries what
  * plugins tell their like on other nodes; what publish() and publish_user() carry goes by the
  * same way, see router() in plugin.h.

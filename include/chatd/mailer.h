@@ -3,6 +3,8 @@
  * @file chatd/mailer.h
  * @brief Sends e-mail: codes for addresses and passwords.
  *
+ * Draft: no part of contract 1.0.  It may change or go with any release.
+ *
  * Provided by "mail-smtp", and by "mail-file" for tests.
  */
 #ifndef CHATD_MAILER_H

@@ -3,11 +3,12 @@
  * @file chatd/plugin.h
  * @brief The plugin contract.  The one header every plugin includes.
  *
- * A plugin is a shared object that exports one constant, ::chatd_plugin_v0.  It
+ * A plugin is a shared object that exports one constant, ::chatd_plugin_v1.  It
  * links to nothing of the server's: the server hands it a table, chatd_host.
  *
- * This is a draft (major 0): plugin and server must have been built from headers
- * of the same minor number.  The promise of compatibility starts with 1.0.
+ * Compatible from 1.0 on: a plugin built from headers of 1.n loads under a server of
+ * any 1.m, unless it asks for more (min_host).  What is here stays; structs, enums and
+ * the table of functions grow.
  *
  * Rules that hold everywhere below, unless a comment says otherwise:
  *  - Pointers passed to a callback are borrowed: valid until it returns.
@@ -29,8 +30,8 @@
 extern "C" {
 #endif
 
-#define CHATD_ABI_MAJOR 0u /**< also in the symbol's name: an old server finds no symbol */
-#define CHATD_ABI_MINOR 1u /**< as long as the major is 0, both sides must match */
+#define CHATD_ABI_MAJOR 1u /**< also in the symbol's name: an old server finds no symbol */
+#define CHATD_ABI_MINOR 0u /**< grows with what is new; neither side needs the other to match */
 
 /** Does the other side's struct reach as far as field @p f, and is it set? */
 #define CHATD_HAS(p, f)                                                                          \
@@ -181,7 +182,7 @@ enum {
 	CHATD_O_PATH = 1 << 3,     /**< a relative path counts from the configuration's folder */
 	CHATD_O_LISTEN = 1 << 4,   /**< ADDRESS:PORT or unix:PATH, as chatd.net's listen() takes it */
 	/** https://HOST[:PORT][/PATH] or http://..., as chatd.fetch/1 takes it with flags 0. */
-	CHATD_O_URL = 1 << 5, /* 0.1 */
+	CHATD_O_URL = 1 << 5,
 };
 
 /** The field of a CHATD_T_LIST option. */
@@ -310,14 +311,14 @@ struct chatd_router {
 	 *  long as the server).  Once it is safe there, resume() @p token with CHATD_ACCEPT, or with
 	 *  CHATD_REJECT within 4 s; 0: nobody waits. */
 	void (*enqueue)(void *self, chatd_worker *, chatd_msg *, const struct chatd_dest_conf *conf,
-			chatd_token token); /* 0.1 */
+			chatd_token token);
 	/** The first consumer of this node has come to queue @p dest (1): give it messages with
 	 *  queue_give(); the last has gone (0). */
 	void (*demand)(void *self, chatd_worker *, struct chatd_str dest,
-			const struct chatd_dest_conf *conf, int32_t on); /* 0.1 */
+			const struct chatd_dest_conf *conf, int32_t on);
 	/** [any worker] What queue_give() brought has become: CHATD_SETTLED...  Once for each, but
 	 *  for those that a consumer still has when the server ends. */
-	void (*settled)(void *self, chatd_worker *, uint64_t handle, int32_t how); /* 0.1 */
+	void (*settled)(void *self, chatd_worker *, uint64_t handle, int32_t how);
 };
 
 /** What `on_error:` says; see instance(). */
@@ -479,89 +480,86 @@ struct chatd_host {
 	void (*new_id)(char ret_id[37]);   /**< UUIDv7, increasing within the process */
 	/* Append below this line only, with the minor in a comment. */
 	/** Like msg_new(), with an id that new_id() gave before: for a body that names it. */
-	chatd_msg *(*msg_with_id)(
-			const char id[37], struct chatd_str dest, struct chatd_str body); /* 0.1 */
+	chatd_msg *(*msg_with_id)(const char id[37], struct chatd_str dest, struct chatd_str body);
 	/** [worker] In an /app handler that will answer CHATD_WAIT: whoever has the message now
 	 *  keeps its order (a store's queue, say), so the session's next frame may be read
 	 *  before this one is answered.  Receipts keep the order of frames all the same. */
-	void (*go_on)(chatd_call *); /* 0.1 */
+	void (*go_on)(chatd_call *);
 	/** [worker] In a subscribe hook: what is published to this subscription is kept back
 	 *  from its first moment until hold_release(), and older messages may be given to it
 	 *  with hold_send().  Once it counts, live(arg) runs; if it never comes to that,
 	 *  drop(arg) does.  -EBUSY: another hook holds it already. */
-	chatd_status (*hold)(
-			chatd_call *, chatd_hold_fn *live, void (*drop)(void *arg), void *arg); /* 0.1 */
+	chatd_status (*hold)(chatd_call *, chatd_hold_fn *live, void (*drop)(void *arg), void *arg);
 	/** [worker] -ESTALE from all three: the subscription has ended, which is harmless. */
-	chatd_status (*hold_send)(chatd_worker *, struct chatd_hold, chatd_msg *); /* 0.1 */
+	chatd_status (*hold_send)(chatd_worker *, struct chatd_hold, chatd_msg *);
 	/** A header of the SUBSCRIBE's RECEIPT. */
-	chatd_status (*hold_reply)(chatd_worker *, struct chatd_hold, const char *header,
-			struct chatd_str value); /* 0.1 */
+	chatd_status (*hold_reply)(
+			chatd_worker *, struct chatd_hold, const char *header, struct chatd_str value);
 	/** What was kept back follows; then it is live, and the SUBSCRIBE is answered.  Messages
 	 *  whose `seq` header is at most @p after_seq were delivered: they do not come again, not
 	 *  even when they are published only now. */
-	chatd_status (*hold_release)(chatd_worker *, struct chatd_hold, uint64_t after_seq); /* 0.1 */
+	chatd_status (*hold_release)(chatd_worker *, struct chatd_hold, uint64_t after_seq);
 	/** The same by another header than `seq`: by the number that its value begins with. */
 	chatd_status (*hold_release_by)(
-			chatd_worker *, struct chatd_hold, const char *header, uint64_t after); /* 0.1 */
+			chatd_worker *, struct chatd_hold, const char *header, uint64_t after);
 	/** As identify(), with all that is known. */
-	chatd_verdict (*identify_as)(
-			chatd_call *, const char *cred, const struct chatd_identity *); /* 0.1 */
+	chatd_verdict (*identify_as)(chatd_call *, const char *cred, const struct chatd_identity *);
 	/* [any]; borrowed text lives as long as the identity. */
-	struct chatd_str (*ident_roles)(const chatd_ident *);  /* 0.1 */
-	struct chatd_str (*ident_login)(const chatd_ident *);  /* 0.1 */
-	struct chatd_str (*ident_client)(const chatd_ident *); /* 0.1 */
-	int64_t (*ident_expires)(const chatd_ident *);         /* 0.1 wall-clock ms; 0: never */
+	struct chatd_str (*ident_roles)(const chatd_ident *);
+	struct chatd_str (*ident_login)(const chatd_ident *);
+	struct chatd_str (*ident_client)(const chatd_ident *);
+	int64_t (*ident_expires)(const chatd_ident *); /**< wall-clock ms; 0: never */
 	/** [any] Runs each->fn on every worker for each session of each->user, later, on the
 	 *  session's worker.  fn may close or renew the session. */
-	chatd_status (*each_session)(const struct chatd_each *); /* 0.1 */
+	chatd_status (*each_session)(const struct chatd_each *);
 	/** [worker] The session goes on as this identity, which must be the same user's (else
 	 *  -EPERM).  Where roles or flags have changed, the hooks are asked again about every
 	 *  subscription; those that are refused now end, and the client is told by soft errors. */
-	chatd_status (*session_renew)(chatd_session *, const struct chatd_identity *); /* 0.1 */
+	chatd_status (*session_renew)(chatd_session *, const struct chatd_identity *);
 	/** [main] In init(): this plugin carries messages to other nodes.  -EEXIST: another does. */
-	chatd_status (*router)(chatd_ctx *, const struct chatd_router *, void *self); /* 0.1 */
+	chatd_status (*router)(chatd_ctx *, const struct chatd_router *, void *self);
 	/** [worker] Like publish() and publish_user(), to this node's subscribers alone: for what
 	 *  came from another node, and for what every node publishes by itself. */
-	chatd_status (*publish_here)(chatd_worker *, chatd_msg *);                             /* 0.1 */
-	chatd_status (*publish_user_here)(chatd_worker *, struct chatd_str user, chatd_msg *); /* 0.1 */
+	chatd_status (*publish_here)(chatd_worker *, chatd_msg *);
+	chatd_status (*publish_user_here)(chatd_worker *, struct chatd_str user, chatd_msg *);
 	/** [worker] 1: this session is subscribed to @p dest. */
-	int32_t (*session_hears)(chatd_session *, struct chatd_str dest); /* 0.1 */
+	int32_t (*session_hears)(chatd_session *, struct chatd_str dest);
 	/** [worker] In a subscribe hook, 1: nothing came in; the subscription is there, and after
 	 *  session_renew() is asked about again.  What counts or limits SUBSCRIBEs lets it pass. */
-	int32_t (*call_again)(chatd_call *); /* 0.1 */
+	int32_t (*call_again)(chatd_call *);
 	/* Of topics. */
 	/** [any] The worker where its order is made: publish() there goes no detour. */
-	chatd_worker *(*dest_home)(struct chatd_str dest); /* 0.1 */
+	chatd_worker *(*dest_home)(struct chatd_str dest);
 	/** [worker: its home] 1: this node has subscribers. */
-	int32_t (*dest_heard)(chatd_worker *, struct chatd_str dest); /* 0.1 */
+	int32_t (*dest_heard)(chatd_worker *, struct chatd_str dest);
 	/** [worker: its home] Subscribers of this node have missed something that cannot be given
 	 *  to them: they are closed with 4010, and come back and resume. */
-	void (*dest_lost)(chatd_worker *, struct chatd_str dest); /* 0.1 */
+	void (*dest_lost)(chatd_worker *, struct chatd_str dest);
 	/** [any] This server cannot go on as it is configured: it drains and ends with exit code 78,
 	 *  as it does when init() or worker_start() returns -ENOTUNIQ (its node id, say, is another's).
 	 *  Say with fail() what is wrong. */
-	void (*give_up)(chatd_ctx *); /* 0.1 */
+	void (*give_up)(chatd_ctx *);
 	/** [any] CHATD_MSG_*, as msg_flags() set them. */
-	uint32_t (*msg_flags_of)(const chatd_msg *); /* 0.1 */
+	uint32_t (*msg_flags_of)(const chatd_msg *);
 	/** [any] CHATD_SERVES, or how far the end has come. */
-	int32_t (*stopping)(void); /* 0.1 */
+	int32_t (*stopping)(void);
 	/** [any] Over how many milliseconds drain() is to close what is open, at most. */
-	int64_t (*drain_spread)(void); /* 0.1 */
+	int64_t (*drain_spread)(void);
 	/** [worker] What an operator wants to know of a session. */
-	void (*session_facts)(chatd_session *, struct chatd_session_facts *ret); /* 0.1 */
+	void (*session_facts)(chatd_session *, struct chatd_session_facts *ret);
 	/** [any] As SIGTERM, and not counted as one: the server drains and exits. */
-	void (*stop)(void); /* 0.1 */
+	void (*stop)(void);
 	/** [worker: dest_home() of msg_dest()] A router's: this message of a work queue is for one
 	 *  consumer of this node, settled() will name @p handle (below 2^63).  -ENOENT: there is no
 	 *  consumer (any more), and -ENOMEM: the message stays the router's. */
-	chatd_status (*queue_give)(chatd_worker *, chatd_msg *, uint64_t handle); /* 0.1 */
+	chatd_status (*queue_give)(chatd_worker *, chatd_msg *, uint64_t handle);
 	/** [any] Another body, copied, for a message that is yours to change: call_edit() gives one. */
-	chatd_status (*msg_body_set)(chatd_msg *, struct chatd_str body); /* 0.1 */
+	chatd_status (*msg_body_set)(chatd_msg *, struct chatd_str body);
 	/** [worker] In a hook of message_sent: a header that reply() gave to the SEND ("message-id");
 	 *  .p NULL: there is none. */
-	struct chatd_str (*replied)(chatd_call *, const char *header); /* 0.1 */
+	struct chatd_str (*replied)(chatd_call *, const char *header);
 	/** [any] Also from check(). */
-	void (*instance)(chatd_ctx *, struct chatd_instance *ret); /* 0.1 */
+	void (*instance)(chatd_ctx *, struct chatd_instance *ret);
 };
 
 /** What stopping() tells. */
@@ -587,7 +585,7 @@ enum {
 	CHATD_PLUGIN_LIVE = 1 << 2,
 	/** It stands in a configuration once: a second instance would register handlers, routes or
 	 *  destinations of the same names.  --check then says so. */
-	CHATD_PLUGIN_ONCE = 1 << 3, /* 0.1 */
+	CHATD_PLUGIN_ONCE = 1 << 3,
 };
 
 struct chatd_plugin {
@@ -628,7 +626,7 @@ struct chatd_plugin {
 };
 
 #ifndef CHATD_PLUGIN_SYMBOL /* a static build gives each plugin its own */
-#define CHATD_PLUGIN_SYMBOL chatd_plugin_v0
+#define CHATD_PLUGIN_SYMBOL chatd_plugin_v1
 #endif
 #define CHATD_PLUGIN_HEADER                                                   \
 	.struct_size = sizeof(struct chatd_plugin), .abi_minor = CHATD_ABI_MINOR, \

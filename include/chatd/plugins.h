@@ -3,6 +3,8 @@
  * @file chatd/plugins.h
  * @brief What the plugins of this server do, and changes to them while it runs.
  *
+ * Draft: no part of contract 1.0.  It may change or go with any release.
+ *
  * The core provides "chatd.plugins/1", for whoever shows or commands: "admin", "metrics".
  */
 #ifndef CHATD_PLUGINS_H

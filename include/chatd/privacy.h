@@ -4,6 +4,8 @@
  * @brief What users keep from each other: whom they have blocked, and whether they tell that they
  * have read.
  *
+ * Draft: no part of contract 1.0.  It may change or go with any release.
+ *
  * Provided by "privacy".  For plugins that pass something on from one user to another: messages,
  * typing, receipts, presence, notifications.  The answers are there at once, on every worker, and
  * cost a hash and a load at most; nothing but a comparison while nobody blocks anybody.

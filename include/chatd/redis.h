@@ -3,6 +3,8 @@
  * @file chatd/redis.h
  * @brief One connection to Redis for all plugins.
  *
+ * Draft: no part of contract 1.0.  It may change or go with any release.
+ *
  * Provided by "redis".  Commands go to a thread of its own and come back to the worker that
  * asked; no worker ever waits for Redis.  Each has a deadline (`command_timeout`); after a few
  * failures the connection counts as down, and commands are refused at once until it is back.

@@ -3,6 +3,8 @@
  * @file chatd/reports.h
  * @brief What moderators should look at, found by a program.
  *
+ * Draft: no part of contract 1.0.  It may change or go with any release.
+ *
  * Provided by "moderation".  For plugins that judge messages, such as word-filter.
  */
 #ifndef CHATD_REPORTS_H

@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 		return cmd_describe(argc - 1, argv + 1);
 	}
 	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
-		printf("chatd-plugin %s (plugin contract %u.%u, draft)\n", CHATD_VERSION, CHATD_ABI_MAJOR,
+		printf("chatd-plugin %s (plugin contract %u.%u)\n", CHATD_VERSION, CHATD_ABI_MAJOR,
 				CHATD_ABI_MINOR);
 		return 0;
 	}

@@ -56,7 +56,7 @@ static int by_value(const void *a, const void *b)
 static const struct chatd_plugin *load(const char *path)
 {
 	void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	const struct chatd_plugin *p = module ? dlsym(module, "chatd_plugin_v0") : NULL;
+	const struct chatd_plugin *p = module ? dlsym(module, "chatd_plugin_v1") : NULL;
 	if (!p) {
 		fprintf(stderr, "bench-hooks: %s is no plugin: %s\n", path, dlerror());
 		exit(1);

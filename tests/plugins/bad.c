@@ -105,11 +105,7 @@ CHATD_PLUGIN = {
 
 #ifdef FUNCTION
 #undef CHATD_PLUGIN_SYMBOL
-#if CHATD_ABI_MAJOR == 0
-#define CHATD_PLUGIN_SYMBOL chatd_plugin_v0
-#else
 #define CHATD_PLUGIN_SYMBOL chatd_plugin_v1
-#endif
 CHATD_EXPORT int CHATD_PLUGIN_SYMBOL(void);
 int CHATD_PLUGIN_SYMBOL(void)
 {

@@ -266,7 +266,7 @@ static struct host *open_plugin(const char *so, const char *const *set)
 {
 	struct host *h = calloc(1, sizeof(*h));
 	void *lib = dlopen(so, RTLD_NOW | RTLD_LOCAL);
-	h->plugin = lib ? dlsym(lib, "chatd_plugin_v0") : NULL;
+	h->plugin = lib ? dlsym(lib, "chatd_plugin_v1") : NULL;
 	if (!h->plugin) {
 		fprintf(stderr, "%s\n", dlerror());
 		abort();

@@ -74,7 +74,7 @@ unsafe extern "C" fn fini(own: *mut c_void) {
 }
 
 #[no_mangle]
-pub static chatd_plugin_v0: chatd_plugin = chatd_plugin {
+pub static chatd_plugin_v1: chatd_plugin = chatd_plugin {
     name: b"loud\0".as_ptr() as *const c_char,
     version: b"0.1\0".as_ptr() as *const c_char,
     summary: b"no shouting\0".as_ptr() as *const c_char,
