@@ -118,9 +118,15 @@ void op_answer(struct op *op)
 	if (op->out.failed) {
 		op_fail(op, 503, "UNAVAILABLE", "the server has no memory left");
 	}
-	if (op->self->h->post(op->from, on_answer, op) < 0) {
-		op_free(op); /* that worker has ended, and with it whoever waits */
+	chatd_status rc = op->self->h->post(op->from, on_answer, op);
+	if (rc == 0) {
+		return;
 	}
+	if (op->from == op->home) {
+		op->done(op);
+	} else if (rc == -ESHUTDOWN) {
+		op_free(op); /* that worker has ended, and with it whoever waits */
+	} /* else there is no memory to tell it, and what waits there still knows this one */
 }
 
 static void on_question(void *arg)
