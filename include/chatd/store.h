@@ -680,7 +680,7 @@ struct chatd_store_record_list {
 	uint32_t struct_size;
 	int32_t limit;                  /**< 1 to 1000 */
 	struct chatd_str space, prefix; /**< empty: all of the space */
-	struct chatd_str after;         /**< the last key of the page before; .p NULL: from the end */
+	struct chatd_str after;         /**< the last key of the page before; .p NULL: the first page */
 	struct chatd_str owner;         /**< .p NULL: whoever's */
 	int32_t down;                   /**< 1: from the highest key down */
 	int32_t reserved;
@@ -795,7 +795,7 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *  object_end            nothing
  *  touched               .changed, .pos: the highest place there is
  *  record_put            .records[0] without its value, .version
- *  record_get            .records[0]; -ENOENT.  By prefix: the first by key
+ *  record_get            .records[0], its version in it; -ENOENT.  By prefix: the first by key
  *  record_take           the same, and it is gone: no two get the same one
  *  record_list           .records, by key; at most 4 MiB of them: none, not few, is the end
  *  record_claim          .records as they are now; as many as record_list

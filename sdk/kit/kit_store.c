@@ -143,7 +143,6 @@ static void tell(struct reply *r, const struct record *k, int with_value)
 				.version = k->version,
 				.wall = k->wall };
 	r->a.records = r->records;
-	r->a.version = k->version;
 }
 
 /* ---- records --------------------------------------------------------------------------- */

@@ -267,7 +267,11 @@ static int parse(int argc, char **argv, struct check *c)
 		if (o == 'o') {
 			c->options = optarg;
 		} else if (o == 'm' && *optarg == '/' && strchr(optarg, ' ')) {
-			c->message = optarg;
+			if (c->n_messages == MESSAGES_MAX) {
+				fprintf(stderr, "chatd-plugin: --message: %d at most\n", MESSAGES_MAX);
+				return -1;
+			}
+			c->messages[c->n_messages++] = optarg;
 		} else if (o == 'm') {
 			fputs("chatd-plugin: --message: give a destination, a blank and the body, as in "
 				  "--message '/app/chat.send {\"to\":\"bob\",\"content\":\"hi\"}'\n",

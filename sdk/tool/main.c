@@ -14,7 +14,7 @@
 
 static const char usage[] =
 		"usage: chatd-plugin new NAME [--kind hook|service|transport|http] [--dir FOLDER]\n"
-		"       chatd-plugin check FILE.so [--options YAML] [--message 'DEST BODY'] [--rounds N]\n"
+		"       chatd-plugin check FILE.so [--options YAML] [--message 'DEST BODY']... [--rounds N]\n"
 		"                                   [--fuzz N] [--seed N] [--limit SECONDS]\n"
 		"       chatd-plugin describe FILE.so [--format text|markdown|schema]\n"
 		"\n"

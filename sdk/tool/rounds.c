@@ -129,15 +129,12 @@ static void message_to_app(struct kit *k, struct kit_client *c, size_t n, const 
 	}
 }
 
-/* The message that --message asks for: "DEST BODY". */
-static void own_message(struct kit *k, struct kit_client *c)
+/* What --message asks for: "DEST BODY". */
+static void own_message(struct kit *k, struct kit_client *c, const char *message)
 {
 	static char dest[256];
-	const char *blank = the_check->message ? strchr(the_check->message, ' ') : NULL;
-	if (!blank) {
-		return;
-	}
-	snprintf(dest, sizeof(dest), "%.*s", (int)(blank - the_check->message), the_check->message);
+	const char *blank = strchr(message, ' ');
+	snprintf(dest, sizeof(dest), "%.*s", (int)(blank - message), message);
 	if (strncmp(dest, "/app/", 5) == 0 && k->chat) {
 		kit_app(k, dest + 5);
 	}
@@ -162,7 +159,9 @@ static void messages(struct kit *k, struct kit_client *c)
 			message_to_app(k, c, n, bodies[i]);
 		}
 	}
-	own_message(k, c);
+	for (size_t i = 0; i < the_check->n_messages; i++) {
+		own_message(k, c, the_check->messages[i]);
+	}
 }
 
 /* "/api/x/{id}" with something in the place of each {parameter}. */

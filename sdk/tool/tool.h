@@ -32,10 +32,13 @@ struct left {
 	long started;          /**< odd configurations with which it was */
 };
 
+enum { MESSAGES_MAX = 32 };
+
 struct check {
 	const char *path;
 	const char *options; /**< YAML; NULL: none are given, and they are made up if some are needed */
-	const char *message; /**< "DEST BODY", which the rounds send as well; NULL: none */
+	const char *messages[MESSAGES_MAX]; /**< "DEST BODY", which the rounds send as well, in order */
+	size_t n_messages;
 	uint64_t seed;
 	long rounds, fuzz;
 	long limit; /**< seconds for a stage */

@@ -102,7 +102,7 @@ static void on_read(void *arg, chatd_status rc, const struct chatd_store_answer 
 	int n = snprintf(text, sizeof(text), "%" PRId64, points + 1);
 	const struct chatd_store_record record = { .struct_size = sizeof(record),
 		.how = rc == 0 ? CHATD_STORE_RECORD_VERSION : CHATD_STORE_RECORD_NEW,
-		.version = rc == 0 ? a->version : 0,
+		.version = rc == 0 ? a->records[0].version : 0,
 		.space = SPACE,
 		.key = chatd_str_of(j->user, j->n),
 		.value = chatd_str_of(text, (size_t)n),

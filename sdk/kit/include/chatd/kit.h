@@ -254,7 +254,8 @@ void kit_expect_drop_at(struct kit *, struct kit_at);
 void kit_expect_reject_at(struct kit *, const char *code, const char *text, struct kit_at);
 /** @p value NULL: there is no such header. */
 void kit_expect_reply_at(struct kit *, const char *header, const char *value, struct kit_at);
-struct chatd_str kit_reply(struct kit *, const char *header); /**< .p NULL: none */
+/** .p NULL: none.  Until the next message is sent. */
+struct chatd_str kit_reply(struct kit *, const char *header);
 /** The login that was answered last gave this identity. */
 void kit_expect_user_at(struct kit *, const char *user, uint32_t flags, struct kit_at);
 /** The plugin published to @p to, with @p part in the body; takes the oldest one away. */

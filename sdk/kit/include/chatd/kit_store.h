@@ -9,7 +9,8 @@
  *     kit_store_put("push.sub", "ann/1", "{}");
  *
  * Records as chatd/store.h says (but for claim and take); of the rest: accounts that were made, rooms
- * and their members that a test names, and rows that it says were written.  Other calls are answered with -ENOSYS.
+ * and their members that a test names, and rows that it says were written: message() and written() know
+ * them.  Other calls, claim and take among them, are answered with -ENOSYS.
  */
 #ifndef CHATD_KIT_STORE_H
 #define CHATD_KIT_STORE_H
