@@ -18,6 +18,7 @@ export const WORKERS = process.env.CHATD_WORKERS ?? "1";
 
 const START_MS = 30000;
 const STOP_MS = 30000;
+const LAST_LINES = 24; /* of what it said: a report shows so many */
 const REPORT = /(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: )/;
 
 const binary = path.join(BUILD, "bin", "chatd");
@@ -136,7 +137,7 @@ class Server {
 		const deadline = Date.now() + START_MS;
 		while (Date.now() < deadline) {
 			if (this.#exit) {
-				throw new Error(`chatd ended at start (${JSON.stringify(this.#exit)}):\n${this.#stderr}`);
+				throw new Error(`chatd ended at start (${JSON.stringify(this.#exit)}):\n${this.#stderr.split("\n").slice(-LAST_LINES).join("\n")}`);
 			}
 			const text = await readFile(readyFile, "utf8").catch(() => "");
 			if (text.trim().endsWith("}")) {
