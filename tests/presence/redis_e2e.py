@@ -247,7 +247,9 @@ def f36_a_node_is_frozen_and_thawed(s):
     time.sleep(2)
     a.thaw()
     watch.until("JOIN", "alice", 1)  # of before
-    within(lambda: watch.of("alice") == ["JOIN", "LEAVE", "JOIN"], 5, "here again")
+    within(lambda: watch.of("alice")[-1] == "JOIN" and len(watch.of("alice")) > 2, 5, "here again")
+    told = watch.of("alice")  # a node that a busy machine holds up for long is gone and back once more
+    exactly(told, ["JOIN", "LEAVE"] * (len(told) // 2) + ["JOIN"], "in turns")
     assert epoch_of(redis, "server1") > first, "with another epoch"
     assert "stood still" in a.text() and "could not be renewed in time" in a.text()
     exactly(device.send("/app/chat.send", {"to": "alice", "content": "x"}).get("code"), None, "its client stayed")
