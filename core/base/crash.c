@@ -8,6 +8,7 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <link.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,11 @@ static struct {
 } state = { .record_dir = -1 };
 
 static _Thread_local struct crash_here *here;
+
+/* Wherever a thread is interrupted, its stack is unwound as the tables of that code say; where they are
+ * wrong (code in assembly, code that was made at run time) unwinding reads what is not there. */
+static _Thread_local sigjmp_buf unwinding;
+static _Thread_local volatile sig_atomic_t unwinds;
 
 /* ---- whose code is where ------------------------------------------------------ */
 
@@ -299,6 +305,10 @@ static void on_fatal(int sig, siginfo_t *info, void *context)
 {
 	struct crash c = { .how = "a signal" };
 	(void)context;
+	if (unwinds && (sig == SIGSEGV || sig == SIGBUS)) {
+		unwinds = 0;
+		siglongjmp(unwinding, 1);
+	}
 	if (getpid() != state.pid) /* a child between fork() and exec() */
 		die(sig);
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
@@ -317,7 +327,12 @@ static void on_trace(int sig)
 	int saved = errno;
 	(void)sig;
 	if (here && atomic_load(&here->trace.state) == 1) {
-		here->trace.n = backtrace(here->trace.pc, CRASH_FRAMES);
+		here->trace.n = 0;
+		if (sigsetjmp(unwinding, 1) == 0) {
+			unwinds = 1;
+			here->trace.n = backtrace(here->trace.pc, CRASH_FRAMES);
+			unwinds = 0;
+		}
 		atomic_store(&here->trace.state, 2);
 	}
 	errno = saved;
