@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rooms.h"
 
+#include <errno.h>
+
+enum { POSTS = 3 }; /* that are tried when there is no memory for one */
+
 /* ---- life -------------------------------------------------------------------------- */
 
 /* 128 random bits: knowing the id of a private room must not be guessing it. */
@@ -118,15 +122,16 @@ void op_answer(struct op *op)
 	if (op->out.failed) {
 		op_fail(op, 503, "UNAVAILABLE", "the server has no memory left");
 	}
-	chatd_status rc = op->self->h->post(op->from, on_answer, op);
-	if (rc == 0) {
-		return;
+	chatd_status rc = -ENOMEM;
+	for (int i = 0; i < POSTS && rc == -ENOMEM; i++) {
+		rc = op->self->h->post(op->from, on_answer, op);
 	}
-	if (op->from == op->home) {
+	/* Else it is on its way; or it stays, as what waits there still knows it. */
+	if (rc == -ENOMEM && op->from == op->home) {
 		op->done(op);
 	} else if (rc == -ESHUTDOWN) {
 		op_free(op); /* that worker has ended, and with it whoever waits */
-	} /* else there is no memory to tell it, and what waits there still knows this one */
+	}
 }
 
 static void on_question(void *arg)
