@@ -6,7 +6,6 @@ terminated, restarted, frozen, made read-only, restored from a dump.  Speaks TAP
 usage: postgres.py [--build DIR] [WORD]        WORD: only tests whose name has it
 CHATD_FULL=1: longer."""
 import argparse
-import concurrent.futures
 import os
 import random
 import re
@@ -24,18 +23,12 @@ from backends.base import Missing, IN_CI, wait_until  # noqa: E402
 from backends.postgres import Postgres, Standby  # noqa: E402
 
 FULL = os.environ.get("CHATD_FULL") == "1"
-TESTS, SUITES = [], []
+TESTS = []
 BUILD = "build"
 
 
 def test(fn):
     TESTS.append(fn)
-    return fn
-
-
-def suite(fn):
-    """On a server of their own, which nobody harms: beside the other tests."""
-    SUITES.append(fn)
     return fn
 
 
@@ -150,8 +143,17 @@ def check(pg, schema, nodes):
 
 # ---- the suites of every store -------------------------------------------------------------
 
-def run_suite(pg, name, **more):
-    """These ask what calls mean, and make a schema for each test."""
+UNSYNCED = []
+
+
+def run_suite(_, name, **more):
+    """On a server that does not sync: these ask what calls mean, and make a schema for each test."""
+    if not UNSYNCED:
+        UNSYNCED.append(Postgres(fsync="off", full_page_writes="off").start())
+    run_suite_on(UNSYNCED[0], name, **more)
+
+
+def run_suite_on(pg, name, **more):
     done = subprocess.run([built("tests", "store", name), built("plugins", "store-postgres.so"), "url=" + pg.url,
                            "schema=t@", "read_timeout=10s", "commit_timeout=30s"], capture_output=True, text=True,
                           env={**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP", **more}, check=False)
@@ -160,23 +162,21 @@ def run_suite(pg, name, **more):
     assert done.returncode == 0 and cases and not bad, done.stdout[-4000:] + done.stderr[-2000:]
 
 
-@suite
+@test
 def the_suite_of_conversations(pg):
     run_suite(pg, "test_store")
 
 
-@suite
+@test
 def the_suite_of_conversations_when_they_are_encrypted(pg):
     run_suite(pg, "test_store", CHATD_TEST_CIPHER=built("plugins", "encrypt.so"))
 
 
+@long
 def the_other_suites_when_messages_are_encrypted(pg):
     for name in ("test_accounts", "test_people", "test_nodes", "test_sequencer", "test_files", "test_records"):
         run_suite(pg, name, CHATD_TEST_CIPHER=built("plugins", "encrypt.so"))
 
-
-if FULL:
-    suite(the_other_suites_when_messages_are_encrypted)
 
 KEY = {name: "%s %s" % (name, os.urandom(32).hex()) for name in ("one", "two", "three")}
 
@@ -221,37 +221,37 @@ def nodes_with_other_keys_undo_nothing_and_lose_nothing(pg):
     assert "open 0" not in shown and "add encrypt: with its keys" in shown, shown
 
 
-@suite
+@test
 def the_suite_of_accounts(pg):
     run_suite(pg, "test_accounts")
 
 
-@suite
+@test
 def the_suite_of_rooms_and_people(pg):
     run_suite(pg, "test_people")
 
 
-@suite
+@test
 def the_suite_of_files(pg):
     run_suite(pg, "test_files")
 
 
-@suite
+@test
 def the_suite_of_records(pg):
     run_suite(pg, "test_records")
 
 
-@suite
+@test
 def the_suite_of_nodes(pg):
     run_suite(pg, "test_nodes")
 
 
-@suite
+@test
 def the_suite_of_the_sequencer(pg):
     run_suite(pg, "test_sequencer", CHATD_ROUNDS="60" if FULL else "6")
 
 
-@suite
+@test
 def the_whole_server_on_it(pg):
     files = ["../upload/upload_e2e.py", "2"]
     for suite in (["store_e2e.py", "2", "3"], ["change_e2e.py", "2"], files) if FULL else (["store_e2e.py", "2", "2"], files):
@@ -561,38 +561,24 @@ def main():
     parser.add_argument("word", nargs="?", default="")
     args = parser.parse_args()
     BUILD = os.path.abspath(args.build)
-    tests, suites = ([fn for fn in fns if args.word in fn.__name__] for fns in (TESTS, SUITES))
-    failed, lock = [], threading.Lock()
     try:
-        servers = [Postgres(), Postgres(fsync="off", full_page_writes="off")]
-        servers[0].program("postgres")
+        pg = Postgres().start()
     except Missing as e:
         print("1..1\n%sok 1 - a PostgreSQL # %s%s" % ("not " if IN_CI else "", "" if IN_CI else "skip ", e))
         return 1 if IN_CI else 0
-
-    def run(pg, fns):
-        if fns:
-            pg.start()
-        for fn in fns:
-            began, wrong = time.monotonic(), None
-            try:
-                fn(pg)
-            except Exception:  # pylint: disable=broad-except
-                wrong = traceback.format_exc()
-                failed.append(fn)
-            with lock:
-                print("%sok - %s (%.1f s)" % ("not " if wrong else "", fn.__name__.replace("_", " "), time.monotonic() - began))
-                if wrong:
-                    print("# " + wrong.replace("\n", "\n# "))
-                sys.stdout.flush()
-    print("1..%d" % len(tests + suites))
-    try:
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for done in [pool.submit(run, pg, fns) for pg, fns in zip(servers, (tests, suites))]:
-                done.result()
-    finally:
-        for server in servers:
-            server.close()
+    chosen = [fn for fn in TESTS if args.word in fn.__name__]
+    failed = 0
+    print("1..%d" % len(chosen))
+    for i, fn in enumerate(chosen, 1):
+        began = time.monotonic()
+        try:
+            fn(pg)
+            print("ok %d - %s (%.1f s)" % (i, fn.__name__.replace("_", " "), time.monotonic() - began), flush=True)
+        except Exception:  # pylint: disable=broad-except
+            failed += 1
+            print("not ok %d - %s\n# %s" % (i, fn.__name__, traceback.format_exc().replace("\n", "\n# ")), flush=True)
+    for server in [pg, *UNSYNCED]:
+        server.close()
     return 1 if failed else 0
 
 
