@@ -11,7 +11,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
+
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define LATE_SIGNALS /* that sanitizer keeps them until the thread calls something */
+#endif
+#endif
 
 #define TEST(name) static void name(void **state)
 #define UNUSED     (void)state
@@ -91,6 +98,10 @@ TEST(code_whose_stack_cannot_be_unwound_ends_nothing)
 
 int main(void)
 {
+#ifdef LATE_SIGNALS
+	printf("1..0 # SKIP signals come late here\n");
+	return 0;
+#endif
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_thread_tells_where_it_is),
 		cmocka_unit_test(code_whose_stack_cannot_be_unwound_ends_nothing),
