@@ -31,7 +31,7 @@ chatd_status bytes_put(struct self *self, const char *path, const char *object, 
 	return rc;
 }
 
-static chatd_status write_synced(int fd, const char *p, size_t n)
+chatd_status write_fully(int fd, const char *p, size_t n)
 {
 	while (n) {
 		ssize_t done = write(fd, p, n);
@@ -41,7 +41,7 @@ static chatd_status write_synced(int fd, const char *p, size_t n)
 		p += done > 0 ? done : 0;
 		n -= done > 0 ? (size_t)done : 0;
 	}
-	return fdatasync(fd) < 0 ? -errno : 0;
+	return 0;
 }
 
 static chatd_status put_small(struct self *self, const char *object, const void *p, size_t n)
@@ -56,7 +56,8 @@ static chatd_status put_small(struct self *self, const char *object, const void 
 		return fd;
 	}
 	dir_path(&self->dir, "tmp", name, path);
-	chatd_status rc = write_synced(fd, p, n);
+	chatd_status rc = write_fully(fd, p, n);
+	rc = rc == 0 && fdatasync(fd) < 0 ? -errno : rc;
 	close(fd);
 	rc = rc < 0 ? rc : dir_commit(&self->dir, path, object);
 	if (rc < 0) {

@@ -43,6 +43,7 @@ chatd_status bytes_remove(struct self *, const char *object);
 chatd_status bytes_list(struct self *, int hh, int64_t before,
 		int (*found)(void *arg, const char *object), void *arg);
 
+chatd_status write_fully(int fd, const char *p, size_t n);
 /** Of a file: -EIO when there are not as many. */
 chatd_status read_fully(int fd, int64_t from, char *to, size_t n);
 

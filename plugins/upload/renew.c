@@ -7,10 +7,10 @@
  * its way while the round was there is found by the next one: the end is a round that finds nothing. */
 #include "seal.h"
 
+#include "sum.h"
 #include "upload.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,27 +70,7 @@ static chatd_status to_file(void *arg, const char *p, size_t n)
 	if (c->sum && EVP_DigestUpdate(c->sum, p, n) != 1) {
 		return -EIO;
 	}
-	while (n) {
-		ssize_t done = write(c->fd, p, n);
-		if (done < 0 && errno != EINTR) {
-			return -errno;
-		}
-		p += done > 0 ? done : 0;
-		n -= done > 0 ? (size_t)done : 0;
-	}
-	return 0;
-}
-
-static chatd_status sum_of(EVP_MD_CTX *sum, char ret[DIR_HASH + 1])
-{
-	unsigned char hash[EVP_MAX_MD_SIZE];
-	if (!sum || EVP_DigestFinal_ex(sum, hash, NULL) != 1) {
-		return sum ? -EIO : 0;
-	}
-	for (size_t i = 0; i < DIR_HASH / 2; i++) {
-		snprintf(ret + 2 * i, 3, "%02x", hash[i]);
-	}
-	return 0;
+	return write_fully(c->fd, p, n);
 }
 
 /* What is in @p from, sealed anew to c->fd. */
@@ -98,14 +78,10 @@ static chatd_status reseal(struct self *self, const char *object, int from, stru
 {
 	struct stat st;
 	c->sealer = sealer_new(self, object, to_file, c);
-	if (self->s3) {
-		c->sum = EVP_MD_CTX_new();
-	}
+	c->sum = self->s3 ? sum_begin() : NULL;
 	chatd_status rc = !c->sealer || (self->s3 && !c->sum) ? -ENOMEM : 0;
-	if (rc == 0 &&
-			(fstat(from, &st) < 0 ||
-					(c->sum && EVP_DigestInit_ex(c->sum, EVP_sha256(), NULL) != 1))) {
-		rc = -EIO;
+	if (rc == 0 && fstat(from, &st) < 0) {
+		rc = -errno;
 	}
 	if (rc == 0) {
 		const struct opener o = { self, object, st.st_size, to_sealer, c };
@@ -128,7 +104,7 @@ static chatd_status renew(struct self *self, const char *object, int64_t *record
 	dir_path(&self->dir, "tmp", name, path);
 	c.fd = dir_temp(&self->dir, name);
 	chatd_status rc = c.fd < 0 ? c.fd : reseal(self, object, from, &c);
-	rc = rc < 0 ? rc : sum_of(c.sum, sum);
+	rc = rc < 0 || !c.sum ? rc : sum_end(c.sum, sum);
 	*records += rc == 0 && fstat(c.fd, &st) == 0 ? 1 + st.st_size / SEAL_RECORD : 0;
 	rc = rc < 0 ? rc : bytes_put(self, path, object, sum);
 	if (c.fd >= 0) {

@@ -4,6 +4,7 @@
 #include "upload.h"
 
 #include "seal.h"
+#include "sum.h"
 
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -61,16 +62,6 @@ static chatd_status open_again(struct sink *s)
 	return st.st_size == s->from ? 0 : -ESTALE;
 }
 
-static EVP_MD_CTX *begin_hash(void)
-{
-	EVP_MD_CTX *c = EVP_MD_CTX_new();
-	if (c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) != 1) {
-		EVP_MD_CTX_free(c);
-		c = NULL;
-	}
-	return c;
-}
-
 static chatd_status write_out(void *arg, const char *p, size_t n);
 
 static chatd_status begin_seal(struct sink *s)
@@ -82,7 +73,7 @@ static chatd_status begin_seal(struct sink *s)
 		seal_name(s->self, s->facts.name);
 	}
 	s->sealer = sealer_new(s->self, s->facts.name, write_out, s);
-	s->sum = s->sealer && s->self->s3 ? begin_hash() : NULL;
+	s->sum = s->sealer && s->self->s3 ? sum_begin() : NULL;
 	return s->sealer && (s->sum || !s->self->s3) ? 0 : -ENOMEM;
 }
 
@@ -94,7 +85,7 @@ static chatd_status open_file(struct sink *s)
 	}
 	int fd = dir_temp(&s->self->dir, name + 1);
 	s->fd = fd < 0 ? -1 : fd;
-	s->sha = begin_hash();
+	s->sha = sum_begin();
 	if (fd < 0) {
 		return fd;
 	}
@@ -156,7 +147,7 @@ static chatd_status write_block(struct sink *s, struct block *b)
 /* Of a file that came in pieces, maybe through several nodes. */
 static chatd_status read_again(struct sink *s, struct block *b)
 {
-	s->sha = begin_hash();
+	s->sha = sum_begin();
 	s->head_n = 0;
 	if (!s->sha) {
 		return -ENOMEM;
@@ -194,19 +185,6 @@ static chatd_status compare(struct sink *s)
 	return s->resumed && ftruncate(s->fd, s->from) < 0 ? -errno : -EBADMSG;
 }
 
-static chatd_status end_hash(EVP_MD_CTX *c, char ret[DIR_HASH + 1])
-{
-	unsigned char hash[EVP_MAX_MD_SIZE];
-	unsigned n = 0;
-	if (EVP_DigestFinal_ex(c, hash, &n) != 1) {
-		return -EIO;
-	}
-	for (unsigned i = 0; i < DIR_HASH / 2; i++) {
-		snprintf(ret + 2 * i, 3, "%02x", hash[i]);
-	}
-	return 0;
-}
-
 /* It is on the disk, and what it is is known. */
 static chatd_status settle(struct sink *s)
 {
@@ -214,9 +192,9 @@ static chatd_status settle(struct sink *s)
 	if (rc == 0 && fsync(s->fd) < 0) {
 		rc = -errno;
 	}
-	rc = rc < 0 ? rc : end_hash(s->sha, s->facts.hash);
+	rc = rc < 0 ? rc : sum_end(s->sha, s->facts.hash);
 	if (rc == 0 && s->sealer) {
-		return s->sum ? end_hash(s->sum, s->facts.sum) : 0;
+		return s->sum ? sum_end(s->sum, s->facts.sum) : 0;
 	}
 	memcpy(s->facts.sum, s->facts.hash, sizeof(s->facts.sum));
 	return rc;
