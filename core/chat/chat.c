@@ -97,7 +97,8 @@ static int by_app(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
-void chat_hear(struct chat_worker *cw)
+/* Until then a worker leaves out the chains that were empty. */
+static void hear(struct chat_worker *cw)
 {
 	const struct chat_view *v = atomic_load_explicit(&cw->chat->view, memory_order_acquire);
 	cw->hooked = 0;
@@ -122,7 +123,7 @@ static chatd_status first_table(struct chat *chat)
 	t->n_apps = chat->n_apps;
 	chat_change(chat, t);
 	for (int32_t i = 0; i < chat->n_workers; i++) {
-		chat_hear(&chat->workers[i]);
+		hear(&chat->workers[i]);
 	}
 	return 0;
 }
@@ -240,7 +241,7 @@ void chat_epoch_begin(struct chat_worker *cw, struct chat_epoch *e)
 {
 	e->before = cw->epoch;
 	cw->epoch = e;
-	chat_hear(cw);
+	hear(cw);
 }
 
 int64_t chat_epoch_left(const struct chat_worker *cw)

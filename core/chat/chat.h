@@ -146,10 +146,8 @@ void chat_view_change(struct chat *, struct chat_view *, struct chat_table *);
 void chat_view_begin(struct chat *, struct chat_view *fresh, struct chat_table *);
 /** [main] Older views that have no session are let go.  Returns how many views are left. */
 int chat_views_tidy(struct chat *);
-/** [worker] To be told of each change: until then it leaves out the chains that were empty. */
-void chat_hear(struct chat_worker *);
-/** [worker] The same, and what begins from now on belongs to another epoch.  The memory, zeroed,
- *  becomes the worker's. */
+/** [worker] To be told of each change: until then it leaves out the chains that were empty, and what
+ *  begins from now on belongs to another epoch.  The memory, zeroed, becomes the worker's. */
 void chat_epoch_begin(struct chat_worker *, struct chat_epoch *);
 /** [worker] Walks under way that began before the last chat_epoch_begin(). */
 int64_t chat_epoch_left(const struct chat_worker *);
