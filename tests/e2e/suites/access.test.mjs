@@ -324,6 +324,17 @@ describe("access", () => {
 			await page.locator("#messages .reaction").waitFor();
 			await ann.focus("[data-act=more]"); /* back where it was */
 
+			/* Also where the message was drawn anew meanwhile, and the question came from a menu that did not get the focus back either. */
+			await ann.message("look").locator("[data-act=more]").focus();
+			await press("Enter");
+			await page.locator("#menu").getByRole("button", { name: "Delete", exact: true }).click();
+			await page.waitForSelector("#confirm[open]");
+			await bob.message("look").locator("[data-act=more]").click();
+			await bob.page.locator("#menu .palette-item").first().click();
+			await ann.message("look").locator(".reaction").waitFor();
+			await ann.escape("confirm");
+			await ann.focus("#messages .mine [data-act=more]");
+
 			await press("?");
 			await ann.escape("keys");
 			await ann.focus("[data-act=more]");

@@ -24,7 +24,8 @@ export function initDialogs() {
 	}
 }
 
-/* A row may be drawn anew while a dialog is open, so the browser has nothing to give the focus back to: its successor gets it. */
+/* A row may be drawn anew while a dialog is open, so the browser has nothing to give the focus back to: its successor gets
+ * it. The focus may then still be in the dialog that is closed: it is taken from there only when the page is drawn. */
 function giveFocusBack() {
 	let last = null;
 	const note = ({ target }) => {
@@ -38,7 +39,8 @@ function giveFocusBack() {
 	document.addEventListener(
 		"close",
 		() => {
-			if (last?.act && document.activeElement === document.body) {
+			const nowhere = document.activeElement === document.body || document.activeElement?.closest("dialog:not([open])");
+			if (last?.act && nowhere) {
 				last.list.querySelector(`[data-row="${last.row}"] [data-act="${last.act}"]`)?.focus({ preventScroll: true });
 			}
 		},

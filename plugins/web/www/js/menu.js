@@ -47,13 +47,14 @@ function onKey(event) {
 	}
 }
 
-/* The narrow screen's place is the style sheet's business. */
+/* All of it on the screen, also when what it belongs to has moved out of it. The narrow screen's place is the style sheet's
+ * business. */
 function place(dialog, anchor) {
 	const from = anchor.getBoundingClientRect();
 	const { width, height } = dialog.getBoundingClientRect();
 	const left = Math.max(GAP_PX, Math.min(from.left, innerWidth - width - GAP_PX));
 	const below = from.bottom + GAP_PX;
-	const top = below + height < innerHeight ? below : Math.max(GAP_PX, from.top - height - GAP_PX);
+	const top = Math.max(GAP_PX, Math.min(below + height < innerHeight ? below : from.top - height - GAP_PX, innerHeight - height - GAP_PX));
 	dialog.style.setProperty("--menu-left", `${left}px`);
 	dialog.style.setProperty("--menu-top", `${top}px`);
 }
