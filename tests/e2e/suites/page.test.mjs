@@ -235,6 +235,22 @@ describe("what the page remembers and manages", () => {
 		assert.deepEqual(await ann.texts(), [...numbered("old", 1, 5), ...numbered("gap", 1, 70)]);
 	});
 
+	test("who joins while the connection is away is in as soon as it is back", limit, async () => {
+		const { id } = await rest("eve", "POST", "rooms", { name: "Later", public: true });
+		await ann.page.click("#open-finder"); /* the page has heard of it */
+		await ann.page.fill("#finder-input", "Later");
+		await ann.page.click(`#finder-list [data-key="room:${id}"]`);
+		await ann.page.waitForSelector("#join-room:visible");
+		await gate.shut();
+		await ann.state("waiting");
+		await ann.page.click("#join-room");
+		await ann.page.locator("#toasts .toast", { hasText: "as soon as you are connected" }).waitFor();
+		gate.open();
+		await ann.page.waitForSelector("#composer:visible");
+		await say("eve", { roomId: id }, ["welcome"]);
+		await ann.sees("welcome");
+	});
+
 	test("the server is killed: the page comes back to the same place and goes on", limit, async () => {
 		const id = await room("Killed");
 		await ann.go(`room:${id}`);

@@ -460,7 +460,7 @@ $("more-rooms").addEventListener("click", () => finder.open(false));
 $("new-direct").addEventListener("click", () => finder.open(true));
 $("join-room").addEventListener("click", async () => {
 	$("join-room").disabled = true;
-	await session.rooms.join(activeConversation().id);
+	await session.rooms.joinByHand(activeConversation().id);
 	$("join-room").disabled = false;
 });
 async function askToLeave() {

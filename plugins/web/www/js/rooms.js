@@ -26,6 +26,11 @@ export class Rooms {
 	#subscriptions = new Map();
 	#peopleTimer = 0;
 	#loadTimer = 0;
+	/* What was asked for without a connection, to be done once there is one. */
+	#later = new Set();
+	/* The rooms are asked for side by side, and the answers overtake each other: the newest question counts. */
+	#asked = 0;
+	#answered = 0;
 	/* Rooms that one leaves by oneself: nothing to be told. */
 	#leaving = new Set();
 
@@ -52,6 +57,9 @@ export class Rooms {
 			return false;
 		}
 		await Promise.all(rooms.map((room) => this.#settle(room, wanted)));
+		const later = [...this.#later].filter((id) => !this.#state.rooms.get(id)?.joined);
+		this.#later.clear();
+		await Promise.all(later.map((id) => this.joinByHand(id)));
 		for (const { id } of before) {
 			if (!this.#state.rooms.get(id)?.joined && !this.#state.gone.has(id)) {
 				this.#shownOut(id, t("You are no longer in this room."), Boolean(this.#state.rooms.get(id)?.public));
@@ -94,9 +102,11 @@ export class Rooms {
 
 	/* `wanted`: rooms shown as joined already, since they are about to be. */
 	async load(wanted = []) {
+		const turn = ++this.#asked;
 		try {
 			const rooms = await this.#api.rooms();
-			if (this.#state.me) {
+			if (this.#state.me && turn > this.#answered) {
+				this.#answered = turn;
 				this.#state.setRooms(rooms, wanted);
 			}
 			return rooms;
@@ -170,17 +180,36 @@ export class Rooms {
 		}
 	}
 
+	/* As a person asks for it, who may do so before the connection is there: then it is done as soon as it is. */
+	async joinByHand(roomId) {
+		const refused = await this.#ask(roomId);
+		if (refused?.code === "DISCONNECTED") {
+			this.#later.add(roomId);
+			this.#toast(t("You join this room as soon as you are connected."));
+		}
+		return !refused && this.#joined(roomId);
+	}
+
 	/* Resolves to whether it worked; when not, the person has been told. */
 	async join(roomId) {
+		return !(await this.#ask(roomId)) && this.#joined(roomId);
+	}
+
+	/* Resolves to why the server did not let one in. */
+	async #ask(roomId) {
 		try {
 			await this.#connection.ask("/app/chat.join", { roomId, clientId: newId() }, ENTER_PATIENCE_MS);
+			return null;
 		} catch (error) {
 			if (error.code !== "DISCONNECTED") {
 				this.#state.setJoined(roomId, false);
 			}
 			this.#complain(error);
-			return false;
+			return error;
 		}
+	}
+
+	async #joined(roomId) {
 		this.#state.gone.delete(roomId);
 		const heard = await this.follow(roomId);
 		await this.load();
@@ -195,7 +224,10 @@ export class Rooms {
 			this.#forsake(roomId);
 			await this.load();
 		} catch (error) {
-			this.#complain(error);
+			if (!(error instanceof Refusal)) {
+				throw error;
+			}
+			this.#toast(explain(error), { kind: "error" }); /* also without a connection: the person waits for it */
 		} finally {
 			this.#leaving.delete(roomId);
 		}
