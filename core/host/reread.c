@@ -4,6 +4,7 @@
 #include "host/patience.h"
 #include "host/plan.h"
 #include "host/turn.h"
+#include "loop/net.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -77,6 +78,15 @@ static int reload_all(struct plan *p, struct change_text *text)
 		}
 	}
 	return 0;
+}
+
+/* ---- certificates ------------------------------------------------------------------------- */
+
+static int read_certificates(struct host *h, struct change_text *text)
+{
+	struct net_error e;
+	int rc = net_tls_reread(h->net, &e);
+	return rc < 0 ? reject(text, rc, e.text) : 0;
 }
 
 /* ---- all at once ---------------------------------------------------------------------------- */
@@ -173,13 +183,17 @@ static int carry_out(struct plan *p, struct change_text *text)
 	if (make_room(p->h) < 0) {
 		return reject(text, -ENOMEM, "no memory");
 	}
-	int rc = start_turn(p, &t, text);
+	int rc = read_certificates(p->h, text);
+	if (rc == 0) {
+		rc = start_turn(p, &t, text);
+	}
 	if (rc == 0) {
 		rc = reload_all(p, text);
 		if (rc < 0) {
 			turn_undo(t);
 		}
 	}
+	net_tls_renew(p->h->net, rc == 0);
 	if (rc < 0) {
 		keep_names(p);
 		return rc;
@@ -203,7 +217,7 @@ static void report(const struct plan *p, int rehearse, struct change_text *text)
 		waits = snprintf(text->p, sizeof(text->p), "good; %s\n", of_it);
 	} else {
 		waits = snprintf(text->p, sizeof(text->p),
-				"files with secrets and lists were read again, %zu plugins go on with what they hold; "
+				"files with certificates, secrets and lists were read again, %zu plugins go on with what they hold; "
 				"%s\n",
 				p->n_reloads, of_it);
 	}
@@ -221,7 +235,10 @@ int live_reread(struct host *h, int rehearse, struct change_text *text)
 		return -EINVAL;
 	}
 	int ends = p->n_out > 0;
-	int rc = rehearse ? 0 : carry_out(p, text);
+	int rc = rehearse ? read_certificates(h, text) : carry_out(p, text);
+	if (rehearse) {
+		net_tls_renew(h->net, false);
+	}
 	if (rc == 0) {
 		report(p, rehearse, text);
 	}

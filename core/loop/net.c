@@ -161,9 +161,24 @@ const char *net_bound(const struct net_listener *listener)
 	return listener->bound;
 }
 
-int net_tls_reload(struct net_listener *listener, struct net_error *ret_err)
+int net_tls_reread(struct net *net, struct net_error *ret_err)
 {
-	return listener->tls ? tls_server_reload(listener->tls, ret_err) : 0;
+	for (struct net_listener *l = net->listeners; l; l = l->next) {
+		int rc = l->tls ? tls_server_reread(l->tls, ret_err) : 0;
+		if (rc < 0) {
+			net_tls_renew(net, false);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+void net_tls_renew(struct net *net, bool use)
+{
+	for (struct net_listener *l = net->listeners; l; l = l->next) {
+		if (l->tls)
+			tls_server_renew(l->tls, use);
+	}
 }
 
 /* ---- starting and stopping --------------------------------------------- */

@@ -40,9 +40,10 @@ int net_listen(struct net *net, const struct chatd_listen *conf, struct net_list
 		struct net_error *ret_err);
 /** [main] The address really bound: "127.0.0.1:43210", "[::1]:43210", "unix:/path". */
 const char *net_bound(const struct net_listener *listener);
-/** [main] Reads the certificate and key files again; connections accepted from now on use
- *  them.  On an error the old ones stay. */
-int net_tls_reload(struct net_listener *listener, struct net_error *ret_err);
+/** [main] Reads the certificates and keys of all listeners again, for net_tls_renew().  On an error nothing is kept. */
+int net_tls_reread(struct net *net, struct net_error *ret_err);
+/** [main] Connections accepted from now on use what was read again; or (not @p use) it is forgotten. */
+void net_tls_renew(struct net *net, bool use);
 
 /** [main] While the workers run: accept on every worker.  Returns when all do. */
 int net_accept_start(struct net *net);

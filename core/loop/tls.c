@@ -9,13 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/log.h"
 #include "loop/net.h"
 
 struct tls_server {
 	struct tls_conf conf;
 	pthread_mutex_t lock; /* guards ctx: a reload replaces it while workers accept */
 	SSL_CTX *ctx;
+	SSL_CTX *next; /* read again, not in use yet; main's */
 };
 
 static const char tls12_suites[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
@@ -170,6 +173,21 @@ static int load(const struct tls_conf *conf, SSL_CTX **ret, struct net_error *er
 	return rc;
 }
 
+/** @p ret_when: of the date that is wrong. */
+static const char *not_valid(SSL_CTX *ctx, char ret_when[32])
+{
+	const X509 *x = SSL_CTX_get0_certificate(ctx);
+	const ASN1_TIME *from = X509_get0_notBefore(x), *until = X509_get0_notAfter(x);
+	int expired = X509_cmp_current_time(until) < 0;
+	struct tm tm;
+	if (!expired && X509_cmp_current_time(from) < 0)
+		return NULL;
+	if (ASN1_TIME_to_tm(expired ? until : from, &tm) != 1 ||
+			!strftime(ret_when, 32, "%Y-%m-%d %H:%M:%S UTC", &tm))
+		ret_when[0] = '\0';
+	return expired ? "has expired on" : "is not valid before";
+}
+
 int tls_server_create(
 		const struct tls_conf *conf, struct tls_server **ret, struct net_error *ret_err)
 {
@@ -184,23 +202,42 @@ int tls_server_create(
 		free(srv);
 		return rc;
 	}
+	char when[32];
+	const char *why = not_valid(srv->ctx, when);
+	if (why)
+		log_write(CHATD_LOG_WARN, conf->kind ? conf->kind : "core",
+				"certificate \"%s\": it %s %s; clients will refuse it", conf->cert, why, when);
 	pthread_mutex_init(&srv->lock, NULL);
 	*ret = srv;
 	return 0;
 }
 
-int tls_server_reload(struct tls_server *srv, struct net_error *ret_err)
+int tls_server_reread(struct tls_server *srv, struct net_error *ret_err)
 {
-	SSL_CTX *ctx;
-	int rc = load(&srv->conf, &ctx, ret_err);
-	if (rc < 0)
-		return rc;
-	pthread_mutex_lock(&srv->lock);
-	SSL_CTX *old = srv->ctx;
-	srv->ctx = ctx;
-	pthread_mutex_unlock(&srv->lock);
+	char when[32];
+	tls_server_renew(srv, false);
+	int rc = load(&srv->conf, &srv->next, ret_err);
+	const char *why = rc < 0 ? NULL : not_valid(srv->next, when);
+	if (why) {
+		snprintf(ret_err->text, sizeof(ret_err->text), "certificate \"%s\": it %s %s",
+				srv->conf.cert, why, when);
+		tls_server_renew(srv, false);
+		return -EBADMSG;
+	}
+	return rc;
+}
+
+void tls_server_renew(struct tls_server *srv, bool use)
+{
+	SSL_CTX *old = srv->next;
+	if (use && old) {
+		pthread_mutex_lock(&srv->lock);
+		old = srv->ctx;
+		srv->ctx = srv->next;
+		pthread_mutex_unlock(&srv->lock);
+	}
+	srv->next = NULL;
 	SSL_CTX_free(old);
-	return 0;
 }
 
 void tls_server_destroy(struct tls_server *srv)
@@ -208,6 +245,7 @@ void tls_server_destroy(struct tls_server *srv)
 	if (!srv)
 		return;
 	SSL_CTX_free(srv->ctx);
+	SSL_CTX_free(srv->next);
 	pthread_mutex_destroy(&srv->lock);
 	free(srv);
 }

@@ -31,8 +31,11 @@ struct tls_conf {
 /** [main] -EBADMSG with the file and OpenSSL's reason in @p ret_err; -ENOMEM. */
 int tls_server_create(
 		const struct tls_conf *conf, struct tls_server **ret, struct net_error *ret_err);
-/** [main] Reads the files again; on an error the old ones stay. */
-int tls_server_reload(struct tls_server *srv, struct net_error *ret_err);
+/** [main] Reads the files again, for tls_server_renew(); what is in use stays so until then.  -EBADMSG
+ *  also for a certificate that is not valid now. */
+int tls_server_reread(struct tls_server *srv, struct net_error *ret_err);
+/** [main] What was read again is in use from now on, or else forgotten. */
+void tls_server_renew(struct tls_server *srv, bool use);
 void tls_server_destroy(struct tls_server *srv); /**< NULL is fine */
 
 /** [worker] NULL: no memory.  @p key_updates counts the peer's KeyUpdate messages. */

@@ -29,7 +29,8 @@ struct lws_engine {
 	struct http http; /* first: what the parts of plugins/http know */
 	struct http_conf conf;
 	const struct lws_conf *all;
-	atomic_llong *links; /**< connections of all workers */
+	atomic_llong *links;    /**< connections of all workers */
+	struct ssl_ctx_st *tls; /**< holds the certificate in use; main's */
 };
 
 struct link;
@@ -42,6 +43,7 @@ struct lws_worker {
 	struct pump pump;
 	bool pumping; /**< pump was started */
 	struct lws_vhost *vhost;
+	struct ssl_ctx_st *tls; /**< libwebsockets'; NULL: no TLS */
 	struct link *links;
 	struct exchange *dirty; /**< to be looked after in the next turn */
 	struct exchange *slow;  /**< with bytes that the client did not take yet */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin: options and life. */
+#include "certs.h"
 #include "engine_lws.h"
 
 #include <chatd/plugins.h>
 #include <chatd/store.h>
 
 #include <errno.h>
-#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +16,8 @@ static const char named_headers[] =
 		"[Access-Control-Request-Method, Device-Token, Forwarded, Idempotency-Key, Sec-Fetch-Site, "
 		"Tus-Resumable, Upload-Checksum, Upload-Length, Upload-Metadata, Upload-Offset, "
 		"X-Forwarded-Proto]";
+
+#define HTTP_TLS_FLAGS (CHATD_O_PATH | CHATD_O_LIVE)
 
 static const struct chatd_opt options[] = {
 #include "../http/options.inc"
@@ -77,26 +79,6 @@ static void on_log(int level, const char *line)
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
-/* libwebsockets would only say that it cannot make a context. */
-static chatd_status try_tls(
-		const struct chatd_host *h, chatd_ctx *ctx, const struct http_conf *conf)
-{
-	SSL_CTX *tls = conf->tls_cert ? SSL_CTX_new(TLS_server_method()) : NULL;
-	chatd_status rc = 0;
-	if (!conf->tls_cert)
-		return 0;
-	ERR_clear_error();
-	if (!tls || SSL_CTX_use_certificate_chain_file(tls, conf->tls_cert) != 1)
-		rc = h->fail(ctx, -EBADMSG, "certificate \"%s\": %s", conf->tls_cert,
-				ERR_reason_error_string(ERR_peek_last_error()));
-	else if (SSL_CTX_use_PrivateKey_file(tls, conf->tls_key, SSL_FILETYPE_PEM) != 1)
-		rc = h->fail(ctx, -EBADMSG, "key \"%s\": %s", conf->tls_key,
-				ERR_reason_error_string(ERR_peek_last_error()));
-	ERR_clear_error();
-	SSL_CTX_free(tls);
-	return rc;
-}
-
 static chatd_status on_init(
 		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
 {
@@ -116,14 +98,80 @@ static chatd_status on_init(
 	log_host = h;
 	log_ctx = ctx;
 	lws_set_log_level(LLL_ERR | LLL_WARN, on_log);
-	chatd_status rc = try_tls(h, ctx, &engine->conf);
-	return rc == 0 ? engine_init(&engine->http, h, ctx, &engine->conf, &way) : rc;
+	if (engine->conf.tls_cert && !(engine->tls = certs_read(h, ctx, &engine->conf)))
+		return -EBADMSG;
+	return engine_init(&engine->http, h, ctx, &engine->conf, &way);
 }
+
+/* ---- another certificate -------------------------------------------------------------------- */
+
+struct change {
+	chatd_worker *worker;
+	struct lws_engine *engine;
+	SSL_CTX *fresh; /* a reference */
+};
+
+static void on_change(void *arg)
+{
+	struct change *c = arg;
+	const struct chatd_host *h = c->engine->http.host;
+	struct lws_worker *w = h->worker_self(c->engine->http.ctx, c->worker);
+	if (!certs_take(w->tls, c->fresh))
+		h->log(c->engine->http.ctx, CHATD_LOG_ERROR,
+				"no memory for another certificate: a worker goes on with the old one");
+	SSL_CTX_free(c->fresh);
+	h->mem_free(c);
+}
+
+static int tell_worker(struct lws_engine *engine, int32_t i)
+{
+	const struct chatd_host *h = engine->http.host;
+	struct change *c = h->mem_alloc(sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	*c = (struct change){ h->worker_at(i), engine, engine->tls };
+	SSL_CTX_up_ref(engine->tls);
+	int rc = h->post(c->worker, on_change, c);
+	if (rc < 0) {
+		SSL_CTX_free(c->fresh);
+		h->mem_free(c);
+	}
+	return rc;
+}
+
+static chatd_status on_reload(void *self, const void *conf_)
+{
+	struct lws_engine *engine = self;
+	const struct lws_conf *conf = conf_;
+	const struct chatd_host *h = engine->http.host;
+	chatd_ctx *ctx = engine->http.ctx;
+	if (!engine->tls != !conf->http.tls_cert)
+		return h->fail(ctx, -EINVAL, "turning TLS on or off takes a restart");
+	if (!engine->tls)
+		return 0;
+	SSL_CTX *fresh = certs_read(h, ctx, &conf->http);
+	chatd_status rc = fresh ? certs_may_follow(h, ctx, engine->tls, fresh) : -EBADMSG;
+	if (rc < 0) {
+		SSL_CTX_free(fresh);
+		return rc;
+	}
+	SSL_CTX_free(engine->tls);
+	engine->tls = fresh;
+	for (int32_t i = 0; i < h->worker_count(); i++) {
+		rc = tell_worker(engine, i);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void on_fini(void *self)
 {
 	struct lws_engine *engine = self;
 	engine_finish(&engine->http);
+	SSL_CTX_free(engine->tls);
 	free(engine->links);
 	free(engine);
 }
@@ -174,6 +222,7 @@ CHATD_PLUGIN = {
 	.worker_size = sizeof(struct lws_worker),
 	.check = on_check,
 	.init = on_init,
+	.reload = on_reload,
 	.worker_start = on_worker_start,
 	.drain = on_drain,
 	.worker_stop = on_worker_stop,

@@ -309,8 +309,10 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *in, 
 
 static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t n)
 {
-	(void)user;
 	switch (reason) {
+	case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
+		((struct lws_worker *)lws_context_user(lws_get_context(wsi)))->tls = user;
+		return 0;
 	case LWS_CALLBACK_ESTABLISHED:
 		return on_established(wsi);
 	case LWS_CALLBACK_RECEIVE:
@@ -390,6 +392,7 @@ static int create(struct lws_worker *w)
 	struct lws_context_creation_info info = { 0 };
 	void *loops[] = { &w->pump.loop };
 	fill(w, &info);
+	info.user = w;
 	info.foreign_loops = loops;
 	info.protocols = protocols;
 	memcpy(w->subprotocol, "-", 2);

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define HTTP_TLS_FLAGS CHATD_O_PATH /* the core reads the files again by itself */
+
 static const struct chatd_opt options[] = {
 #include "options.inc"
 	{ .key = NULL },

@@ -222,7 +222,8 @@ static const struct chatd_opt options[] = {
 			.type = CHATD_T_STRING,
 			.flags = CHATD_O_PATH,
 			.offset = offsetof(struct conf, tls_cert),
-			.doc = "Certificate chain in PEM; with tls_key, the addresses above speak TLS only." },
+			.doc = "Certificate chain in PEM; with tls_key, the addresses above speak TLS only. Read "
+				   "again after SIGHUP." },
 	{ .key = "tls_key",
 			.type = CHATD_T_STRING,
 			.flags = CHATD_O_PATH,

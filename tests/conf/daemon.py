@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import socket
+import ssl
 import stat
+import subprocess
 import tempfile
 import time
 
@@ -34,6 +36,16 @@ def ended(code, said, *settings, config="broker.yaml"):
         return s.log()
     finally:
         s.__exit__()
+
+
+def hang_up(server, said):
+    """SIGHUP, and what the log says of it."""
+    before = server.log().count(said)
+    server.proc.send_signal(signal.SIGHUP)
+    end = time.monotonic() + 60
+    while server.log().count(said) == before:
+        assert time.monotonic() < end, server.log()
+        time.sleep(0.02)
 
 
 @case("--version and --help answer with 0, what is no option with 64 and the usage")
@@ -144,7 +156,47 @@ def _():
             assert s.get("/healthz") == 200
             code, took = s.end(sig)
             assert code == 0 and took < 20, (code, took, s.log())
-            assert "SIGHUP: files with secrets and lists were read again, 0 plugins go on with what they hold" in s.log()
+            assert "SIGHUP: files with certificates, secrets and lists were read again, 0 plugins go on with what they hold" in s.log()
+
+
+def make_pair(folder, name):
+    cert, key = (os.path.join(folder, name + end) for end in (".crt", ".key"))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+                    "-out", cert, "-days", "2", "-subj", "/CN=" + name], check=True, capture_output=True)
+    return cert, key
+
+
+def connect_tls(server, plugin):
+    tls = ssl.create_default_context()
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    return tls.wrap_socket(socket.create_connection(server.address(plugin), 10))
+
+
+def whose(conn):
+    """The name in the certificate that it was shown; Python tells no more of one that it did not verify."""
+    done = subprocess.run(["openssl", "x509", "-inform", "DER", "-noout", "-subject"], input=conn.getpeercert(True),
+                          capture_output=True, check=True)
+    return done.stdout.decode().strip().replace(" ", "").rsplit("=", 1)[1]
+
+
+@case("F09: a certificate that is replaced is in use after SIGHUP, by whoever comes then; a wrong one is refused")
+def _():
+    with tempfile.TemporaryDirectory() as d:
+        (cert, key), (other_cert, other_key) = make_pair(d, "one"), make_pair(d, "two")
+        settings = ["%s.%s=%s" % (p, o, f) for p in ("http", "tcp") for o, f in (("tls_cert", cert), ("tls_key", key))]
+        with Server("broker.yaml", *settings) as s:
+            old = [connect_tls(s, p) for p in ("http", "tcp")]
+            os.replace(other_key, key)
+            hang_up(s, 'SIGHUP: reload rejected: key "%s" does not belong to the certificate in "%s"' % (key, cert))
+            assert [whose(connect_tls(s, p)) for p in ("http", "tcp")] == ["one", "one"]
+            os.replace(other_cert, cert)
+            hang_up(s, "SIGHUP: files with certificates, secrets and lists were read again")
+            assert [whose(connect_tls(s, p)) for p in ("http", "tcp")] == ["two", "two"]
+            old[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert old[0].recv(4096).startswith(b"HTTP/1.1 200 ") and [whose(o) for o in old] == ["one", "one"]
+            old[1].sendall(b"CONNECT\naccept-version:1.2\nhost:x\nlogin:guest\npasscode:guest\n\n\0")
+            assert old[1].recv(4096).startswith(b"CONNECTED"), s.log()
+            assert s.end()[0] == 0
 
 
 @case("SIGTERM with 200 WebSocket clients: each gets 1012, exit code 0 within drain_timeout")

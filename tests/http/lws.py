@@ -8,9 +8,12 @@ usage: lws.py [PART OF A CASE'S NAME]
 """
 import contextlib
 import os
+import signal
+import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import zlib
 
@@ -92,6 +95,42 @@ def serves_http_1_and_2_with_tls():
                 assert curl(flag, base + "/healthz") == b'{"status":"UP"}', flag
             one, two = (curl(flag, base + "/client/client.js") for flag in ("--http1.1", "--http2"))
             assert one == two and len(one) > 1000, (len(one), len(two))
+
+
+def shown(server):
+    """The certificate that a new client sees."""
+    return ssl.get_server_certificate(tuple(server.http.rsplit(":", 1)), timeout=20)
+
+
+def hang_up(server, said):
+    before = server.log_text().count(said)
+    server.process.send_signal(signal.SIGHUP)
+    end = time.monotonic() + 60
+    while server.log_text().count(said) == before:
+        assert time.monotonic() < end, server.log_text()
+        time.sleep(0.02)
+
+
+@case
+def takes_another_certificate_after_sighup():
+    one, other = Tls(), Tls()
+    with one as tls, other, running(4, "chat.yaml", *tls) as server:
+        first = shown(server)
+        os.replace(other.key, one.key)
+        hang_up(server, "SIGHUP: reload rejected")
+        assert 'key "%s": ' % one.key in server.log_text() and shown(server) == first
+        os.replace(other.cert, one.cert)
+        hang_up(server, "SIGHUP: files with certificates")
+        with open(one.cert, encoding="ascii") as f:
+            second = f.read()
+        assert second != first
+        end = time.monotonic() + 60
+        while [shown(server) for _ in range(16)] != [second] * 16:  # each worker is told by itself
+            assert time.monotonic() < end
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", one.key, "-out", one.cert, "-days",
+                        "2", "-subj", "/CN=localhost"], check=True, capture_output=True)
+        hang_up(server, "SIGHUP: reload rejected")
+        assert "of another kind than the one in use" in server.log_text() and shown(server) == second
 
 
 @case

@@ -11,6 +11,7 @@
 
 struct files {
 	char dir[64], cert[96], key[96], other_key[96], locked_key[96], none[96];
+	char kept_cert[96], kept_key[96]; /* while others have their names */
 };
 
 static struct files files;
@@ -26,13 +27,14 @@ static void write_key(const char *path, EVP_PKEY *key, const char *pass)
 	fclose(f);
 }
 
-static void write_cert(const char *path, EVP_PKEY *key)
+/* Valid from @p from on to @p until, seconds from now. */
+static void write_cert(const char *path, EVP_PKEY *key, long serial, const long when[2])
 {
 	X509 *x = X509_new();
 	assert_non_null(x);
-	ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
-	X509_gmtime_adj(X509_getm_notBefore(x), -60);
-	X509_gmtime_adj(X509_getm_notAfter(x), 86400);
+	ASN1_INTEGER_set(X509_get_serialNumber(x), serial);
+	X509_gmtime_adj(X509_getm_notBefore(x), when[0]);
+	X509_gmtime_adj(X509_getm_notAfter(x), when[1]);
 	X509_set_pubkey(x, key);
 	X509_NAME *name = X509_get_subject_name(x);
 	X509_NAME_add_entry_by_txt(
@@ -56,11 +58,13 @@ static int make_files(void **state)
 	snprintf(files.other_key, sizeof(files.other_key), "%s/other.pem", files.dir);
 	snprintf(files.locked_key, sizeof(files.locked_key), "%s/locked.pem", files.dir);
 	snprintf(files.none, sizeof(files.none), "%s/none.pem", files.dir);
+	snprintf(files.kept_cert, sizeof(files.kept_cert), "%s/kept-cert.pem", files.dir);
+	snprintf(files.kept_key, sizeof(files.kept_key), "%s/kept-key.pem", files.dir);
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	EVP_PKEY *other = EVP_EC_gen("P-256");
 	assert_non_null(key);
 	assert_non_null(other);
-	write_cert(files.cert, key);
+	write_cert(files.cert, key, 1, (const long[2]){ -60, 86400 });
 	write_key(files.key, key, NULL);
 	write_key(files.locked_key, key, "secret");
 	write_key(files.other_key, other, NULL);
@@ -347,18 +351,68 @@ static void a_flood_of_key_updates_ends_the_stream(void **state)
 	kit_stop(&t.kit);
 }
 
-static void a_reload_needs_good_files(void **state)
+/* Of the certificate that a client is shown. */
+static long serial_now(const struct kit *k)
+{
+	struct client c;
+	assert_int_equal(client_try(&c, k, TLS1_3_VERSION, NULL), 1);
+	X509 *x = SSL_get1_peer_certificate(c.ssl);
+	assert_non_null(x);
+	long serial = ASN1_INTEGER_get(X509_get_serialNumber(x));
+	X509_free(x);
+	client_end(&c);
+	return serial;
+}
+
+static void who_comes_later_sees_what_was_read_again(void **state)
 {
 	static struct test t;
-	struct client c;
 	struct net_error err;
+	EVP_PKEY *key = EVP_EC_gen("P-256");
 	begin(&t, *(int *)*state, "echo", "test");
-	assert_int_equal(net_tls_reload(t.kit.listener, &err), 0);
-	assert_int_equal(rename(files.key, files.none), 0);
-	assert_int_equal(net_tls_reload(t.kit.listener, &err), -EBADMSG);
-	assert_int_equal(rename(files.none, files.key), 0);
-	assert_int_equal(client_try(&c, &t.kit, TLS1_3_VERSION, NULL), 1); /* the old ones stay */
-	client_end(&c);
+	assert_int_equal(rename(files.cert, files.kept_cert), 0);
+	assert_int_equal(rename(files.key, files.kept_key), 0);
+	write_cert(files.cert, key, 2, (const long[2]){ -60, 60 });
+	write_key(files.key, key, NULL);
+	assert_int_equal(net_tls_reread(t.kit.net, &err), 0);
+	assert_int_equal(serial_now(&t.kit), 1); /* not yet */
+	net_tls_renew(t.kit.net, false);
+	assert_int_equal(serial_now(&t.kit), 1);
+	assert_int_equal(net_tls_reread(t.kit.net, &err), 0);
+	net_tls_renew(t.kit.net, true);
+	assert_int_equal(serial_now(&t.kit), 2);
+	assert_int_equal(rename(files.kept_cert, files.cert), 0);
+	assert_int_equal(rename(files.kept_key, files.key), 0);
+	EVP_PKEY_free(key);
+	kit_stop(&t.kit);
+}
+
+static void not_taken(struct test *t, const char *want)
+{
+	struct net_error err;
+	assert_int_equal(net_tls_reread(t->kit.net, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, want));
+	net_tls_renew(t->kit.net, true);
+	assert_int_equal(serial_now(&t->kit), 1); /* the old ones stay */
+}
+
+static void what_is_read_again_must_be_good(void **state)
+{
+	static struct test t;
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	begin(&t, *(int *)*state, "echo", "test");
+	assert_int_equal(rename(files.key, files.kept_key), 0);
+	not_taken(&t, "No such file");
+	write_key(files.key, key, NULL);
+	not_taken(&t, "does not belong to the certificate");
+	assert_int_equal(rename(files.cert, files.kept_cert), 0);
+	write_cert(files.cert, key, 2, (const long[2]){ -86400, -60 });
+	not_taken(&t, "it has expired on 20");
+	write_cert(files.cert, key, 2, (const long[2]){ 3600, 7200 });
+	not_taken(&t, "it is not valid before 20");
+	assert_int_equal(rename(files.kept_cert, files.cert), 0);
+	assert_int_equal(rename(files.kept_key, files.key), 0);
+	EVP_PKEY_free(key);
 	kit_stop(&t.kit);
 }
 
@@ -411,7 +465,8 @@ int main(void)
 		BOTH(close_delivers_everything_and_says_goodbye),
 		BOTH(a_slow_reader_is_ended_under_tls_too),
 		BOTH(a_flood_of_key_updates_ends_the_stream),
-		BOTH(a_reload_needs_good_files),
+		BOTH(who_comes_later_sees_what_was_read_again),
+		BOTH(what_is_read_again_must_be_good),
 		cmocka_unit_test(bad_files_are_named_with_the_reason),
 	};
 	return cmocka_run_group_tests(tests, make_files, remove_files);
