@@ -35,6 +35,8 @@ int worker_init(struct chatd_worker *w, struct loop *loop, int32_t index)
 {
 	w->loop = loop;
 	w->index = index;
+	/* Not by its own thread: the watchdog's may look at it before that has come so far. */
+	w->here = (struct crash_here){ .thread = "worker", .index = index };
 	w->inbox_end = &w->inbox;
 	w->timer_at = INT64_MAX;
 	w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -353,7 +355,6 @@ void *worker_main(void *arg)
 	struct chatd_worker *w = arg;
 	current = w;
 	w->started = true;
-	w->here = (struct crash_here){ .thread = "worker", .index = w->index };
 	(void)crash_thread(&w->here); /* without memory for it a stack overflow goes unreported */
 	bool busy = true;
 	while (!atomic_load(&w->stopping))
