@@ -147,6 +147,8 @@ struct everywhere {
 static void run_here(void *arg)
 {
 	struct everywhere *e = arg;
+	pthread_mutex_lock(&e->lock); /* until all have it in their mail */
+	pthread_mutex_unlock(&e->lock);
 	e->fn(worker_current(), e->arg);
 	pthread_mutex_lock(&e->lock);
 	if (--e->left == 0)
@@ -160,16 +162,16 @@ int loop_run_all(struct loop *loop, void (*fn)(struct chatd_worker *, void *arg)
 	int rc = 0;
 	pthread_mutex_init(&e.lock, NULL);
 	pthread_cond_init(&e.done, NULL);
+	/* Nobody begins before all have it: what the first one posts to the last would be there
+	 * earlier, and find a plugin's worker_start() not yet run. */
+	pthread_mutex_lock(&e.lock);
 	for (int32_t i = 0; i < loop->count; i++) {
 		int err = worker_post(&loop->workers[i], run_here, &e);
 		if (err < 0) {
 			rc = err;
-			pthread_mutex_lock(&e.lock);
 			e.left--;
-			pthread_mutex_unlock(&e.lock);
 		}
 	}
-	pthread_mutex_lock(&e.lock);
 	while (e.left > 0)
 		pthread_cond_wait(&e.done, &e.lock);
 	pthread_mutex_unlock(&e.lock);

@@ -57,7 +57,8 @@ void loop_destroy(struct loop *loop);
 
 int32_t loop_count(const struct loop *loop);                        /**< [any] */
 struct chatd_worker *loop_worker(const struct loop *loop, int32_t); /**< [any] */
-/** [main] Runs @p fn once on every worker, all at the same time, and waits for the last.
+/** [main] Runs @p fn once on every worker, all at the same time, and waits for the last.  What
+ *  @p fn posts to another worker, itself or through others, runs there after @p fn.
  *  Only between loop_start() and loop_stop(). */
 int loop_run_all(struct loop *loop, void (*fn)(struct chatd_worker *, void *arg), void *arg);
 

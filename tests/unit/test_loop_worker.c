@@ -181,6 +181,54 @@ static void run_all_visits_every_worker_once(void **state)
 	end(loop);
 }
 
+enum { ROUNDS = 2000 };
+
+/* Each worker tells all others that it was here. */
+struct tour {
+	struct loop *loop;
+	int32_t been[16]; /* by worker, its own: rounds that fn has begun there */
+	atomic_int early, told;
+};
+
+struct telling {
+	struct tour *tour;
+	int32_t round;
+};
+
+static void on_telling(void *arg)
+{
+	struct telling *t = arg;
+	if (t->tour->been[worker_index(worker_current())] < t->round)
+		atomic_fetch_add(&t->tour->early, 1);
+	atomic_fetch_add(&t->tour->told, 1);
+	free(t);
+}
+
+static void tell_others(struct chatd_worker *w, void *arg)
+{
+	struct tour *tour = arg;
+	int32_t round = ++tour->been[worker_index(w)];
+	for (int32_t i = loop_count(tour->loop); i-- > 0;) {
+		struct telling *t = malloc(sizeof(*t));
+		if (!t)
+			abort();
+		*t = (struct telling){ tour, round };
+		if (worker_post(loop_worker(tour->loop, i), on_telling, t) < 0)
+			abort();
+	}
+}
+
+static void what_is_posted_in_run_all_comes_after_it(void **state)
+{
+	int workers = *(int *)*state;
+	struct tour tour = { .loop = started(workers) };
+	for (int i = 0; i < ROUNDS; i++)
+		assert_int_equal(loop_run_all(tour.loop, tell_others, &tour), 0);
+	WAIT_FOR(atomic_load(&tour.told) == ROUNDS * workers * workers);
+	assert_int_equal(atomic_load(&tour.early), 0);
+	end(tour.loop);
+}
+
 static void a_loop_that_never_starts_leaks_nothing(void **state)
 {
 	atomic_int ran = 0;
@@ -598,6 +646,7 @@ int main(void)
 		WITH(what_was_posted_before_the_stop_still_runs, &four),
 		WITH(run_all_visits_every_worker_once, &one),
 		WITH(run_all_visits_every_worker_once, &four),
+		WITH(what_is_posted_in_run_all_comes_after_it, &four),
 		WITH(a_loop_that_never_starts_leaks_nothing, &four),
 		cmocka_unit_test(turn_ends_run_in_order_until_nothing_is_left),
 		WITH(timers_are_never_early_and_can_be_set_again_in_their_callback, &one),
