@@ -23,6 +23,7 @@ enum {
 	SLOW_S = 10, /* without 1 KiB a second */
 	DOWN_AFTER = 3,
 	DOWN_S = 3,
+	FRESH_S = 3, /* what has answered so lately is there */
 	LIST_BYTES = 2 << 20,
 };
 
@@ -36,7 +37,7 @@ struct s3 {
 	pthread_mutex_t lock;
 	CURL *idle[HANDLES];
 	int n_idle, failures;
-	int64_t down_until; /* monotonic seconds */
+	int64_t down_until, answered; /* monotonic seconds */
 };
 
 /* One request. */
@@ -104,12 +105,22 @@ static void note_result(struct s3 *s, int failed)
 	s->failures = failed ? s->failures + 1 : 0;
 	if (failed) {
 		s->down_until = seconds_now() + DOWN_S;
+	} else {
+		s->answered = seconds_now();
 	}
 	int after = s->failures >= DOWN_AFTER;
 	pthread_mutex_unlock(&s->lock);
 	if (before != after) {
 		s->conf.tell(s->conf.arg, before);
 	}
+}
+
+int s3_answers(struct s3 *s)
+{
+	pthread_mutex_lock(&s->lock);
+	int is = s->failures == 0 && s->answered && seconds_now() < s->answered + FRESH_S;
+	pthread_mutex_unlock(&s->lock);
+	return is;
 }
 
 /* ---- one request --------------------------------------------------------------------------- */
@@ -194,6 +205,7 @@ static void set_up(const struct s3 *s, CURL *c, struct call *call, const char *u
 	}
 	if (call->method) {
 		curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, call->method);
+		curl_easy_setopt(c, CURLOPT_NOBODY, (long)(strcmp(call->method, "HEAD") == 0));
 	}
 	if (call->from >= 0) {
 		snprintf(range, sizeof(range), "%lld-%lld", (long long)call->from,
@@ -305,6 +317,12 @@ chatd_status s3_put(struct s3 *s, const char *name, const void *p, size_t n)
 	};
 	chatd_status rc = ask(s, &call);
 	return rc == -ENOENT ? -EHOSTDOWN : rc;
+}
+
+chatd_status s3_look(struct s3 *s, const char *name)
+{
+	struct call call = { .method = "HEAD", .name = name, .from = -1, .in = -1, .out = -1 };
+	return ask(s, &call);
 }
 
 chatd_status s3_read(struct s3 *s, const char *name, int64_t from, void *to, size_t n)
@@ -427,6 +445,12 @@ static chatd_status sign_address(
 		.expires = more->expires };
 	int n = snprintf(ret, cap, "%s%.300s?", s->base, name);
 	return n < 0 || (size_t)n >= cap ? -ENOSPC : s3_presign(&what, ret + n, cap - (size_t)n);
+}
+
+struct chatd_str s3_origin(const struct s3 *s)
+{
+	const char *host = strstr(s->base, "://") + 3;
+	return chatd_str_of(s->base, (size_t)(host - s->base) + strcspn(host, "/"));
 }
 
 chatd_status s3_address(

@@ -29,6 +29,8 @@ void s3_destroy(struct s3 *);
 /** The file at @p path; @p hash: SHA-256 in hex, which the server compares. */
 chatd_status s3_put_file(struct s3 *, const char *path, const char *name, const char *hash);
 chatd_status s3_put(struct s3 *, const char *name, const void *p, size_t n);
+/** 0: it is there; -ENOENT. */
+chatd_status s3_look(struct s3 *, const char *name);
 /** Exactly @p n bytes from @p from on; -ENOENT. */
 chatd_status s3_read(struct s3 *, const char *name, int64_t from, void *to, size_t n);
 /** All of it, up to @p cap bytes: -EFBIG; @p ret_n: how many. */
@@ -41,6 +43,10 @@ chatd_status s3_remove(struct s3 *, const char *name);
  *  behind @p prefix and returns 0 to go on. */
 chatd_status s3_list(struct s3 *, const char *prefix, int64_t before,
 		int (*found)(void *arg, const char *rest), void *arg);
+/** [any] 1: it has answered a moment ago. */
+int s3_answers(struct s3 *);
+/** [any] Where its addresses lead: "https://s3.eu-central-1.amazonaws.com". */
+struct chatd_str s3_origin(const struct s3 *);
 /** [any] An address that is good for @p seconds without keys; @p query: as s3_presign has it. */
 chatd_status s3_address(
 		const struct s3 *, const char *name, const char *query, int seconds, char *ret, size_t cap);

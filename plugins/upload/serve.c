@@ -150,6 +150,13 @@ static void refuse_lost(struct serve *s)
 			"Who runs this server finds in its log which.");
 }
 
+static void log_unread(const struct serve *s)
+{
+	s->self->h->log(s->self->ctx, s->rc == -EHOSTDOWN ? CHATD_LOG_DEBUG : CHATD_LOG_ERROR,
+			"the bytes of file %s cannot be read: %s", s->id,
+			is_lost(s->rc) ? "they cannot be decrypted" : strerror(-s->rc));
+}
+
 static void on_block(void *arg)
 {
 	struct serve *s = arg;
@@ -159,9 +166,7 @@ static void on_block(void *arg)
 		return;
 	}
 	if (s->rc < 0) {
-		s->self->h->log(s->self->ctx, s->rc == -EHOSTDOWN ? CHATD_LOG_DEBUG : CHATD_LOG_ERROR,
-				"the bytes of file %s cannot be read: %s", s->id,
-				is_lost(s->rc) ? "they cannot be decrypted" : strerror(-s->rc));
+		log_unread(s);
 		if (is_lost(s->rc) && !s->sending) {
 			refuse_lost(s);
 		} else {
@@ -300,6 +305,50 @@ static void send_elsewhere(struct serve *s)
 	answered(s);
 }
 
+static void ask_s3(void *arg)
+{
+	struct serve *s = arg;
+	char object[OBJECT_NAME + 16];
+	snprintf(object, sizeof(object), "objects/%s", s->file.object);
+	s->rc = s3_look(s->self->s3, object);
+}
+
+static void on_s3_asked(void *arg)
+{
+	struct serve *s = arg;
+	s->waiting = 0;
+	if (!s->req) {
+		leave(s);
+	} else if (s->rc < 0) {
+		log_unread(s);
+		cut(s);
+	} else {
+		send_elsewhere(s);
+	}
+}
+
+/* A browser that is sent to a server that is away shows a page of its own, or nothing.  So who has
+ * not answered a moment ago is asked whether it has the file. */
+static void redirect(struct serve *s)
+{
+	if (s3_answers(s->self->s3)) {
+		send_elsewhere(s);
+		return;
+	}
+	s->waiting = 1;
+	if (crew_do(s->self->crew, s->w, ask_s3, on_s3_asked, s) < 0) {
+		s->waiting = 0;
+		cut(s);
+	}
+}
+
+/* An address that is signed for GET is none for HEAD, which needs no bytes anyway. */
+static int is_elsewhere(const struct serve *s)
+{
+	return s->self->s3 && s->self->conf->presigned && !seal_is(s->file.object) &&
+			http_of(s)->req_method(s->req) != CHATD_HEAD;
+}
+
 static void begin(struct serve *s, const struct chatd_store_file *f)
 {
 	snprintf(
@@ -321,8 +370,8 @@ static void begin(struct serve *s, const struct chatd_store_file *f)
 	s->file.size = f->size;
 	if (s->edge) {
 		begin_thumb(s, f);
-	} else if (s->self->s3 && s->self->conf->presigned && !seal_is(s->file.object)) {
-		send_elsewhere(s);
+	} else if (is_elsewhere(s)) {
+		redirect(s);
 	} else {
 		begin_file(s, f);
 	}

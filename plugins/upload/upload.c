@@ -2,6 +2,8 @@
 /* Options, routes and life of the plugin. */
 #include "upload.h"
 
+#include <chatd/page.h>
+
 #include "s3.h"
 #include "seal.h"
 
@@ -483,6 +485,26 @@ static chatd_status open_s3(struct self *self)
 	return self->s3 ? 0 : self->h->fail(self->ctx, -ENOMEM, "there is no memory for libcurl");
 }
 
+/* Where presigned addresses lead, the page must be let. */
+static chatd_status tell_page(struct self *self)
+{
+	const struct conf *conf = self->conf;
+	const struct chatd_service *page = self->h->service(self->ctx, CHATD_PAGE);
+	uint32_t what = (conf->presigned ? CHATD_PAGE_SHOWS | CHATD_PAGE_FETCHES : 0) |
+			(conf->presigned_uploads ? CHATD_PAGE_FETCHES : 0);
+	if (!page || !self->s3 || !what) {
+		return 0;
+	}
+	struct chatd_str origin = s3_origin(self->s3);
+	chatd_status rc = ((const struct chatd_page *)page->vt)->allow(page->obj, origin, what);
+	return rc < 0
+			? self->h->fail(self->ctx, rc,
+					  "upload.s3_endpoint: \"%.*s\" cannot stand in the page's "
+					  "Content-Security-Policy; write it as https://HOST or https://HOST:PORT",
+					  (int)origin.n, origin.p)
+			: 0;
+}
+
 static chatd_status open_cipher(struct self *self)
 {
 	const struct conf *conf = self->conf;
@@ -544,6 +566,7 @@ static chatd_status init(
 	rc = rc < 0 ? rc : open_key(self);
 	rc = rc < 0 ? rc : open_s3(self);
 	rc = rc < 0 ? rc : open_cipher(self);
+	rc = rc < 0 ? rc : tell_page(self);
 	rc = rc < 0 ? rc : start_crews(self);
 	rc = rc < 0 ? rc : add_routes(self);
 	rc = rc < 0 ? rc : add_more_routes(self);
@@ -595,7 +618,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_HTTP, CHATD_STORE, NULL };
-static const char *const wants[] = { CHATD_CIPHER, NULL };
+static const char *const wants[] = { CHATD_CIPHER, CHATD_PAGE, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 
 #include <chatd/http.h>
+#include <chatd/page.h>
 
+#include "csp.h"
 #include "files.h"
 
 struct conf {
@@ -22,6 +24,7 @@ struct web {
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_http *http;
+	char *csp;            /**< with what other plugins need; empty: none */
 	chatd_buf **embedded; /**< the files of embedded_files, as buffers to share */
 	chatd_buf **small;    /**< the same by gzip, or NULL */
 	char cache[40];       /**< Cache-Control of what is not a page */
@@ -41,7 +44,8 @@ static const struct chatd_opt options[] = {
 					"img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; font-src 'self'; "
 					"manifest-src 'self'; base-uri 'none'; form-action 'self'; "
 					"frame-ancestors 'none'",
-			.doc = "The Content-Security-Policy header; empty: none." },
+			.doc = "The Content-Security-Policy header; empty: none. What a plugin sends browsers to is put "
+				   "into it, and only then: S3 servers of upload." },
 	{ .key = "max_age",
 			.type = CHATD_T_DURATION,
 			.offset = offsetof(struct conf, max_age_ms),
@@ -102,14 +106,15 @@ static void answer_file(const struct web *web, chatd_req *req, const struct answ
 	set_header(web, req, "ETag", a->etag);
 	set_header(web, req, "Cache-Control", cache_of(web, a, type));
 	set_header(web, req, "Vary", "Accept-Encoding");
+	/* Also of a page that a browser has already: another configuration may have made another. */
+	if (web->csp[0])
+		set_header(web, req, "Content-Security-Policy", web->csp);
 	if (known.p && files_matches(known, a->etag)) {
 		web->http->respond(req, 304, NULL, CHATD_LIT(""));
 		return;
 	}
 	if (a->gzip)
 		set_header(web, req, "Content-Encoding", "gzip");
-	if (web->conf->csp[0])
-		set_header(web, req, "Content-Security-Policy", web->conf->csp);
 	set_header(web, req, "Cross-Origin-Opener-Policy", "same-origin");
 	set_header(web, req, "Cross-Origin-Resource-Policy", "same-origin");
 	set_header(web, req, "Permissions-Policy", "camera=(), microphone=(), geolocation=()");
@@ -243,6 +248,35 @@ static void on_request(void *arg, chatd_req *req)
 		serve_embedded(web, req, name);
 }
 
+/* ---- what other plugins need -------------------------------------------- */
+
+static chatd_status allow(void *obj, struct chatd_str origin, uint32_t what)
+{
+	static const struct {
+		uint32_t what;
+		const char *directive;
+	} all[] = {
+		{ CHATD_PAGE_SHOWS, "img-src" },
+		{ CHATD_PAGE_SHOWS, "media-src" },
+		{ CHATD_PAGE_FETCHES, "connect-src" },
+	};
+	struct web *web = obj;
+	if (!csp_origin(origin))
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (!(what & all[i].what))
+			continue;
+		char *csp = csp_with(web->csp, all[i].directive, origin);
+		if (!csp)
+			return -ENOMEM;
+		free(web->csp);
+		web->csp = csp;
+	}
+	return 0;
+}
+
+static const struct chatd_page page = { .struct_size = sizeof(page), .allow = allow };
+
 /* ---- life --------------------------------------------------------------- */
 
 static void on_fini(void *self)
@@ -254,6 +288,7 @@ static void on_fini(void *self)
 		web->host->buf_unref(web->small[i]);
 	free(web->embedded);
 	free(web->small);
+	free(web->csp);
 	free(web);
 }
 
@@ -271,6 +306,9 @@ static chatd_status on_init(
 	web->ctx = ctx;
 	web->conf = conf;
 	web->http = service->vt;
+	web->csp = strdup(web->conf->csp);
+	if (!web->csp)
+		return -ENOMEM;
 	if (web->conf->max_age_ms >= 1000)
 		snprintf(web->cache, sizeof(web->cache), "public, max-age=%lld",
 				(long long)(web->conf->max_age_ms / 1000));
@@ -284,9 +322,11 @@ static chatd_status on_init(
 		.handle = on_request,
 		.arg = web,
 	};
-	return rc == 0 ? web->http->route(service->obj, ctx, &route) : rc;
+	rc = rc == 0 ? web->http->route(service->obj, ctx, &route) : rc;
+	return rc == 0 ? h->provide(ctx, CHATD_PAGE, &page, web) : rc;
 }
 
+static const char *const provides[] = { CHATD_PAGE, NULL };
 static const char *const needs[] = { CHATD_HTTP, NULL };
 
 CHATD_PLUGIN = {
@@ -294,6 +334,7 @@ CHATD_PLUGIN = {
 	.name = "web",
 	.version = "0.1.0",
 	.summary = "The chat page, or a directory, at /",
+	.provides = provides,
 	.needs = needs,
 	.opts = options,
 	.conf_size = sizeof(struct conf),

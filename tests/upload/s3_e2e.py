@@ -372,6 +372,16 @@ def presigned(workers):
         g = upload(alice, thumbs_e2e.png(500, 400, 11))
         same(get(alice, g["thumbnail"]).status, 200)
         S3.proxy.refused.clear()
+        r = alice.rest("HEAD", f["url"])
+        same((r.status, r.headers["content-length"]), (200, str(len(data))), "it was signed for GET alone")
+        # Nobody is sent to a server that is away.
+        S3.proxy.fail = ["gone!"]
+        same(get(alice, g["thumbnail"]).status, 503)
+        r = get(alice, f["url"])
+        same((r.status, r.json["code"], r.headers.get("retry-after"), r.headers.get("location")), (503, "UNAVAILABLE", "3", None))
+        same((get(bob, f["url"]).status, alice.rest("HEAD", f["url"]).status), (404, 200))
+        S3.proxy.fail = []
+        until(lambda: get(alice, f["url"]).status == 302, what="it is back")
     finally:
         code, log = s.stop()
     assert code == 0 and " ERROR " not in log and "Sanitizer" not in log, log[-3000:]

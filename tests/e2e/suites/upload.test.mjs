@@ -8,6 +8,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import * as tus from "tus-js-client";
 import { hasChatd, needs, startChatd } from "../lib/harness.mjs";
+import { startS3 } from "../lib/s3.mjs";
 
 const skip = needs(hasChatd);
 const limit = { timeout: 60000, skip };
@@ -33,14 +34,16 @@ async function filesWith(dir, bytes) {
 	return found;
 }
 
-/* As they are, in one file that grows; and encrypted, each request's bytes in a piece of its own until all are there. */
-for (const encrypted of [false, true]) {
-	describe(encrypted ? "upload, encrypted" : "upload", () => suite(encrypted));
+/* As they are, in one file that grows; encrypted, each request's bytes in a piece of its own until all are there; such
+ * pieces at an S3 server. */
+for (const how of ["as they are", "encrypted", "at an S3 server"]) {
+	describe(`upload, ${how}`, () => suite(how === "encrypted", how === "at an S3 server"));
 }
 
-function suite(encrypted) {
+function suite(encrypted, elsewhere) {
 	let server;
 	let dir;
+	let s3;
 	before(async () => {
 		if (skip) {
 			return;
@@ -48,10 +51,13 @@ function suite(encrypted) {
 		dir = await mkdtemp(path.join(os.tmpdir(), "chatd-upload-"));
 		const keys = path.join(dir, "keys");
 		await writeFile(keys, `one ${randomBytes(32).toString("hex")}\n`, { mode: 0o600 });
-		server = await startChatd({ plugins: PLUGINS + (encrypted ? `  encrypt: { keys: "file:${keys}" }\n` : ""), set: { "server.data_dir": dir } });
+		s3 = elsewhere ? await startS3() : null;
+		const set = { "server.data_dir": dir, ...s3?.options };
+		server = await startChatd({ plugins: PLUGINS + (encrypted ? `  encrypt: { keys: "file:${keys}" }\n` : ""), set });
 	});
 	after(async () => {
 		await server?.stop();
+		await s3?.stop();
 		if (dir) {
 			await rm(dir, { recursive: true, force: true });
 		}
@@ -94,15 +100,20 @@ function suite(encrypted) {
 		assert.match(r.headers.get("content-disposition"), /filename\*=UTF-8''%EB%B3%B4%EA%B3%A0%EC%84%9C\.pdf$/);
 	});
 
-	test("tus-js-client goes on after it was broken off", limit, async () => {
+	test("tus-js-client goes on after it was broken off, and the server killed", limit, async () => {
 		const data = content(6 * 1024 * 1024);
 		const first = await upload(data, { chunkSize: 512 * 1024 }, 2 * 1024 * 1024);
 		const head = await fetch(first.url, { method: "HEAD", headers: { ...as("alice"), "Tus-Resumable": "1.0.0" } });
 		const there = Number(head.headers.get("upload-offset"));
 		assert.ok(there > 0 && there < data.length, `${there} bytes are there`);
-		assert.equal((await filesWith(dir, data.subarray(1000, 1100))).length > 0, !encrypted, "readable where they lie");
-		const again = await upload(data, { uploadUrl: first.url });
+		const lies = async (where) => (await filesWith(where, data.subarray(1000, 1100))).length > 0;
+		assert.equal(await lies(dir), !encrypted && !elsewhere, "readable where they lie");
+		assert.equal(elsewhere && (await lies(s3.dir)), elsewhere, "at the S3 server");
+		await server.restart(async () => {}, { hard: true });
+		let began = null;
+		const again = await upload(data, { uploadUrl: first.url, chunkSize: 900000, onChunkComplete: (size, sent) => (began ??= sent - size) });
 		assert.equal(again.url, first.url);
+		assert.equal(began, there, "what was there is not sent again");
 		assert.ok((await bytes(again.url)).data.equals(data));
 	});
 

@@ -12,6 +12,7 @@ const PIECE = 4 << 20;
 const TRIES = 8; /* without a byte more than before */
 const WAIT_MS = [500, 1000, 2000, 4000, 8000];
 const STALE_MS = 30000; /* before an address is over */
+const REACH_MS = 15000;
 
 const isOurs = /^\/api\/files\/([A-Za-z0-9_-]{1,64})(?=$|[/?#])/;
 
@@ -222,6 +223,18 @@ export class Files {
 			);
 		}
 		return known.asked;
+	}
+
+	/* Rejects if the file cannot be had there now: a browser that follows the link would say so in its own words, or not at all.
+	 * Where the server sends on to another one, it has seen to that one. */
+	async reach(url) {
+		const signal = typeof AbortSignal.timeout === "function" ? AbortSignal.timeout(REACH_MS) : undefined;
+		const answer = await fetch(url, { headers: { Range: "bytes=0-0" }, redirect: "manual", credentials: "omit", cache: "no-store", signal }).catch(() => {
+			throw new ApiError(0, "UNREACHABLE", t("The server cannot be reached."));
+		});
+		if (answer.status >= 400 && answer.status !== 416 /* it is empty */) {
+			throw new ApiError(answer.status, (await answer.json().catch(() => null))?.code ?? `HTTP_${answer.status}`, "");
+		}
 	}
 
 	forget() {

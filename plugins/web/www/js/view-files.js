@@ -234,22 +234,33 @@ function loadWhenNear(element, load) {
 	return element;
 }
 
-/* A link to what needs an address first: one that is known is followed as any other is. */
+function whyNotThere(error) {
+	const texts = {
+		404: t("This file is not there any more, or not for you."),
+		503: t("The server cannot get at this file right now. Try again in a moment."),
+	};
+	return texts[error.status] ?? explain(error);
+}
+
+/* A link to what needs an address first, and is followed when it leads somewhere. */
 function link(files, a, { inline, ...attributes }, ...children) {
 	const address = (facts) => (inline ? facts.url.replace("?", "?inline=1&") : facts.url);
 	const element = h("a", { href: "#", rel: "noopener", ...attributes }, ...children);
+	let go = false;
 	element.addEventListener("click", async (event) => {
-		if (element.dataset.until > Date.now()) {
+		if (go) {
 			return;
 		}
 		event.preventDefault();
 		try {
-			const facts = await files.facts(a.url);
-			element.href = address(facts);
-			element.dataset.until = String(Date.parse(facts.expires));
+			element.href = address(await files.facts(a.url));
+			await files.reach(element.href);
+			go = true;
 			element.click();
 		} catch (error) {
-			toast(error.status === 404 ? t("This file is not there any more, or not for you.") : explain(error), { kind: "error" });
+			toast(whyNotThere(error), { kind: "error" });
+		} finally {
+			go = false;
 		}
 	});
 	return element;
@@ -274,6 +285,10 @@ function picture(files, a) {
 function player(files, a, kind) {
 	const element = h(kind, { class: `file-${kind}`, controls: true, preload: "metadata", "aria-label": nameOf(a) });
 	const box = h("div", { class: "file-player" }, element, fileRow(files, a));
+	element.addEventListener("error", async () => {
+		const why = await files.reach(element.src).then(() => t("Your browser cannot play this file."), whyNotThere);
+		element.replaceWith(h("p", { class: "file-error muted", role: "status" }, why));
+	});
 	return loadWhenNear(box, () => files.facts(a.url).then((facts) => (element.src = facts.url), () => element.remove()));
 }
 
