@@ -25,6 +25,9 @@ struct chatd_room_view { /**< borrowed for the callback */
 	int32_t is_public;
 	int32_t role; /**< CHATD_ROLE_* of the user asked about */
 	int64_t members;
+	/** Why a message of the user's would be refused now, as its sender would be told: "MUTED",
+	 *  "READ_ONLY"; NULL: for no reason of the room's rules.  Of members. */
+	const char *silent;
 };
 
 /** rc 0; -ENOENT: no such room, or a private one that the user may not know of. */

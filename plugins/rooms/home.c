@@ -57,6 +57,12 @@ static void look_room(struct op *op, const struct chatd_store_room *r)
 	op->is_public = (r->flags & CHATD_STORE_ROOM_PUBLIC) != 0;
 	op->members = r->members;
 	op->role = r->role;
+	op->silent = NULL;
+	if (r->muted_until > op->self->h->wall_ms()) {
+		op->silent = "MUTED";
+	} else if (r->flags & CHATD_STORE_ROOM_READ_ONLY && r->role < CHATD_ROLE_MODERATOR) {
+		op->silent = "READ_ONLY";
+	}
 }
 
 /* ---- may they listen? ------------------------------------------------------------------- */

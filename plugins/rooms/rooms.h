@@ -104,6 +104,7 @@ struct op {
 	uint32_t set;      /* OP_PATCH: CHATD_STORE_SET_* */
 	int32_t is_public; /* of these two -1: not said */
 	int32_t read_only;
+	const char *silent;                         /* chatd_room_view's */
 	int32_t role, guest;                        /* guest: target is one */
 	int64_t slow_ms, max_members, retention_ms; /* OP_PATCH */
 	int64_t seconds;                            /* OP_BAN, OP_MUTE; -1: for ever */

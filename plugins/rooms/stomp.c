@@ -163,7 +163,8 @@ static void look_done(struct op *op)
 		.name = text(op->name),
 		.is_public = op->is_public,
 		.role = op->role,
-		.members = op->members };
+		.members = op->members,
+		.silent = op->role == CHATD_ROLE_NONE ? NULL : op->silent };
 	op->look_fn(op->arg, op->code ? -ENOENT : 0, op->code ? NULL : &v);
 	op_free(op);
 }

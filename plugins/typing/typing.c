@@ -235,7 +235,10 @@ static void room_done(void *arg, chatd_status rc, const struct chatd_room_view *
 	struct ask *a = arg;
 	const struct chatd_host *h = a->self->h;
 	chatd_session *session = h->session_find(a->w, a->session);
-	if (rc == 0 && v->role != CHATD_ROLE_NONE) {
+	const char *silent = rc == 0 && CHATD_HAS(v, silent) ? v->silent : NULL;
+	if (silent) {
+		(void)h->resume(a->token, CHATD_REJECT, silent, "you may not speak in this room now");
+	} else if (rc == 0 && v->role != CHATD_ROLE_NONE) {
 		if (session) {
 			go_on(a->self, session, &a->to);
 		}
