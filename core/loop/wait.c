@@ -5,6 +5,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* A process that was stopped, or a machine that was away, finds all its timers due at once, and unread
+ * what clients have sent meanwhile.  It is read before anybody is told to have been silent. */
+enum { LATE_MS = 1000, GRACE_MIN_MS = 200, GRACE_MAX_MS = 2000 };
+
 struct chatd_watch {
 	chatd_watch *next, **link; /* of the worker's watches */
 	struct chatd_worker *w;
@@ -25,9 +29,19 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	struct chatd_worker *w = arg;
+	int64_t at = w->timer_at;
 	w->timer_at = INT64_MAX;
 	/* Read again, so that no callback sees a now_ms before the time it waited for. */
 	w->now = worker_clock_ms();
+	if (w->grace_until > w->now)
+		return;
+	if (!w->grace_until && w->now - at > LATE_MS) {
+		int64_t grace = (w->now - at) / 10;
+		grace = grace < GRACE_MIN_MS ? GRACE_MIN_MS : grace;
+		w->grace_until = w->now + (grace < GRACE_MAX_MS ? grace : GRACE_MAX_MS);
+		return;
+	}
+	w->grace_until = 0;
 	struct worker_mark mark;
 	worker_enter(w, &mark, NULL, "timers");
 	wheel_run(&w->wheel, w->now);
@@ -44,6 +58,7 @@ int worker_wait_init(struct chatd_worker *w)
 void worker_wait_arm(struct chatd_worker *w)
 {
 	int64_t at = wheel_next(&w->wheel);
+	at = at < w->grace_until ? w->grace_until : at;
 	if (at >= w->timer_at)
 		return; /* an event that comes too early finds nothing due and arms anew */
 	int64_t ms = at - worker_clock_ms();

@@ -578,6 +578,29 @@ def silent_client(server):
     a.close()
 
 
+def beats_while_the_server_stood_still(workers):
+    """F36: what clients sent meanwhile is read before they are said to have been silent."""
+    server = Server("broker.yaml", "server.workers=%d" % workers)
+    clients = [Client(server, kind, "accept-version:1.2\nheart-beat:2000,0\n") for kind in (Tcp, WebSocket) for _ in range(60)]
+
+    def beat(seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for c in clients:
+                c.send("\n")
+            time.sleep(0.5)
+
+    server.proc.send_signal(signal.SIGSTOP)
+    beat(8)
+    server.proc.send_signal(signal.SIGCONT)
+    beat(2)
+    for i, c in enumerate(clients):
+        c.subscribe("/topic/still", "s%d" % i)
+        c.close()
+    code, log = server.stop()
+    assert code == 0, log[-3000:]
+
+
 def many_frames_in_one_message(server):
     a = Client(server, WebSocket)
     a.subscribe("/topic/many")
@@ -725,6 +748,7 @@ def broker_tests(tap, workers):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for fn in (beats_of_the_server, silent_client):
             pool.submit(tap.run, fn.__name__.replace("_", " ") + w, fn, server)
+        pool.submit(tap.run, "beats while the server stood still" + w, beats_while_the_server_stood_still, workers)
         for row in FAULTS:
             for kind in (Tcp, WebSocket):
                 pool.submit(tap.run, "%s, %s%s" % (row[0], kind.name, w), fault, server, kind, row)

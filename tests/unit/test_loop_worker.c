@@ -365,6 +365,67 @@ static void timers_are_never_early_and_can_be_set_again_in_their_callback(void *
 		assert_int_equal(alarms[i].fired, 4);
 }
 
+enum { FDS = 200, STOPPED_MS = 1600 };
+
+/* A worker that does nothing for a while, with more to read than one look at the descriptors shows. */
+struct stopped {
+	struct chatd_timer timer;
+	chatd_watch *watch[FDS];
+	int fd[FDS][2];
+	int32_t read; /* the worker's */
+	atomic_int read_before;
+};
+
+static void on_something(void *arg, uint32_t ready)
+{
+	struct stopped *s = arg;
+	(void)ready;
+	s->read++;
+	for (int i = 0; i < FDS; i++) {
+		char byte;
+		if (s->watch[i] && recv(s->fd[i][0], &byte, 1, MSG_DONTWAIT) == 1) {
+			worker_unwatch(s->watch[i]);
+			s->watch[i] = NULL;
+			return;
+		}
+	}
+}
+
+static void on_judgement(void *arg)
+{
+	struct stopped *s = arg;
+	atomic_store(&s->read_before, s->read);
+}
+
+static void stop_for_a_while(void *arg)
+{
+	struct stopped *s = arg;
+	for (int i = 0; i < FDS; i++)
+		s->watch[i] = worker_watch_fd(worker_current(), s->fd[i][0], 1, on_something, s);
+	worker_timer_set(worker_current(), &s->timer, 100, on_judgement, s);
+	for (int i = 0; i < FDS; i++)
+		assert_int_equal(write(s->fd[i][1], "x", 1), 1);
+	usleep(STOPPED_MS * 1000);
+}
+
+static void after_a_long_stop_what_came_is_read_before_timers_run(void **state)
+{
+	static struct stopped s;
+	struct loop *loop = started(1);
+	(void)state;
+	atomic_store(&s.read_before, -1);
+	for (int i = 0; i < FDS; i++)
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s.fd[i]), 0);
+	worker_post(loop_worker(loop, 0), stop_for_a_while, &s);
+	WAIT_FOR(atomic_load(&s.read_before) >= 0);
+	assert_int_equal(atomic_load(&s.read_before), FDS);
+	end(loop);
+	for (int i = 0; i < FDS; i++) {
+		close(s.fd[i][0]);
+		close(s.fd[i][1]);
+	}
+}
+
 struct model {
 	struct chatd_timer timer;
 	struct wheel *wh;
@@ -649,6 +710,7 @@ int main(void)
 		WITH(what_is_posted_in_run_all_comes_after_it, &four),
 		WITH(a_loop_that_never_starts_leaks_nothing, &four),
 		cmocka_unit_test(turn_ends_run_in_order_until_nothing_is_left),
+		cmocka_unit_test(after_a_long_stop_what_came_is_read_before_timers_run),
 		WITH(timers_are_never_early_and_can_be_set_again_in_their_callback, &one),
 		WITH(timers_are_never_early_and_can_be_set_again_in_their_callback, &four),
 		cmocka_unit_test(the_wheel_fires_exactly_what_is_due),
