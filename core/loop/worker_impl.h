@@ -58,7 +58,7 @@ struct chatd_worker {
 	int64_t now; /**< 0: not read yet in this turn */
 	struct wheel wheel;
 	struct event *timer_ev;
-	int64_t timer_at; /**< what timer_ev is armed for; INT64_MAX: it is not */
+	int64_t timer_at;    /**< what timer_ev is armed for; INT64_MAX: it is not */
 	int64_t grace_until; /**< after a long stop: no timer runs before; 0: there was none */
 	chatd_watch *watches;
 
