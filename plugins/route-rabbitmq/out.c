@@ -146,14 +146,24 @@ static void resolved(struct turn *t)
 	}
 }
 
+/* A node that is cut off from Redis alone serves on, and its users are said to be nowhere.  A node that
+ * has just begun or ended looks the same for a few seconds, and costs one message to all. */
+static int somebody_is_unknown(struct rabbit *r)
+{
+	const struct chatd_presence *p = r->presence->vt;
+	return CHATD_HAS(p, live) && p->live &&
+			peers_more(r->peers, p->live(r->presence->obj), clock_ms());
+}
+
 static void on_nodes(void *arg, chatd_status rc, const struct chatd_str *nodes, size_t n)
 {
 	struct turn *t = arg;
 	struct rabbit *r = t->home->r;
-	if (rc < 0) {
+	int to_all = rc < 0 || somebody_is_unknown(r);
+	if (to_all) {
 		add_parcel(&t->parcels, t->item, "chat.all", 0);
 	}
-	for (size_t i = 0; rc == 0 && i < n; i++) {
+	for (size_t i = 0; !to_all && i < n; i++) {
 		char rkey[WIRE_RKEY];
 		if (wire_is_node(nodes[i]) &&
 				!(nodes[i].n == r->node.n && memcmp(nodes[i].p, r->node.p, r->node.n) == 0)) {

@@ -87,7 +87,7 @@ int peers_one(struct peers *p, const char *rkey, int64_t now)
 	return can;
 }
 
-int peers_all(struct peers *p, int32_t live, int64_t now)
+static int32_t how_many(struct peers *p, int64_t now)
 {
 	int32_t n = 1; /* this one */
 	pthread_mutex_lock(&p->lock);
@@ -95,5 +95,15 @@ int peers_all(struct peers *p, int32_t live, int64_t now)
 		n += is_there(&p->all[i], now);
 	}
 	pthread_mutex_unlock(&p->lock);
-	return live > 0 && n >= live;
+	return n;
+}
+
+int peers_all(struct peers *p, int32_t live, int64_t now)
+{
+	return live > 0 && how_many(p, now) >= live;
+}
+
+int peers_more(struct peers *p, int32_t live, int64_t now)
+{
+	return live > 0 && how_many(p, now) > live;
 }

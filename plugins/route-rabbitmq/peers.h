@@ -20,5 +20,8 @@ int peers_heard(struct peers *, struct chatd_str node, int64_t now);
 int peers_one(struct peers *, const char *rkey, int64_t now);
 /* Whether all do, of @p live nodes that there are with this one; 0 or less: it is not known. */
 int peers_all(struct peers *, int32_t live, int64_t now);
+/* Whether more nodes are heard than the @p live ones: one of them has lost its lease, and nobody can
+ * say who is there. */
+int peers_more(struct peers *, int32_t live, int64_t now);
 
 #endif

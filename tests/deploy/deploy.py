@@ -154,6 +154,8 @@ def what_the_chart_promises_is_there():
     assert "replicas" not in all_["StatefulSet/demo-chatd"]["spec"], "the autoscaler decides"
     assert {k.split("/")[0] for k in all_} == {"StatefulSet", "Service", "ConfigMap", "ServiceAccount", "Ingress", "NetworkPolicy",
                                                "PodDisruptionBudget", "HorizontalPodAutoscaler", "ServiceMonitor"}
+    out = [p["port"] for to in all_["NetworkPolicy/demo-chatd"]["spec"]["egress"] for p in to["ports"]]
+    assert {443, 5432, 5672, 6379} <= set(out), "push, webhooks and the back ends that cluster.yaml has: %s" % out
     assert not any(k.startswith("ServiceMonitor") for k in documents(render().stdout))
     sticky = all_["Ingress/demo-chatd-sockjs"]["metadata"]["annotations"]
     assert sticky["nginx.ingress.kubernetes.io/affinity"] == "cookie"

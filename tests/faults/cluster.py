@@ -389,6 +389,30 @@ def f66_a_node_is_cut_off_from_all_but_its_clients(t, c, crowd):
     return lambda text: at_most(4, "the other nodes go on", longest_silence(text))
 
 
+@case
+def f37_a_node_is_cut_off_from_redis_alone(t, c, crowd):
+    """It serves on, and the others, to whom its users are nowhere, reach them all the same: what is not stored, too."""
+    there, here = Person(c.nodes[2], crowd.person(0).id).device(), Person(c.nodes[0], crowd.person(1).id).device()
+    c.proxies["redis"]("stall")
+    crowd.mark("fault", "cut off from Redis")
+    wait_for(lambda: "node3" not in c.redis.hash("active:servers"), 40, "its lease is over")
+
+    def heard(seconds):
+        here.send("/app/chat.typing", {"to": crowd.person(0).id, "typing": True})
+        first = there.on("/user/queue/typing", seconds, typing=True)
+        here.send("/app/chat.typing", {"to": crowd.person(0).id, "typing": False})
+        return first and there.on("/user/queue/typing", seconds, typing=False)
+
+    time.sleep(6)  # each of the others counts the leases every five seconds
+    wait_for(lambda: heard(2), 20, "the others send to all")
+    assert all(heard(20) for _ in range(3))
+    c.proxies["redis"]("pass")
+    crowd.mark("heal", "connected")
+    there.close()
+    here.close()
+    return lambda text: at_most(10, "the other nodes go on", longest_silence(text))
+
+
 @long_case
 def f36_a_node_is_frozen_and_thaws(t, c, crowd):
     """Nothing twice, nothing too late; in the long form others have taken it for dead meanwhile."""
