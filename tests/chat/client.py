@@ -17,6 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build"))
 WAIT = 20.0  # for a machine with much else to do
 QUIET = 0.25
+START_LIMIT = 60  # seconds; a sanitizer's build on a busy machine needs many
 
 # Accounts, which chat.yaml has not: there everybody is a guest.
 ACCOUNTS = "\n  auth-static:\n    users:\n" + "".join(
@@ -75,7 +76,7 @@ class Server:
             args += ["--set", s]
         self.proc = subprocess.Popen([*self.prefix, *args], stdout=self.log, stderr=self.log,
                                      env=dict(os.environ, **self.env))
-        end = time.monotonic() + 20
+        end = time.monotonic() + START_LIMIT
         while not (os.path.exists(ready) and os.path.getsize(ready)):
             if self.proc.poll() is not None or time.monotonic() > end:
                 raise SystemExit("Bail out! chatd did not start\n" + self.stop()[1])

@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "chat")]
 from backends.base import IN_CI, Missing, wait_until  # noqa: E402,F401
 from backends.redis import Redis, Sentinel  # noqa: E402,F401
-from client import BUILD, Device, Person, Server, put, rest  # noqa: E402,F401
+from client import BUILD, START_LIMIT, Device, Person, Server, put, rest  # noqa: E402,F401
 
 HELD = re.compile(r"held (?:worker \d+ )?for (\d+) ms")
 WAITED = 400  # ms that a loop stood still: two deadlines; a busy machine alone makes it a hundred, and now and then more
