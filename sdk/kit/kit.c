@@ -289,6 +289,7 @@ static void make_workers(struct kit *k, int32_t n)
 	if (!k->chat || kit_fakes_init(k) < 0) {
 		kit_die(k, __FILE__, __LINE__, "no memory for the test itself");
 	}
+	kit_services_init(k);
 }
 
 static void offer(struct kit *k, const struct kit_service *s)
@@ -448,6 +449,7 @@ static void stop_workers(struct kit *k)
 	k->hold_offload = 0;
 	kit_run(k);
 	kit_clients_close(k);
+	kit_sockets_leave(k, CHATD_END_DRAIN);
 	kit_net_leave(k, CHATD_END_DRAIN);
 	kit_run(k);
 	for (int32_t i = 0; i < k->n_workers; i++) {
@@ -551,6 +553,10 @@ void kit_free(struct kit *k)
 	kit_fakes_finish(k);
 	kit_deeds_finish(k);
 	kit_more_finish(k);
+	kit_cipher_finish(k);
+	kit_redis_finish(k);
+	kit_plugins_finish(k);
+	kit_sockets_finish(k);
 	for (int32_t i = 0; i < k->n_workers; i++) {
 		free(k->wself[i]);
 	}

@@ -26,12 +26,17 @@ const char *const kit_service_names[KIT_SERVICES] = {
 	[KIT_LOG] = CHATD_LOG,
 	[KIT_CLUSTER] = CHATD_CLUSTER,
 	[KIT_STATS] = CHATD_STATS,
+	[KIT_REDIS] = CHATD_REDIS,
+	[KIT_PLUGINS] = CHATD_PLUGINS,
 	[KIT_HTTP] = CHATD_HTTP,
 	[KIT_NET] = CHATD_NET,
 	[KIT_AUDIT] = CHATD_AUDIT,
 	[KIT_REPORTS] = CHATD_REPORTS,
 	[KIT_PRIVACY] = CHATD_PRIVACY,
 	[KIT_TOKENS] = CHATD_TOKENS,
+	[KIT_CIPHER] = CHATD_CIPHER,
+	[KIT_WEBSOCKET] = CHATD_WEBSOCKET,
+	[KIT_SOCKJS] = CHATD_SOCKJS,
 };
 
 static int index_of(struct kit *k, const char *interface)
@@ -85,6 +90,7 @@ static void hold(struct kit_answer *a)
 void kit_depart(struct kit *k)
 {
 	kit_http_depart(k);
+	kit_sockets_leave(k, CHATD_END_EOF);
 	kit_clients_close(k);
 	kit_net_leave(k, CHATD_END_EOF);
 }
@@ -155,7 +161,8 @@ size_t kit_held(struct kit *k, const char *interface)
 	return n;
 }
 
-static void answer(struct kit *k, const char *interface, chatd_status rc, int again)
+static void answer(
+		struct kit *k, const char *interface, chatd_status rc, const char *code, int again)
 {
 	int s = index_of(k, interface);
 	struct kit_answer *a = k->held[s];
@@ -167,6 +174,7 @@ static void answer(struct kit *k, const char *interface, chatd_status rc, int ag
 	}
 	k->held[s] = a->next;
 	a->rc = rc;
+	a->code = code;
 	a->again = again;
 	post(a);
 	kit_settle(k);
@@ -174,17 +182,22 @@ static void answer(struct kit *k, const char *interface, chatd_status rc, int ag
 
 void kit_answer_error(struct kit *k, const char *interface, chatd_status rc)
 {
-	answer(k, interface, rc, 0);
+	answer(k, interface, rc, NULL, 0);
 }
 
 void kit_answer(struct kit *k, const char *interface)
 {
-	answer(k, interface, 0, 0);
+	answer(k, interface, 0, NULL, 0);
 }
 
 void kit_answer_twice(struct kit *k, const char *interface)
 {
-	answer(k, interface, 0, 1);
+	answer(k, interface, 0, NULL, 1);
+}
+
+void kit_answer_code(struct kit *k, const char *interface, const char *code)
+{
+	answer(k, interface, 0, code, 0);
 }
 
 void kit_refuse(struct kit *k, const char *interface, chatd_status rc)

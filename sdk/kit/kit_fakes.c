@@ -3,7 +3,10 @@
 #include "base/str.h"
 #include "kit_impl.h"
 
+#include <chatd/kit_fakes.h>
+
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +22,9 @@ enum ask_kind {
 	ASK_BY_CLIENT,
 	ASK_RENAME,
 	ASK_LOOK,
-	ASK_MEMBERS
+	ASK_MEMBERS,
+	ASK_LEAVE,
+	ASK_ACT
 };
 
 /* A question on its way. */
@@ -33,6 +38,8 @@ struct ask {
 		chatd_account_fn *account;
 		chatd_room_fn *room;
 		chatd_members_fn *members;
+		chatd_left_fn *left;
+		chatd_rooms_done *done;
 	} to;
 	void *arg;
 	char **text; /* users, or id and what else */
@@ -51,7 +58,6 @@ struct entry { /* a user online, an account, a room or a member */
 };
 
 struct kit_fakes {
-	struct chatd_service service[KIT_SERVICES], sessions;
 	struct {
 		chatd_presence_event *fn;
 		void *arg;
@@ -271,6 +277,45 @@ static void answer_members(struct ask *q)
 	free(users);
 }
 
+/* @p room NULL: of all of them. */
+static void remove_member(struct kit *k, const char *room, const char *user)
+{
+	struct entry **at = &k->fakes->members;
+	while (*at) {
+		struct entry *e = *at;
+		if ((!room || strcmp(e->a, room) == 0) && strcmp(e->b, user) == 0) {
+			*at = e->next;
+			entry_free(e);
+		} else {
+			at = &e->next;
+		}
+	}
+}
+
+static void answer_leave(struct ask *q)
+{
+	if (q->a.rc == 0) {
+		remove_member(q->a.k, NULL, q->text[0]);
+	}
+	q->to.left(q->arg, q->a.rc);
+}
+
+/* Who is shown out is no member any more; mutes are noted and nothing else. */
+static void answer_act(struct ask *q)
+{
+	const char *code = q->a.code ? q->a.code : q->a.rc < 0 ? "UNAVAILABLE" : NULL;
+	if (!code && !find(q->a.k->fakes->rooms, q->text[0], NULL)) {
+		code = "NOT_FOUND";
+	}
+	if (!code && q->flags != CHATD_ROOMS_MUTE) {
+		remove_member(q->a.k, q->text[0], q->text[1]);
+	}
+	q->to.done(q->arg, code,
+			!code                              ? NULL
+					: q->a.code || q->a.rc < 0 ? "the test wants it so"
+											   : "no such room");
+}
+
 static void ask_free(struct kit_answer *a)
 {
 	struct ask *q = (struct ask *)a;
@@ -299,6 +344,12 @@ static void ask_give(struct kit_answer *a)
 		break;
 	case ASK_MEMBERS:
 		answer_members(q);
+		break;
+	case ASK_LEAVE:
+		answer_leave(q);
+		break;
+	case ASK_ACT:
+		answer_act(q);
 		break;
 	default:
 		answer_account(q);
@@ -392,8 +443,8 @@ static chatd_status presence_follow(void *obj, const struct chatd_presence_follo
 	return 0;
 }
 
-static const struct chatd_presence presence_vt = {
-	.struct_size = sizeof(presence_vt),
+const struct chatd_presence kit_presence_vt = {
+	.struct_size = sizeof(kit_presence_vt),
 	.get = presence_get,
 	.watch = presence_watch,
 	.look = presence_look,
@@ -459,7 +510,7 @@ static chatd_status accounts_rename(void *obj, chatd_worker *w, struct chatd_str
 	return account_ask(q, fn, arg);
 }
 
-static const struct chatd_accounts accounts_vt = { .struct_size = sizeof(accounts_vt),
+const struct chatd_accounts kit_accounts_vt = { .struct_size = sizeof(kit_accounts_vt),
 	.create = accounts_create,
 	.by_id = accounts_by_id,
 	.by_secret = accounts_by_secret,
@@ -489,9 +540,67 @@ static chatd_status rooms_members(
 	return kit_answers_send(&q->a, KIT_ROOMS);
 }
 
-static const struct chatd_rooms rooms_vt = {
-	.struct_size = sizeof(rooms_vt), .look = rooms_look, .members = rooms_members
-};
+static chatd_status rooms_leave_all(void *obj, chatd_worker *w, struct chatd_str user,
+		struct chatd_str nick, chatd_left_fn *fn, void *arg)
+{
+	struct ask *q = ask_create(w, ASK_LEAVE, 1);
+	q->text[0] = kit_dup(user);
+	q->to.left = fn;
+	q->arg = arg;
+	chatd_status rc = kit_answers_send(&q->a, KIT_ROOMS);
+	if (rc == 0) {
+		kit_note(obj, CHATD_ROOMS, CHATD_LIT("leave_all"), kit_words(user, nick));
+	}
+	return rc;
+}
+
+static char *act_words(const struct chatd_rooms_act *act)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&text, &n);
+	if (f) {
+		fprintf(f, "%.*s in %.*s", (int)act->user.n, act->user.p, (int)act->room.n, act->room.p);
+		if (act->what != CHATD_ROOMS_KICK) {
+			fprintf(f, " for %lld", (long long)act->seconds);
+		}
+		fputs(act->over ? " (over)" : "", f);
+		fclose(f);
+	}
+	return text;
+}
+
+static chatd_status rooms_act(void *obj, chatd_worker *w, const struct chatd_rooms_act *act,
+		chatd_rooms_done *fn, void *arg)
+{
+	static const char *const names[] = {
+		[CHATD_ROOMS_KICK] = "kick", [CHATD_ROOMS_BAN] = "ban", [CHATD_ROOMS_MUTE] = "mute"
+	};
+	if (act->what < CHATD_ROOMS_KICK || act->what > CHATD_ROOMS_MUTE) {
+		kit_broken(
+				obj, "act() of chatd.rooms/1 with .what %d, which is none of its own", act->what);
+	}
+	struct ask *q = ask_create(w, ASK_ACT, 2);
+	char *words = act_words(act);
+	q->text[0] = kit_dup(act->room);
+	q->text[1] = kit_dup(act->user);
+	q->flags = (uint32_t)act->what;
+	q->to.done = fn;
+	q->arg = arg;
+	chatd_status rc = kit_answers_send(&q->a, KIT_ROOMS);
+	if (rc == 0) {
+		kit_note(obj, CHATD_ROOMS, str_of(names[act->what]), words);
+	} else {
+		free(words);
+	}
+	return rc;
+}
+
+const struct chatd_rooms kit_rooms_vt = { .struct_size = sizeof(kit_rooms_vt),
+	.look = rooms_look,
+	.members = rooms_members,
+	.leave_all = rooms_leave_all,
+	.act = rooms_act };
 
 /* ---- the test's side ----------------------------------------------------------------- */
 
@@ -560,119 +669,12 @@ void kit_member(struct kit *k, const char *room, const char *user, int32_t role)
 	e->role = role;
 }
 
-/* ---- sessions: the server's own, but that identities are counted ----------------------------- */
-
-static struct chatd_sessions sessions_vt;
-
-static const chatd_ident *s_make_ident(void *obj, const struct chatd_identity *who)
-{
-	struct kit *k = kit_the();
-	const chatd_ident *made = kit_fault(k) ? NULL : k->sessions->make_ident(obj, who);
-	k->idents += made != NULL;
-	kit_took(k, KIT_IDENT, made, 1, KIT_CALLER);
-	return made;
-}
-
-/* What render() makes is the core's from then on. */
-static chatd_buf *s_render(uint32_t form, struct chatd_str sub, struct chatd_str ack,
-		const chatd_msg *msg, uint32_t *ret_flags)
-{
-	struct kit *k = kit_the();
-	chatd_buf *b = k->codec->render(form, sub, ack, msg, ret_flags);
-	k->bufs -= b != NULL;
-	kit_gave(k, KIT_BUFFER, b);
-	return b;
-}
-
-static chatd_session *s_open(void *obj, chatd_worker *w, const struct chatd_conn_ops *ops,
-		void *conn, const struct chatd_layer *layer)
-{
-	struct kit *k = kit_the();
-	if (k->codec && k->codec != ops) {
-		kit_broken(k, "the kit knows but one kind of connection of a plugin");
-	}
-	if (kit_fault(k)) {
-		return NULL;
-	}
-	size_t n = ops->struct_size < sizeof(k->codec_ops) ? ops->struct_size : sizeof(k->codec_ops);
-	memcpy(&k->codec_ops, ops, n);
-	k->codec = ops;
-	k->codec_ops.render = s_render;
-	return k->sessions->open(obj, w, &k->codec_ops, conn, layer);
-}
-
 /* ---- life ------------------------------------------------------------------------------ */
 
 int kit_fakes_init(struct kit *k)
 {
-	struct kit_fakes *f = calloc(1, sizeof(*f));
-	if (!f) {
-		return -ENOMEM;
-	}
-	f->service[KIT_PRESENCE] = (struct chatd_service){ &presence_vt, k };
-	f->service[KIT_ACCOUNTS] = (struct chatd_service){ &accounts_vt, k };
-	f->service[KIT_ROOMS] = (struct chatd_service){ &rooms_vt, k };
-	f->service[KIT_FETCH] = (struct chatd_service){ &kit_fetch_vt, k };
-	f->service[KIT_MAILER] = (struct chatd_service){ &kit_mailer_vt, k };
-	f->service[KIT_LIMITER] = (struct chatd_service){ &kit_limiter_vt, k };
-	f->service[KIT_HTTP] = (struct chatd_service){ &kit_http_vt, k };
-	f->service[KIT_NET] = (struct chatd_service){ &kit_net_vt, k };
-	f->service[KIT_USERS] = (struct chatd_service){ &kit_users_vt, k };
-	f->service[KIT_LOG] = (struct chatd_service){ &kit_log_vt, k };
-	f->service[KIT_CLUSTER] = (struct chatd_service){ &kit_cluster_vt, k };
-	f->service[KIT_STATS] = (struct chatd_service){ &kit_stats_vt, k };
-	f->service[KIT_AUDIT] = (struct chatd_service){ &kit_audit_vt, k };
-	f->service[KIT_REPORTS] = (struct chatd_service){ &kit_reports_vt, k };
-	f->service[KIT_PRIVACY] = (struct chatd_service){ &kit_privacy_vt, k };
-	f->service[KIT_TOKENS] = (struct chatd_service){ &kit_tokens_vt, k };
-	sessions_vt = *k->sessions;
-	sessions_vt.make_ident = s_make_ident;
-	sessions_vt.open = s_open;
-	f->sessions = (struct chatd_service){ &sessions_vt, k->chat };
-	k->fakes = f;
-	return 0;
-}
-
-/* kit_complaints() is a server with the plugin and what it needs, and nothing that it only wants:
- * so what check() says of that can be seen. */
-static const struct chatd_service *announced(const struct kit *k, const char *interface)
-{
-	static const struct chatd_service there = { NULL, NULL };
-	return kit_listed(k->plugin->needs, interface) ? &there : NULL;
-}
-
-/* check() learns but whether a service will be there. */
-const struct chatd_service *kit_in_check(const struct kit *k, const struct chatd_service *s)
-{
-	static const struct chatd_service there;
-	return s && k->checking ? &there : s;
-}
-
-const struct chatd_service *kit_fake(struct kit *k, const char *interface)
-{
-	if (!k->fakes) {
-		return announced(k, interface);
-	}
-	for (int i = 0; i < KIT_SERVICES; i++) {
-		if (strcmp(kit_service_names[i], interface) == 0) {
-			int unasked =
-					i != KIT_CLUSTER && i != KIT_LOG; /* without them plugins do more themselves */
-			return unasked || announced(k, interface) ? &k->fakes->service[i] : NULL;
-		}
-	}
-	return strcmp(interface, CHATD_SESSIONS) == 0 ? &k->fakes->sessions
-												  : NULL; /* the server's own */
-}
-
-struct chatd_service kit_fake_of(struct kit *k, const char *interface)
-{
-	for (int i = 0; i < KIT_SERVICES; i++) {
-		if (strcmp(kit_service_names[i], interface) == 0) {
-			return k->fakes->service[i];
-		}
-	}
-	kit_broken(k, "of %s the kit has no fake", interface);
-	return (struct chatd_service){ NULL, NULL };
+	k->fakes = calloc(1, sizeof(*k->fakes));
+	return k->fakes ? 0 : -ENOMEM;
 }
 
 static void entries_free(struct entry *e)

@@ -392,6 +392,18 @@ static chatd_stream *h_upgrade(chatd_req *req, const char *protocol)
 	return NULL;
 }
 
+int kit_http_switch(chatd_req *req)
+{
+	struct kit_req *r = of(req);
+	if (header_at(r->headers, "upgrade", 0).p &&
+			!str_is(header_at(r->headers, "upgrade", 0), "websocket")) {
+		return 0;
+	}
+	r->status = 101;
+	r->over = 1;
+	return 1;
+}
+
 /* ---- who is it --------------------------------------------------------------------------- */
 
 static void on_identified(void *arg, const struct chatd_outcome *o, const chatd_ident *ident)

@@ -16,6 +16,7 @@
 #include "loop/worker.h"
 
 #include <chatd/audit.h>
+#include <chatd/cipher.h>
 #include <chatd/cluster.h>
 #include <chatd/fetch.h>
 #include <chatd/http.h>
@@ -23,13 +24,17 @@
 #include <chatd/limiter.h>
 #include <chatd/log.h>
 #include <chatd/mailer.h>
+#include <chatd/plugins.h>
 #include <chatd/privacy.h>
+#include <chatd/redis.h>
 #include <chatd/reports.h>
+#include <chatd/sockjs.h>
 #include <chatd/stats.h>
 #include <chatd/stream.h>
 #include <chatd/tokens.h>
 #include <chatd/transport.h>
 #include <chatd/users.h>
+#include <chatd/websocket.h>
 
 #include <stdarg.h>
 
@@ -134,6 +139,8 @@ enum {
 	KIT_LOG,
 	KIT_CLUSTER,
 	KIT_STATS,
+	KIT_REDIS,
+	KIT_PLUGINS,
 	KIT_ASKED,
 	KIT_HTTP = KIT_ASKED,
 	KIT_NET,
@@ -141,6 +148,9 @@ enum {
 	KIT_REPORTS,
 	KIT_PRIVACY,
 	KIT_TOKENS,
+	KIT_CIPHER,
+	KIT_WEBSOCKET,
+	KIT_SOCKJS,
 	KIT_SERVICES
 };
 extern const char *const kit_service_names[KIT_SERVICES];
@@ -152,7 +162,8 @@ struct kit_answer {
 	chatd_worker *w;
 	int of; /* KIT_PRESENCE ... */
 	int again;
-	chatd_status rc; /* the error to answer with */
+	chatd_status rc;  /* the error to answer with */
+	const char *code; /* likewise, of those that answer with words: a literal */
 	void (*give)(struct kit_answer *);
 	void (*free)(struct kit_answer *);
 };
@@ -169,6 +180,10 @@ struct kit_armed;
 struct kit_listener;
 struct kit_deeds;
 struct kit_more;
+struct kit_cipher;
+struct kit_redis;
+struct kit_plugins;
+struct kit_sockets;
 
 /* The plugin instance, as plugins see it. */
 struct chatd_ctx {
@@ -210,6 +225,7 @@ struct kit {
 	struct kit_offered *offered, *given; /* by the test; by the plugin */
 	struct kit_route *routes;
 	struct kit_req *reqs;
+	struct chatd_service service[KIT_SERVICES], own_sessions;
 	struct kit_fakes *fakes;
 	int hold[KIT_ASKED];
 	chatd_status refuse[KIT_ASKED];
@@ -219,6 +235,10 @@ struct kit {
 	struct kit_peer *peers;
 	struct kit_deeds *deeds; /* what was fetched and mailed */
 	struct kit_more *more;
+	struct kit_cipher *cipher;
+	struct kit_redis *redis;
+	struct kit_plugins *plugins;
+	struct kit_sockets *sockets;
 	int let_in;
 	const struct chatd_conn_ops *codec; /* the plugin's, and what the core has in its place */
 	struct chatd_conn_ops codec_ops;
@@ -295,13 +315,17 @@ void kit_depart(struct kit *); /* every client, request and peer goes */
 /* kit_store.c */
 void kit_store_release(chatd_status rc); /* what is held is answered; @p rc < 0: with that */
 
-/* kit_fakes.c, kit_deeds.c, kit_more.c, kit_http.c, kit_net.c */
+/* kit_fakes.c, kit_services.c, kit_deeds.c, kit_more.c, kit_http.c, kit_net.c */
 int kit_fakes_init(struct kit *);
+void kit_services_init(struct kit *);
 const struct chatd_service *kit_fake(struct kit *, const char *interface); /* NULL: none */
 /* Of KIT_FAKE: it must be there. */
 struct chatd_service kit_fake_of(struct kit *, const char *interface);
 const struct chatd_service *kit_in_check(const struct kit *, const struct chatd_service *);
 void kit_fakes_finish(struct kit *);
+extern const struct chatd_presence kit_presence_vt;
+extern const struct chatd_accounts kit_accounts_vt;
+extern const struct chatd_rooms kit_rooms_vt;
 extern const struct chatd_fetch kit_fetch_vt;
 extern const struct chatd_mailer kit_mailer_vt;
 extern const struct chatd_limiter kit_limiter_vt;
@@ -314,8 +338,21 @@ extern const struct chatd_privacy kit_privacy_vt;
 extern const struct chatd_tokens kit_tokens_vt;
 extern const struct chatd_cluster kit_cluster_vt;
 extern const struct chatd_stats kit_stats_vt;
+/* What kit_expect_told() will see; @p text is to free(), NULL: none. */
+void kit_note(struct kit *, const char *service, struct chatd_str what, char *text);
+char *kit_words(struct chatd_str a, struct chatd_str b); /* "a (b)": to free() */
 void kit_more_finish(struct kit *);
+extern const struct chatd_redis kit_redis_vt;
+void kit_redis_finish(struct kit *);
+void kit_cipher_finish(struct kit *);
+extern const struct chatd_plugins kit_plugins_vt;
+void kit_plugins_finish(struct kit *);
+extern const struct chatd_websocket kit_websocket_vt;
+extern const struct chatd_sockjs kit_sockjs_vt;
+void kit_sockets_leave(struct kit *, int32_t why); /* clients go */
+void kit_sockets_finish(struct kit *);
 extern const struct chatd_http kit_http_vt;
+int kit_http_switch(chatd_req *);   /* it goes on as something else: 1 */
 void kit_http_leave(struct kit *);  /* clients go; fails if one was never answered */
 void kit_http_depart(struct kit *); /* clients go */
 void kit_http_finish(struct kit *);

@@ -89,7 +89,7 @@ static chatd_status in_init(struct kit *k, size_t n, const char *what)
 	return kit_fault(k) ? -ENOMEM : n == HEARERS_MAX ? -ENOSPC : 0;
 }
 
-static void note(struct kit *k, const char *service, struct chatd_str what, char *text)
+void kit_note(struct kit *k, const char *service, struct chatd_str what, char *text)
 {
 	struct told *t = calloc(1, sizeof(*t)), **at = &more(k)->told;
 	if (!t) {
@@ -106,7 +106,7 @@ static void note(struct kit *k, const char *service, struct chatd_str what, char
 }
 
 /* "bob (spam)": the parts that are there. */
-static char *words(struct chatd_str a, struct chatd_str b)
+char *kit_words(struct chatd_str a, struct chatd_str b)
 {
 	char *text = malloc(a.n + b.n + 4);
 	if (text) {
@@ -139,7 +139,7 @@ static void a_note(void *obj, chatd_worker *w, const struct chatd_audit_entry *e
 {
 	struct kit *k = obj;
 	here(k, w, "note() of chatd.audit/1");
-	note(k, CHATD_AUDIT, e->action, words(e->target.p ? e->target : e->room, e->detail));
+	kit_note(k, CHATD_AUDIT, e->action, kit_words(e->target.p ? e->target : e->room, e->detail));
 }
 
 const struct chatd_audit kit_audit_vt = { .struct_size = sizeof(kit_audit_vt), .note = a_note };
@@ -148,7 +148,7 @@ static void r_report(void *obj, chatd_worker *w, const struct chatd_report *r)
 {
 	struct kit *k = obj;
 	here(k, w, "report() of chatd.reports/1");
-	note(k, CHATD_REPORTS, r->message, words(r->reason, r->note));
+	kit_note(k, CHATD_REPORTS, r->message, kit_words(r->reason, r->note));
 }
 
 const struct chatd_reports kit_reports_vt = { .struct_size = sizeof(kit_reports_vt),
@@ -159,7 +159,8 @@ const struct chatd_reports kit_reports_vt = { .struct_size = sizeof(kit_reports_
 static void give_done(struct kit_answer *a)
 {
 	struct question *q = (struct question *)a;
-	q->to.done(q->arg, a->rc < 0 ? "UNAVAILABLE" : NULL, a->rc < 0 ? "the test wants it so" : NULL);
+	const char *code = a->code ? a->code : a->rc < 0 ? "UNAVAILABLE" : NULL;
+	q->to.done(q->arg, code, code ? "the test wants it so" : NULL);
 }
 
 static chatd_status u_ban(void *obj, chatd_worker *w, const struct chatd_users_ban *ban,
@@ -170,7 +171,7 @@ static chatd_status u_ban(void *obj, chatd_worker *w, const struct chatd_users_b
 	q->to.done = fn;
 	chatd_status rc = kit_answers_send(&q->a, KIT_USERS);
 	if (rc == 0) {
-		note(k, CHATD_USERS, ban->user, kit_dup(ban->reason));
+		kit_note(k, CHATD_USERS, ban->user, kit_dup(ban->reason));
 	}
 	return rc;
 }
@@ -193,7 +194,7 @@ static chatd_status l_publish(
 	if (kit_fault(k)) {
 		return -ENOMEM;
 	}
-	note(k, CHATD_LOG, row->id, kit_dup(row->body));
+	kit_note(k, CHATD_LOG, row->id, kit_dup(row->body));
 	return 0;
 }
 
@@ -227,7 +228,7 @@ static chatd_status l_remove(void *obj, chatd_worker *w, const struct chatd_log_
 	q->to.done = fn; /* of the same type */
 	chatd_status rc = kit_answers_send(&q->a, KIT_LOG);
 	if (rc == 0) {
-		note(k, CHATD_LOG, what->message, kit_dup(CHATD_LIT("removed")));
+		kit_note(k, CHATD_LOG, what->message, kit_dup(CHATD_LIT("removed")));
 	}
 	return rc;
 }
@@ -464,7 +465,7 @@ static chatd_status c_send(void *obj, chatd_worker *w, const struct chatd_cluste
 	q->to.sent = done;
 	chatd_status rc = kit_answers_send(&q->a, KIT_CLUSTER);
 	if (rc == 0) {
-		note(k, CHATD_CLUSTER, e->kind, kit_dup(e->body.p ? e->body : CHATD_LIT("")));
+		kit_note(k, CHATD_CLUSTER, e->kind, kit_dup(e->body.p ? e->body : CHATD_LIT("")));
 	}
 	return rc;
 }

@@ -233,19 +233,85 @@ static chatd_status put(void *obj, chatd_worker *w, const struct chatd_store_rec
 	return send(w, r, 0);
 }
 
-static chatd_status get(void *obj, chatd_worker *w, const struct chatd_store_record_key *q,
-		chatd_store_fn *fn, void *arg)
+/* The one of that key, or the first whose key begins so; and of whom it is asked about. */
+static struct record *first(const struct chatd_store_record_key *q)
 {
-	struct reply *r = reply_for(fn, arg);
-	struct record *k = find(q->space, q->key, q->wall);
-	(void)obj;
+	struct record *found = NULL;
+	for (size_t i = 0; i < RECORDS; i++) {
+		struct record *k = &all.records[i];
+		int is_it = fits(k, q->space, q->key) && (q->prefix || same(q->key, k->key)) &&
+				(!k->expires || k->expires > q->wall) && (!q->owner.p || same(q->owner, k->owner));
+		if (is_it && (!found || strcmp(k->key, found->key) < 0)) {
+			found = k;
+		}
+	}
+	return found;
+}
+
+static chatd_status tell_first(chatd_worker *w, struct reply *r, struct record *k, int takes)
+{
 	if (!r) {
 		return -ENOMEM;
 	}
 	if (k) {
 		tell(r, k, 1);
 	}
-	return send(w, r, k ? 0 : -ENOENT);
+	if (k && takes && !all.fail) {
+		drop(k);
+	}
+	return send(w, r, r->a.n_records ? 0 : -ENOENT);
+}
+
+static chatd_status get(void *obj, chatd_worker *w, const struct chatd_store_record_key *q,
+		chatd_store_fn *fn, void *arg)
+{
+	(void)obj;
+	return tell_first(w, reply_for(fn, arg), first(q), 0);
+}
+
+static chatd_status take(void *obj, chatd_worker *w, const struct chatd_store_record_key *q,
+		chatd_store_fn *fn, void *arg)
+{
+	(void)obj;
+	return tell_first(w, reply_for(fn, arg), first(q), 1);
+}
+
+/* The earliest first; of two at a time the lower key. */
+static int by_due(const void *a, const void *b)
+{
+	const struct record *const *x = a, *const *y = b;
+	int order = ((*x)->at > (*y)->at) - ((*x)->at < (*y)->at);
+	return order ? order : strcmp((*x)->key, (*y)->key);
+}
+
+static chatd_status claim(void *obj, chatd_worker *w, const struct chatd_store_record_claim *q,
+		chatd_store_fn *fn, void *arg)
+{
+	struct reply *r = reply_for(fn, arg);
+	struct record *due[RECORDS];
+	size_t n = 0, most = (size_t)q->limit;
+	(void)obj;
+	if (!r) {
+		return -ENOMEM;
+	}
+	if (q->limit < 1 || q->limit > 1000 || q->until <= q->wall) {
+		return send(w, r, -EINVAL);
+	}
+	for (size_t i = 0; i < RECORDS && !all.fail; i++) {
+		struct record *k = &all.records[i];
+		if (fits(k, q->space, CHATD_LIT("")) && k->at > 0 && k->at <= q->wall &&
+				(!k->expires || k->expires > q->wall)) {
+			due[n++] = k;
+		}
+	}
+	qsort(due, n, sizeof(due[0]), by_due);
+	most = all.page && all.page < most ? all.page : most;
+	for (size_t i = 0; i < n && i < most; i++) {
+		due[i]->at = q->until;
+		due[i]->version++;
+		tell(r, due[i], 1);
+	}
+	return send(w, r, 0);
 }
 
 static int by_key(const void *a, const void *b)
@@ -311,7 +377,8 @@ static chatd_status end(void *obj, chatd_worker *w, const struct chatd_store_rec
 	}
 	for (size_t i = 0; i < RECORDS && !all.fail; i++) {
 		struct record *k = &all.records[i];
-		if (fits(k, q->space, q->key) && (q->prefix || same(q->key, k->key))) {
+		if (fits(k, q->space, q->key) && (q->prefix || same(q->key, k->key)) &&
+				(!q->owner.p || same(q->owner, k->owner))) {
 			drop(k);
 			r->a.n++;
 		}
@@ -479,7 +546,9 @@ const struct chatd_store kit_store_vt = { .struct_size = sizeof(kit_store_vt),
 	.written = written,
 	.record_put = put,
 	.record_get = get,
+	.record_take = take,
 	.record_list = list,
+	.record_claim = claim,
 	.record_end = end,
 	.is_shared = is_shared };
 #pragma GCC diagnostic pop

@@ -82,7 +82,7 @@ struct kit_service {
 };
 
 /** As .vt: the kit's own fake, also of a service that the plugin merely wants and that is not there
- *  unasked (chatd.cluster/1, chatd.log/1). */
+ *  unasked (chatd.cluster/1, chatd.log/1, chatd.cipher/1, chatd.redis/1). */
 #define KIT_FAKE ((const void *)1)
 
 struct kit_conf {
@@ -93,8 +93,8 @@ struct kit_conf {
 /** Fills the options from @p yaml (as they stand under the plugin's name, "" for none), then
  *  check(), init(), worker_start().  Prefixes /topic/ and /queue/ exist unless the plugin
  *  claims them.  What the plugin needs and wants is there as a fake, if the kit has one (see the
- *  guide), but chatd.cluster/1, chatd.log/1 and chatd.store/1 (an empty one) only if it
- *  needs them; others are given with kit_new_with().  Never NULL. */
+ *  guide), but cluster, log, cipher, redis and store (an empty one) only if it needs
+ *  them; others are given with kit_new_with().  Never NULL. */
 struct kit *kit_new(const struct chatd_plugin *, const char *yaml);
 struct kit *kit_new_with(const struct chatd_plugin *, const char *yaml, const struct kit_conf *);
 /** Closes the sessions, drains, stops, and fails if anything is left over. */
@@ -291,11 +291,14 @@ void kit_answered(struct kit_question *);
 /* ---- fakes ------------------------------------------------------------------- */
 
 /** 1: questions to this service (CHATD_PRESENCE, _ACCOUNTS, _ROOMS, _FETCH, _MAILER, _LIMITER,
- *  _USERS, _LOG, _CLUSTER, _STATS) wait for kit_answer().  For the store there is kit_store_hold() in kit_store.h. */
+ *  _USERS, _LOG, _CLUSTER, _STATS, _REDIS, _PLUGINS) wait for kit_answer().  For the store there is
+ *  kit_store_hold() in kit_store.h. */
 void kit_hold(struct kit *, const char *interface, int on);
 size_t kit_held(struct kit *, const char *interface);
 void kit_answer(struct kit *, const char *interface); /**< the oldest held one */
 void kit_answer_error(struct kit *, const char *interface, chatd_status rc);
+/** Of those that answer with a code and why (CHATD_ROOMS, act(); _USERS; _LOG, remove()); a literal. */
+void kit_answer_code(struct kit *, const char *interface, const char *code);
 /** The oldest one, and then again, which no service does that keeps its contract: for plugins
  *  whose questions go over a network, and which say that they withstand it. */
 void kit_answer_twice(struct kit *, const char *interface);

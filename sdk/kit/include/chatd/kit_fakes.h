@@ -2,22 +2,27 @@
 /**
  * @file chatd/kit_fakes.h
  * @brief Fakes of what reaches outside (chatd.fetch/1, mailer, limiter, cluster), of what is told
- * something (audit, reports, users, log, stats), and of what knows something (privacy, tokens).
+ * something (audit, reports, users, log, stats, plugins), and of what knows or keeps something
+ * (privacy, tokens, cipher, redis).
  *
- * They are there for every plugin that names them in .needs or .wants; a test that wants none
- * gives a kit_service whose .vt is NULL.  kit_hold(), kit_answer() and their like work on them.
+ * They are there for every plugin that names them in .needs or .wants (cluster, log, cipher and redis
+ * in .needs only; else a test asks for them with KIT_FAKE); a test that wants none gives a
+ * kit_service whose .vt is NULL.  kit_hold(), kit_answer() and their like work on them.
  */
 #ifndef CHATD_KIT_FAKES_H
 #define CHATD_KIT_FAKES_H
 
 #include <chatd/audit.h>
+#include <chatd/cipher.h>
 #include <chatd/cluster.h>
 #include <chatd/fetch.h>
 #include <chatd/kit.h>
 #include <chatd/limiter.h>
 #include <chatd/log.h>
 #include <chatd/mailer.h>
+#include <chatd/plugins.h>
 #include <chatd/privacy.h>
+#include <chatd/redis.h>
 #include <chatd/reports.h>
 #include <chatd/stats.h>
 #include <chatd/tokens.h>
@@ -46,8 +51,11 @@ void kit_limit(struct kit *, int64_t retry_ms);
 
 /** The oldest thing that @p service was told, and that no expectation has taken away:
  *  CHATD_AUDIT: the action; a part of "TARGET (DETAIL)".  CHATD_REPORTS: the message; "REASON (NOTE)".
+ *  CHATD_ROOMS: "kick", "ban", "mute"; "USER in ROOM for SECONDS (over)"; "leave_all"; "USER (NICK)".
  *  CHATD_USERS, a ban: the user; the reason.  CHATD_LOG: the message; the body of what was published,
- *  or "removed".  CHATD_CLUSTER: the kind; the body.  NULL: any. */
+ *  or "removed".  CHATD_CLUSTER: the kind; the body.  CHATD_PLUGINS, a change: "enable", "set",
+ *  "load at once" ...; "NAME KEY: VALUE".  CHATD_REDIS: the command, or "script 1"; its other words.
+ *  NULL: any. */
 #define kit_expect_told(k, service, what, text) kit_expect_told_at(k, service, what, text, KIT_AT)
 void kit_expect_told_at(
 		struct kit *, const char *service, const char *what, const char *text, struct kit_at);
@@ -71,6 +79,33 @@ void kit_cluster_comes(struct kit *, const struct chatd_cluster_event *);
 void kit_cluster_up(struct kit *, int up);
 /** A row was written: here (1), for stored(), or on another node, for watch() of chatd.log/1. */
 void kit_row(struct kit *, const struct chatd_store_message *, int here_written);
+
+/** Keys have numbers: those from @p first to @p last are there, @p active is what seals from now on.
+ *  As it begins 1, 1, 1; after 1, 2, 2 it is to seal anew what key 1 sealed (CHATD_CIPHER_OLD), after
+ *  2, 2, 2 key 1 is lost, and of 1, 1, 2 number 2 is one that other nodes use already. */
+void kit_keys(struct kit *, int first, int active, int last);
+/** Of conf(): whether it seals, and whether words may be written; both 1 as it begins. */
+void kit_seals(struct kit *, int seals, int words);
+/** For tests that seal and open themselves: obj is the kit, kit_cipher_vt.keys(k) the keys. */
+extern const struct chatd_cipher kit_cipher_vt;
+
+/** Redis is there (as it begins), or gone; whoever watches hears of it. */
+void kit_redis_up(struct kit *, int up);
+/** By itself it knows PING, GET, SET (NX, XX, EX, PX), DEL, UNLINK, EXISTS, INCR, INCRBY, EXPIRE,
+ *  PEXPIRE, TTL, PTTL and PUBLISH, with texts and the kit's clock.  @p fn is asked before about
+ *  everything, scripts too: 1: *ret is the answer (its texts and items must last until the next
+ *  question; CHATD_REDIS_ERROR: the plugin hears -EPROTO), 0: it is not for it to say.  A command
+ *  that nobody knows, and a script, is answered with an error. */
+typedef int kit_redis_fn(
+		void *arg, const struct chatd_redis_command *, struct chatd_redis_reply *ret);
+void kit_redis_answers(struct kit *, kit_redis_fn *fn, void *arg);
+/** What other programs do there: keys and channels with the prefix, which is "kit:". */
+void kit_redis_put(struct kit *, const char *key, const char *value);
+const char *kit_redis_value(struct kit *, const char *key); /**< NULL: there is none */
+void kit_redis_comes(struct kit *, const char *channel, const char *payload);
+
+/** One more of what collect() and left_out() tell; its texts must last. */
+void kit_plugin(struct kit *, const struct chatd_plugin_facts *);
 
 #ifdef __cplusplus
 }

@@ -8,9 +8,9 @@
  *     struct kit *k = kit_new_with(&chatd_plugin_under_test, "", &(struct kit_conf){ .services = services });
  *     kit_store_put("push.sub", "ann/1", "{}");
  *
- * Records as chatd/store.h says (but for claim and take); of the rest: accounts that were made, rooms
- * and their members that a test names, and rows that it says were written: message() and written() know
- * them.  Other calls, claim and take among them, are answered with -ENOSYS.
+ * Records as chatd/store.h says; of the rest: accounts that were made, rooms and their members that a
+ * test names, and rows that it says were written: message() and written() know them.  Other calls are
+ * answered with -ENOSYS.
  */
 #ifndef CHATD_KIT_STORE_H
 #define CHATD_KIT_STORE_H
@@ -38,7 +38,7 @@ void kit_store_member(const char *room, const char *user, int32_t role); /**< CH
 /** The next row of written(); texts must last.  Its place. */
 int64_t kit_store_row(const struct chatd_store_message *);
 void kit_store_put(const char *space, const char *key, const char *value);
-void kit_store_due(const char *space, const char *key, int64_t at);
+void kit_store_due(const char *space, const char *key, int64_t at); /**< for record_claim() */
 /** NULL: there is none; lasts until it is put again, or ended. */
 const char *kit_store_value(const char *space, const char *key);
 size_t kit_store_count(const char *space);
