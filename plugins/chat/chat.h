@@ -17,6 +17,7 @@
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
 #include <chatd/privacy.h>
+#include <chatd/stats.h>
 #include <chatd/store.h>
 
 #include <sys/queue.h>

@@ -60,4 +60,8 @@ void sync_link(void *self, int32_t up); /* [worker 0] the broker came, or went *
 /* [worker: the home] A row of this node: sends it, and notes when it was handed over. */
 void sync_send(struct self *, chatd_worker *, const struct log_row *);
 
+/* What the store had to mend, for the numbers of the server. */
+enum sync_number { SYNC_RESENT, SYNC_FILLED, SYNC_NUMBERS };
+void sync_count(struct self *, chatd_worker *, enum sync_number);
+
 #endif

@@ -214,6 +214,7 @@ static chatd_status give_rows(struct path *p, const struct chatd_store_answer *a
 			rc = give(p, &row);
 			if (rc == 0) {
 				lane_gave(&p->lane, place(p, m));
+				sync_count(p->later.self, p->later.w, SYNC_FILLED);
 			}
 		}
 	}

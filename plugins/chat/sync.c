@@ -32,7 +32,9 @@ struct reach {                 /* of one worker */
 };
 
 struct sync {
-	struct reach *reach;   /* per worker */
+	struct reach *reach;               /* per worker */
+	const struct chatd_service *stats; /* NULL: nobody counts */
+	uint32_t numbers[SYNC_NUMBERS];
 	_Atomic int64_t again; /* rows above this were dropped; INT64_MAX: none */
 	/* of worker 0: */
 	chatd_worker *w;
@@ -233,6 +235,7 @@ static chatd_status resend_rows(struct self *self, const struct chatd_store_answ
 			return rc;
 		}
 		s->from = r.row->pos;
+		sync_count(self, s->w, SYNC_RESENT);
 	}
 	return 0;
 }
@@ -348,6 +351,37 @@ void sync_link(void *arg, int32_t up)
 	}
 }
 
+void sync_count(struct self *self, chatd_worker *w, enum sync_number which)
+{
+	const struct chatd_service *stats = self->sync->stats;
+	if (stats) {
+		((const struct chatd_stats *)stats->vt)->add(stats->obj, w, self->sync->numbers[which], 1);
+	}
+}
+
+static chatd_status define_numbers(struct self *self)
+{
+	static const struct {
+		const char *name, *help;
+	} all[SYNC_NUMBERS] = {
+		[SYNC_RESENT] = { "chatd_chat_resent_total",
+				"Rows of the store that were sent to the other nodes again, from the mark on." },
+		[SYNC_FILLED] = { "chatd_chat_filled_total",
+				"Rows of other nodes that came from the store, since their events did not." },
+	};
+	const struct chatd_service *stats = self->sync->stats;
+	chatd_status rc = 0;
+	for (size_t i = 0; stats && rc == 0 && i < SYNC_NUMBERS; i++) {
+		const struct chatd_stat_def def = { .struct_size = sizeof(def),
+			.kind = CHATD_STAT_COUNTER,
+			.name = all[i].name,
+			.help = all[i].help };
+		rc = ((const struct chatd_stats *)stats->vt)
+					 ->define(stats->obj, self->ctx, &def, &self->sync->numbers[i]);
+	}
+	return rc;
+}
+
 chatd_status sync_init(struct self *self)
 {
 	const struct chatd_host *h = self->h;
@@ -362,7 +396,8 @@ chatd_status sync_init(struct self *self)
 	for (int32_t i = 0; s->reach && i < h->worker_count(); i++) {
 		atomic_store(&s->reach[i].low, INT64_MAX);
 	}
-	return s->reach ? 0 : -ENOMEM;
+	s->stats = h->service(self->ctx, CHATD_STATS);
+	return s->reach ? define_numbers(self) : -ENOMEM;
 }
 
 chatd_status sync_start(struct worker *at)

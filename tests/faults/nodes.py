@@ -38,7 +38,7 @@ class Wounded(Cluster):
     def __init__(self, cases, workers):
         super().__init__(NODES, "server.drain_spread=1s", "chat.sync_interval=2s", "chat.isolated_after=6s",
                          "route-rabbitmq.heartbeat=2s", "auth-password.register_per_hour=0",
-                         workers=workers, accounts=accounts(cases))
+                         "metrics.enabled=true", "metrics.listen=127.0.0.1:0", workers=workers, accounts=accounts(cases))
         self.proxies = {}
 
     def settings_of(self, i):
@@ -60,6 +60,13 @@ class Wounded(Cluster):
         done = subprocess.run([CTL, "--socket", os.path.join(node.dir, "admin.sock"), "--json", *args], timeout=60,
                               capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         return json.loads(done.stdout) if done.returncode == 0 else None
+
+    @staticmethod
+    def number(node, name):
+        """What a node's metrics say."""
+        with urllib.request.urlopen("http://%s/metrics" % node.ready["metrics"][0], timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
     def whole(self):
         """Every node knows of all, and all have all they need."""
