@@ -549,6 +549,11 @@ struct chatd_store_object {
 	uint32_t struct_size;
 	struct chatd_str object;
 };
+/** The same content lies as another object now: the old name goes to the list of those GONE. */
+struct chatd_store_object_move {
+	uint32_t struct_size;
+	struct chatd_str object, to;
+};
 
 /* ---- the outbox ---------------------------------------------------------------- */
 
@@ -793,6 +798,7 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *  file_mark             .n: how many files it concerns; -ENOENT
  *  objects               .files, only .object, .size, .type, .state, .wall
  *  object_end            nothing
+ *  object_move           nothing; -ENOENT: no file has it (any more); -EEXIST: .to is another's
  *  touched               .changed, .pos: the highest place there is
  *  record_put            .records[0] without its value, .version
  *  record_get            .records[0], its version in it; -ENOENT.  By prefix: the first by key
@@ -859,6 +865,9 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
 	X(record_take, struct chatd_store_record_key, 1)        \
 	X(record_end, struct chatd_store_record_key, 1)
 
+/** What is newer than 1.0: ask with CHATD_HAS. */
+#define CHATD_STORE_NEWER(X) X(object_move, struct chatd_store_object_move, 1)
+
 enum { /* state() */
 	CHATD_STORE_OK = 0,
 	CHATD_STORE_FULL = 1,    /**< reads only: no space; goes away by itself */
@@ -876,6 +885,10 @@ struct chatd_store {
 	/** [any] 1: nodes of a cluster may share it; else each needs one of its own, and there can be
 	 *  only one node. */
 	int32_t (*is_shared)(void *obj);
+#define CHATD_X(call, request, writes) \
+	chatd_status (*call)(void *obj, chatd_worker *, const request *, chatd_store_fn *fn, void *arg);
+	CHATD_STORE_NEWER(CHATD_X)
+#undef CHATD_X
 };
 
 #ifdef __cplusplus

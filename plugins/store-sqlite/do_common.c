@@ -8,7 +8,7 @@
 
 static do_fn *const calls[CALL_COUNT] = {
 #define CHATD_X(name, request, writes) [CALL_##name] = do_##name,
-	CHATD_STORE_MAP(CHATD_X)
+	CHATD_STORE_MAP(CHATD_X) CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
 };
 

@@ -297,6 +297,20 @@ void do_object_end(struct db *db, struct op *op)
 	db_exec(db, "DELETE FROM object_gone WHERE object=?", "s", r->object);
 }
 
+void do_object_move(struct db *db, struct op *op)
+{
+	const struct chatd_store_object_move *r = op->req;
+	if (!object_ok(r->object) || !object_ok(r->to) ||
+			(r->object.n == r->to.n && memcmp(r->object.p, r->to.p, r->to.n) == 0)) {
+		op->rc = -EINVAL;
+	} else if (db_exec(db, "UPDATE blob SET object=?1 WHERE object=?2", "ss", r->to, r->object) ==
+			0) {
+		op->rc = db->err ? 0 : -ENOENT;
+	} else {
+		db_exec(db, "INSERT INTO object_gone(object) VALUES(?)", "s", r->object);
+	}
+}
+
 /* ---- messages ------------------------------------------------------------------------ */
 
 static int attach_one(

@@ -172,6 +172,7 @@ static const uint16_t *const shapes[CALL_COUNT] = {
 	SHAPE(file_mark, AT(chatd_store_file_mark, object), AT(chatd_store_file_mark, info)),
 	SHAPE(objects, AT(chatd_store_objects, after)),
 	SHAPE(object_end, AT(chatd_store_object, object)),
+	SHAPE(object_move, AT(chatd_store_object_move, object), AT(chatd_store_object_move, to)),
 	SHAPE(record_put, AT(chatd_store_record, space), AT(chatd_store_record, key),
 			AT(chatd_store_record, value), AT(chatd_store_record, owner)),
 	SHAPE(record_get, RECORD_KEY),
@@ -184,12 +185,12 @@ static const uint16_t *const shapes[CALL_COUNT] = {
 
 static const size_t sizes[CALL_COUNT] = {
 #define CHATD_X(name, request, writes) [CALL_##name] = sizeof(request),
-	CHATD_STORE_MAP(CHATD_X)
+	CHATD_STORE_MAP(CHATD_X) CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
 };
 static const int8_t writing[CALL_COUNT] = {
 #define CHATD_X(name, request, writes) [CALL_##name] = (writes),
-	CHATD_STORE_MAP(CHATD_X)
+	CHATD_STORE_MAP(CHATD_X) CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
 };
 

@@ -82,6 +82,7 @@ static chatd_status submit(
 		return submit(obj, CALL_##name, req, &from);                                       \
 	}
 CHATD_STORE_MAP(CHATD_X)
+CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
 
 static int32_t svc_state(void *obj)
@@ -100,7 +101,7 @@ static int32_t svc_is_shared(void *obj)
 static const struct chatd_store vt = { .struct_size = sizeof(vt),
 	.state = svc_state,
 #define CHATD_X(name, request, writes) .name = svc_##name,
-	CHATD_STORE_MAP(CHATD_X)
+	CHATD_STORE_MAP(CHATD_X) CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
 			.is_shared = svc_is_shared };
 

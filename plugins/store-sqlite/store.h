@@ -58,7 +58,7 @@ struct store_conf {
 
 enum call {
 #define CHATD_X(name, request, writes) CALL_##name,
-	CHATD_STORE_MAP(CHATD_X)
+	CHATD_STORE_MAP(CHATD_X) CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
 			CALL_COUNT
 };
@@ -220,6 +220,7 @@ void read_one(struct db *, struct op *);
 typedef void do_fn(struct db *, struct op *);
 #define CHATD_X(name, request, writes) do_fn do_##name;
 CHATD_STORE_MAP(CHATD_X)
+CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
 void op_run(struct db *, struct op *); /* by op->call, with answers filled in */
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Once there is another active key, files of the keys before it are encrypted anew, in the background:
  * each under its own name, in one step, so that who reads it meanwhile reads one or the other, and
- * chunks of both fit together.  Several nodes may do so at once.
+ * chunks of both fit together.  Files from before there was any key get another name with it, as the
+ * name says whether a file is sealed: the sealed one is there, then the store changes the name, then
+ * the sweep takes the plain one.  Several nodes may do so at once.
  *
  * A round looks at the beginning of every file, which is where the oldest key of it is.  What was on
  * its way while the round was there is found by the next one: the end is a round that finds nothing. */
@@ -31,11 +33,15 @@ struct renewal {
 	int round;                            /* folders to come */
 	int first;                            /* nodes begin at different ones */
 	int64_t not_before;                   /* monotonic ms: the next round */
+	int plain;                            /* those without any key are looked for */
+	int several;                          /* keys */
 	int64_t anew, lost, failed;           /* of this round */
+	int64_t ever;                         /* that were plain, of all rounds */
 	/* [crew] while .waiting */
 	char (*name)[OBJECT_NAME];
 	size_t n, next, cap;
-	int64_t records; /* sealed in the last call */
+	int64_t records;                         /* sealed in the last call */
+	char from[OBJECT_NAME], to[OBJECT_NAME]; /* one that was plain, and what it is called now */
 };
 
 static void step(struct renewal *r);
@@ -54,6 +60,7 @@ static const struct chatd_keys *keys_now(const struct self *self)
 /* ---- one file: [crew] --------------------------------------------------------------------- */
 
 struct copy {
+	const char *to;
 	struct sealer *sealer;
 	EVP_MD_CTX *sum; /* NULL: nobody asks */
 	int fd;
@@ -73,28 +80,52 @@ static chatd_status to_file(void *arg, const char *p, size_t n)
 	return write_fully(c->fd, p, n);
 }
 
-/* What is in @p from, sealed anew to c->fd. */
+/* The sum of what is plain stands in its name: what is damaged is not made to look good. */
+static chatd_status seal_plain(const char *object, int from, struct copy *c)
+{
+	char buf[16384], sum[DIR_HASH + 1];
+	EVP_MD_CTX *content = sum_begin();
+	chatd_status rc = content ? 0 : -ENOMEM;
+	while (rc == 0) {
+		ssize_t n = read(from, buf, sizeof(buf));
+		if (n == 0) {
+			break;
+		}
+		if (n < 0 || EVP_DigestUpdate(content, buf, (size_t)n) != 1) {
+			rc = n < 0 ? -errno : -EIO;
+		}
+		rc = rc == 0 ? to_sealer(c, buf, (size_t)n) : rc == -EINTR ? 0 : rc;
+	}
+	rc = rc < 0 ? rc : sum_end(content, sum);
+	EVP_MD_CTX_free(content);
+	return rc == 0 && strncmp(object + 3, sum, DIR_HASH) != 0 ? -EBADMSG : rc;
+}
+
+/* What is in @p from, sealed anew to c->fd as @p to. */
 static chatd_status reseal(struct self *self, const char *object, int from, struct copy *c)
 {
 	struct stat st;
-	c->sealer = sealer_new(self, object, to_file, c);
+	c->sealer = sealer_new(self, c->to, to_file, c);
 	c->sum = self->s3 ? sum_begin() : NULL;
 	chatd_status rc = !c->sealer || (self->s3 && !c->sum) ? -ENOMEM : 0;
 	if (rc == 0 && fstat(from, &st) < 0) {
 		rc = -errno;
 	}
-	if (rc == 0) {
+	if (rc == 0 && seal_is(object)) {
 		const struct opener o = { self, object, st.st_size, to_sealer, c };
 		rc = opener_run(&o, from);
+	} else if (rc == 0) {
+		rc = seal_plain(object, from, c);
 	}
 	rc = rc < 0 ? rc : sealer_end(c->sealer);
 	return rc == 0 && fsync(c->fd) < 0 ? -errno : rc;
 }
 
-static chatd_status renew(struct self *self, const char *object, int64_t *records)
+/* @p to: the same name, or another. */
+static chatd_status renew(struct self *self, const char *object, const char *to, int64_t *records)
 {
 	char name[RANDOM_NAME], path[DIR_PATH], sum[DIR_HASH + 1] = "";
-	struct copy c = { .fd = -1 };
+	struct copy c = { .to = to, .fd = -1 };
 	struct stat st;
 	int from = bytes_open(self, object);
 	if (from < 0) {
@@ -106,7 +137,7 @@ static chatd_status renew(struct self *self, const char *object, int64_t *record
 	chatd_status rc = c.fd < 0 ? c.fd : reseal(self, object, from, &c);
 	rc = rc < 0 || !c.sum ? rc : sum_end(c.sum, sum);
 	*records += rc == 0 && fstat(c.fd, &st) == 0 ? 1 + st.st_size / SEAL_RECORD : 0;
-	rc = rc < 0 ? rc : bytes_put(self, path, object, sum);
+	rc = rc < 0 ? rc : bytes_put(self, path, to, sum);
 	if (c.fd >= 0) {
 		close(c.fd);
 	}
@@ -128,25 +159,51 @@ static int32_t look(struct renewal *r, const char *object)
 	return rc < 0 ? rc : cipher->look(r->keys, chatd_str_of(head, sizeof(head)));
 }
 
+static chatd_status renew_next(struct renewal *r, const char *object)
+{
+	struct self *self = self_of(r);
+	if (!seal_is(object)) {
+		seal_name(self, r->to);
+		chatd_status rc = renew(self, object, r->to, &r->records);
+		snprintf(r->from, sizeof(r->from), "%s", rc == 0 ? object : "");
+		if (rc == -EBADMSG) {
+			self->h->log(self->ctx, CHATD_LOG_ERROR,
+					"%s is damaged where it lies: what is in it is not what its name says; it stays "
+					"as it is, not encrypted",
+					object);
+		}
+		return rc;
+	}
+	int32_t is = look(r, object);
+	r->lost += is == CHATD_CIPHER_LOST;
+	chatd_status rc = is == CHATD_CIPHER_OLD ? renew(self, object, object, &r->records)
+			: is < 0                         ? is
+											 : 0;
+	r->anew += is == CHATD_CIPHER_OLD && rc == 0;
+	return rc;
+}
+
 /* Up to the first one that had to be sealed anew, so that the pace is kept. */
 static void look_at_some(void *arg)
 {
 	struct renewal *r = arg;
 	r->records = 0;
 	for (int i = 0; i < AT_ONCE && r->next < r->n && !r->records; i++) {
-		const char *object = r->name[r->next++];
-		int32_t is = look(r, object);
-		chatd_status rc = is == CHATD_CIPHER_OLD ? renew(self_of(r), object, &r->records) : is;
-		r->anew += is == CHATD_CIPHER_OLD && rc == 0;
-		r->lost += is == CHATD_CIPHER_LOST;
+		chatd_status rc = renew_next(r, r->name[r->next++]);
 		r->failed += rc < 0 && rc != -ENOENT;
 	}
+}
+
+/* Small pictures of plain ones are not sealed: they go with them, and are made again. */
+static int is_looked_for(const struct renewal *r, const char *object)
+{
+	return seal_is(object) ? r->several : r->plain && !strchr(object, '-');
 }
 
 static int note(void *arg, const char *object)
 {
 	struct renewal *r = arg;
-	if (!seal_is(object) || strlen(object) >= OBJECT_NAME) {
+	if (!is_looked_for(r, object) || strlen(object) >= OBJECT_NAME) {
 		return 0;
 	}
 	if (r->n == r->cap) {
@@ -188,11 +245,57 @@ static void wait_for(struct renewal *r, int64_t ms)
 	self_of(r)->h->timer_set(r->at->w, &r->at->renewal_timer, ms, on_timer, r);
 }
 
+static void on_done(void *arg);
+
+static void remove_sealed(void *arg)
+{
+	struct renewal *r = arg;
+	bytes_remove(self_of(r), r->to);
+}
+
+/* What is known of the file has the new name, and the old one is among what the sweep takes. */
+static void on_moved(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct renewal *r = arg;
+	(void)a;
+	r->from[0] = '\0';
+	r->anew += rc == 0;
+	r->ever += rc == 0;
+	r->failed += rc < 0 && rc != -ENOENT;
+	/* It was deleted meanwhile, or another node was quicker.  After any other failure it may have
+	 * come to be, and if not, the sweep takes it. */
+	if (rc == -ENOENT && !r->stopped &&
+			crew_do(self_of(r)->crew, r->at->w, remove_sealed, on_done, r) == 0) {
+		return;
+	}
+	on_done(r);
+}
+
+static int moves(struct renewal *r)
+{
+	const struct chatd_store *store = self_of(r)->store->vt;
+	const struct chatd_store_object_move m = {
+		.struct_size = sizeof(m), .object = text(r->from), .to = text(r->to)
+	};
+	if (!r->from[0]) {
+		return 0;
+	}
+	chatd_status rc = store->object_move(self_of(r)->store->obj, r->at->w, &m, on_moved, r);
+	if (rc < 0) {
+		r->from[0] = '\0';
+		r->failed++;
+	}
+	return rc == 0;
+}
+
 static void on_done(void *arg)
 {
 	struct renewal *r = arg;
 	struct chatd_cipher_conf conf = { .struct_size = sizeof(conf) };
 	const struct chatd_service *cipher = self_of(r)->cipher;
+	if (!r->stopped && moves(r)) {
+		return;
+	}
 	r->waiting = 0;
 	if (r->stopped) {
 		end(r);
@@ -229,9 +332,13 @@ static void tell(struct renewal *r)
 				(long long)r->anew);
 	} else {
 		r->done = r->keys;
-		h->log(self_of(r)->ctx, CHATD_LOG_INFO,
-				"all files have the active key: as far as files go, keys before it can be removed "
-				"from encrypt.keys");
+		if (r->several) {
+			h->log(self_of(r)->ctx, CHATD_LOG_INFO,
+					"all files have the active key: as far as files go, keys before it can be removed "
+					"from encrypt.keys");
+		} else if (r->ever) {
+			h->log(self_of(r)->ctx, CHATD_LOG_INFO, "all files are encrypted");
+		}
 	}
 }
 
@@ -250,7 +357,7 @@ static void step(struct renewal *r)
 	}
 }
 
-/* With one key alone there is nothing to look for. */
+/* With one key alone nothing can have another. */
 static int have_several(const struct self *self, const struct chatd_keys *keys)
 {
 	const struct chatd_cipher *cipher = self->cipher->vt;
@@ -273,7 +380,8 @@ static void on_timer(void *arg)
 		return;
 	}
 	r->last = keys;
-	if (!have_several(self_of(r), keys)) {
+	r->several = have_several(self_of(r), keys);
+	if (!r->several && !r->plain) {
 		r->done = keys;
 		wait_for(r, LOOK_MS);
 		return;
@@ -296,6 +404,9 @@ void renew_start(struct worker *at)
 	h->random(&first, sizeof(first));
 	r->at = at;
 	r->first = first;
+	const struct chatd_store *store = at->self->store->vt;
+	r->plain =
+			at->self->conf->encrypt_stored && CHATD_HAS(store, object_move) && store->object_move;
 	at->renewal = r;
 	wait_for(r, LOOK_MS / 5);
 }

@@ -24,6 +24,7 @@ struct serve {
 	int partial, shows;
 	int64_t first, size; /* what was asked for begins there; the whole file */
 	int edge;            /* of the small picture that is asked for; 0: the file itself */
+	int moved;           /* it was not where it was said to be, and has been looked up anew */
 	int made;            /* it was not there, and has been made */
 	char id[CHATD_ID_MAX + 1], user[CHATD_ID_MAX + 1], etag[ETAG];
 	char name[NAME_BYTES + 1], type[TYPE_BYTES + 20];
@@ -157,12 +158,45 @@ static void log_unread(const struct serve *s)
 			is_lost(s->rc) ? "they cannot be decrypted" : strerror(-s->rc));
 }
 
+static void on_block(void *arg);
+
+static void on_found_again(void *arg, chatd_status rc, const struct chatd_store_answer *a)
+{
+	struct serve *s = arg;
+	if (rc == 0 && s->req && !chatd_str_same(a->files[0].object, text(s->file.object))) {
+		bytes_close(&s->file);
+		chatd_str_copy(s->file.object, sizeof(s->file.object), a->files[0].object);
+		if (crew_do(s->self->crew, s->w, read_block, on_block, s) == 0) {
+			return;
+		}
+	}
+	on_block(s);
+}
+
+/* It may have been encrypted meanwhile (renew.c), and then the same bytes lie under another name.  0:
+ * it will be read there. */
+static int look_again(struct serve *s)
+{
+	const struct chatd_store *store = s->self->store->vt;
+	const struct chatd_store_file_key key = { .struct_size = sizeof(key), .id = text(s->id) };
+	if (s->moved) {
+		return -ENOENT;
+	}
+	s->moved = 1;
+	chatd_status rc = store->file_get(s->self->store->obj, s->w, &key, on_found_again, s);
+	s->waiting = rc == 0;
+	return rc;
+}
+
 static void on_block(void *arg)
 {
 	struct serve *s = arg;
 	s->waiting = 0;
 	if (!s->req) {
 		leave(s);
+		return;
+	}
+	if (s->rc == -ENOENT && look_again(s) == 0) {
 		return;
 	}
 	if (s->rc < 0) {

@@ -48,6 +48,12 @@ static const struct chatd_opt opts[] = {
 			.fallback = "auto",
 			.doc = "What is new is encrypted: auto, if the plugin encrypt is there; off, never; "
 				   "required, and without that plugin the server does not start." },
+	{ .key = "encrypt_stored",
+			.type = CHATD_T_BOOL,
+			.offset = offsetof(struct conf, encrypt_stored),
+			.fallback = "true",
+			.doc = "What was stored before encryption was turned on is encrypted too, in the "
+				   "background; false: it stays as it is." },
 	{ .key = "s3_endpoint",
 			.type = CHATD_T_STRING,
 			.offset = offsetof(struct conf, s3_endpoint),

@@ -529,6 +529,7 @@ static int32_t is_shared(void *obj)
 		return r ? send(w, r, -ENOSYS) : -ENOMEM;                                            \
 	}
 CHATD_STORE_MAP(CHATD_X)
+CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
 
 /* All of them, and over these the ones that are kept. */
@@ -536,7 +537,7 @@ CHATD_STORE_MAP(CHATD_X)
 #pragma GCC diagnostic ignored "-Woverride-init"
 const struct chatd_store kit_store_vt = { .struct_size = sizeof(kit_store_vt),
 #define CHATD_X(call, request, writes) .call = no_##call,
-	CHATD_STORE_MAP(CHATD_X)
+	CHATD_STORE_MAP(CHATD_X) CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
 			.account_create = account_create,
 	.account_get = account_get,

@@ -125,6 +125,40 @@ static void equal_content_is_one_object(void **state)
 	assert_int_equal(get("f3", "bob")->rc, 0);
 }
 
+static chatd_status move(const char *object, const char *to)
+{
+	struct chatd_store_object_move m = { SZ(chatd_store_object_move),
+		.object = chatd_str_of(object, strlen(object)), .to = chatd_str_of(to, strlen(to)) };
+	return ASK(h, object_move, m)->rc;
+}
+
+static void content_lies_as_another_object(void **state)
+{
+	(void)state;
+	put("f1", "ann", HASH_A, "aa/a.1");
+	put("f2", "bob", HASH_A, "aa/a.2");
+	put("f3", "bob", HASH_B, "bb/b.1");
+	assert_int_equal(move("aa/a.1", "cc/c.sealed"), 0);
+	assert_str(get("f1", "ann")->a.files[0].object, "cc/c.sealed");
+	assert_str(get("f2", "bob")->a.files[0].object, "cc/c.sealed");
+	assert_str(get("f3", "bob")->a.files[0].object, "bb/b.1");
+	struct kept *k = objects(CHATD_STORE_OBJECTS_GONE);
+	assert_int_equal(k->a.n_files, 1);
+	assert_str(k->a.files[0].object, "aa/a.1");
+	/* Another node was quicker; or it was deleted. */
+	assert_int_equal(move("aa/a.1", "dd/d.sealed"), -ENOENT);
+	assert_int_equal(move("cc/c.sealed", "bb/b.1"), -EEXIST);
+	assert_int_equal(move("cc/c.sealed", "cc/c.sealed"), -EINVAL);
+	assert_int_equal(move("cc/c.sealed", "c c"), -EINVAL);
+	assert_int_equal(move("cc/c.sealed", ""), -EINVAL);
+	assert_str(get("f1", "ann")->a.files[0].object, "cc/c.sealed");
+	assert_int_equal(objects(CHATD_STORE_OBJECTS_GONE)->a.n_files, 1);
+	/* What is put now shares the object that is there now, and it goes as any other. */
+	k = put("f4", "ann", HASH_A, "aa/a.9");
+	assert_int_equal(k->a.repeated, 1);
+	assert_str(k->a.files[0].object, "cc/c.sealed");
+}
+
 static void whoever_may_read_the_message_may_read_the_file(void **state)
 {
 	(void)state;
@@ -312,6 +346,7 @@ int main(int argc, char **argv)
 		T(a_file_is_its_owners),
 		T(nonsense_is_refused),
 		T(equal_content_is_one_object),
+		T(content_lies_as_another_object),
 		T(whoever_may_read_the_message_may_read_the_file),
 		T(a_message_with_a_file_of_others_is_refused_whole),
 		T(a_repeat_asks_nothing_again),
