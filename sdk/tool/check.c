@@ -256,11 +256,28 @@ static int number(const char *option, const char *text, uint64_t max, uint64_t *
 	return 0;
 }
 
+static int add_record(struct check *c, const char *text)
+{
+	size_t space = strcspn(text, " "), key = text[space] ? strcspn(text + space + 1, " ") : 0;
+	if (c->n_records == MESSAGES_MAX) {
+		fprintf(stderr, "chatd-plugin: --record: %d at most\n", MESSAGES_MAX);
+		return -1;
+	}
+	if (space == 0 || space > 32 || key == 0 || key > 256 || !text[space + 1 + key]) {
+		fputs("chatd-plugin: --record: give a space, a key and a value with a blank between them, as in "
+			  "--record 'example.karma bob 7'\n",
+				stderr);
+		return -1;
+	}
+	c->records[c->n_records++] = text;
+	return 0;
+}
+
 static int parse(int argc, char **argv, struct check *c)
 {
 	static const struct option longs[] = { { "options", 1, NULL, 'o' }, { "rounds", 1, NULL, 'r' },
 		{ "fuzz", 1, NULL, 'f' }, { "seed", 1, NULL, 's' }, { "limit", 1, NULL, 'l' },
-		{ "message", 1, NULL, 'm' }, { 0 } };
+		{ "message", 1, NULL, 'm' }, { "record", 1, NULL, 'd' }, { 0 } };
 	int o;
 	uint64_t v;
 	while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -277,6 +294,10 @@ static int parse(int argc, char **argv, struct check *c)
 				  "--message '/app/chat.send {\"to\":\"bob\",\"content\":\"hi\"}'\n",
 					stderr);
 			return -1;
+		} else if (o == 'd') {
+			if (add_record(c, optarg) < 0) {
+				return -1;
+			}
 		} else if (o == 's' && number("seed", optarg, UINT64_MAX, &v) == 0) {
 			c->seed = v;
 		} else if (o == 'r' && number("rounds", optarg, 1000000, &v) == 0) {

@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 static const char usage[] =
-		"usage: chatd-plugin new NAME [--kind hook|service|transport|http] [--dir FOLDER]\n"
-		"       chatd-plugin check FILE.so [--options YAML] [--message 'DEST BODY']... [--rounds N]\n"
+		"usage: chatd-plugin new NAME [--kind hook|service|transport|http|store] [--dir FOLDER]\n"
+		"       chatd-plugin check FILE.so [--options YAML] [--message 'DEST BODY']...\n"
+		"                                   [--record 'SPACE KEY VALUE']... [--rounds N]\n"
 		"                                   [--fuzz N] [--seed N] [--limit SECONDS]\n"
 		"       chatd-plugin describe FILE.so [--format text|markdown|schema]\n"
 		"\n"

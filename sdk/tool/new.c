@@ -157,7 +157,10 @@ static int write_folder(struct project *p, const char *part)
 	}
 	for (int i = 0; i < n; i++) {
 		size_t len = strlen(all[i]->d_name);
-		if (!p->failed && len > 3 && strcmp(all[i]->d_name + len - 3, ".in") == 0 &&
+		char own[PATH_MAX];
+		snprintf(own, sizeof(own), "%.2000s/%s/%.255s", p->templates, p->kind, all[i]->d_name);
+		int has_own = strcmp(part, p->kind) != 0 && access(own, R_OK) == 0;
+		if (!p->failed && !has_own && len > 3 && strcmp(all[i]->d_name + len - 3, ".in") == 0 &&
 				strcmp(all[i]->d_name, "try.md.in") != 0) {
 			(void)write_one(p, from, all[i]->d_name);
 		}
@@ -194,7 +197,7 @@ int cmd_new(int argc, char **argv, const char *exe_dir)
 {
 	static const struct option longs[] = { { "kind", 1, NULL, 'k' }, { "dir", 1, NULL, 'd' },
 		{ 0 } };
-	static const char *const kinds[] = { "hook", "service", "transport", "http" };
+	static const char *const kinds[] = { "hook", "service", "transport", "http", "store" };
 	struct project p = { .kind = kinds[0] };
 	int c, known = 0;
 	while ((c = getopt_long(argc, argv, "k:d:", longs, NULL)) != -1) {
@@ -210,7 +213,8 @@ int cmd_new(int argc, char **argv, const char *exe_dir)
 		known |= strcmp(kinds[i], p.kind) == 0;
 	}
 	if (!known) {
-		fprintf(stderr, "chatd-plugin: --kind: \"%s\" is none of hook, service, transport, http\n",
+		fprintf(stderr,
+				"chatd-plugin: --kind: \"%s\" is none of hook, service, transport, http, store\n",
 				p.kind);
 		return EX_USAGE;
 	}

@@ -27,6 +27,7 @@ static struct check *the_check; /* kit_sweep() and its like give their functions
 static const char *the_options; /* that it is played with */
 static int telling;             /* the round at hand is to say what none has reached */
 static int quick;               /* no bodies of several kinds, for what is repeated very often */
+static int keeps;               /* the store has what the round before has left: its own records */
 
 static void on_death(const char *text)
 {
@@ -58,12 +59,50 @@ const char *unplayable(struct check *c)
 	return NULL;
 }
 
+/* Who is there, in the store and beside it: ann owns the public room "den" and is in the private
+ * "attic", bob is in both; "SPACE KEY VALUE" of --record. */
+static void preset_store(const struct check *c)
+{
+	char space[64], key[260];
+	kit_store_room("den");
+	kit_store_room("attic");
+	kit_store_member("den", "ann", CHATD_ROLE_OWNER);
+	kit_store_member("den", "bob", CHATD_ROLE_MEMBER);
+	kit_store_member("attic", "ann", CHATD_ROLE_MEMBER);
+	kit_store_member("attic", "bob", CHATD_ROLE_OWNER);
+	for (size_t i = 0; i < c->n_records; i++) {
+		int n = 0;
+		if (sscanf(c->records[i], "%63s %259s %n", space, key, &n) == 2) {
+			kit_store_put(space, key, c->records[i] + n);
+		}
+	}
+}
+
+static void preset(struct kit *k)
+{
+	const struct chatd_account ann = { .id = CHATD_LIT("ann"), .nickname = CHATD_LIT("Ann") },
+							   bob = { .id = CHATD_LIT("bob"), .nickname = CHATD_LIT("Bob") };
+	kit_account(k, &ann);
+	kit_account(k, &bob);
+	kit_room(k, "den", "Den", 1);
+	kit_room(k, "attic", "Attic", 0);
+	kit_member(k, "den", "ann", CHATD_ROLE_OWNER);
+	kit_member(k, "den", "bob", CHATD_ROLE_MEMBER);
+	kit_member(k, "attic", "ann", CHATD_ROLE_MEMBER);
+	kit_member(k, "attic", "bob", CHATD_ROLE_OWNER);
+}
+
 struct kit *play(const struct check *c, const char *options)
 {
 	static const struct kit_service services[] = { { CHATD_STORE, &kit_store_vt, NULL }, { 0 } };
 	const struct kit_conf conf = { .workers = WORKERS, .services = services };
-	kit_store_clear();
-	return kit_new_with(&c->module->plugin, options, &conf);
+	if (!keeps) {
+		kit_store_clear();
+		preset_store(c);
+	}
+	struct kit *k = kit_new_with(&c->module->plugin, options, &conf);
+	preset(k);
+	return k;
 }
 
 /* ---- traffic ------------------------------------------------------------------------ */
@@ -114,9 +153,25 @@ static void subscribe(struct kit *k, struct kit_client *c, const char *dest)
 
 /* What the rounds have come to: a part of the plugin that they have not reached is not checked. */
 static struct {
-	uint32_t hooks;       /* a bit each, by number: its hook waited */
-	uint64_t apps, fared; /* of the first 64 handlers: it waited; a call of a route succeeded */
+	uint32_t hooks;        /* a bit each, by number: its hook waited */
+	uint64_t apps, fared;  /* of the first 64 handlers: it waited; a call of a route succeeded */
+	uint64_t took;         /* likewise: a message was not refused */
+	char refused[64][120]; /* and what the last one that was heard */
 } reached;
+
+static void note_answer(const struct kit *k, size_t n)
+{
+	const struct kit_outcome *o = &k->last;
+	if (n >= 64 || !o->answered) {
+		return;
+	}
+	if (o->verdict >= 0 && o->verdict != CHATD_REJECT) {
+		reached.took |= (uint64_t)1 << n;
+	} else if (o->code) {
+		snprintf(reached.refused[n], sizeof(reached.refused[n]), "%s: %s", o->code,
+				o->why ? o->why : "");
+	}
+}
 
 static void message_to_app(struct kit *k, struct kit_client *c, size_t n, const char *body)
 {
@@ -124,6 +179,7 @@ static void message_to_app(struct kit *k, struct kit_client *c, size_t n, const 
 	size_t before = k->app_waits;
 	snprintf(dest, sizeof(dest), "/app/%s", k->chat->apps[n].name);
 	send(k, c, dest, body);
+	note_answer(k, n);
 	if (k->app_waits > before && n < 64) {
 		reached.apps |= (uint64_t)1 << n;
 	}
@@ -140,9 +196,10 @@ static void own_message(struct kit *k, struct kit_client *c, const char *message
 	}
 	size_t before = k->app_waits;
 	send(k, c, dest, blank + 1);
-	for (size_t n = 0; k->chat && k->app_waits > before && n < k->chat->n_apps && n < 64; n++) {
-		if (strcmp(k->chat->apps[n].name, dest + 5) == 0) {
-			reached.apps |= (uint64_t)1 << n;
+	for (size_t n = 0; k->chat && n < k->chat->n_apps && n < 64; n++) {
+		if (strncmp(dest, "/app/", 5) == 0 && strcmp(k->chat->apps[n].name, dest + 5) == 0) {
+			note_answer(k, n);
+			reached.apps |= (uint64_t)(k->app_waits > before) << n;
 		}
 	}
 }
@@ -150,8 +207,8 @@ static void own_message(struct kit *k, struct kit_client *c, const char *message
 static void messages(struct kit *k, struct kit_client *c)
 {
 	static char big[2001];
-	static const char *const bodies[] = { "hello", "", "{}", "{\"to\":\"bob\",\"text\":\"hi\"}",
-		"[1", "\xec\x95\x88", big };
+	static const char *const bodies[] = { "hello", "{\"roomId\":\"den\",\"content\":\"hi\"}", "",
+		"{}", "{\"to\":\"bob\",\"text\":\"hi\"}", "bob", "[1", "\xec\x95\x88", big };
 	memset(big, 'x', sizeof(big) - 1);
 	for (size_t i = 0; i < (quick ? 2 : sizeof(bodies) / sizeof(bodies[0])); i++) {
 		send(k, c, "/topic/check", bodies[i]);
@@ -164,6 +221,24 @@ static void messages(struct kit *k, struct kit_client *c)
 	}
 }
 
+/* What a parameter of a path may mean: somebody or something that is there. */
+static const char *meant_by(const char *name, size_t n)
+{
+	static const char *const users[] = { "user", "userId", "who", "member" };
+	static const char *const rooms[] = { "room", "roomId" };
+	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++) {
+		if (strlen(users[i]) == n && strncmp(name, users[i], n) == 0) {
+			return "bob";
+		}
+	}
+	for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
+		if (strlen(rooms[i]) == n && strncmp(name, rooms[i], n) == 0) {
+			return "den";
+		}
+	}
+	return "x";
+}
+
 /* "/api/x/{id}" with something in the place of each {parameter}. */
 static void path_of(const char *pattern, char *ret, size_t room)
 {
@@ -171,7 +246,9 @@ static void path_of(const char *pattern, char *ret, size_t room)
 	while (*pattern && n + 2 < room) {
 		const char *end = *pattern == '{' ? strchr(pattern, '}') : NULL;
 		if (end) {
-			ret[n++] = 'x';
+			n += (size_t)snprintf(
+					ret + n, room - n, "%s", meant_by(pattern + 1, (size_t)(end - pattern - 1)));
+			n = n < room ? n : room - 1;
 			pattern = end + 1;
 		} else {
 			ret[n++] = *pattern++;
@@ -274,10 +351,25 @@ static void tell_hooks(const struct kit *k)
 #undef CHATD_X
 }
 
+/* Not one message was taken: what comes after that is not looked at here. */
+static void tell_refused(const struct kit *k)
+{
+	for (size_t i = 0; k->chat && i < k->chat->n_apps && i < 64; i++) {
+		if (!(reached.took & (uint64_t)1 << i) && *reached.refused[i]) {
+			find(the_check, FINDING_NOTE,
+					"/app/%s refused every message, the last one with %s; give one that it takes: "
+					"--message '/app/%s BODY', and what it wants to find in the store: --record 'SPACE "
+					"KEY VALUE'",
+					k->chat->apps[i].name, reached.refused[i], k->chat->apps[i].name);
+		}
+	}
+}
+
 static void tell_unreached(const struct kit *k)
 {
 	static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
 	size_t n = 0;
+	tell_refused(k);
 	if (k->chat && asks_others()) {
 		tell_hooks(k);
 		for (size_t i = 0; i < k->chat->n_apps && i < 64; i++) {
@@ -442,6 +534,7 @@ struct footprint {
 
 static struct footprint footprint(void)
 {
+	kit_store_clear();
 	return (struct footprint){ .bytes = mallinfo2().uordblks,
 		.fds = count_entries("/proc/self/fd"),
 		.threads = count_entries("/proc/self/task") };
@@ -450,8 +543,10 @@ static struct footprint footprint(void)
 static void play_rounds(long n)
 {
 	for (long i = 0; i < n; i++) {
+		keeps = i % 2; /* every other one finds what the one before has left in the store */
 		round_of();
 	}
+	keeps = 0;
 }
 
 /* What grows once, a cache say, is no leak: it must grow in both halves. */

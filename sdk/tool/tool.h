@@ -39,6 +39,8 @@ struct check {
 	const char *options; /**< YAML; NULL: none are given, and they are made up if some are needed */
 	const char *messages[MESSAGES_MAX]; /**< "DEST BODY", which the rounds send as well, in order */
 	size_t n_messages;
+	const char *records[MESSAGES_MAX]; /**< "SPACE KEY VALUE", which are in the store at first */
+	size_t n_records;
 	uint64_t seed;
 	long rounds, fuzz;
 	long limit; /**< seconds for a stage */

@@ -3,6 +3,7 @@
 #include <chatd/http.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
+#include <chatd/store.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +48,7 @@ enum bad {
 	FORGETS,
 	RIVALS,
 	NEEDS_TRUTH,
+	PICKY,
 	SWEEP,
 	DEPARTED,
 	TWICE_FREED,
@@ -64,7 +66,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	const struct chatd_service *presence;
+	const struct chatd_service *presence, *store;
 	struct chatd_timer timer;
 };
 
@@ -151,6 +153,52 @@ static chatd_verdict ask(struct self *self, chatd_call *call)
 	if (rc < 0) {
 		(void)h->resume(a->token, rc, NULL, NULL);
 		h->mem_free(a);
+	}
+	return CHATD_WAIT;
+}
+
+/* Not wrong, but hard to please: one word alone, and only if a record has it. */
+static void on_found(void *arg, chatd_status rc, const struct chatd_store_answer *answer)
+{
+	struct ask *a = arg;
+	const struct chatd_host *h = a->self->h;
+	struct chatd_str word = rc == 0 ? answer->records[0].value : CHATD_LIT("");
+	int good = word.n == 5 && memcmp(word.p, "xyzzy", 5) == 0;
+	(void)h->resume(a->token, good ? CHATD_ACCEPT : CHATD_REJECT, good ? NULL : "VALIDATION",
+			good ? NULL : "no such word");
+	h->mem_free(a);
+}
+
+static chatd_verdict on_word(chatd_call *call, void *selfp, void *wself)
+{
+	struct self *self = selfp;
+	const struct chatd_host *h = self->h;
+	const struct chatd_store *store = self->store->vt;
+	struct chatd_str word = h->msg_body(h->call_msg(call));
+	const struct chatd_store_record_key key = { .struct_size = sizeof(key),
+		.space = CHATD_LIT("bad"),
+		.key = CHATD_LIT("key"),
+		.wall = h->wall_ms() };
+	(void)wself;
+	if (word.n != 5 || memcmp(word.p, "xyzzy", 5) != 0) {
+		return h->reject(call, "VALIDATION", "no such word");
+	}
+	struct ask *a = h->mem_alloc(sizeof(*a));
+	if (!a) {
+		return -ENOMEM;
+	}
+	a->self = self;
+	a->token = h->suspend(call, NULL, NULL);
+	chatd_status rc = a->token
+			? store->record_get(self->store->obj, h->call_worker(call), &key, on_found, a)
+			: -EBUSY;
+	if (rc < 0) {
+		if (a->token) {
+			(void)h->resume(a->token, rc, NULL, NULL);
+		}
+		chatd_verdict verdict = a->token ? CHATD_WAIT : rc;
+		h->mem_free(a);
+		return verdict;
 	}
 	return CHATD_WAIT;
 }
@@ -262,6 +310,10 @@ static chatd_status init(
 		.handle = on_get,
 		.arg = (void *)(uintptr_t)vt };
 	chatd_status rc = vt->route(http->obj, ctx, &route);
+	self->store = is(PICKY) ? h->service(ctx, CHATD_STORE) : NULL;
+	if (rc == 0 && is(PICKY)) {
+		rc = h->app(ctx, "bad.word", on_word);
+	}
 	return rc < 0 ? rc : h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHECK, on_message_in);
 }
 
@@ -296,7 +348,8 @@ static const struct chatd_opt opts[] = {
 	{ 0 },
 };
 
-static const char *const needs[] = { CHATD_HTTP, CHATD_PRESENCE, NULL };
+static const char *const needs[] = { CHATD_HTTP, CHATD_PRESENCE, BAD == PICKY ? CHATD_STORE : NULL,
+	NULL };
 static const char *const provides[] = { BAD == INTERFACE ? "presence"
 			: BAD == ITS_OWN                             ? CHATD_HTTP
 														 : "bad.x/1",
