@@ -34,6 +34,9 @@ static int may_have(struct sub *s, chatd_msg *msg)
 static int deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
 {
 	char room[21];
+	if (s->ack == SUB_ENDING) {
+		return 0;
+	}
 	uint64_t number = session_pend(s->session, s, msg, place);
 	chatd_buf *b = number ? wire_render(s->wire, str_decimal(number, room), msg) : NULL;
 	if (!b) {
@@ -47,7 +50,7 @@ static int deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
 }
 
 /* 1: its ACK is waited for. */
-static int deliver(struct sub *s, chatd_msg *msg, uint64_t place)
+static int deliver_to(struct sub *s, chatd_msg *msg, uint64_t place)
 {
 	if (!session_is_open(s->session) || !may_have(s, msg)) {
 		return 0;
@@ -64,6 +67,15 @@ static int deliver(struct sub *s, chatd_msg *msg, uint64_t place)
 	session_ops(s->session)->send(session_conn(s->session), b);
 	buf_unref(b);
 	return 0;
+}
+
+static int deliver(struct sub *s, chatd_msg *msg, uint64_t place)
+{
+	struct dest_table *dests = chat_at(session_worker(s->session))->dests;
+	dests->delivering++;
+	int waits = deliver_to(s, msg, place);
+	dests->delivering--;
+	return waits;
 }
 
 int dest_deliver_one(struct sub *s, chatd_msg *msg, uint64_t place)
@@ -96,6 +108,7 @@ void dest_fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 	int filtered = chat_has(cw, chatd_hook_message_out);
 	int64_t soft = cw->chat->conf.soft_queue, delivered = 0;
 	cw->dests->fanning = 1;
+	cw->dests->delivering++;
 	for (uint32_t i = 0; i < d->n; i++) {
 		struct sub *s = d->subs[i];
 		if (!session_is_open(s->session)) {
@@ -129,6 +142,7 @@ void dest_fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 		session_ops(s->session)->send(session_conn(s->session), w->buf);
 	}
 	cw->dests->fanning = 0;
+	cw->dests->delivering--;
 	stat_add(cw, STAT_DELIVERED, delivered);
 	while (touched) {
 		struct wire *w = touched;

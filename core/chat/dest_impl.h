@@ -28,6 +28,7 @@ struct dest {
 struct dest_table {
 	struct dest *all;
 	uint32_t epochs;
+	int delivering;           /* calls of transports that are on the stack */
 	int fanning;              /* wire forms hold the frame of the message at hand: one at a time */
 	int telling;              /* again is set */
 	struct chatd_timer again; /* at homes: of telling workers that they lack a message */

@@ -2,7 +2,7 @@
 /* The service chatd.sessions/1: what codecs ask of the core. */
 #include "base/log.h"
 #include "base/str.h"
-#include "chat/dest.h"
+#include "chat/dest_impl.h"
 #include "chat/error.h"
 #include "chat/hold.h"
 #include "chat/ident.h"
@@ -415,7 +415,11 @@ static chatd_status svc_unsubscribe(chatd_session *s, struct chatd_str id)
 		}
 		msg_unref(m);
 	}
-	session_end_sub(sub);
+	if (s->cw->dests->delivering) {
+		session_end_sub_later(sub);
+	} else {
+		session_end_sub(sub);
+	}
 	return 0;
 }
 
@@ -423,7 +427,7 @@ static struct chatd_str svc_find_dest(chatd_session *s, struct chatd_str dest)
 {
 	struct chatd_str first = { NULL, 0 };
 	for (struct sub *sub = s->subs; sub; sub = sub->next) { /* newest first */
-		if (str_eq(dest_text(sub), dest)) {
+		if (sub->ack != SUB_ENDING && str_eq(dest_text(sub), dest)) {
 			first = sub->wire->id;
 		}
 	}

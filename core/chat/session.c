@@ -207,7 +207,7 @@ static void give_back(chatd_session *s, uint32_t serial)
 struct sub *session_sub(chatd_session *s, uint32_t serial)
 {
 	struct sub *sub = s->subs;
-	while (sub && sub->serial != serial) {
+	while (sub && (sub->serial != serial || sub->ack == SUB_ENDING)) {
 		sub = sub->next;
 	}
 	return sub;
@@ -216,7 +216,7 @@ struct sub *session_sub(chatd_session *s, uint32_t serial)
 struct sub *session_sub_by_id(chatd_session *s, struct chatd_str id)
 {
 	struct sub *sub = s->subs;
-	while (sub && !str_eq(sub->wire->id, id)) {
+	while (sub && (sub->ack == SUB_ENDING || !str_eq(sub->wire->id, id))) {
 		sub = sub->next;
 	}
 	return sub;
@@ -242,6 +242,41 @@ void session_end_sub(struct sub *sub)
 		hold_destroy(sub->hold);
 	}
 	free(sub);
+}
+
+struct ending {
+	chatd_worker *w;
+	chatd_sid session;
+	uint32_t serial;
+};
+
+static void end_now(void *arg)
+{
+	const struct ending *e = arg;
+	chatd_session *s = session_find(e->w, e->session);
+	struct sub *sub = s ? s->subs : NULL;
+	while (sub && sub->serial != e->serial) {
+		sub = sub->next;
+	}
+	if (sub) {
+		session_end_sub(sub);
+	}
+	free(arg);
+}
+
+/* A transport may unsubscribe inside send(), under the feet of who goes through the subscribers. */
+void session_end_sub_later(struct sub *sub)
+{
+	chatd_session *s = sub->session;
+	struct ending *e = malloc(sizeof(*e));
+	sub->ack = SUB_ENDING;
+	if (!e) {
+		return; /* it ends with the session */
+	}
+	*e = (struct ending){ session_worker(s), session_sid(s), sub->serial };
+	if (worker_post(e->w, end_now, e) < 0) {
+		free(e);
+	}
 }
 
 void session_cut_sub(struct sub *sub)

@@ -19,6 +19,8 @@
 struct dest;
 struct sub;
 
+enum { SUB_ENDING = -1 }; /**< unsubscribed from inside its own delivery: gets nothing, ends right after */
+
 /** One subscription.  In the session's list and in its destination's array. */
 struct sub {
 	chatd_session *session;
@@ -26,7 +28,7 @@ struct sub {
 	struct dest *dest;
 	uint32_t at;     /**< index in the destination's array */
 	uint32_t serial; /**< names it across threads, with the session */
-	int32_t ack;     /**< CHATD_ACK_* */
+	int32_t ack;     /**< CHATD_ACK_*, or SUB_ENDING */
 	struct wire *wire;
 	struct hold *hold; /**< NULL: live */
 };
@@ -58,6 +60,7 @@ const struct chain *session_chain(const chatd_session *, int hook);
 int session_is_open(const chatd_session *); /**< logged in and not closing */
 /** The subscription is over (unsubscribed, cut): unlink and free it, give back what it had. */
 void session_end_sub(struct sub *);
+void session_end_sub_later(struct sub *); /**< from inside a delivery */
 /** The same when it is not the client that ends it: it may still say so, too. */
 void session_cut_sub(struct sub *);
 struct wire_table *session_wires(struct chat_worker *);

@@ -9,6 +9,7 @@
 #include "chat/session.h"
 
 #include <fcntl.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -270,8 +271,15 @@ static size_t conn_send(void *conn, chatd_buf *b)
 		c->cap = c->cap ? c->cap * 2 : 16;
 		c->got = realloc(c->got, c->cap * sizeof(*c->got));
 	}
-	memcpy(&c->got[c->n_got++], buf_data(b), sizeof(*c->got));
+	struct rig_got *got = &c->got[c->n_got++];
+	memcpy(got, buf_data(b), sizeof(*got));
+	struct chatd_str sub = chatd_str_of(got->sub, strlen(got->sub));
 	changed(c->r);
+	if (c->leaves) {
+		c->leaves = 0;
+		assert_int_equal(chat_sessions_vt.unsubscribe(c->s, sub), 0);
+		assert_int_equal(chat_sessions_vt.unsubscribe(c->s, sub), -ENOENT);
+	}
 	return 0;
 }
 

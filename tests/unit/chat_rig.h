@@ -37,6 +37,7 @@ struct rig_client {
 	struct rig_client *next;
 	chatd_worker *w;
 	chatd_session *s; /* of the worker */
+	int32_t leaves;   /* it unsubscribes inside send(), from whatever it is sent next */
 	/* under r->lock */
 	int done, closed, code;
 	chatd_verdict verdict;

@@ -786,6 +786,38 @@ TEST(a_router_hears_of_what_is_wanted_and_published_here)
 	router_hears(4);
 }
 
+/* A transport that unsubscribes inside send(): the last one of a topic, one among others, one of a queue. */
+static void one_leaves_inside_send(int32_t ack, const char *dest)
+{
+	struct rig *r = topic_rig(1);
+	struct rig_client *leaver = rig_open(r, 0, "u");
+	rig_subscribe(leaver, dest, ack);
+	leaver->leaves = 1;
+	publish(r, 0, dest, 2);
+	rig_settle(r);
+	assert_int_equal(leaver->n_got, 1);
+	struct rig_client *others[2] = { rig_open(r, 0, "v"), rig_open(r, 0, "w") };
+	rig_subscribe(others[0], dest, ack);
+	rig_subscribe(leaver, dest, ack); /* the same id again */
+	rig_subscribe(others[1], dest, ack);
+	leaver->leaves = 1;
+	publish(r, 0, dest, 6);
+	rig_settle(r);
+	assert_int_equal(leaver->n_got, 2);
+	size_t got = others[0]->n_got + others[1]->n_got;
+	/* A queue gives to each in turn, and first the one that the leaver did not take. */
+	assert_int_equal(got, strncmp(dest, "/queue/", 7) == 0 ? 6 : 12);
+	rig_destroy(r);
+}
+
+TEST(who_unsubscribes_inside_send_breaks_nothing)
+{
+	UNUSED;
+	one_leaves_inside_send(CHATD_ACK_AUTO, "/topic/a");
+	one_leaves_inside_send(CHATD_ACK_INDIVIDUAL, "/topic/a");
+	one_leaves_inside_send(CHATD_ACK_AUTO, "/queue/a");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -795,6 +827,7 @@ int main(void)
 		cmocka_unit_test(who_cannot_be_noted_at_the_home_is_told),
 		cmocka_unit_test(nothing_arrives_after_unsubscribe_and_everything_after_coming_back),
 		cmocka_unit_test(a_subscriber_that_leaves_leaves_the_others),
+		cmocka_unit_test(who_unsubscribes_inside_send_breaks_nothing),
 		cmocka_unit_test(only_known_destinations_can_be_subscribed),
 		cmocka_unit_test(a_cut_ends_the_subscriptions_of_one_user_on_every_worker),
 		cmocka_unit_test(who_was_cut_off_may_still_end_the_subscription),
