@@ -19,7 +19,9 @@
 struct dest;
 struct sub;
 
-enum { SUB_ENDING = -1 }; /**< unsubscribed from inside its own delivery: gets nothing, ends right after */
+enum {
+	SUB_ENDING = -1
+}; /**< unsubscribed from inside its own delivery: gets nothing, ends right after */
 
 /** One subscription.  In the session's list and in its destination's array. */
 struct sub {

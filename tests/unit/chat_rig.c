@@ -8,8 +8,8 @@
 #include "chat/msg.h"
 #include "chat/session.h"
 
-#include <fcntl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
