@@ -19,8 +19,6 @@
 enum {
 	CALL_MAGIC = 0x63616c6c,
 	WHY_MAX = 512,
-	SAMPLE = 64,
-	QUICK_NS = 10000,
 };
 
 #define SLOT_NONE UINT32_MAX /* no enum: those are ints */
@@ -408,22 +406,16 @@ static int64_t clock_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* A clock that is read twice costs more than most hooks: of quick ones each 64th is measured and
- * stands for the others; slow ones are measured each time. */
-static chatd_verdict run_measured(
+static chatd_verdict run_counted(
 		chatd_call *c, const struct chain_hook *h, void *wself, struct chat_count *n)
 {
-	n->left = 0;
-	int64_t stands_for = n->batch + 1;
-	n->calls += stands_for;
-	n->batch = 0;
+	int64_t stands_for = chat_count_begin(n);
+	if (!stands_for) {
+		return h->fn(c, h->self, wself);
+	}
 	int64_t begin = clock_ns();
 	chatd_verdict v = h->fn(c, h->self, wself);
-	int64_t took = clock_ns() - begin;
-	n->busy_ns += took * stands_for;
-	n->calls += n->batch - n->left; /* it may have been called within itself */
-	n->batch = took < QUICK_NS ? SAMPLE - 1 : 0;
-	n->left = n->batch;
+	chat_count_end(n, stands_for, clock_ns() - begin);
 	return v;
 }
 
@@ -474,12 +466,7 @@ static inline chatd_verdict run_hook(chatd_call *c, const struct chain_hook *h, 
 	}
 	void *wself = cw->wself ? cw->wself[h->inst] : NULL;
 	struct chat_count *n = cw->counts ? &cw->counts[h->inst] : NULL;
-	chatd_verdict v;
-	if (!n || n->left-- > 0) {
-		v = h->fn(c, h->self, wself);
-	} else {
-		v = run_measured(c, h, wself, n);
-	}
+	chatd_verdict v = n ? run_counted(c, h, wself, n) : h->fn(c, h->self, wself);
 	return v == CHATD_NEXT && c->slot == SLOT_NONE ? v : judged(c, h, v);
 }
 

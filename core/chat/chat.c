@@ -2,6 +2,7 @@
 #include "chat/chat.h"
 
 #include "chat/dest.h"
+#include "chat/slots.h"
 #include "chat/stats.h"
 #include "chat/users.h"
 #include "loop/worker.h"
@@ -133,6 +134,7 @@ chatd_status chat_start(struct chat *chat)
 	if (chat->n_prefixes) {
 		qsort(chat->prefixes, chat->n_prefixes, sizeof(*chat->prefixes), longer_first);
 	}
+	slots_freeze(chat);
 	int rc = first_table(chat);
 	return rc < 0 ? rc : stat_table_freeze(chat);
 }
@@ -307,7 +309,6 @@ void chat_destroy(struct chat *chat)
 	free_views(chat->views_gone);
 	call_set_chat(NULL);
 	free(chat->prefixes);
-	free(chat->slot);
 	stat_table_destroy(chat->stats);
 	free(chat->workers);
 	free(chat);

@@ -64,11 +64,23 @@ struct chat_epoch {
 	int64_t walks; /**< under way */
 };
 
+enum { SLOTS_MAX = 64 };
+#define SLOT_VACANT UINT32_MAX /* no enum: those are ints */
+
+/* A plugin's memory in each session. */
+struct chat_slot {
+	uint32_t offset; /**< of those behind the session */
+	uint32_t inst;   /**< whose; SLOT_VACANT: its owner has gone  [main] */
+	size_t size;
+	void (*_Atomic drop)(void *slot);
+};
+
 /* What an instance did on a worker. */
 struct chat_count {
 	int64_t calls; /**< without those since the last one that was measured: chat_count_calls() */
 	int64_t errors, timeouts, slow, busy_ns;
 	int32_t batch, left; /**< calls that are not measured: how many in a row, and those to come */
+	int64_t holds;       /**< requests and the like that are under way for it elsewhere */
 };
 
 struct chat_worker {
@@ -100,11 +112,10 @@ struct chat {
 	_Atomic(struct chat_view *) view;   /**< the newest one */
 	struct chat_view *views_gone;       /**< without sessions; a worker may look at them still */
 	size_t slot_bytes;                  /**< of session slots, behind each session */
-	uint32_t n_slots;
-	struct {
-		uint32_t offset;
-		void (*drop)(void *slot);
-	} * slot;
+	uint32_t n_inline;                  /**< of the slots: those there; others came later */
+	int slots_frozen;
+	_Atomic uint32_t n_slots;
+	struct chat_slot slot[SLOTS_MAX];
 	struct stat_table *stats;
 	struct chatd_router router; /* struct_size 0: there is none */
 	void *router_self;
@@ -130,6 +141,28 @@ static inline int chat_has(const struct chat_worker *cw, int hook)
 static inline int64_t chat_count_calls(const struct chat_count *c)
 {
 	return c->calls + c->batch - c->left;
+}
+enum { CHAT_COUNT_SAMPLE = 64, CHAT_COUNT_QUICK_NS = 10000 };
+/** One call begins.  How many it stands for if it is to be measured, see chat_count_end(); else 0.  A clock that is read twice costs
+ *  more than most calls: of quick ones each 64th is measured and stands for the others; slow ones
+ *  are measured each time. */
+static inline int64_t chat_count_begin(struct chat_count *n)
+{
+	if (n->left-- > 0) {
+		return 0;
+	}
+	int64_t stands_for = n->batch + 1;
+	n->left = 0;
+	n->calls += stands_for;
+	n->batch = 0;
+	return stands_for;
+}
+static inline void chat_count_end(struct chat_count *n, int64_t stands_for, int64_t took)
+{
+	n->busy_ns += took * stands_for;
+	n->calls += n->batch - n->left; /* it may have been called within itself */
+	n->batch = took < CHAT_COUNT_QUICK_NS ? CHAT_COUNT_SAMPLE - 1 : 0;
+	n->left = n->batch;
 }
 /** [main] A copy of the present table, to be changed and given to chat_change().  NULL: no memory. */
 struct chat_table *chat_table_copy(const struct chat *);

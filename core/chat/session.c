@@ -9,6 +9,7 @@
 #include "chat/ident.h"
 #include "chat/renew.h"
 #include "chat/session_impl.h"
+#include "chat/slots.h"
 #include "chat/stats.h"
 #include "chat/users.h"
 #include "loop/worker.h"
@@ -97,6 +98,16 @@ static int enlist(struct chat_worker *cw, chatd_session *s)
 	return 0;
 }
 
+int sessions_each(struct chat_worker *cw, int (*fn)(chatd_session *, void *arg), void *arg)
+{
+	int rc = 0;
+	for (uint32_t i = 0; rc >= 0 && i < cw->sessions->n; i++) {
+		chatd_session *s = cw->sessions->place[i].session;
+		rc = s ? fn(s, arg) : 0;
+	}
+	return rc;
+}
+
 static void strike_off(struct chat_worker *cw, chatd_session *s)
 {
 	struct session_table *t = cw->sessions;
@@ -133,7 +144,8 @@ chatd_session *session_create(struct chat_worker *cw, const struct chatd_conn_op
 	s->ops = ops;
 	s->conn = conn;
 	s->layer = layer;
-	if (enlist(cw, s) < 0) {
+	if (slots_begin(s) < 0 || enlist(cw, s) < 0) {
+		slots_end(s);
 		free(s);
 		return NULL;
 	}
@@ -314,7 +326,6 @@ static void announce_close(chatd_session *s)
 
 void session_destroy(chatd_session *s)
 {
-	struct chat *chat = s->cw->chat;
 	if (s->state >= SESSION_OPEN) {
 		stat_add(s->cw, STAT_SESSIONS, -1);
 	}
@@ -329,11 +340,7 @@ void session_destroy(chatd_session *s)
 		session_end_sub(s->subs);
 	}
 	give_back(s, 0);
-	for (uint32_t i = chat->n_slots; i-- > 0;) {
-		if (chat->slot[i].drop) {
-			chat->slot[i].drop(s->slots + chat->slot[i].offset);
-		}
-	}
+	slots_end(s);
 	lost_free(&s->lost);
 	strike_off(s->cw, s);
 	ident_unref(s->ident);
@@ -423,11 +430,6 @@ void *session_conn(chatd_session *s)
 int session_is_open(const chatd_session *s)
 {
 	return s->state == SESSION_OPEN;
-}
-
-void *session_slot(chatd_session *s, uint32_t slot)
-{
-	return s->slots + s->cw->chat->slot[slot].offset;
 }
 
 const chatd_ident *session_ident(chatd_session *s)

@@ -71,6 +71,8 @@ void session_close_all(struct chat_worker *);
 
 /* Behind chatd_host. */
 void *session_slot(chatd_session *, uint32_t slot);
+/** [worker] Each one, until @p fn answers less than 0, which is the result. */
+int sessions_each(struct chat_worker *, int (*fn)(chatd_session *, void *arg), void *arg);
 const chatd_ident *session_ident(chatd_session *);
 chatd_sid session_sid(chatd_session *);
 chatd_worker *session_worker(chatd_session *);

@@ -34,6 +34,7 @@ struct chatd_session {
 	struct pending *pending, **pending_tail; /* tail NULL until the first one */
 	uint64_t deliveries;
 	uint32_t n_pending, user_hash;
+	void **late; /* slots.c: of plugins that were turned on since the start */
 	char id[SESSION_ID_LEN + 1];
 	_Alignas(16) char slots[];
 };

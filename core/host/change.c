@@ -112,10 +112,27 @@ static void on_answer(void *arg)
 	change_free(c);
 }
 
+enum { ANSWER_MS = 5000 }; /* after what was under way has been cut off */
+
+/* What a plugin asked others for is answered some time; then it stops, see turn_tend(). */
+static int settle(struct host *h, struct host_change *c)
+{
+	if (turn_settle(h) == 0) {
+		return 0;
+	}
+	if (worker_clock_ms() - h->drains_since < h->server->drain_timeout + ANSWER_MS) {
+		return -EINPROGRESS;
+	}
+	size_t n = strlen(c->text.p);
+	snprintf(c->text.p + n, sizeof(c->text.p) - n,
+			"\nit waits for an answer still, and stops when that has come");
+	return 0;
+}
+
 static int perform(struct host *h, struct host_change *c)
 {
 	if (c->draining) {
-		return turn_settle(h) ? -EINPROGRESS : 0;
+		return settle(h, c);
 	}
 	switch (c->what) {
 	case CHATD_PLUGINS_ENABLE:

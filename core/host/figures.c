@@ -2,6 +2,7 @@
 /* What each plugin does: chatd.plugins/1, its reading half. */
 #include "host/change.h"
 #include "host/instance.h"
+#include "host/lent.h"
 #include "host/memory.h"
 #include "host/turn.h"
 #include "loop/worker.h"
@@ -68,11 +69,11 @@ static void add_counts(struct chatd_plugin_facts *f, const struct chat_count *n)
 	f->busy_us += n->busy_ns / 1000;
 }
 
-static void describe(struct chatd_plugin_facts *f, const chatd_ctx *c)
+static void describe(const struct host *h, struct chatd_plugin_facts *f, const chatd_ctx *c)
 {
 	f->state = atomic_load(&c->state);
 	f->version = c->plugin->version;
-	f->live = (c->plugin->flags & CHATD_PLUGIN_LIVE) != 0 && !module_tied_by(c->plugin);
+	f->live = turn_is_live(h, c->plugin);
 	f->bytes = memory_of(c->module->index);
 }
 
@@ -96,7 +97,7 @@ static struct chatd_plugin_facts facts_of(const struct round *r, const struct co
 		f.state = f.why ? CHATD_PLUGIN_LEFT_OUT : CHATD_PLUGIN_OFF;
 		return f;
 	}
-	describe(&f, c);
+	describe(h, &f, c);
 	for (size_t i = 0; i < h->n && i < r->n; i++) { /* also what it did before it was off and on */
 		if (strcmp(h->inst[i]->name, cp->name) == 0 && !is_old(r, i)) {
 			add_counts(&f, &r->sum[i]);
@@ -114,7 +115,7 @@ static struct chatd_plugin_facts facts_of_old(
 		.module = now->module,
 		.optional = now->optional,
 		.sessions = turn_sessions(r->h, r->h->inst[i]) };
-	describe(&f, r->h->inst[i]);
+	describe(r->h, &f, r->h->inst[i]);
 	add_counts(&f, &r->sum[i]);
 	return f;
 }
@@ -216,6 +217,14 @@ const struct chatd_plugins figures_vt = {
 	.collect = collect,
 	.change = change_ask,
 	.left_out = left_out,
+	.takes_part = lent_takes_part,
+	.stays = lent_stays,
+	.beginning = lent_beginning,
+	.hold = lent_hold,
+	.on_cut = lent_on_cut,
+	.enter = lent_enter,
+	.erred = lent_erred,
+	.leave = lent_leave,
 };
 
 void figures_stalled(chatd_worker *w, const char *who, int64_t ms)
@@ -223,7 +232,8 @@ void figures_stalled(chatd_worker *w, const char *who, int64_t ms)
 	struct chat_worker *cw = chat_at(w);
 	struct host *h = worker_data(w, WORKER_DATA_HOST);
 	pthread_mutex_lock(&h->lock);
-	for (uint32_t i = 0; who && cw && i < cw->n_counts; i++) {
+	/* Of one that is being turned on the worker hears before h->inst has it. */
+	for (uint32_t i = 0; who && cw && i < cw->n_counts && i < h->n; i++) {
 		struct chat_count *n = &cw->counts[i];
 		if (strcmp(h->inst[i]->name, who) == 0) {
 			n->slow++;

@@ -7,6 +7,7 @@
 #include "host/change.h"
 #include "host/crashes.h"
 #include "host/instance.h"
+#include "host/lent.h"
 #include "host/memory.h"
 #include "host/notify.h"
 #include "host/patience.h"
@@ -364,6 +365,7 @@ static int make_core(struct host *h)
 	struct loop_conf lc = { .workers = (int)s->workers,
 		.offload_threads = (int)s->offload_threads,
 		.stalled = figures_stalled,
+		.timer = lent_timer,
 		.stall_abort_ms = aborts ? STALL_ABORT_MS : 0 };
 	struct chat_conf cc = { .max_subscriptions = s->max_subscriptions,
 		.max_suspended = s->max_suspended,
@@ -430,6 +432,7 @@ static int init_all(struct host *h)
 	h->registering = 1;
 	for (size_t i = 0; i < h->n && rc == 0; i++) {
 		chatd_ctx *c = h->order[i];
+		h->beginning = c;
 		patience_begin(h->patience, c->name, "init()", c->plugin->flags & CHATD_PLUGIN_WAITS);
 		rc = c->plugin->init(table, c, c->options, &c->self);
 		patience_end(h->patience);
@@ -440,6 +443,7 @@ static int init_all(struct host *h)
 		}
 	}
 	h->registering = 0;
+	h->beginning = NULL;
 	if (rc == 0) {
 		for (size_t i = 0; i < h->n; i++) {
 			bind_self(h, h->order[i]);
@@ -525,6 +529,7 @@ static int start_workers(struct host *h)
 {
 	int rc = 0;
 	for (size_t i = 0; i < h->n && rc == 0; i++) {
+		lent_timers_of(h, h->order[i]);
 		rc = host_start_on_workers(h, h->order[i]);
 	}
 	return rc;

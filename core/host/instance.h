@@ -39,6 +39,7 @@ struct chatd_ctx {
 	int skipped;    /**< graph: optional, and not to be had */
 	int inited;
 	int failed;       /**< it was turned on while the server ran, and could not start */
+	int leaves;       /**< a turn has begun in which it ends */
 	atomic_int state; /**< CHATD_PLUGIN_RUNS ... once the server serves */
 	size_t started;   /**< number of workers whose worker_start() was called */
 };
@@ -62,6 +63,14 @@ struct host_off {
 	char why[192];
 };
 
+enum { HOST_MODULES = 256 }; /* files whose timers are counted */
+
+/** Who keeps what others have registered, see chatd_plugins.on_cut. */
+struct host_cut {
+	void (*fn)(void *arg, chatd_worker *, const chatd_ctx *);
+	void *arg;
+};
+
 struct host {
 	struct conf *conf;
 	struct conf **confs; /**< that came after the first one; freed at the end */
@@ -81,6 +90,10 @@ struct host {
 	struct host_off *off;
 	pthread_mutex_t lock;        /**< guards inst, n, off, changes: main writes, workers read */
 	struct host_change *changes; /**< the first one is being done */
+	_Atomic(chatd_ctx *) by_module[HOST_MODULES]; /**< lent_timers_of() */
+	struct host_cut cuts[4];
+	size_t n_cuts;
+	int64_t drains_since; /**< when an instance was last told to end; worker_clock_ms() */
 	struct chat_table *building; /**< a plugin is turned on: its hooks go there */
 	void **kept;                 /**< for whoever may be looking still; freed at the end */
 	size_t n_kept;
@@ -92,6 +105,7 @@ struct host {
 	const struct host *shadow_of; /**< it only checks a configuration, for the one that runs */
 	int rehearsal;
 	int registering; /**< init() runs: hooks and services may be registered */
+	const chatd_ctx *beginning; /**< whose */
 	int failed;      /**< an instance could not start; its name was logged */
 	int stopped;
 	atomic_int gave_up;  /**< a plugin cannot go on with this configuration */

@@ -3,6 +3,7 @@
 #include "base/diag.h"
 #include "host/change.h"
 #include "host/crashes.h"
+#include "host/lent.h"
 #include "host/turn.h"
 
 #include <errno.h>
@@ -32,7 +33,7 @@ static int may(struct host *h, const struct conf_plugin *cp, const struct chatd_
 		struct change_text *t)
 {
 	char why[160];
-	if (!turn_may(p, why, sizeof(why))) {
+	if (!turn_may(h, p, why, sizeof(why))) {
 		return say(t, -ENOTSUP,
 				"plugin \"%s\" cannot be turned on or off while the server runs: %s; set enabled: in the "
 				"configuration and restart",
@@ -112,6 +113,9 @@ int live_enable(struct host *h, const char *name, struct change_text *text)
 				name);
 	}
 	chatd_ctx *have = figures_latest(h, name);
+	if (have && atomic_load(&have->state) == CHATD_PLUGIN_DRAINS) {
+		return say(text, -EAGAIN, "plugin \"%s\" is about to end: try again when it is off", name);
+	}
 	if (have && atomic_load(&have->state) != CHATD_PLUGIN_OFF) {
 		return say(text, 0, "plugin \"%s\" is on already", name);
 	}
@@ -136,6 +140,25 @@ int live_enable(struct host *h, const char *name, struct change_text *text)
 
 /* ---- off ---------------------------------------------------------------------------- */
 
+/* Whoever has its service would go on calling it. */
+static int may_go(struct host *h, const chatd_ctx *c, struct change_text *text)
+{
+	char why[160];
+	int needs;
+	const chatd_ctx *user = lent_user(h, c, NULL, NULL, &needs);
+	if (!user) {
+		return 0;
+	}
+	if (turn_may(h, user->plugin, why, sizeof(why))) {
+		snprintf(why, sizeof(why), "turn that off first: chatctl plugin disable %.64s", user->name);
+	} else {
+		snprintf(why, sizeof(why),
+				"that stays on while the server runs: set enabled: in the configuration and restart");
+	}
+	return say(text, -EBUSY, "plugin \"%s\" stays on: plugin \"%s\" %s its service; %s", c->name,
+			user->name, needs ? "needs" : "uses", why);
+}
+
 int live_disable(struct host *h, const char *name, struct change_text *text)
 {
 	chatd_ctx *c = figures_latest(h, name);
@@ -146,6 +169,7 @@ int live_disable(struct host *h, const char *name, struct change_text *text)
 		return say(text, 0, "plugin \"%s\" is off already", name);
 	}
 	int rc = may(h, c->conf, c->plugin, text);
+	rc = rc < 0 ? rc : may_go(h, c, text);
 	struct turn *t = rc < 0 ? NULL : turn_create(h, 0);
 	if (rc == 0 && !t) {
 		return say(text, -ENOMEM, "plugin \"%s\": no memory", name);
@@ -191,12 +215,12 @@ static int may_load(struct host *h, const char *name, const chatd_ctx *c, struct
 				"plugin \"%.64s\" is off: chatctl plugin enable begins with the file that is there",
 				name);
 	}
-	if (!turn_may(c->plugin, why, sizeof(why))) {
+	if (!turn_may(h, c->plugin, why, sizeof(why))) {
 		return say(text, -ENOTSUP,
 				"plugin \"%s\" cannot be replaced while the server runs: %s; restart the server",
 				name, why);
 	}
-	return 0;
+	return may_go(h, c, text);
 }
 
 static int replace(

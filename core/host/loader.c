@@ -6,9 +6,9 @@
 #include "host/elf.h"
 #include "host/place.h"
 
-#include <chatd/cluster.h>
-#include <chatd/http.h>
+#include <chatd/sockjs.h>
 #include <chatd/stream.h>
+#include <chatd/websocket.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -530,7 +530,7 @@ struct conf_about module_about(const struct chatd_plugin *p)
 
 const char *module_tied_by(const struct chatd_plugin *p)
 {
-	static const char *const ties[] = { CHATD_HTTP, CHATD_NET, CHATD_CLUSTER, NULL };
+	static const char *const ties[] = { CHATD_NET, CHATD_SOCKJS, CHATD_WEBSOCKET, NULL };
 	const char *const *const lists[] = { p->needs, p->wants };
 	for (size_t l = 0; l < 2; l++) {
 		for (size_t i = 0; lists[l] && lists[l][i]; i++) {

@@ -51,7 +51,7 @@ struct conf_about;
 /** What it says of itself, to be described; points into @p p. */
 struct conf_about module_about(const struct chatd_plugin *p);
 /** NULL, or the interface for which a plugin of CHATD_PLUGIN_LIVE must stay all the same: what is
- *  registered with it (routes, listeners, kinds of events) is not taken back. */
+ *  registered with it (listeners, endpoints) is not taken back. */
 const char *module_tied_by(const struct chatd_plugin *p);
 /** Names of all *.so in the directories, sorted; free each and the array. */
 char **modules_list(struct modules *, size_t *ret_n);

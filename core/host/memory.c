@@ -123,6 +123,11 @@ void memory_free(void *p)
 	}
 }
 
+int memory_owner(const void *code)
+{
+	return (int)owner_of(code) - 1;
+}
+
 int64_t memory_of(size_t i)
 {
 	int64_t sum = 0;

@@ -23,4 +23,7 @@ void memory_free(void *p);    /**< [any] */
 /** [any] Bytes that the code of list[i] has. */
 int64_t memory_of(size_t i);
 
+/** [any] Whose code it is: what memory_of() takes; -1: the server's, or a library's. */
+int memory_owner(const void *code);
+
 #endif

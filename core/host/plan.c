@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/plan.h"
 
+#include "host/lent.h"
 #include "host/turn.h"
 
 #include <errno.h>
@@ -62,10 +63,55 @@ static void compare_server(struct plan *p)
 
 /* ---- one plugin ------------------------------------------------------------------------- */
 
+static int shadow_has(const struct plan *p, const char *name)
+{
+	for (size_t i = 0; i < p->n_in; i++) {
+		if (strcmp(p->in[i]->name, name) == 0) {
+			return 1;
+		}
+	}
+	for (size_t i = 0; i < p->shadow.n; i++) {
+		if (p->shadow.inst[i] && strcmp(p->shadow.inst[i]->name, name) == 0) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static int can_go(const struct plan *p, const chatd_ctx *c, char *why, size_t room);
+
+static int goes_too(const void *arg, const chatd_ctx *c)
+{
+	char why[160];
+	const struct plan *p = arg;
+	return !shadow_has(p, c->name) && can_go(p, c, why, sizeof(why));
+}
+
+/* 1: somebody who stays has its service, and would go on calling it. */
+static int is_held(const struct plan *p, const chatd_ctx *c, char *why, size_t room)
+{
+	int needs;
+	const chatd_ctx *user = lent_user(p->h, c, goes_too, p, &needs);
+	if (user) {
+		snprintf(
+				why, room, "plugin \"%.64s\" %s its service", user->name, needs ? "needs" : "uses");
+	}
+	return user != NULL;
+}
+
+/* Nobody uses a service of somebody who uses theirs: graph.c refuses that. */
+static int can_go(const struct plan *p, const chatd_ctx *c, char *why, size_t room)
+{
+	return turn_may(p->h, c->plugin, why, room) && !is_held(p, c, why, room);
+}
+
 /* NULL, or why it can be neither turned on nor off. */
 static const char *why_not(const struct plan *p, const chatd_ctx *c, char *why, size_t room)
 {
-	if (!turn_may(c->plugin, why, room)) {
+	if (!turn_may(p->h, c->plugin, why, room)) {
+		return why;
+	}
+	if (c->host == p->h && is_held(p, c, why, room)) {
 		return why;
 	}
 	const char *lacks = turn_lacks(p->h, c->plugin->needs);
@@ -114,7 +160,7 @@ static void consider_off(struct plan *p, const chatd_ctx *c)
 {
 	char why[160];
 	int known = conf_plugin_named(p->conf, c->name) != NULL;
-	if (turn_may(c->plugin, why, sizeof(why))) {
+	if (can_go(p, c, why, sizeof(why))) {
 		changes(p, c->name, NULL, "turned off");
 		goes(p, c->name);
 	} else {
@@ -209,21 +255,6 @@ static void compare(struct plan *p, chatd_ctx *c, size_t i)
 static int runs(const chatd_ctx *c)
 {
 	return c && atomic_load(&c->state) == CHATD_PLUGIN_RUNS;
-}
-
-static int shadow_has(const struct plan *p, const char *name)
-{
-	for (size_t i = 0; i < p->n_in; i++) {
-		if (strcmp(p->in[i]->name, name) == 0) {
-			return 1;
-		}
-	}
-	for (size_t i = 0; i < p->shadow.n; i++) {
-		if (p->shadow.inst[i] && strcmp(p->shadow.inst[i]->name, name) == 0) {
-			return 1;
-		}
-	}
-	return 0;
 }
 
 /* Of those who are off: that they are in the file, and how. */

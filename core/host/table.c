@@ -7,6 +7,7 @@
 #include "chat/hold.h"
 #include "chat/ident.h"
 #include "chat/renew.h"
+#include "chat/slots.h"
 #include "chat/users.h"
 #include "host/instance.h"
 #include "host/memory.h"
@@ -68,7 +69,19 @@ static int too_late(chatd_ctx *c, const char *what)
 	return 1;
 }
 
-/* What sessions, destinations and other plugins hold on to is made at the start only. */
+/* What goes again when the plugin does: it may come later too. */
+static int not_now(chatd_ctx *c, const char *what)
+{
+	if (!c->host->building || c->plugin->flags & CHATD_PLUGIN_LIVE) {
+		return too_late(c, what);
+	}
+	log_write(CHATD_LOG_ERROR, c->name,
+			"%s is for the start of the server: this plugin cannot be turned on while it runs",
+			what);
+	return 1;
+}
+
+/* What destinations and other nodes hold on to is made at the start only. */
 static int only_at_start(chatd_ctx *c, const char *what)
 {
 	if (!c->host->building && !(c->plugin->flags & CHATD_PLUGIN_LIVE)) {
@@ -133,7 +146,7 @@ static chatd_status t_hook(chatd_ctx *c, uint32_t hook, int32_t order, chatd_hoo
 static chatd_status t_provide(chatd_ctx *c, const char *interface, const void *vt, void *obj)
 {
 	struct host_service s = { .interface = interface, .service = { vt, obj }, .by = c };
-	if (only_at_start(c, "provide()")) {
+	if (not_now(c, "provide()")) {
 		return -EINVAL;
 	}
 	return host_provide(c->host, &s);
@@ -162,7 +175,7 @@ static const struct chatd_service *t_service(chatd_ctx *c, const char *interface
 		return graph_will_provide(h, interface) ? &announced : NULL;
 	}
 	for (const struct host_service *s = h->services; s; s = s->next) {
-		if (strcmp(s->interface, interface) == 0) {
+		if (strcmp(s->interface, interface) == 0 && !(s->by && s->by->leaves)) {
 			return &s->service;
 		}
 	}
@@ -172,20 +185,16 @@ static const struct chatd_service *t_service(chatd_ctx *c, const char *interface
 static chatd_status t_session_slot(
 		chatd_ctx *c, size_t size, void (*drop)(void *slot), uint32_t *ret_slot)
 {
-	struct chat *chat = c->host->chat;
-	if (only_at_start(c, "session_slot()")) {
+	if (not_now(c, "session_slot()")) {
 		return -EINVAL;
 	}
-	void *more = realloc(chat->slot, (chat->n_slots + 1) * sizeof(*chat->slot));
-	if (!more) {
-		return -ENOMEM;
-	}
-	chat->slot = more;
-	chat->slot[chat->n_slots].offset = (uint32_t)chat->slot_bytes;
-	chat->slot[chat->n_slots].drop = drop;
-	chat->slot_bytes += (size + 15) & ~(size_t)15;
-	*ret_slot = chat->n_slots++;
-	return 0;
+	chatd_status rc = slots_add(c->host->chat, c->index, size, drop, ret_slot);
+	return rc == -ENOSPC
+			? t_fail(c, rc,
+					  "session_slot(): plugins have memory of %d kinds in each session "
+					  "already; restart the server, or leave a plugin out",
+					  SLOTS_MAX)
+			: rc;
 }
 
 static chatd_status t_app(chatd_ctx *c, const char *name, chatd_hook_fn *fn)

@@ -2,9 +2,13 @@
 #include "host/turn.h"
 
 #include "base/log.h"
+#include "chat/slots.h"
+#include "host/lent.h"
 #include "host/memory.h"
 #include "host/patience.h"
 #include "loop/worker.h"
+
+#include <chatd/cluster.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -81,15 +85,30 @@ void turn_tune(struct turn *t, const struct conf *conf)
 
 /* ---- who may ------------------------------------------------------------------------ */
 
-int turn_may(const struct chatd_plugin *p, char *why, size_t room)
+/* What it registers with another plugin that cannot take it back; NULL: nothing. */
+static const char *tie_of(const struct host *h, const struct chatd_plugin *p)
 {
+	static const char *const cluster[] = { CHATD_CLUSTER, NULL };
 	const char *tie = module_tied_by(p);
-	if (p->provides && p->provides[0]) {
-		snprintf(why, room, "others use its service");
-	} else if (!(p->flags & CHATD_PLUGIN_LIVE)) {
+	for (size_t i = 0; !tie && p->wants && p->wants[i]; i++) {
+		int is = strcmp(p->wants[i], CHATD_CLUSTER) == 0 && !turn_lacks(h, cluster);
+		tie = is ? CHATD_CLUSTER : NULL;
+	}
+	return tie;
+}
+
+int turn_is_live(const struct host *h, const struct chatd_plugin *p)
+{
+	return p->flags & CHATD_PLUGIN_LIVE && !tie_of(h, p);
+}
+
+int turn_may(const struct host *h, const struct chatd_plugin *p, char *why, size_t room)
+{
+	const char *tie = tie_of(h, p);
+	if (!(p->flags & CHATD_PLUGIN_LIVE)) {
 		snprintf(why, room, "it is not made for that (CHATD_PLUGIN_LIVE)");
 	} else if (tie) {
-		snprintf(why, room, "what it opens with %s stays", tie);
+		snprintf(why, room, "what it registers with %s stays", tie);
 	} else {
 		return 1;
 	}
@@ -195,15 +214,45 @@ static void end_on_worker(chatd_worker *w, void *arg)
 	chatd_ctx *c = arg;
 	struct worker_mark mark;
 	worker_enter(w, &mark, c->name, "worker_stop");
-	c->plugin->worker_stop(c->self, w, chat_at(w)->wself[c->index]);
+	slots_drop(chat_at(w), c->index);
+	if (c->plugin->worker_stop) {
+		c->plugin->worker_stop(c->self, w, chat_at(w)->wself[c->index]);
+	}
 	worker_leave(w, &mark);
+}
+
+static void drain_on_worker(chatd_worker *w, void *arg)
+{
+	chatd_ctx *c = arg;
+	struct worker_mark mark;
+	worker_enter(w, &mark, c->name, "drain");
+	c->plugin->drain(c->self, w, chat_at(w)->wself[c->index]);
+	worker_leave(w, &mark);
+}
+
+/* Each session has the memory that it asked for. */
+struct extending {
+	atomic_int rc;
+};
+
+static void extend_on_worker(chatd_worker *w, void *arg)
+{
+	struct extending *e = arg;
+	if (slots_extend(chat_at(w)) < 0) {
+		atomic_store(&e->rc, -ENOMEM);
+	}
+}
+
+static int extend_sessions(struct host *h)
+{
+	struct extending e = { .rc = 0 };
+	loop_run_all(h->loop, extend_on_worker, &e);
+	return atomic_load(&e.rc);
 }
 
 static void put_off(struct host *h, chatd_ctx *c)
 {
-	if (c->started && c->plugin->worker_stop) {
-		loop_run_all(h->loop, end_on_worker, c);
-	}
+	loop_run_all(h->loop, end_on_worker, c);
 	c->started = 0;
 	if (c->inited && c->self && c->plugin->fini) {
 		patience_begin(h->patience, c->name, "fini()", 1);
@@ -211,18 +260,22 @@ static void put_off(struct host *h, chatd_ctx *c)
 		patience_end(h->patience);
 	}
 	c->inited = 0;
+	lent_withdraw(h, c);
+	slots_free(h->chat, c->index);
 	atomic_store(&c->state, CHATD_PLUGIN_OFF);
 }
 
 static int begin_instance(struct host *h, chatd_ctx *c, struct chat_table *t)
 {
 	h->building = t;
+	h->beginning = c;
 	h->registering = 1;
 	patience_begin(h->patience, c->name, "init()", c->plugin->flags & CHATD_PLUGIN_WAITS);
 	int rc = c->plugin->init(table_for(h), c, c->options, &c->self);
 	patience_end(h->patience);
 	c->inited = 1;
 	h->registering = 0;
+	h->beginning = NULL;
 	h->building = NULL;
 	for (int i = 0; rc == 0 && i < chatd_hook_count; i++) {
 		for (size_t k = 0; k < t->chains[i].n; k++) {
@@ -236,6 +289,8 @@ static int begin_instance(struct host *h, chatd_ctx *c, struct chat_table *t)
 			t->apps[i].hook.self = c->self;
 		}
 	}
+	lent_timers_of(h, c);
+	rc = rc == 0 ? extend_sessions(h) : rc;
 	return rc == 0 ? host_start_on_workers(h, c) : rc;
 }
 
@@ -436,11 +491,24 @@ static void free_turn(struct turn *t)
 	free(t);
 }
 
+static void mark_leaving(struct turn *t, int leaves)
+{
+	for (size_t i = 0; i < t->n_out; i++) {
+		t->out[i]->leaves = leaves;
+	}
+	for (size_t i = 0; i < t->n_in; i++) {
+		if (t->in[i].old) {
+			t->in[i].old->leaves = leaves;
+		}
+	}
+}
+
 void turn_undo(struct turn *t)
 {
 	if (!t) {
 		return;
 	}
+	mark_leaving(t, 0);
 	for (size_t i = t->n_in; i-- > 0;) {
 		chatd_ctx *c = t->in[i].c;
 		if (i < t->begun) {
@@ -465,6 +533,7 @@ static int fail(struct turn *t, const char *who, int rc, struct change_text *tex
 int turn_start(struct turn *t, struct change_text *text)
 {
 	struct host *h = t->h;
+	mark_leaving(t, 1);
 	t->newest = chat_table_copy(h->chat);
 	for (size_t i = 0; t->newest && i < t->n_out; i++) {
 		remove_hooks(t->newest, t->out[i]->index);
@@ -525,8 +594,11 @@ void turn_commit(struct turn *t)
 {
 	struct host *h = t->h;
 	switch_tables(t);
+	mark_leaving(t, 0);
 	for (size_t i = 0; i < t->n_out; i++) {
 		atomic_store(&t->out[i]->state, CHATD_PLUGIN_DRAINS);
+		lent_withdraw(h, t->out[i]);
+		h->drains_since = worker_clock_ms();
 	}
 	for (size_t i = 0; i < t->n_in; i++) {
 		struct entry *e = &t->in[i];
@@ -537,14 +609,40 @@ void turn_commit(struct turn *t)
 		module_use(h->modules, e->c->module);
 		host_take_back(h, e->c->name);
 	}
+	for (size_t i = 0; i < t->n_out; i++) {
+		if (t->out[i]->plugin->drain) {
+			loop_run_all(h->loop, drain_on_worker, t->out[i]);
+		}
+	}
 	free_turn(t);
 }
 
 /* ---- afterwards ---------------------------------------------------------------------------- */
 
+struct left {
+	const struct host *h;
+	atomic_long n;
+	int cut; /* what is under way at other plugins ends now */
+};
+
 static void count_left(chatd_worker *w, void *arg)
 {
-	atomic_fetch_add((atomic_long *)arg, (long)chat_epoch_left(chat_at(w)));
+	struct left *left = arg;
+	if (left->cut) {
+		lent_cut((struct host *)(uintptr_t)left->h, w);
+	}
+	atomic_fetch_add(&left->n, (long)(chat_epoch_left(chat_at(w)) + lent_open(left->h, w)));
+}
+
+static int is_busy(const chatd_ctx *c)
+{
+	return atomic_load(&c->state) == CHATD_PLUGIN_DRAINS && CHATD_HAS(c->plugin, busy) &&
+			c->plugin->busy(c->self);
+}
+
+int turn_is_late(const struct host *h)
+{
+	return worker_clock_ms() - h->drains_since >= h->server->drain_timeout;
 }
 
 static int count_state(const struct host *h, int state)
@@ -558,18 +656,22 @@ static int count_state(const struct host *h, int state)
 
 int turn_settle(struct host *h)
 {
-	atomic_long left = 0;
+	struct left left = { .h = h, .cut = turn_is_late(h) };
 	int n = count_state(h, CHATD_PLUGIN_DRAINS);
 	if (n == 0) {
 		return 0;
 	}
 	loop_run_all(h->loop, count_left, &left);
-	if (atomic_load(&left) > 0) {
+	int wait = atomic_load(&left.n) > 0;
+	for (size_t i = 0; i < h->n && !wait; i++) {
+		wait = is_busy(h->inst[i]);
+	}
+	if (wait) {
 		return n;
 	}
-	for (size_t i = h->n; i-- > 0;) {
-		if (atomic_load(&h->inst[i]->state) == CHATD_PLUGIN_DRAINS) {
-			put_off(h, h->inst[i]);
+	for (size_t i = h->n; i-- > 0;) { /* users before those whose services they use */
+		if (atomic_load(&h->order[i]->state) == CHATD_PLUGIN_DRAINS) {
+			put_off(h, h->order[i]);
 		}
 	}
 	return 0;
@@ -618,6 +720,7 @@ int turn_tend(struct host *h)
 			free(epochs);
 		}
 		atomic_store(&c->state, CHATD_PLUGIN_DRAINS);
+		h->drains_since = worker_clock_ms();
 		log_write(CHATD_LOG_INFO, "core",
 				"plugin \"%s\": no session is left that began with version %s, which ends", c->name,
 				c->plugin->version ? c->plugin->version : "?");

@@ -41,7 +41,11 @@ int turn_tend(struct host *);
 /** Sessions that go by a version of it that is CHATD_PLUGIN_OLD.  [any], with host->lock */
 int64_t turn_sessions(const struct host *, const chatd_ctx *);
 /** 1: it is one of those that may begin and end; else why not, in @p ret_why. */
-int turn_may(const struct chatd_plugin *, char *ret_why, size_t room);
+int turn_may(const struct host *, const struct chatd_plugin *, char *ret_why, size_t room);
+/** 1: its file is made for that, whoever uses it now.  [any], with host->lock */
+int turn_is_live(const struct host *, const struct chatd_plugin *);
+/** 1: it is waited for them longer than server.drain_timeout. */
+int turn_is_late(const struct host *);
 /** NULL, or a service that it needs and that no running plugin provides. */
 const char *turn_lacks(const struct host *, const char *const *interfaces);
 

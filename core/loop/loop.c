@@ -31,6 +31,7 @@ struct loop *loop_create(const struct loop_conf *conf)
 		return NULL;
 	loop->stall_warn_ms = conf->stall_warn_ms > 0 ? conf->stall_warn_ms : 100;
 	loop->stalled = conf->stalled;
+	loop->timer = conf->timer;
 	loop->stall_abort_ms = conf->stall_abort_ms;
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->changed, NULL);

@@ -48,9 +48,20 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	worker_leave(w, &mark);
 }
 
+static void call_timer(void *of, void (*fn)(void *arg), void *arg)
+{
+	struct chatd_worker *w = of;
+	if (w->loop->timer)
+		w->loop->timer(w, fn, arg);
+	else
+		fn(arg);
+}
+
 int worker_wait_init(struct chatd_worker *w)
 {
 	wheel_init(&w->wheel, worker_clock_ms());
+	w->wheel.call = call_timer;
+	w->wheel.of = w;
 	w->timer_ev = event_new(w->base, -1, 0, on_timer, w);
 	return w->timer_ev ? 0 : -ENOMEM;
 }
@@ -147,7 +158,7 @@ static void on_time(void *arg)
 	chatd_watch *watch = arg;
 	if (watch->period > 0)
 		worker_timer_set(watch->w, &watch->timer, watch->period, on_time, watch);
-	watch->fn.time(watch->arg); /* may unwatch */
+	call_timer(watch->w, watch->fn.time, watch->arg); /* may unwatch */
 }
 
 chatd_watch *worker_watch_time(

@@ -126,6 +126,14 @@ static void cascade(struct wheel *wh)
 	}
 }
 
+static void call(struct wheel *wh, void (*fn)(void *arg), void *arg)
+{
+	if (wh->call)
+		wh->call(wh->of, fn, arg);
+	else
+		fn(arg);
+}
+
 static void run_tick(struct wheel *wh, int64_t now_ms)
 {
 	wh->running = take_slot(wh, 0);
@@ -137,7 +145,7 @@ static void run_tick(struct wheel *wh, int64_t now_ms)
 		if (t->due > now_ms)
 			insert(wh, t, wh->tick + 1); /* it was beyond the horizon */
 		else
-			t->fn(t->arg); /* may free t */
+			call(wh, t->fn, t->arg); /* may free t */
 	}
 }
 

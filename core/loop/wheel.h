@@ -22,6 +22,9 @@ struct wheel {
 	uint64_t used[WHEEL_LEVELS];
 	struct chatd_timer *slot[WHEEL_LEVELS][WHEEL_SLOTS];
 	struct chatd_timer *running; /**< of the tick at hand, not yet called */
+	/** Optional: calls fn(arg) in the place of the wheel, with @p of. */
+	void (*call)(void *of, void (*fn)(void *arg), void *arg);
+	void *of;
 };
 
 /** All zero but the time. */

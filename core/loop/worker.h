@@ -37,6 +37,8 @@ struct loop_conf {
 	/** [worker] Optional: @p who, or the core itself (NULL), held it for @p ms, longer than
 	 *  stall_warn_ms. */
 	void (*stalled)(struct chatd_worker *, const char *who, int64_t ms);
+	/** [worker] Optional: a timer is due: calls fn(arg), whoever's it is. */
+	void (*timer)(struct chatd_worker *, void (*fn)(void *arg), void *arg);
 };
 
 /* ---- all workers ------------------------------------------------------- */

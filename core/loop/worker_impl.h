@@ -82,6 +82,7 @@ struct loop {
 	int32_t count;
 	int64_t stall_warn_ms, stall_abort_ms;
 	void (*stalled)(struct chatd_worker *, const char *who, int64_t ms);
+	void (*timer)(struct chatd_worker *, void (*fn)(void *arg), void *arg);
 	struct offload *offload;
 	struct watchdog *watchdog;
 	pthread_mutex_t lock; /**< guards the counters below */

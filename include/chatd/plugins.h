@@ -67,6 +67,14 @@ struct chatd_plugins_change {
 	struct chatd_str name, key, value;
 };
 
+/** One call of an instance's code, by another plugin: kept by who calls until it has come back. */
+struct chatd_plugins_call {
+	const char *what; /**< a literal, for the log: "a request" */
+	const chatd_ctx *of;
+	int64_t began, stands_for;
+	uintptr_t room[4];
+};
+
 struct chatd_plugins {
 	uint32_t struct_size;
 	/** [worker] Asks every worker; fn runs later, once, on this one. */
@@ -77,6 +85,28 @@ struct chatd_plugins {
 			chatd_plugins_done *done, void *arg);
 	/** [any] How many are left out, and their names, with spaces between them. */
 	int32_t (*left_out)(void *obj, char *ret_names, size_t room);
+	/* For who keeps something that an instance has registered (http: its routes), so that it goes
+	 * and comes with the instance. */
+	/** [any] 1: what it has registered counts. */
+	int32_t (*takes_part)(void *obj, const chatd_ctx *);
+	/** [main] 0: what it has registered gives way to what @p beside, whose init() runs, registers: it
+	 *  has gone, or goes when that one begins. */
+	int32_t (*stays)(void *obj, const chatd_ctx *, const chatd_ctx *beside);
+	/** [main] Whose init() runs; NULL: nobody's. */
+	const chatd_ctx *(*beginning)(void *obj);
+	/** [worker] Something is under way for it (+1), or has ended (-1): its end waits for that.  Begun
+	 *  in the callback in which it was found that it takes part. */
+	void (*hold)(void *obj, chatd_worker *, const chatd_ctx *, int32_t n);
+	/** [main] In init().  fn [worker] cuts off what is under way for an instance that has been told
+	 *  to end server.drain_timeout ago.  -ENOSPC: four are called already. */
+	chatd_status (*on_cut)(void *obj, void (*fn)(void *arg, chatd_worker *, const chatd_ctx *),
+			void *arg);
+	/** [worker] Around a call of its code: counted, measured, named if it crashes or takes too
+	 *  long.  .what is set before. */
+	void (*enter)(void *obj, chatd_worker *, const chatd_ctx *, struct chatd_plugins_call *);
+	/** [worker] It made an error: it answered with 500, say. */
+	void (*erred)(void *obj, chatd_worker *, const chatd_ctx *);
+	void (*leave)(void *obj, chatd_worker *, struct chatd_plugins_call *); /**< [worker] */
 };
 
 #ifdef __cplusplus

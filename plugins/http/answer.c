@@ -163,6 +163,8 @@ static chatd_buf *make_head(chatd_req *req, int32_t status, const char *type, in
 	t->p = host_of(req)->buf_data(buf);
 	t->n = 0;
 	t->cap = cap;
+	if (status == 500)
+		owner_failed(req);
 	put_head_start(t, req->conn->w, status);
 	/* A 204 may say what it would have been: SockJS clients want to read it there. */
 	if (type && status != 304) {

@@ -379,6 +379,17 @@ void conn_drain(struct http_worker *w)
 	}
 }
 
+void conn_cut(struct http_worker *w, const chatd_ctx *ctx)
+{
+	for (struct conn *c = w->conns, *next; c; c = next) {
+		next = c->next;
+		if (c->req && c->req->route && c->req->route->ctx == ctx) {
+			request_gone(c->req);
+			conn_end(c, true);
+		}
+	}
+}
+
 void conn_stop(struct http_worker *w)
 {
 	while (w->conns) {

@@ -69,6 +69,14 @@ static const char *store_trouble(const struct http *http)
 	}
 }
 
+/* A plugin that was turned off has no back end any more. */
+static bool is_there(const struct http *http, size_t i)
+{
+	const struct chatd_plugins *plugins = owners_of(http);
+	return !http->back_end_of[i] || !plugins ||
+			plugins->takes_part(http->plugins->obj, http->back_end_of[i]);
+}
+
 /* The back ends that are away, as members: ,"broker":"DOWN".  1: it can do without them. */
 static int list_back_ends(const struct http *http, char *text, size_t size)
 {
@@ -77,6 +85,8 @@ static int list_back_ends(const struct http *http, char *text, size_t size)
 	text[0] = '\0';
 	for (size_t i = 0; i < http->n_back_ends && n < size; i++) {
 		const struct chatd_ready *b = &http->back_ends[i];
+		if (!is_there(http, i))
+			continue;
 		int32_t state = b->state(b->arg);
 		ready &= state != CHATD_READY_NO;
 		if (state != CHATD_READY_UP) {
@@ -143,7 +153,7 @@ static chatd_status add_health(struct http *http)
 			.handle = pages[i].handle,
 			.arg = http,
 		};
-		chatd_status rc = routes_add(http->routes, &route);
+		chatd_status rc = routes_add(http->routes, NULL, &route);
 		if (rc < 0)
 			return rc;
 	}
@@ -180,6 +190,13 @@ static chatd_status open_listeners(struct http *http, const struct engine_way *w
 	return 0;
 }
 
+/* A plugin is turned off, and its time to answer is over. */
+static void on_cut(void *arg, chatd_worker *worker, const chatd_ctx *ctx)
+{
+	const struct http *http = arg;
+	conn_cut(http->host->worker_self(http->ctx, worker), ctx);
+}
+
 chatd_status engine_init(struct http *http, const struct chatd_host *h, chatd_ctx *ctx,
 		const struct http_conf *conf, const struct engine_way *way)
 {
@@ -195,13 +212,20 @@ chatd_status engine_init(struct http *http, const struct chatd_host *h, chatd_ct
 	http->sessions = h->service(ctx, CHATD_SESSIONS);
 	http->store = h->service(ctx, CHATD_STORE);
 	http->plugins = h->service(ctx, CHATD_PLUGINS);
-	http->routes = routes_create();
+	struct route_owners owners = { 0 };
+	if (owners_of(http))
+		owners = (struct route_owners){ .takes_part = owners_of(http)->takes_part,
+			.stays = owners_of(http)->stays,
+			.obj = http->plugins->obj };
+	http->routes = routes_create(&owners);
 	http->connections = calloc(1, sizeof(*http->connections));
 	if (!http->net || !http->sessions)
 		return h->fail(ctx, -ENOENT, "the server offers no streams or no sessions");
 	if (!http->routes || !http->connections)
 		return -ENOMEM;
 	chatd_status rc = add_health(http);
+	if (rc == 0 && owners_of(http))
+		rc = owners_of(http)->on_cut(http->plugins->obj, on_cut, http);
 	if (rc == 0)
 		rc = h->provide(ctx, CHATD_HTTP, &request_service, http);
 	return rc == 0 ? open_listeners(http, way) : rc;

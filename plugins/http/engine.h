@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include <chatd/http.h>
+#include <chatd/plugins.h>
 #include <chatd/stream.h>
 #include <chatd/transport.h>
 
@@ -56,6 +57,7 @@ struct http {
 	const struct chatd_service *net, *sessions;
 	const struct chatd_service *store, *plugins; /**< NULL if there is none */
 	struct chatd_ready back_ends[16];
+	const chatd_ctx *back_end_of[16]; /**< whose; NULL: it is not known */
 	size_t n_back_ends;
 	struct routes *routes;
 	struct http_limits limits;
@@ -147,6 +149,7 @@ struct chatd_req {
 	size_t extra_n, extra_cap;
 	int32_t retry_after; /**< seconds, of a Retry-After among them; 0: none */
 
+	bool held;       /**< its route's owner waits for its end before it ends */
 	bool handled;    /**< handle() was called: there is someone to tell */
 	bool body_whole; /**< all of the body has come, or there is none */
 	bool refused;    /**< body() said no: drop the rest */
@@ -158,6 +161,22 @@ struct chatd_req {
 	bool cors;       /**< CORS headers go with the answer */
 	bool has_cache_control;
 };
+
+/* owner.c: the plugin that a route belongs to */
+/** Code of the owner's runs between the two.  The request may be gone at the end. */
+struct owner_call {
+	const struct http *http;
+	chatd_worker *worker;
+	struct chatd_plugins_call call; /**< .of NULL: nobody counts */
+};
+void owner_enter(const chatd_req *, struct owner_call *);
+void owner_leave(struct owner_call *);
+/** Its route was found: the owner does not end before the request does. */
+void owner_hold(chatd_req *);
+void owner_release(chatd_req *);
+void owner_failed(const chatd_req *); /**< it answered with 500 */
+/** NULL: the server does not tell of plugins that come and go. */
+const struct chatd_plugins *owners_of(const struct http *);
 
 /* engine.c */
 /** As chatd_plugin.check. */
@@ -186,6 +205,8 @@ void conn_show_again(struct conn *);
 void conn_hold(struct conn *, bool on);
 void conn_drain(struct http_worker *);
 void conn_stop(struct http_worker *);
+/** Ends the requests at the routes of that plugin. */
+void conn_cut(struct http_worker *, const chatd_ctx *);
 
 /* intake.c: a request that was read completely goes to its handler */
 /** The head is whole: judge it, then wait for the body or call the handler. */

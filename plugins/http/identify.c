@@ -29,16 +29,18 @@ static void tell(struct ident_wait *wait, const struct chatd_outcome *o, const c
 	if (!done.req)
 		return;
 	done.req->ident = NULL;
-	if (o->verdict == CHATD_ACCEPT && ident) {
-		done.fn(done.arg, 0, ident, NULL, NULL);
-		return;
-	}
+	struct owner_call call;
+	owner_enter(done.req, &call);
 	char why[256] = "The credentials were refused.";
 	if (o->why.p && o->why.n < sizeof(why)) {
 		memcpy(why, o->why.p, o->why.n);
 		why[o->why.n] = '\0';
 	}
-	done.fn(done.arg, -EACCES, NULL, o->code ? o->code : "UNAUTHORIZED", why);
+	if (o->verdict == CHATD_ACCEPT && ident)
+		done.fn(done.arg, 0, ident, NULL, NULL);
+	else
+		done.fn(done.arg, -EACCES, NULL, o->code ? o->code : "UNAUTHORIZED", why);
+	owner_leave(&call);
 }
 
 /* The hooks know the caller now.  One that is refused is answered here, for all routes alike,

@@ -108,6 +108,7 @@ static bool find_route(chatd_req *req)
 		routes_find(w->http->routes, req->path, method, &match);
 	req->route = match.route;
 	req->flags = match.flags;
+	owner_hold(req);
 	bool bare = match.allow && (req->flags & CHATD_HTTP_BARE);
 	if (req->path->bad)
 		return bare ? not_found(req)
@@ -184,7 +185,10 @@ static void hand_over(chatd_req *req)
 		c->state = CONN_BUSY;
 		c->w->http->host->timer_clear(&c->timer);
 	}
+	struct owner_call call;
+	owner_enter(req, &call);
 	req->route->r.handle(req->route->r.arg, req);
+	owner_leave(&call);
 }
 
 static void await_body(chatd_req *req)
@@ -209,6 +213,16 @@ void intake_head(chatd_req *req)
 		guard_start(req);
 }
 
+static void body_ends(chatd_req *req)
+{
+	struct owner_call call;
+	if (!req->user || !CHATD_HAS(req->user, body_end))
+		return;
+	owner_enter(req, &call);
+	req->user->body_end(req->user_arg);
+	owner_leave(&call);
+}
+
 void intake_go(chatd_req *req)
 {
 	struct conn *c = req->conn;
@@ -224,8 +238,8 @@ void intake_go(chatd_req *req)
 	if (!whole)
 		await_body(req);
 	hand_over(req);
-	if (whole && !turn->dead && c->req == req && req->user && CHATD_HAS(req->user, body_end))
-		req->user->body_end(req->user_arg);
+	if (whole && !turn->dead && c->req == req)
+		body_ends(req);
 }
 
 static bool collect(chatd_req *req, const char *p, size_t n)
@@ -267,7 +281,10 @@ void intake_body(chatd_req *req, const char *p, size_t n)
 	if (!req->refused && req->user && CHATD_HAS(req->user, body)) {
 		struct conn *c = req->conn;
 		struct turn *turn = c->turn;
+		struct owner_call call;
+		owner_enter(req, &call);
 		chatd_status rc = req->user->body(req->user_arg, p, n);
+		owner_leave(&call);
 		if (!turn->dead && c->req == req && rc < 0)
 			req->refused = true;
 	}
@@ -287,6 +304,5 @@ void intake_body_end(chatd_req *req)
 	struct conn *c = req->conn;
 	c->state = CONN_BUSY;
 	c->w->http->host->timer_clear(&c->timer);
-	if (req->user && CHATD_HAS(req->user, body_end))
-		req->user->body_end(req->user_arg);
+	body_ends(req);
 }

@@ -20,6 +20,7 @@ void request_destroy(chatd_req *req)
 {
 	if (!req)
 		return;
+	owner_release(req);
 	identify_forget(req);
 	guard_forget(req);
 	http_head_finish(&req->head);
@@ -92,7 +93,7 @@ static void log_route(const struct http *http, const struct chatd_route *route)
 static chatd_status on_route(void *obj, chatd_ctx *ctx, const struct chatd_route *route)
 {
 	struct http *http = obj;
-	chatd_status rc = routes_add(http->routes, route);
+	chatd_status rc = routes_add(http->routes, ctx, route);
 	if (rc == -EEXIST)
 		return http->host->fail(ctx, rc, "the route %s is taken by another plugin", route->path);
 	if (rc == -EINVAL)
@@ -154,6 +155,8 @@ static chatd_status on_ready(void *obj, const struct chatd_ready *what)
 	struct http *http = obj;
 	if (http->n_back_ends == sizeof(http->back_ends) / sizeof(http->back_ends[0]))
 		return -ENOSPC;
+	if (owners_of(http))
+		http->back_end_of[http->n_back_ends] = owners_of(http)->beginning(http->plugins->obj);
 	http->back_ends[http->n_back_ends++] = *what;
 	return 0;
 }

@@ -2,25 +2,34 @@
 #include "routes.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+typedef _Atomic(struct route *) route_list;
+typedef _Atomic(struct node *) node_link;
+
+/* What is put in is complete before it can be seen. */
 struct node {
-	struct node *next;  /**< a sibling */
-	struct node *child; /**< literal segments that may follow */
-	struct node *param; /**< {name} that may follow */
-	struct route *here; /**< routes that end here */
-	struct route *rest; /**< routes that end with {rest*} below here */
+	struct node *next; /**< a sibling */
+	node_link child;   /**< literal segments that may follow */
+	node_link param;   /**< {name} that may follow */
+	route_list here;   /**< routes that end here */
+	route_list rest;   /**< routes that end with {rest*} below here */
 	char *segment;
 };
 
 struct routes {
 	struct node root;
+	struct route_owners owners;
 };
 
-struct routes *routes_create(void)
+struct routes *routes_create(const struct route_owners *owners)
 {
-	return calloc(1, sizeof(struct routes));
+	struct routes *t = calloc(1, sizeof(*t));
+	if (t)
+		t->owners = *owners;
+	return t;
 }
 
 static void free_routes(struct route *r)
@@ -37,9 +46,8 @@ static void free_routes(struct route *r)
 /* The recursion is as deep as the longest pattern: URI_SEGMENTS at most. */
 static void free_node(struct node *n)
 {
-	while (n->child) {
-		struct node *child = n->child;
-		n->child = child->next;
+	for (struct node *child = n->child, *next; child; child = next) {
+		next = child->next;
 		free_node(child);
 		free(child);
 	}
@@ -80,7 +88,7 @@ static struct node *literal(struct node *n, const char *segment, bool make)
 static struct node *parameter(struct node *n)
 {
 	if (!n->param)
-		n->param = calloc(1, sizeof(*n->param));
+		n->param = calloc(1, sizeof(struct node));
 	return n->param;
 }
 
@@ -107,7 +115,7 @@ static void add_param(struct route *r, char *segment, int kind, size_t at)
 }
 
 /* Walks down the pattern, making nodes; *ret_list is where the route belongs. */
-static chatd_status place(struct routes *t, struct route *r, struct route ***ret_list)
+static chatd_status place(struct routes *t, struct route *r, route_list **ret_list)
 {
 	struct node *n = &t->root;
 	size_t at = 0;
@@ -133,22 +141,41 @@ static chatd_status place(struct routes *t, struct route *r, struct route ***ret
 	return 0;
 }
 
-chatd_status routes_add(struct routes *t, const struct chatd_route *r)
+static size_t count_params(const char *path)
+{
+	size_t n = 0;
+	for (; *path; path++)
+		n += *path == '{';
+	return n;
+}
+
+static bool taken(
+		const struct routes *t, const struct route *list, const chatd_ctx *ctx, uint32_t methods)
+{
+	for (const struct route *r = list; r; r = r->next) {
+		bool stays = !r->ctx || !t->owners.stays || t->owners.stays(t->owners.obj, r->ctx, ctx);
+		if (r->r.methods & methods && stays)
+			return true;
+	}
+	return false;
+}
+
+chatd_status routes_add(struct routes *t, const chatd_ctx *ctx, const struct chatd_route *r)
 {
 	if (!r->path || r->path[0] != '/' || !r->handle || r->methods == 0)
 		return -EINVAL;
 	struct route *route = calloc(1, sizeof(*route));
 	if (!route)
 		return -ENOMEM;
-	struct route **list = NULL;
+	route_list *list = NULL;
 	size_t size = r->struct_size < sizeof(route->r) ? r->struct_size : sizeof(route->r);
 	memcpy(&route->r, r, size);
+	route->ctx = ctx;
 	route->text = strdup(r->path);
-	route->params = calloc(URI_SEGMENTS, sizeof(*route->params));
+	route->params = calloc(count_params(r->path) + 1, sizeof(*route->params));
 	chatd_status rc = route->text && route->params ? place(t, route, &list) : -ENOMEM;
-	for (struct route *other = rc == 0 ? *list : NULL; other; other = other->next)
-		if (other->r.methods & r->methods)
-			rc = -EEXIST;
+	if (rc == 0 && taken(t, *list, ctx, r->methods))
+		rc = -EEXIST;
 	if (rc != 0) {
 		free_routes(route);
 		return rc;
@@ -160,16 +187,24 @@ chatd_status routes_add(struct routes *t, const struct chatd_route *r)
 }
 
 struct search {
+	const struct route_owners *owners;
 	const struct uri_path *path;
 	uint32_t method;
 	struct route_match *best;
 };
+
+static bool counts(const struct route_owners *o, const struct route *r)
+{
+	return !r->ctx || !o->takes_part || o->takes_part(o->obj, r->ctx);
+}
 
 /* Notes what this path offers.  True: there is a route for the method. */
 static bool offer(struct search *s, const struct route *list)
 {
 	bool first = s->best->allow == 0;
 	for (const struct route *r = list; r; r = r->next) {
+		if (!counts(s->owners, r))
+			continue;
 		if (r->r.methods & s->method) {
 			s->best->route = r;
 			s->best->allow = r->r.methods;
@@ -192,6 +227,24 @@ static const struct node *find_literal(const struct node *n, struct chatd_str se
 	return NULL;
 }
 
+static bool any_counts(const struct route_owners *o, const struct route *list)
+{
+	while (list && !counts(o, list))
+		list = list->next;
+	return list != NULL;
+}
+
+/* Is there a route here or below?  As deep as the longest pattern, as free_node(). */
+static bool leads_on(const struct route_owners *o, const struct node *n)
+{
+	if (any_counts(o, n->here) || any_counts(o, n->rest) || (n->param && leads_on(o, n->param)))
+		return true;
+	const struct node *child = n->child;
+	while (child && !leads_on(o, child))
+		child = child->next;
+	return child != NULL;
+}
+
 static bool walk(struct search *s, const struct node *n, size_t at)
 {
 	if (at == s->path->n)
@@ -203,7 +256,8 @@ static bool walk(struct search *s, const struct node *n, size_t at)
 		return true;
 	/* A path that exists is not handed to a wildcard because of its method; and the
 	 * wildcard of the whole site does not answer for /api, which belongs to others. */
-	if (s->best->allow != 0 || (at == 0 && child && s->path->n > 1))
+	if (s->best->allow != 0 ||
+			(at == 0 && child && s->path->n > 1 && leads_on(s->owners, child)))
 		return false;
 	return offer(s, n->rest);
 }
@@ -214,6 +268,6 @@ void routes_find(const struct routes *t, const struct uri_path *path, uint32_t m
 	memset(ret, 0, sizeof(*ret));
 	if (path->nowhere || path->n == 0)
 		return;
-	struct search s = { path, method, ret };
+	struct search s = { &t->owners, path, method, ret };
 	walk(&s, &t->root, 0);
 }

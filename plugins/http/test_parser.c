@@ -480,6 +480,8 @@ static void on_nothing(void *arg, chatd_req *req)
 	(void)req;
 }
 
+static const struct route_owners everybody;
+
 static chatd_status add(struct routes *t, uint32_t methods, const char *path, char mark)
 {
 	const struct chatd_route r = { .struct_size = sizeof(r),
@@ -487,7 +489,7 @@ static chatd_status add(struct routes *t, uint32_t methods, const char *path, ch
 		.path = path,
 		.handle = on_nothing,
 		.arg = (void *)(uintptr_t)mark };
-	return routes_add(t, &r);
+	return routes_add(t, NULL, &r);
 }
 
 static struct route_match find(struct routes *t, uint32_t method, const char *path)
@@ -508,7 +510,7 @@ static char found(struct routes *t, const char *path)
 static void routes_prefer_literals(void **state)
 {
 	(void)state;
-	struct routes *t = routes_create();
+	struct routes *t = routes_create(&everybody);
 	assert_int_equal(add(t, CHATD_GET, "/{rest*}", 'w'), 0);
 	assert_int_equal(add(t, CHATD_GET, "/api/rooms", 'r'), 0);
 	assert_int_equal(add(t, CHATD_POST, "/api/rooms", 'R'), 0);

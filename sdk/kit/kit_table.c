@@ -7,6 +7,7 @@
 #include "chat/hold.h"
 #include "chat/ident.h"
 #include "chat/renew.h"
+#include "chat/slots.h"
 #include "chat/users.h"
 #include "kit_impl.h"
 
@@ -157,19 +158,8 @@ static const struct chatd_service *t_service(chatd_ctx *c, const char *interface
 static chatd_status t_session_slot(
 		chatd_ctx *c, size_t size, void (*drop)(void *slot), uint32_t *ret_slot)
 {
-	struct chat *chat = c->k->chat;
 	in_init(c->k, "session_slot()");
-	void *more =
-			kit_fault(c->k) ? NULL : realloc(chat->slot, (chat->n_slots + 1) * sizeof(*chat->slot));
-	if (!more) {
-		return -ENOMEM;
-	}
-	chat->slot = more;
-	chat->slot[chat->n_slots].offset = (uint32_t)chat->slot_bytes;
-	chat->slot[chat->n_slots].drop = drop;
-	chat->slot_bytes += (size + 15) & ~(size_t)15;
-	*ret_slot = chat->n_slots++;
-	return 0;
+	return kit_fault(c->k) ? -ENOMEM : slots_add(c->k->chat, 0, size, drop, ret_slot);
 }
 
 static chatd_status t_app(chatd_ctx *c, const char *name, chatd_hook_fn *fn)

@@ -2,8 +2,8 @@
 /* Can be turned on and off.  It sees each message to /topic/live: "wait 300" is answered so many ms
  * later, any other gets the headers `seen` and `version` in its RECEIPT; /app/live answers the same.
  * "crash" is what it does then. */
-#include <chatd/http.h>
 #include <chatd/plugin.h>
+#include <chatd/stream.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -198,7 +198,7 @@ static const struct chatd_opt opts[] = {
 };
 
 #ifdef TIED
-static const char *const tied_by[] = { CHATD_HTTP, NULL };
+static const char *const tied_by[] = { CHATD_NET, NULL };
 #endif
 
 CHATD_PLUGIN = {

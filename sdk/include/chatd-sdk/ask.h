@@ -40,6 +40,8 @@ struct chatd_ask_route {
 	/* Optional: */
 	size_t max_body; /**< 0: 64 KiB, as in http.h */
 	int32_t open;    /**< 1: nobody need have logged in; .who is NULL in run() */
+	/* Zero at first: */
+	int32_t asks; /**< that are not answered yet, of all workers; see chatd_asks_open() */
 };
 
 struct chatd_ask {
@@ -54,10 +56,12 @@ struct chatd_ask {
 	struct chatd_json out; /**< the answer */
 	json_t *root;          /**< the body, if the plugin keeps it here: freed with the rest */
 	char peer[64], id[32]; /**< the client's address, the request's id */
+	int32_t *asks;         /**< of .route */
 };
 
 static inline void chatd_ask_free(struct chatd_ask *a)
 {
+	__atomic_fetch_sub(a->asks, 1, __ATOMIC_RELEASE);
 	chatd_json_free(&a->out);
 	json_decref(a->root);
 	a->h->ident_unref(a->who);
@@ -195,6 +199,8 @@ static inline void chatd_ask_request(void *arg, chatd_req *req)
 	a->h = r->h;
 	a->http = http;
 	a->route = r;
+	a->asks = &((struct chatd_ask_route *)arg)->asks;
+	__atomic_fetch_add(a->asks, 1, __ATOMIC_RELAXED);
 	a->req = req;
 	a->w = http->req_worker(req);
 	chatd_json_init(&a->out, NULL, 0);
@@ -206,6 +212,17 @@ static inline void chatd_ask_request(void *arg, chatd_req *req)
 	} else {
 		http->identify(req, chatd_ask_identified, a);
 	}
+}
+
+/** [any] How many wait for an answer, also where the client has left: for busy(), so that a plugin
+ *  with CHATD_PLUGIN_LIVE is there when it comes. */
+static inline int32_t chatd_asks_open(const struct chatd_ask_route *routes, size_t n)
+{
+	int32_t sum = 0;
+	for (size_t i = 0; i < n; i++) {
+		sum += __atomic_load_n(&routes[i].asks, __ATOMIC_ACQUIRE);
+	}
+	return sum;
 }
 
 /** [main] Opens the @p n routes of @p table.  @p to has room for as many, in the plugin's self: set
