@@ -174,6 +174,7 @@ static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_LIMITER, CHATD_CLUSTE
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_ONCE,
 	.name = "api",
 	.version = "0.1.0",
 	.summary = "Calls for a back end over HTTP, keys with scopes, bots",

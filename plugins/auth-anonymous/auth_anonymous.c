@@ -478,7 +478,7 @@ static const char *const wants[] = { CHATD_HTTP, CHATD_CLUSTER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
-	.flags = CHATD_PLUGIN_GUARDS,
+	.flags = CHATD_PLUGIN_GUARDS | CHATD_PLUGIN_ONCE,
 	.name = "auth-anonymous",
 	.version = "0.1",
 	.summary = "guests, found again by a device token",

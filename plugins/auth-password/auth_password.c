@@ -369,7 +369,7 @@ static const char *const wants[] = { CHATD_HTTP, CHATD_MAILER, CHATD_LIMITER, CH
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
-	.flags = CHATD_PLUGIN_GUARDS,
+	.flags = CHATD_PLUGIN_GUARDS | CHATD_PLUGIN_ONCE,
 	.name = "auth-password",
 	.version = "0.1",
 	.summary = "accounts with an e-mail address and a password",

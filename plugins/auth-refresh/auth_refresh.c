@@ -165,7 +165,7 @@ static const char *const needs[] = { CHATD_SESSIONS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
-	.flags = CHATD_PLUGIN_GUARDS,
+	.flags = CHATD_PLUGIN_GUARDS | CHATD_PLUGIN_ONCE,
 	.name = "auth-refresh",
 	.version = "0.1",
 	.summary = "/app/auth.refresh: an open session goes on with a newer token",

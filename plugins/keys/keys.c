@@ -76,11 +76,19 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
+/* Answers of the store to clients that have left. */
+static int32_t busy(void *selfp)
+{
+	const struct self *self = selfp;
+	return chatd_asks_open(self->routes, ROUTES) > 0;
+}
+
 static const char *const needs[] = { CHATD_STORE, CHATD_HTTP, NULL };
 static const char *const wants[] = { CHATD_LIMITER, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE | CHATD_PLUGIN_ONCE,
 	.name = "keys",
 	.version = "0.1",
 	.summary = "public keys of devices, for end-to-end encryption",
@@ -90,4 +98,5 @@ CHATD_PLUGIN = {
 	.conf_size = sizeof(struct conf),
 	.init = init,
 	.fini = fini,
+	.busy = busy,
 };

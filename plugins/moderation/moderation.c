@@ -119,6 +119,13 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
+/* Answers of the store to clients that have left, too. */
+static int32_t busy(void *selfp)
+{
+	const struct self *self = selfp;
+	return chatd_asks_open(self->routes, ROUTES) > 0 || atomic_load(&self->found) > 0;
+}
+
 static const char *const provides[] = { CHATD_REPORTS, NULL };
 static const char *const needs[] = { CHATD_STORE, CHATD_HTTP, NULL };
 static const char *const wants[] = { CHATD_ROOMS, CHATD_LOG, CHATD_USERS, CHATD_AUDIT,
@@ -126,6 +133,7 @@ static const char *const wants[] = { CHATD_ROOMS, CHATD_LOG, CHATD_USERS, CHATD_
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE,
 	.name = "moderation",
 	.version = "0.1",
 	.summary = "users report messages, moderators act on that",
@@ -137,4 +145,5 @@ CHATD_PLUGIN = {
 	.check = check,
 	.init = init,
 	.fini = fini,
+	.busy = busy,
 };

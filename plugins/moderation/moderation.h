@@ -20,6 +20,8 @@
 #include <chatd/store.h>
 #include <chatd/users.h>
 
+#include <stdatomic.h>
+
 #define OPEN   "moderation.open"
 #define CLOSED "moderation.closed"
 
@@ -53,6 +55,7 @@ struct self {
 	const struct chatd_service *store, *http;
 	const struct chatd_service *rooms, *log, *users, *audit, *limiter; /* NULL: not there */
 	struct chatd_ask_route routes[ROUTES];
+	atomic_int found; /* what others have reported, and is not stored yet */
 };
 
 /* A call, of whatever kind. */

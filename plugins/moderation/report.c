@@ -308,6 +308,7 @@ static void found_end(struct found *f, chatd_status rc)
 				"message %s, which %s has found, could not be reported (%d)", f->message, f->by,
 				(int)-rc);
 	}
+	atomic_fetch_sub(&f->self->found, 1);
 	f->self->h->mem_free(f);
 }
 
@@ -345,6 +346,7 @@ static void svc_report(void *obj, chatd_worker *w, const struct chatd_report *r)
 	if (!f) {
 		return;
 	}
+	atomic_fetch_add(&self->found, 1);
 	f->self = self;
 	f->w = w;
 	chatd_str_copy(f->message, sizeof(f->message), r->message);

@@ -191,6 +191,7 @@ static const char *const wants[] = { CHATD_HTTP, CHATD_STATS, CHATD_STORE, CHATD
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_ONCE,
 	.name = "presence",
 	.version = "0.1",
 	.summary = "away, busy, a text; and tells those who watch",

@@ -274,6 +274,7 @@ static const char *const wants[] = { CHATD_STATS, CHATD_PRIVACY, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_ONCE,
 	.name = "push",
 	.version = "0.1",
 	.summary = "tells who is absent that something was said: Web Push, and a webhook for gateways",

@@ -17,6 +17,7 @@ struct ask {
 static void finish(struct ask *a, chatd_verdict v, const char *code, const char *why)
 {
 	(void)a->self->h->resume(a->token, v, code, why);
+	atomic_fetch_sub(&a->self->asks, 1);
 	a->self->h->mem_free(a);
 }
 
@@ -194,6 +195,7 @@ chatd_verdict marks_take(struct self *self, chatd_call *call, const struct mark 
 	if (!a) {
 		return -ENOMEM;
 	}
+	atomic_fetch_add(&self->asks, 1);
 	*a = (struct ask){ .self = self,
 		.w = h->call_worker(call),
 		.token = h->suspend(call, NULL, NULL),
@@ -201,6 +203,7 @@ chatd_verdict marks_take(struct self *self, chatd_call *call, const struct mark 
 		.mark = *m };
 	chatd_str_copy(a->user, sizeof(a->user), h->ident_user(h->call_ident(call)));
 	if (!a->token) {
+		atomic_fetch_sub(&self->asks, 1);
 		h->mem_free(a);
 		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
 	}

@@ -21,6 +21,7 @@ static const struct chatd_http *http_of(const struct ask *a)
 static void ask_free(struct ask *a)
 {
 	chatd_json_free(&a->out);
+	atomic_fetch_sub(&a->self->asks, 1);
 	a->self->h->mem_free(a);
 }
 
@@ -191,6 +192,7 @@ static void on_request(void *arg, chatd_req *req)
 		http->problem(req, 503, "UNAVAILABLE", "the server has no memory left");
 		return;
 	}
+	atomic_fetch_add(&self->asks, 1);
 	a->self = self;
 	a->req = req;
 	chatd_json_init(&a->out, NULL, 0);

@@ -128,6 +128,11 @@ static chatd_status init(
 	return rc < 0 || !self->store || !self->http ? rc : reads_init(self);
 }
 
+static int32_t busy(void *selfp)
+{
+	return atomic_load(&((struct self *)selfp)->asks) > 0;
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -138,6 +143,7 @@ static const char *const wants[] = { CHATD_ROOMS, CHATD_STORE, CHATD_HTTP, CHATD
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE | CHATD_PLUGIN_ONCE,
 	.name = "receipts",
 	.version = "0.1",
 	.summary = "keeps and tells who has read up to where",
@@ -146,4 +152,5 @@ CHATD_PLUGIN = {
 	.conf_size = sizeof(struct conf),
 	.init = init,
 	.fini = fini,
+	.busy = busy,
 };

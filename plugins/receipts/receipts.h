@@ -16,6 +16,7 @@
 #include <chatd/rooms.h>
 #include <chatd/store.h>
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 struct conf {
@@ -29,6 +30,7 @@ struct self {
 	const struct conf *conf;
 	const struct chatd_service *rooms, *store, *http, *privacy; /* NULL: not there */
 	uint32_t slot;
+	atomic_int asks; /* of marks.c and reads.c: that were not answered yet */
 };
 
 /* What was read, or has arrived, where: up to a message, a number, or both. */

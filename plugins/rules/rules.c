@@ -256,7 +256,7 @@ static void fini(void *selfp)
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
-	.flags = CHATD_PLUGIN_GUARDS,
+	.flags = CHATD_PLUGIN_GUARDS | CHATD_PLUGIN_LIVE,
 	.name = "rules",
 	.version = "0.2",
 	.summary = "who may send, subscribe and call what",

@@ -40,6 +40,7 @@ static void asking_free(struct asking *a)
 	a->self->h->timer_clear(&a->late);
 	a->self->h->ident_unref(a->who);
 	chatd_json_free(&a->question);
+	atomic_fetch_sub(&a->self->asks, 1);
 	a->self->h->mem_free(a);
 }
 
@@ -260,6 +261,7 @@ static struct asking *asking_of(
 	if (!a) {
 		return NULL;
 	}
+	atomic_fetch_add(&self->asks, 1);
 	a->self = self;
 	a->w = h->call_worker(call);
 	a->c = c;

@@ -332,6 +332,11 @@ static chatd_status init(
 	return http->route(self->http->obj, ctx, &r);
 }
 
+static int32_t busy(void *selfp)
+{
+	return atomic_load(&((struct self *)selfp)->asks) > 0;
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -344,6 +349,7 @@ static const char *const wants[] = { CHATD_HTTP, CHATD_FETCH, CHATD_ROOMS, NULL 
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE | CHATD_PLUGIN_ONCE,
 	.name = "slash",
 	.version = "0.1.0",
 	.summary = "Commands in what is said: /me, /shrug, /help, and those of other servers",
@@ -354,4 +360,5 @@ CHATD_PLUGIN = {
 	.check = check,
 	.init = init,
 	.fini = fini,
+	.busy = busy,
 };

@@ -14,6 +14,8 @@
 #include <chatd/rooms.h>
 #include <chatd/transport.h>
 
+#include <stdatomic.h>
+
 enum { COMMAND_MAX = 32, SAYS_MAX = 16 * 1024 };
 
 /* A command that another server answers. */
@@ -39,6 +41,7 @@ struct self {
 	const struct chatd_service *http, *fetch, *sessions, *rooms; /* NULL: not there */
 	struct command *commands;
 	size_t n_commands;
+	atomic_int asks; /* of other servers, that were not answered yet */
 };
 
 /* words.c: pure */

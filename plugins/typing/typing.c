@@ -6,6 +6,7 @@
 #include <chatd/privacy.h>
 #include <chatd/rooms.h>
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 enum { CONVERSATIONS_MAX = 8 }; /* that one session types in at once; the oldest ends */
@@ -22,6 +23,7 @@ struct self {
 	const struct chatd_service *rooms;   /* NULL: there are none */
 	const struct chatd_service *privacy; /* NULL: nobody can block anybody */
 	uint32_t slot;
+	atomic_int asks; /* rooms that have not answered yet */
 };
 
 struct target {
@@ -230,6 +232,12 @@ struct ask {
 	struct target to;
 };
 
+static void ask_free(struct ask *a)
+{
+	atomic_fetch_sub(&a->self->asks, 1);
+	a->self->h->mem_free(a);
+}
+
 static void room_done(void *arg, chatd_status rc, const struct chatd_room_view *v)
 {
 	struct ask *a = arg;
@@ -247,7 +255,7 @@ static void room_done(void *arg, chatd_status rc, const struct chatd_room_view *
 		(void)h->resume(a->token, CHATD_REJECT, "NOT_MEMBER",
 				"you are not a member of this room, or there is no such room");
 	}
-	h->mem_free(a);
+	ask_free(a);
 }
 
 static chatd_verdict ask_room(struct self *self, chatd_call *call, const struct target *to)
@@ -262,19 +270,20 @@ static chatd_verdict ask_room(struct self *self, chatd_call *call, const struct 
 	if (!a) {
 		return -ENOMEM;
 	}
+	atomic_fetch_add(&self->asks, 1);
 	*a = (struct ask){ .self = self,
 		.w = h->call_worker(call),
 		.token = h->suspend(call, NULL, NULL),
 		.session = h->session_sid(h->call_session(call)),
 		.to = *to };
 	if (!a->token) {
-		h->mem_free(a);
+		ask_free(a);
 		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
 	}
 	if (rooms->look(self->rooms->obj, a->w, text(a->to.id), h->ident_user(h->call_ident(call)),
 				room_done, a) < 0) {
 		(void)h->resume(a->token, CHATD_REJECT, "UNAVAILABLE", "rooms cannot be looked up now");
-		h->mem_free(a);
+		ask_free(a);
 	}
 	return CHATD_WAIT;
 }
@@ -402,6 +411,11 @@ static chatd_status init(
 	return rc < 0 ? rc : h->hook(ctx, chatd_hook_session_close, CHATD_ORDER_CHECK, on_close);
 }
 
+static int32_t busy(void *selfp)
+{
+	return atomic_load(&((struct self *)selfp)->asks) > 0;
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -412,6 +426,7 @@ static const char *const wants[] = { CHATD_ROOMS, CHATD_PRIVACY, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE | CHATD_PLUGIN_ONCE,
 	.name = "typing",
 	.version = "0.1",
 	.summary = "tells people and rooms who is typing",
@@ -420,4 +435,5 @@ CHATD_PLUGIN = {
 	.conf_size = sizeof(struct conf),
 	.init = init,
 	.fini = fini,
+	.busy = busy,
 };

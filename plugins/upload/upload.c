@@ -628,6 +628,7 @@ static const char *const wants[] = { CHATD_CIPHER, CHATD_PAGE, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_ONCE,
 	.name = "upload",
 	.version = "0.1.0",
 	.summary = "files: uploaded, attached to messages, downloaded by those who may read them",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The chat page, or any directory, at /. */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct web {
 	chatd_buf **embedded; /**< the files of embedded_files, as buffers to share */
 	chatd_buf **small;    /**< the same by gzip, or NULL */
 	char cache[40];       /**< Cache-Control of what is not a page */
+	atomic_int *jobs;     /**< files that are being read */
 };
 
 static const struct chatd_opt options[] = {
@@ -174,6 +176,7 @@ static void read_done(void *arg)
 		web->http->problem(job->req, 500, "INTERNAL", "The file could not be read.");
 	web->host->buf_unref(job->buf);
 	free(job);
+	atomic_fetch_sub(web->jobs, 1);
 }
 
 static void serve_root(const struct web *web, chatd_req *req, const char *name)
@@ -190,6 +193,7 @@ static void serve_root(const struct web *web, chatd_req *req, const char *name)
 		web->http->problem(req, 503, "OVERLOADED", "Too many files are being read.");
 		return;
 	}
+	atomic_fetch_add(web->jobs, 1);
 	web->http->req_user(req, &job_user, job);
 }
 
@@ -289,7 +293,14 @@ static void on_fini(void *self)
 	free(web->embedded);
 	free(web->small);
 	free(web->csp);
+	free(web->jobs);
 	free(web);
+}
+
+/* Also for clients that have left. */
+static int32_t on_busy(void *self)
+{
+	return atomic_load(((struct web *)self)->jobs) > 0;
 }
 
 static chatd_status on_init(
@@ -297,10 +308,13 @@ static chatd_status on_init(
 {
 	const struct chatd_service *service = h->service(ctx, CHATD_HTTP);
 	struct web *web = calloc(1, sizeof(*web));
-	if (!service || !web) {
+	atomic_int *jobs = calloc(1, sizeof(*jobs));
+	if (!service || !web || !jobs) {
 		free(web);
+		free(jobs);
 		return -ENOMEM;
 	}
+	web->jobs = jobs;
 	*ret_self = web;
 	web->host = h;
 	web->ctx = ctx;
@@ -331,6 +345,7 @@ static const char *const needs[] = { CHATD_HTTP, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE | CHATD_PLUGIN_ONCE,
 	.name = "web",
 	.version = "0.1.0",
 	.summary = "The chat page, or a directory, at /",
@@ -341,4 +356,5 @@ CHATD_PLUGIN = {
 	.check = on_check,
 	.init = on_init,
 	.fini = on_fini,
+	.busy = on_busy,
 };

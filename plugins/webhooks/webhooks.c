@@ -309,6 +309,7 @@ static const char *const wants[] = { CHATD_FETCH, CHATD_HTTP, CHATD_ROOMS, CHATD
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_ONCE,
 	.name = "webhooks",
 	.version = "0.1.0",
 	.summary = "Webhooks: into rooms, out to other servers, and those that decide",
