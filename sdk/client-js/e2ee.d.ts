@@ -24,8 +24,12 @@ export class MemoryStore implements KeyStore {
 	destroy(): Promise<void>;
 }
 
-export class IndexedDbStore extends MemoryStore {
+export class IndexedDbStore implements KeyStore {
 	constructor(user: string);
+	get(name: string): Promise<any>;
+	list(prefix: string): Promise<[string, any][]>;
+	change(changes: Record<string, any>): Promise<void>;
+	destroy(): Promise<void>;
 }
 
 export type Trust = "none" | "unverified" | "verified" | "changed";
