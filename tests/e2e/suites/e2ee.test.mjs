@@ -294,6 +294,43 @@ describe("end to end, on the page", () => {
 		}
 	});
 
+	test("the page and a program in C read each other, edits too, and have the same number", { ...pageLimit, skip: pageSkip || nodeSkip }, async () => {
+		const { server } = here;
+		const bob = await guest(server);
+		const ann = await person(browser, server);
+		const peer = new Peer();
+		try {
+			const opened = await peer.ask({ do: "open", http: server.url, tcp: server.tcpPort, user: bob.userId, token: bob.accessToken });
+			assert.equal(opened.prekeys, 20, JSON.stringify(opened));
+			await ann.join("Ann");
+			const id = await ann.id();
+			await ann.write(bob.userId);
+			await turnOn(ann);
+			await trust(ann, "unverified");
+			await ann.say("from the page: Grüße 안녕 zitronenfalter");
+			const got = await peer.ask({ do: "receive" });
+			assert.equal(got.text, "from the page: Grüße 안녕 zitronenfalter", JSON.stringify(got));
+
+			await peer.ask({ do: "send", to: id, text: "from C: 👋 zitronenfalter" });
+			await ann.sees("from C: 👋 zitronenfalter");
+			await ann.message("from C").locator(".lock-mark").waitFor();
+			const messageId = await ann.message("from C").getAttribute("data-id");
+			await peer.ask({ do: "edit", to: id, messageId, text: "reworded in C" });
+			await ann.sees("reworded in C");
+			await ann.page.reload();
+			await ann.online();
+			await ann.sees("reworded in C");
+
+			assert.equal((await peer.ask({ do: "safety", with: id })).digits, await number(ann));
+			await closeLock(ann);
+			assert.deepEqual(await filesWith(here.dir, "zitronenfalter"), []);
+			ann.quiet();
+		} finally {
+			peer.end();
+			await ann.close();
+		}
+	});
+
 	test("a browser without X25519 and Ed25519 takes part, by libsodium and under the same policy", pageLimit, async () => {
 		const { server } = here;
 		const lacking = (page) =>
