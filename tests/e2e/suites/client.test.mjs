@@ -125,6 +125,50 @@ describe("sdk/client-js", () => {
 		assert.equal((await read).seq, seq);
 	});
 
+	test("presence: how somebody is and becomes, until one watches no more", limit, async () => {
+		const [anna, bert] = [await client(), await client()];
+		const told = [];
+		anna.on("presence", (p) => told.push(...(p.users ?? [p]).filter((u) => u.userId === bert.me)));
+		const is = (status, text) => until(() => told.at(-1)?.status === status && told.at(-1).text === text);
+		await anna.watch(bert.me);
+		await is("online", undefined);
+		assert.equal(told.at(-1).online, true);
+		await bert.setPresence("away", "lunch");
+		await is("away", "lunch");
+		await bert.setPresence("busy");
+		await is("busy", undefined);
+		await assert.rejects(bert.setPresence("invisible"), { code: "VALIDATION" });
+		await anna.unwatch(bert.me);
+		const before = told.length;
+		await bert.setPresence("online");
+		const { users } = await anna.rest("GET", `/api/chat/presence?users=${bert.me}`);
+		assert.equal(users[0].status, "online");
+		assert.equal(told.length, before, "unwatched");
+		await anna.watch(bert.me);
+		await is("online", undefined);
+		await bert.disconnect();
+		await is("offline", undefined);
+	});
+
+	test("whom one watches is watched again after a cut", limit, async () => {
+		const proxy = await Proxy.to(Number(server.http.split(":").pop()));
+		try {
+			const [anna, bert] = [await client({ url: proxy.url, storage: new Memory() }), await client()];
+			const away = next(anna, "presence", (p) => p.userId === bert.me && p.status === "away");
+			await anna.watch(bert.me);
+			const down = next(anna, "state", ({ state }) => state !== "online");
+			proxy.cut();
+			await down;
+			const again = next(anna, "presence", (p) => p.users?.some((u) => u.userId === bert.me));
+			anna.retryNow();
+			await again;
+			await bert.setPresence("away");
+			await away;
+		} finally {
+			proxy.close();
+		}
+	});
+
 	test("a server that is killed: what was said meanwhile comes after it, each once and in order", limit, async () => {
 		const storage = new Memory();
 		const [anna, bert] = [await client({ storage }), await client({ storage: new Memory() })];
