@@ -8,6 +8,7 @@ sqlite or memory.
 import base64
 import hashlib
 import hmac
+import http.client
 import json
 import os
 import sys
@@ -25,6 +26,11 @@ TESTS = []
 def test(fn):
     TESTS.append(fn)
     return fn
+
+
+def full(fn):
+    """With CHATD_FULL=1 alone: it takes a minute, since quiet hours end with one."""
+    return test(fn) if os.environ.get("CHATD_FULL") == "1" else fn
 
 
 def people(s, n):
@@ -80,6 +86,16 @@ def nothing_more(get, n, seconds=1.0):
     """The time is over in which it would have come."""
     time.sleep(seconds)
     same(len(get()), n, get())
+
+
+def number(s, result, of="chatd_push_total"):
+    """What that counter stands at; None: how many wait."""
+    name = '%s{result="%s"} ' % (of, result) if result else "chatd_push_waiting "
+    c = http.client.HTTPConnection(*s.address("metrics"), timeout=20)
+    c.request("GET", "/metrics")
+    text = c.getresponse().read().decode()
+    c.close()
+    return next(int(line[len(name):]) for line in text.splitlines() if line.startswith(name))
 
 
 @test
@@ -224,8 +240,32 @@ def off_and_quiet_hours(s):
     shown = wants(bob, quiet=quiet)
     same((shown["quiet"], shown["mode"]), (quiet, "all"))
     same(bob.rest("GET", "/api/push/settings").json, shown)
+    put_off = number(s, "quiet")
     say(d, to=bob.id, content="quiet")
+    until(lambda: number(s, "quiet") > put_off, what="it is put off")
     nothing_more(lambda: s.stock.messages(sub), 0)
+    d.close()
+
+
+@full
+def what_quiet_hours_put_off_is_told_when_they_are_over(s):
+    alice, bob = people(s, 2)
+    sub = on_stock(s, bob)
+    # They end with this minute, of which enough must be left.
+    now = until(lambda: (lambda t: t if t % 60 < 50 else 0)(time.time()), 30, "a minute with seconds left")
+    clock = [time.strftime("%H:%M", time.gmtime(now + 60 * k)) for k in (-1, 1)]
+    wants(bob, quiet={"from": clock[0], "to": clock[1], "offset": 0})
+    away(s, bob)
+    d = alice.device()
+    put_off = number(s, "quiet")
+    say(d, to=bob.id, content="late at night")
+    until(lambda: number(s, "quiet") > put_off, what="it is put off")
+    same(s.stock.messages(sub), [])
+    got = until(lambda: s.stock.messages(sub), 90, "the push when they are over")
+    over = (int(now) // 60 + 1) * 60
+    assert time.time() >= over, "told %.1f s early" % (over - time.time())
+    same([m["content"] for m in got], ["late at night"])
+    bob.rest("DELETE", "/api/push/subscriptions")
     d.close()
 
 
@@ -323,10 +363,18 @@ def h181_endpoints_that_are_not_allowed(s):
         sub = {"endpoint": endpoint, "keys": KEYS} if endpoint is not None else {"keys": KEYS}
         a = bob.rest("POST", "/api/push/subscriptions", sub)
         same((a.status, a.json["code"]), (400, "PUSH_ENDPOINT_NOT_ALLOWED"), endpoint)
-    # A name that resolves to a private address: it may be taken, and nothing is sent there.
-    a = bob.rest("POST", "/api/push/subscriptions", {"endpoint": "https://localhost/x", "keys": KEYS})
-    same(a.status, 201, a.body)
-    bob.rest("DELETE", "/api/push/subscriptions?id=" + a.json["id"])
+    # A name that resolves to a private address: it may be taken, and nothing is sent there: fetch refuses the address.
+    alice, = people(s, 1)
+    bob.rest("DELETE", "/api/push/subscriptions")
+    subscribe(bob, {"endpoint": "https://localhost/x", "keys": KEYS})
+    away(s, bob)
+    d = alice.device()
+    refused, delivered = number(s, "refused", "chatd_fetch_requests_total"), number(s, "delivered")
+    say(d, to=bob.id, content="to nobody there")
+    until(lambda: number(s, "refused", "chatd_fetch_requests_total") > refused, 60, "the address is refused")
+    same(number(s, "delivered"), delivered)
+    d.close()
+    bob.rest("DELETE", "/api/push/subscriptions")
 
 
 @test
@@ -398,6 +446,36 @@ def settings_that_are_none(s):
 
 
 @test
+def f70_what_is_over_the_queue_is_counted_and_not_told(s):
+    """A server whose queue holds 2: users that wait are as many, the rest are not told, and chat goes on."""
+    small = Server(s.workers, memory="store" if s.memory else False,
+                   accounts=s.block.replace("push: { grace: 200ms,", "push: { queue: 2, grace: 3s,"))
+    small.names, small.rude = list(NAMES), s.rude
+    try:
+        alice, *absent = people(small, 8)
+        for i, p in enumerate(absent):
+            subscribe(p, s.rude.sub("/queue/%d" % i))
+            away(small, p)
+        d = alice.device()
+        for p in absent:
+            say(d, to=p.id, content="x")
+        until(lambda: number(small, "full") == 5, what="five are over it")
+        same(number(small, None), 2)
+        told = until(lambda: (lambda n: n if n >= 2 else 0)(sum(len(s.rude.at("/queue/%d" % i)) for i in range(7))), 30,
+                     "those that fitted are told")
+        same(told, 2)
+        until(lambda: number(small, None) == 0, 30, "nothing waits")
+        # There is room again.
+        say(d, to=absent[-1].id, content="room again")
+        until(lambda: s.rude.at("/queue/6"), 30, "the next one is told")
+        same(number(small, "full"), 5)
+        d.close()
+    finally:
+        code, text = small.stop()
+    same(code, 0, text[-2000:])
+
+
+@test
 def what_waits_survives_a_kill(s):
     alice, bob = people(s, 2)
     bob.rest("DELETE", "/api/push/subscriptions")
@@ -433,8 +511,9 @@ def main():
     block += "  presence-memory: { linger: 300ms }\n"
     block += "  push: { grace: 200ms, interval: 100ms, retry: 200ms, hosts: [], subject: \"mailto:a@example.org\", " \
              "webhook_url: \"%s\", webhook_secret: \"%s\" }\n" % (rude.url("/hook"), SECRET)
+    block += "  metrics: { listen: [\"127.0.0.1:0\"] }\n"
     s = Server(workers, memory="store" if memory else False, accounts=block)
-    s.names = list(NAMES)
+    s.names, s.block = list(NAMES), block
     s.stock, s.rude, s.memory = stock, rude, memory
     try:
         return tap([t for t in TESTS if not names or t.__name__ in names], s)
