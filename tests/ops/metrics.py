@@ -85,7 +85,17 @@ def numbers_follow_what_clients_do(s):
 
 @test
 def the_public_listener_has_none_of_it(s):
-    same(rest(s, None, "GET", "/metrics").status, 404)
+    for path in ("/metrics", "/admin", "/admin/", "/admin/users", "/debug", "/debug/pprof/", "/debug/vars", "/actuator",
+                 "/actuator/health", "/actuator/env", "/actuator/heapdump", "/actuator/..;/env", "/metrics/", "/server-status",
+                 "/ws-chat/../metrics", "/%6detrics", "/api/admin", "/api/metrics", "/api/actuator/env"):
+        same(rest(s, None, "GET", path).status, 404, path)
+        for method in ("POST", "PUT", "DELETE"):
+            a = rest(s, None, method, path)
+            nothing = path.replace("metrics", "nothing") if "metrics" in path else ("/api" if path.startswith("/api") else "") + "/nothing"
+            same(a.status, rest(s, None, method, nothing).status, method + " " + path)
+            assert "chatd_" not in str(a.body), a.body
+    a = rest(s, None, "GET", "/healthz")
+    same((a.status, a.json), (200, {"status": "UP"}))  # and no version
 
 
 @test
