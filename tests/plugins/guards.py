@@ -53,7 +53,7 @@ for how, sig, said in (
         ("double-free", signal.SIGABRT, "SIGABRT" + IN_HOOK),
         ("divide", signal.SIGFPE, "SIGFPE" + IN_HOOK),
         ("exit", signal.SIGABRT, r"exit\(\) was called" + IN_HOOK),
-        ("timer", signal.SIGSEGV, r'SIGSEGV at address 0x0: plugin "naughty", in timers, on worker \d\n'),
+        ("timer", signal.SIGSEGV, r'SIGSEGV at address 0x0: plugin "naughty", in a timer, on worker \d\n'),
         ("offload", signal.SIGSEGV, r'SIGSEGV at address 0x0: plugin "naughty", in offloaded work, on pool\n')):
     if not SANITIZED or how not in OURS | {"timer", "offload"}:
         case("%s: the plugin and its callback are named, and the signal is what it was" % how)(
