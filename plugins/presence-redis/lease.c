@@ -192,6 +192,22 @@ static void won(struct self *self, int64_t since, int had)
 	}
 }
 
+/* One that begin() did not meet, since Redis had no time to answer then.  1: it is no more. */
+static int takes_over(struct self *self, struct chatd_str lease)
+{
+	struct home *home = self->home;
+	struct lease l;
+	if (!lease_parse(lease, &l) || !lease_is_dead(&l) || strcmp(home->dead, l.instance) == 0) {
+		return 0;
+	}
+	snprintf(home->dead, sizeof(home->dead), "%s", l.instance);
+	self->h->log(self->ctx, CHATD_LOG_INFO,
+			"process %lld of this host, which had node id \"%s\", is no more: taken over",
+			(long long)l.pid, self->node);
+	home->claim_again = 1;
+	return 1;
+}
+
 static void met_other(struct self *self, struct chatd_str lease)
 {
 	struct home *home = self->home;
@@ -238,7 +254,9 @@ static void take_claim(struct self *self, chatd_status rc, const struct chatd_re
 		won(self, integer_at(r, 1), integer_at(r, 2) == 1);
 		return;
 	case 0:
-		met_other(self, r->items[1].text);
+		if (!takes_over(self, r->items[1].text)) {
+			met_other(self, r->items[1].text);
+		}
 		return;
 	default: /* of a store that is younger than what Redis remembers */
 		new_epoch(self, integer_at(r, 1) + 1);
@@ -270,7 +288,7 @@ void lease_claim(struct self *self)
 		return;
 	}
 	struct claim_words words;
-	claim_words(self, home->epoch, home->since, "", &words);
+	claim_words(self, home->epoch, home->since, home->dead, &words);
 	const struct chatd_redis_command c = command_of(self->claim, 3, words.argv, CLAIM_WORDS);
 	home->claimed_at = now_of(self);
 	home->claiming =

@@ -110,6 +110,7 @@ struct home {
 	int64_t claimed_at; /**< when one was sent last */
 	int64_t up_at, foreign_at, ticked_at, read_at;
 	char foreign[WHO_MAX + 80];
+	char dead[64];     /**< whose lease is taken over, as its process is no more; "": none */
 	char last[ID_MAX]; /**< the event that was read last; "": none yet */
 	int32_t reading, again;
 	int32_t deaf; /**< followers were told that changes elsewhere are not heard of */

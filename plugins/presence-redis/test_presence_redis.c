@@ -399,6 +399,28 @@ TEST(another_holder_ends_the_server_after_a_lease)
 	finish(k);
 }
 
+/* begin() has not met it: Redis had no time to answer then. */
+TEST(a_holder_that_is_no_more_is_taken_over_from_at_once)
+{
+	UNUSED;
+	char who[WHO_MAX], text[WHO_MAX + 32];
+	struct kit *k = start();
+	link_is(1);
+	who_am_i(who); /* the life before of this process' number */
+	int n = snprintf(text, sizeof(text), "9 7 0 abc %s", who);
+	const struct chatd_redis_reply items[] = { { .type = CHATD_REDIS_INTEGER },
+		{ .type = CHATD_REDIS_TEXT, .text = chatd_str_of(text, (size_t)n) } };
+	const struct chatd_redis_reply r = { .type = CHATD_REDIS_ARRAY, .items = items, .n = 2 };
+	assert_string_equal(first(CLAIM)->argv[9], "");
+	answer(CLAIM, 0, &r);
+	kit_expect_logged(k, "is no more: taken over");
+	assert_string_equal(first(CLAIM)->argv[9], "abc"); /* asked again at once, no second later */
+	answer_claim(1, 1000, 0);
+	answer_claim(1, 1000, 0);
+	assert_int_equal(waiting(CLAIM), 0);
+	finish(k);
+}
+
 /* ---- where users are ------------------------------------------------------------------------ */
 
 static char heard[200];
@@ -811,6 +833,7 @@ int main(void)
 		cmocka_unit_test(who_cannot_renew_is_fenced),
 		cmocka_unit_test(a_wiped_redis_is_written_again_without_events),
 		cmocka_unit_test(another_holder_ends_the_server_after_a_lease),
+		cmocka_unit_test(a_holder_that_is_no_more_is_taken_over_from_at_once),
 		cmocka_unit_test(answers_come_in_the_order_of_the_questions),
 		cmocka_unit_test(nil_means_that_redis_was_wiped),
 		cmocka_unit_test(leases_are_read_like_any_input),
