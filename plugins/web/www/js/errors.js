@@ -77,6 +77,8 @@ const FIELDS = {
 export const serverWords = (text) => (language === "en" ? text : "");
 
 const FILTERED = /a word in it that is not allowed/;
+/* BLOCKED is either's; who has done it learns what undoes it. */
+const BY_ME = /^you have blocked/;
 
 /* The server begins some with the field's name, as for a form, and in small letters. */
 function sentence(text) {
@@ -97,7 +99,8 @@ export const inAMoment = (text) => `${text} ${t("Try again in a moment.")}`;
 
 export function explain(error) {
 	const code = error.code ?? error.errorCode;
-	const text = BUSY[code] ?? TEXTS[code] ?? inOwnWords(code, error.message);
+	const byMe = code === "BLOCKED" && BY_ME.test(error.message) ? t("You have blocked this person. Unblock them to write to them.") : null;
+	const text = byMe ?? BUSY[code] ?? TEXTS[code] ?? inOwnWords(code, error.message);
 	if (error.retryAfterSeconds) {
 		return `${text} ${t("Try again in {n} s.", { n: error.retryAfterSeconds })}`;
 	}
