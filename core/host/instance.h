@@ -93,7 +93,7 @@ struct host {
 	_Atomic(chatd_ctx *) by_module[HOST_MODULES]; /**< lent_timers_of() */
 	struct host_cut cuts[4];
 	size_t n_cuts;
-	int64_t drains_since; /**< when an instance was last told to end; worker_clock_ms() */
+	int64_t drains_since;        /**< when an instance was last told to end; worker_clock_ms() */
 	struct chat_table *building; /**< a plugin is turned on: its hooks go there */
 	void **kept;                 /**< for whoever may be looking still; freed at the end */
 	size_t n_kept;
@@ -104,9 +104,9 @@ struct host {
 	struct chat *chat;
 	const struct host *shadow_of; /**< it only checks a configuration, for the one that runs */
 	int rehearsal;
-	int registering; /**< init() runs: hooks and services may be registered */
+	int registering;            /**< init() runs: hooks and services may be registered */
 	const chatd_ctx *beginning; /**< whose */
-	int failed;      /**< an instance could not start; its name was logged */
+	int failed;                 /**< an instance could not start; its name was logged */
 	int stopped;
 	atomic_int gave_up;  /**< a plugin cannot go on with this configuration */
 	atomic_int stopping; /**< CHATD_SERVES ... for plugins */

@@ -579,9 +579,10 @@ enum {
 	/** Its init() may wait for another program, within a limit of its own.  Any other plugin that
 	 *  has not started after 10 s ends the server. */
 	CHATD_PLUGIN_WAITS = 1 << 1,
-	/** It can be turned on, off and replaced while the server runs: init() registers hooks, handlers,
-	 *  nothing else, also not with others' services: provide(), session_slot(), prefix(), router()
-	 *  fail.  One that asks for chatd.http/1, net/1 or cluster/1 is not turned off all the same. */
+	/** It can be turned on, off and replaced while the server runs.  What init() registers with the
+	 *  host goes and comes with it, its routes, session_slot() and provide() among it; prefix(),
+	 *  router() and listen() fail, and one that asks for chatd.net/1, websocket/1 or sockjs/1 is not
+	 *  turned off.  What it registers with other plugins' services would stay: it must not. */
 	CHATD_PLUGIN_LIVE = 1 << 2,
 	/** It stands in a configuration once: a second instance would register handlers, routes or
 	 *  destinations of the same names.  --check then says so. */

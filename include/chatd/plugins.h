@@ -99,8 +99,8 @@ struct chatd_plugins {
 	void (*hold)(void *obj, chatd_worker *, const chatd_ctx *, int32_t n);
 	/** [main] In init().  fn [worker] cuts off what is under way for an instance that has been told
 	 *  to end server.drain_timeout ago.  -ENOSPC: four are called already. */
-	chatd_status (*on_cut)(void *obj, void (*fn)(void *arg, chatd_worker *, const chatd_ctx *),
-			void *arg);
+	chatd_status (*on_cut)(
+			void *obj, void (*fn)(void *arg, chatd_worker *, const chatd_ctx *), void *arg);
 	/** [worker] Around a call of its code: counted, measured, named if it crashes or takes too
 	 *  long.  .what is set before. */
 	void (*enter)(void *obj, chatd_worker *, const chatd_ctx *, struct chatd_plugins_call *);

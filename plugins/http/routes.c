@@ -256,8 +256,7 @@ static bool walk(struct search *s, const struct node *n, size_t at)
 		return true;
 	/* A path that exists is not handed to a wildcard because of its method; and the
 	 * wildcard of the whole site does not answer for /api, which belongs to others. */
-	if (s->best->allow != 0 ||
-			(at == 0 && child && s->path->n > 1 && leads_on(s->owners, child)))
+	if (s->best->allow != 0 || (at == 0 && child && s->path->n > 1 && leads_on(s->owners, child)))
 		return false;
 	return offer(s, n->rest);
 }

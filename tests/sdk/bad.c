@@ -4,6 +4,7 @@
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
 #include <chatd/store.h>
+#include <chatd/stream.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -348,7 +349,10 @@ static const struct chatd_opt opts[] = {
 	{ 0 },
 };
 
-static const char *const needs[] = { CHATD_HTTP, CHATD_PRESENCE, BAD == PICKY ? CHATD_STORE : NULL,
+static const char *const needs[] = { CHATD_HTTP, CHATD_PRESENCE,
+	BAD == PICKY               ? CHATD_STORE
+			: BAD == LIVE_TIED ? CHATD_NET
+							   : NULL,
 	NULL };
 static const char *const provides[] = { BAD == INTERFACE ? "presence"
 			: BAD == ITS_OWN                             ? CHATD_HTTP

@@ -26,7 +26,7 @@ ERRORS = {
     "INTERFACE": ("load", ".provides has \"presence\""),
     "ITS_OWN": ("load", "provides \"chatd.http/1\" and has it in .needs"),
     "FLAGS": ("load", ".flags is 1048576"),
-    "LIVE_TIED": ("load", "what is opened with \"chatd.http/1\" stays when the plugin is turned off"),
+    "LIVE_TIED": ("load", "what is opened with \"chatd.net/1\" stays when the plugin is turned off"),
     "KEY": ("options", "option \"Number!\": a key is made of"),
     "SECRET_NUMBER": ("options", "\"number\": CHATD_O_SECRET, _PATH, _LISTEN and _URL are for texts"),
     "CHOICE": ("options", "default \"blue\" is none of its choices"),
