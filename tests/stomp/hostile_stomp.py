@@ -581,23 +581,26 @@ def silent_client(server):
 def beats_while_the_server_stood_still(workers):
     """F36: what clients sent meanwhile is read before they are said to have been silent."""
     server = Server("broker.yaml", "server.workers=%d" % workers)
-    clients = [Client(server, kind, "accept-version:1.2\nheart-beat:2000,0\n") for kind in (Tcp, WebSocket) for _ in range(60)]
+    try:
+        clients = [Client(server, kind, "accept-version:1.2\nheart-beat:2000,0\n") for kind in (Tcp, WebSocket) for _ in range(60)]
 
-    def beat(seconds):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            for c in clients:
-                c.send("\n")
-            time.sleep(0.5)
+        def beat(seconds):
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                for c in clients:
+                    c.send("\n")
+                time.sleep(0.5)
 
-    server.proc.send_signal(signal.SIGSTOP)
-    beat(8)
-    server.proc.send_signal(signal.SIGCONT)
-    beat(2)
-    for i, c in enumerate(clients):
-        c.subscribe("/topic/still", "s%d" % i)
-        c.close()
-    code, log = server.stop()
+        server.proc.send_signal(signal.SIGSTOP)
+        beat(8)
+        server.proc.send_signal(signal.SIGCONT)
+        beat(2)
+        for i, c in enumerate(clients):
+            c.subscribe("/topic/still", "s%d" % i)
+            c.close()
+    finally:
+        server.proc.send_signal(signal.SIGCONT)
+        code, log = server.stop()
     assert code == 0, log[-3000:]
 
 
