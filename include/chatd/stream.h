@@ -59,7 +59,8 @@ struct chatd_stream_ops {
 	/** Queue @p buf, taking a reference of its own.  Returns the bytes now waiting.
 	 *  Never fails: without memory or over max_queue the stream ends, in a later turn. */
 	size_t (*send)(chatd_stream *, chatd_buf *buf);
-	void (*pause)(chatd_stream *, int32_t on); /**< stop or go on reading */
+	/** Stop or go on reading.  Off shows what data() had left again, in a later turn. */
+	void (*pause)(chatd_stream *, int32_t on);
 	/** Flush, then FIN, then linger a moment so that the peer reads the end.  The
 	 *  user is detached at once: no callback runs any more. */
 	void (*close)(chatd_stream *);

@@ -98,8 +98,10 @@ struct chatd_conn_ops {
 	chatd_buf *(*render)(uint32_t form, struct chatd_str sub, struct chatd_str ack,
 			const chatd_msg *msg, uint32_t *ret_flags);
 	/** Send what render() and layer->wrap() made; takes its own reference.  Returns the
-	 *  bytes that wait for the client. */
+	 *  bytes that wait for the client.  May unsubscribe(): that subscription gets nothing more, and
+	 *  ends once the delivery is over. */
 	size_t (*send)(void *conn, chatd_buf *wrapped);
+	/** On until off: give in nothing further of this session, as what it sent is still worked at. */
 	void (*pause)(void *conn, int32_t on);
 	/** End it: an error frame if @p why and the protocol has one (not for 1012: that the server
 	 *  stops is no fault of the client's), then a close with @p

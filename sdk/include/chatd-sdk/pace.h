@@ -6,8 +6,8 @@
  * All at once they would all come back at once, to this server's neighbours.  Header only.
  * [worker]
  *
- *     pace_begin(&w->pace, w->n_open, host->drain_spread(), host->now_ms(worker));
- *     on_tick: for (n = pace_due(&w->pace, host->now_ms(worker)); n-- && w->open;) ...
+ *     chatd_pace_begin(&w->pace, w->n_open, host->drain_spread(), host->now_ms(worker));
+ *     on_tick: for (n = chatd_pace_due(&w->pace, host->now_ms(worker)); n-- && w->open;) ...
  *              if (w->open) timer_set(worker, &w->timer, CHATD_PACE_TICK_MS, on_tick, w);
  */
 #ifndef CHATD_SDK_PACE_H
