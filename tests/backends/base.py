@@ -52,15 +52,6 @@ def free_port(address="127.0.0.1"):
                     raise
 
 
-class Ended(RuntimeError):
-    """A server that was to start has ended; `signal` by which, or 0."""
-
-    def __init__(self, server):
-        code = server.child.returncode
-        super().__init__("%s ended with %s instead of starting:\n%s" % (server.child.args, code, server.text()[-3000:]))
-        self.signal = max(0, -code)
-
-
 def wait_until(fits, seconds, what):
     end = time.monotonic() + seconds
     while not fits():
@@ -104,17 +95,6 @@ class Process:
 
     # what a test does
     def start(self):
-        """One that is ended by a signal while it starts, and says nothing of it, is started once more: nobody here has sent it,
-        and what it is there for is another's test.  The output tells."""
-        try:
-            return self._start()
-        except Ended as e:
-            if not e.signal:
-                raise
-            print("# %s was ended by signal %d while it started; once more" % (self.child.args[0], e.signal), flush=True)
-            return self._start()
-
-    def _start(self):
         more = {}
         if self.account:
             more = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
@@ -124,11 +104,11 @@ class Process:
                                           start_new_session=True, **more)
         end = time.monotonic() + self.seconds
         while not self.ready():
-            if self.child.poll() is not None:
-                raise Ended(self)
-            if time.monotonic() > end:
+            code = self.child.poll()
+            if code is not None or time.monotonic() > end:
                 self.kill()
-                raise RuntimeError("%s did not start within %d s:\n%s" % (self.child.args, self.seconds, self.text()[-3000:]))
+                how = "was not ready within %d s" % self.seconds if code is None else "ended with %d" % code
+                raise RuntimeError("%s did not start: it %s:\n%s" % (self.child.args, how, self.text()[-3000:]))
             time.sleep(0.05)
         return self
 

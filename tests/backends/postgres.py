@@ -8,6 +8,14 @@ from . import base
 BIN = "/usr/lib/postgresql/15/bin"
 
 
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Postgres(base.Process):
     """`.url` is its address over TCP, `.socket_url` that over its socket.  `settings`: more lines of postgresql.conf."""
     user = "postgres"
@@ -66,15 +74,22 @@ class Postgres(base.Process):
         self.child.wait(30)
         self.start()
 
+    def helpers(self):
+        with open("/proc/%d/task/%d/children" % (self.child.pid, self.child.pid)) as f:
+            return list(map(int, f.read().split()))
+
+    def kill(self):
+        """Its helpers find out by themselves, one after the other; before that no other server starts on their shared memory."""
+        left = self.helpers() if self.child and self.child.poll() is None else []
+        super().kill()
+        base.wait_until(lambda: not any(map(alive, left)), 60, "the helpers of a killed server end")
+
     def signal(self, number):
         """To its helpers too, each of which has a process group of its own."""
         if number not in (base.signal.SIGSTOP, base.signal.SIGCONT):
             super().signal(number)
             return
-        pids = [self.child.pid]
-        with open("/proc/%d/task/%d/children" % (self.child.pid, self.child.pid)) as f:
-            pids += map(int, f.read().split())
-        for pid in pids:
+        for pid in [self.child.pid, *self.helpers()]:
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
