@@ -394,7 +394,7 @@ def f66_a_node_is_cut_off_from_all_but_its_clients(t, c, crowd):
     return lambda text: at_most(4, "the other nodes go on", longest_silence(text))
 
 
-@case
+@long_case
 def f37_a_node_is_cut_off_from_redis_alone(t, c, crowd):
     """It serves on, and the others, to whom its users are nowhere, reach them all the same: what is not stored, too."""
     there, here = Person(c.nodes[2], crowd.person(0).id).device(), Person(c.nodes[0], crowd.person(1).id).device()
