@@ -215,7 +215,7 @@ static void end_on_worker(chatd_worker *w, void *arg)
 	struct worker_mark mark;
 	worker_enter(w, &mark, c->name, "worker_stop");
 	slots_drop(chat_at(w), c->index);
-	if (c->plugin->worker_stop) {
+	if (c->started && c->plugin->worker_stop) {
 		c->plugin->worker_stop(c->self, w, chat_at(w)->wself[c->index]);
 	}
 	worker_leave(w, &mark);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,6 +215,28 @@ static chatd_status init(
 	return rc < 0 ? rc : h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHECK, on_message_in);
 }
 
+static atomic_int workers; /* that have started and not stopped */
+
+static chatd_status worker_start(void *self, chatd_worker *w, void *wself)
+{
+	(void)self;
+	(void)w;
+	(void)wself;
+	atomic_fetch_add(&workers, 1);
+	return 0;
+}
+
+/* Only where it has started: not after an init() that failed. */
+static void worker_stop(void *self, chatd_worker *w, void *wself)
+{
+	(void)self;
+	(void)w;
+	(void)wself;
+	if (atomic_fetch_sub(&workers, 1) <= 0) {
+		abort();
+	}
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -254,5 +277,7 @@ CHATD_PLUGIN = {
 	.conf_size = sizeof(struct conf),
 	.worker_size = sizeof(struct worker),
 	.init = init,
+	.worker_start = worker_start,
+	.worker_stop = worker_stop,
 	.fini = fini,
 };
