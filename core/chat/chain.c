@@ -399,7 +399,7 @@ static chatd_verdict failed(chatd_call *c, const struct chain_hook *h, chatd_ver
 	return call_reject(c, "INTERNAL", "the server could not do that");
 }
 
-static int64_t clock_ns(void)
+int64_t chat_clock_ns(void)
 {
 	struct timespec ts;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -413,9 +413,9 @@ static chatd_verdict run_counted(
 	if (!stands_for) {
 		return h->fn(c, h->self, wself);
 	}
-	int64_t begin = clock_ns();
+	int64_t begin = chat_clock_ns();
 	chatd_verdict v = h->fn(c, h->self, wself);
-	chat_count_end(n, stands_for, clock_ns() - begin);
+	chat_count_end(n, stands_for, chat_clock_ns() - begin);
 	return v;
 }
 

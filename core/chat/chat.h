@@ -143,9 +143,10 @@ static inline int64_t chat_count_calls(const struct chat_count *c)
 	return c->calls + c->batch - c->left;
 }
 enum { CHAT_COUNT_SAMPLE = 64, CHAT_COUNT_QUICK_NS = 10000 };
-/** One call begins.  How many it stands for if it is to be measured, see chat_count_end(); else 0.  A clock that is read twice costs
- *  more than most calls: of quick ones each 64th is measured and stands for the others; slow ones
- *  are measured each time. */
+int64_t chat_clock_ns(void); /**< [any] what calls are measured by */
+/** One call begins.  How many it stands for if it is to be measured, see chat_count_end(); else 0.
+ *  A clock that is read twice costs more than most calls: of quick ones each 64th is measured and
+ *  stands for the others; slow ones are measured each time. */
 static inline int64_t chat_count_begin(struct chat_count *n)
 {
 	if (n->left-- > 0) {

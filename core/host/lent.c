@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 static int state_of(const chatd_ctx *c)
 {
@@ -131,13 +130,6 @@ const chatd_ctx *lent_beginning(void *obj)
 
 /* ---- figures ------------------------------------------------------------------------------------ */
 
-static int64_t clock_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 void lent_enter(void *obj, chatd_worker *w, const chatd_ctx *c, struct chatd_plugins_call *call)
 {
 	(void)obj;
@@ -146,7 +138,7 @@ void lent_enter(void *obj, chatd_worker *w, const chatd_ctx *c, struct chatd_plu
 	call->of = c;
 	struct chat_count *n = &chat_at(w)->counts[c->index];
 	call->stands_for = chat_count_begin(n);
-	call->began = call->stands_for ? clock_ns() : 0;
+	call->began = call->stands_for ? chat_clock_ns() : 0;
 }
 
 void lent_erred(void *obj, chatd_worker *w, const chatd_ctx *c)
@@ -160,7 +152,7 @@ void lent_leave(void *obj, chatd_worker *w, struct chatd_plugins_call *call)
 	(void)obj;
 	struct chat_count *n = &chat_at(w)->counts[call->of->index];
 	if (call->stands_for) {
-		chat_count_end(n, call->stands_for, clock_ns() - call->began);
+		chat_count_end(n, call->stands_for, chat_clock_ns() - call->began);
 	}
 	worker_leave(w, (struct worker_mark *)(void *)call->room);
 }
