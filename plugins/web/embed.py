@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns a directory into a C table of files, so that the page is inside the plugin.
 
-usage: embed.py OUTPUT.c DEPFILE DIRECTORY [NAME=DIRECTORY ...]
+usage: embed.py ESBUILD OUTPUT.c DEPFILE DIRECTORY [NAME=DIRECTORY ...]
 
-Files of the directories with a name are served below it; tests and what npm alone reads are left out. Comments are
-taken out of our own scripts, line by line, and what can be compressed is there compressed as well.
+Files of the directories with a name are served below it; tests and what npm alone reads are left out. The modules of
+js/ are joined and made small by esbuild; what is imported while the page runs stays apart. Comments are taken out of
+other scripts of ours, line by line, and what can be compressed is there compressed as well.
 
 The page asks for its parts below a name that is made of their content, so that browsers may keep them; sw-shell.js
 tells its service worker which they are.
@@ -16,14 +17,16 @@ import json
 import os
 import posixpath
 import re
+import subprocess
 import sys
-
+import tempfile
 
 LEFT_OUT = (".md", "~", ".d.ts", "package.json")
 COMPRESSED = (".html", ".css", ".js", ".json", ".svg", ".webmanifest")
 # Looked for by name, by browsers and by what is installed already.
 AT_THE_TOP = re.compile(r"(index\.html|manifest\.webmanifest|sw[a-z-]*\.js)$")
-MODULE = re.compile(r"""^(?:import|export)\b[^;"]*?"(\.[^"]+)";""", re.MULTILINE)
+# Modules that belong to the page begin here; classic scripts beside it stay by themselves.
+ENTRY, CLASSIC = "js/main.js", ("js/first.js",)
 
 
 def files_below(root, below=""):
@@ -56,22 +59,39 @@ def content(name, path):
     return data
 
 
-def modules_of(files, name):
-    """All that the module needs before it runs, itself first."""
-    found = [name]
-    for one in found:
-        for other in MODULE.findall(files[one].decode()):
-            needed = posixpath.normpath(posixpath.join(posixpath.dirname(one), other))
-            if needed not in found:
-                found.append(needed)
-    return found
+def bundle(esbuild, roots):
+    """({name: content}, [names needed before ENTRY runs, itself first]) of the page's modules."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree, out, graph = (os.path.join(folder, name) for name in ("tree", "out", "graph.json"))
+        # As the browser sees them: named directories are beside those of the page.
+        os.mkdir(tree)
+        for name, root in roots:
+            for each in [name] if name else os.listdir(root):
+                os.symlink(os.path.abspath(root if name else os.path.join(root, each)), os.path.join(tree, each))
+        subprocess.run([esbuild, ENTRY, "--bundle", "--splitting", "--format=esm", "--minify", "--target=es2022",
+                        "--preserve-symlinks", "--log-level=warning", "--outdir=" + os.path.join(out, "js"), "--outbase=js",
+                        "--metafile=" + graph], cwd=tree, check=True)
+        made = {}
+        for name, path in files_below(out):
+            with open(path, "rb") as stream:
+                made[name] = stream.read()
+        with open(graph, encoding="utf-8") as stream:
+            outputs = json.load(stream)["outputs"]
+    imports = {posixpath.join("js", posixpath.basename(name)): each["imports"] for name, each in outputs.items()}
+    needed = [ENTRY]
+    for one in needed:
+        for each in imports[one]:
+            other = posixpath.join("js", posixpath.basename(each["path"]))
+            if each["kind"] == "import-statement" and other not in needed:
+                needed.append(other)
+    return made, needed
 
 
-# Of old browsers alone, and large: fetched by those who need it.
-SELDOM = "vendor/libsodium/"
+# Not kept by the service worker: of old browsers alone, and large; or for pages of others.
+SELDOM = ("vendor/libsodium/", "client/")
 
 
-def finish_page(files):
+def finish_page(files, needed):
     """Gives the page its parts' names; returns the name that they are below."""
     parts = {name: data for name, data in files.items() if not AT_THE_TOP.match(name)}
     everything = hashlib.sha256()
@@ -80,7 +100,7 @@ def finish_page(files):
     build = "b-" + everything.hexdigest()[:16] + "/"
     page = files["index.html"].decode()
     page = re.sub(r'(\s(?:href|src)=")(?=([^"#:]+)")', lambda m: m[1] + (build if m[2] in parts else ""), page)
-    preload = "".join('<link rel="modulepreload" href="%s%s">\n' % (build, name) for name in modules_of(files, "js/main.js"))
+    preload = "".join('<link rel="modulepreload" href="%s%s">\n' % (build, name) for name in needed)
     files["index.html"] = page.replace("</head>", preload + "</head>", 1).encode()
     shell = {"version": build[2:-1], "files": ["./"] + sorted(build + name for name in parts if not name.startswith(SELDOM)),
              "push": "sw-push.js" in files}
@@ -111,13 +131,13 @@ def c_file(number, name, data):
 
 
 def main():
-    output, depfile, root, *more = sys.argv[1:]
-    paths, roots = files_below(root), {root}
-    for name, _, folder in (each.partition("=") for each in more):
-        paths += files_below(folder, name + "/")
-        roots.add(folder)
-    files = {name: content(name, path) for name, path in paths}
-    build = finish_page(files)
+    esbuild, output, depfile, root, *more = sys.argv[1:]
+    roots = [("", root)] + [(name, folder) for name, _, folder in (each.partition("=") for each in more)]
+    paths = [each for name, folder in roots for each in files_below(folder, name and name + "/")]
+    files = {name: content(name, path) for name, path in paths if not name.startswith("js/") or name in CLASSIC}
+    modules, needed = bundle(esbuild, roots)
+    files.update(modules)
+    build = finish_page(files, needed)
     parts = ["/* Generated by embed.py. */\n#include \"files.h\"\n"]
     rows = []
     for number, (name, data) in enumerate(sorted(files.items())):
@@ -129,7 +149,7 @@ def main():
     parts.append("const char embedded_build[] = %s;\n" % c_string(build))
     with open(output, "w", encoding="utf-8") as stream:
         stream.write("\n".join(parts))
-    folders = {os.path.dirname(path) for _, path in paths} | roots
+    folders = {os.path.dirname(path) for _, path in paths} | {folder for _, folder in roots}
     inputs = sorted(folders) + [path for _, path in paths]
     with open(depfile, "w", encoding="utf-8") as stream:
         stream.write("%s: %s\n" % (output, " ".join(i.replace(" ", "\\ ") for i in inputs)))
