@@ -295,8 +295,11 @@ static chatd_status open_socket(struct self *self)
 		.arg = self };
 	chatd_status rc = ((const struct chatd_net *)net->vt)->listen(net->obj, self->ctx, &l);
 	const char *path = self->address + sizeof("unix:") - 1;
-	/* Until here the server's umask has kept others out.  With --list-hooks there is no file. */
-	if (rc == 0 && chmod(path, S_IRUSR | S_IWUSR) < 0 && errno != ENOENT) {
+	struct stat st;
+	/* Until here the server's umask has kept others out.  With --list-hooks nothing is made, and what
+	 * may be there is not ours. */
+	if (rc == 0 && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+			chmod(path, S_IRUSR | S_IWUSR) < 0) {
 		rc = self->h->fail(
 				self->ctx, -errno, "cannot set the mode of \"%s\": %s", path, strerror(errno));
 	}

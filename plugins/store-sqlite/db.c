@@ -236,6 +236,13 @@ static chatd_status make_file(struct engine *e)
 	const char *path = e->conf.back.path;
 	int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0 && errno == EEXIST) {
+		struct stat st;
+		if (stat(path, &st) < 0) {
+			return -errno;
+		}
+		if (!S_ISREG(st.st_mode)) { /* a folder, whose mode is nothing to change */
+			return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+		}
 		return chmod(path, 0600) < 0 && errno != EROFS ? -errno : 0;
 	}
 	if (fd < 0) {
