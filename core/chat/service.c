@@ -633,6 +633,7 @@ static chatd_status svc_ack(
 static void svc_soft_error(chatd_session *s, const struct chatd_outcome *o, const chatd_msg *frame)
 {
 	chatd_msg *m = error_message(o, frame);
+	stat_add(s->cw, stat_of_rejection(o->code), 1);
 	if (m) {
 		(void)session_send(s, m);
 	}

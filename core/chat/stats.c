@@ -21,7 +21,30 @@ static const struct chatd_stat_def own[] = {
 		.help = text },
 	CHAT_STATS(CHATD_X)
 #undef CHATD_X
+#define CHATD_X(code)                               \
+	{ .struct_size = sizeof(struct chatd_stat_def), \
+		.kind = CHATD_STAT_COUNTER,                 \
+		.name = "chatd_rejected_total",             \
+		.labels = CHATD_REJECTION("chat", #code),   \
+		.help = CHATD_REJECTED_HELP },
+			CHAT_REJECTIONS(CHATD_X)
+#undef CHATD_X
 };
+
+enum chat_stat stat_of_rejection(const char *code)
+{
+	static const char *const codes[] = {
+#define CHATD_X(name) #name,
+		CHAT_REJECTIONS(CHATD_X)
+#undef CHATD_X
+	};
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		if (strcmp(codes[i], code ? code : "FORBIDDEN") == 0) {
+			return STAT_REJECTED_FORBIDDEN + (enum chat_stat)i;
+		}
+	}
+	return STAT_REJECTED_OTHER;
+}
 
 struct stat_table *stat_table_create(void)
 {

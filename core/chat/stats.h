@@ -27,12 +27,25 @@
 			"Ephemeral messages that a slow client was spared.")                             \
 	X(TIMEOUTS, COUNTER, "chatd_hook_timeouts_total", "Hooks that did not answer in time.")
 
+/* Codes of /user/queue/errors that are counted by themselves. */
+#define CHAT_REJECTIONS(X)                                                                \
+	X(FORBIDDEN)                                                                          \
+	X(RATE_LIMIT_EXCEEDED)                                                                \
+	X(NOT_MEMBER) X(BLOCKED) X(MUTED) X(SLOW_MODE) X(NOT_FOUND) X(TOO_LONG) X(VALIDATION) \
+			X(DUPLICATE_ID_MISMATCH) X(STORE_BUSY) X(STORE_FULL) X(OTHER)
+
 enum chat_stat {
 #define CHATD_X(id, kind, name, help) STAT_##id,
 	CHAT_STATS(CHATD_X)
 #undef CHATD_X
-			STAT_COUNT
+#define CHATD_X(code) STAT_REJECTED_##code,
+			CHAT_REJECTIONS(CHATD_X)
+#undef CHATD_X
+					STAT_COUNT
 };
+
+/** [any] Of the counter chatd_rejected_total; @p code: an outcome's, or NULL. */
+enum chat_stat stat_of_rejection(const char *code);
 
 struct stat_table; /**< of the server: what there is */
 

@@ -14,6 +14,8 @@
 
 #include <chatd/plugin.h>
 
+#include <string.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -56,6 +58,48 @@ struct chatd_stats {
 	/** [worker] Asks every worker; fn runs later, once, on this one. */
 	chatd_status (*collect)(void *obj, chatd_worker *, chatd_stats_fn *fn, void *arg);
 };
+
+#define CHATD_REJECTED_HELP "What clients sent or asked and were refused."
+/** One row for chatd_stats_rejections(). */
+#define CHATD_REJECTION(layer, reason) "layer=\"" layer "\",reason=\"" reason "\""
+
+/** [main] In init(): the counter chatd_rejected_total, what clients sent or asked and were refused,
+ *  for each of @p labels (CHATD_REJECTION(), living as long as the plugin).  Their ids go to
+ *  @p ret_ids; a row that repeats an earlier one has its id.  As define(); 0 without @p stats. */
+static inline chatd_status chatd_stats_rejections(const struct chatd_service *stats, chatd_ctx *ctx,
+		const char *const *labels, size_t n, uint32_t *ret_ids)
+{
+	for (size_t i = 0; stats && i < n; i++) {
+		size_t same = 0;
+		while (same < i && strcmp(labels[same], labels[i]) != 0) {
+			same++;
+		}
+		ret_ids[i] = ret_ids[same];
+		if (same == i) {
+			struct chatd_stat_def d = { 0 };
+			d.struct_size = sizeof(d);
+			d.kind = CHATD_STAT_COUNTER;
+			d.name = "chatd_rejected_total";
+			d.labels = labels[i];
+			d.help = CHATD_REJECTED_HELP;
+			chatd_status rc = ((const struct chatd_stats *)stats->vt)
+									  ->define(stats->obj, ctx, &d, &ret_ids[i]);
+			if (rc < 0) {
+				return rc;
+			}
+		}
+	}
+	return 0;
+}
+
+/** [worker] One more; nothing without @p stats. */
+static inline void chatd_stats_count(
+		const struct chatd_service *stats, chatd_worker *w, uint32_t id)
+{
+	if (stats) {
+		((const struct chatd_stats *)stats->vt)->add(stats->obj, w, id, 1);
+	}
+}
 
 #ifdef __cplusplus
 }

@@ -192,11 +192,41 @@ static void send_buf(struct conn *c, chatd_buf *buf)
 
 /* Sends a whole answer, copying @p body or referring to @p shared.  The request goes on
  * existing.  False: no memory, the connection must be cut. */
+/* What is answered with an error, by whomever; the last row is for all others. */
+#define REJECTED_WITH(X)                                                                       \
+	X(400)                                                                                     \
+	X(401) X(403) X(404) X(405) X(406) X(408) X(409) X(410) X(411) X(412) X(413) X(414) X(415) \
+			X(416) X(417) X(422) X(429) X(431) X(501) X(503)
+
+const char *const answer_rejections[ENGINE_REJECTIONS] = {
+#define CHATD_X(status) CHATD_REJECTION("http", #status),
+	REJECTED_WITH(CHATD_X)
+#undef CHATD_X
+			CHATD_REJECTION("http", "other")
+};
+
+static void count_rejection(const chatd_req *req, int32_t status)
+{
+	static const int32_t rows[] = {
+#define CHATD_X(number) number,
+		REJECTED_WITH(CHATD_X)
+#undef CHATD_X
+	};
+	_Static_assert(sizeof(rows) / sizeof(rows[0]) == ENGINE_REJECTIONS - 1, "one row each");
+	const struct http_worker *w = req->conn->w;
+	size_t i = 0;
+	while (i < ENGINE_REJECTIONS - 1 && rows[i] != status)
+		i++;
+	if (status >= 400)
+		chatd_stats_count(w->http->stats, w->worker, w->http->rejected[i]);
+}
+
 static bool send_whole(
 		chatd_req *req, int32_t status, const char *type, struct chatd_str body, chatd_buf *shared)
 {
 	bool none = status == 204 || status == 304;
 	struct text t;
+	count_rejection(req, status);
 	req->keep = may_keep(req);
 	req->began = true;
 	int64_t length = none ? LENGTH_NONE : (int64_t)body.n;

@@ -212,6 +212,7 @@ chatd_status engine_init(struct http *http, const struct chatd_host *h, chatd_ct
 	http->sessions = h->service(ctx, CHATD_SESSIONS);
 	http->store = h->service(ctx, CHATD_STORE);
 	http->plugins = h->service(ctx, CHATD_PLUGINS);
+	http->stats = h->service(ctx, CHATD_STATS);
 	struct route_owners owners = { 0 };
 	if (owners_of(http))
 		owners = (struct route_owners){ .takes_part = owners_of(http)->takes_part,
@@ -223,7 +224,10 @@ chatd_status engine_init(struct http *http, const struct chatd_host *h, chatd_ct
 		return h->fail(ctx, -ENOENT, "the server offers no streams or no sessions");
 	if (!http->routes || !http->connections)
 		return -ENOMEM;
-	chatd_status rc = add_health(http);
+	chatd_status rc = chatd_stats_rejections(
+			http->stats, ctx, answer_rejections, ENGINE_REJECTIONS, http->rejected);
+	if (rc == 0)
+		rc = add_health(http);
 	if (rc == 0 && owners_of(http))
 		rc = owners_of(http)->on_cut(http->plugins->obj, on_cut, http);
 	if (rc == 0)

@@ -14,6 +14,7 @@
 
 #include <chatd/http.h>
 #include <chatd/plugins.h>
+#include <chatd/stats.h>
 #include <chatd/stream.h>
 #include <chatd/transport.h>
 
@@ -50,6 +51,8 @@ struct http_conf {
 struct engine_way;
 
 /** The instance; read-only once init() is over. */
+enum { ENGINE_REJECTIONS = 22 };
+
 struct http {
 	const struct chatd_host *host;
 	chatd_ctx *ctx;
@@ -61,6 +64,8 @@ struct http {
 	size_t n_back_ends;
 	struct routes *routes;
 	struct http_limits limits;
+	const struct chatd_service *stats;
+	uint32_t rejected[ENGINE_REJECTIONS];
 	atomic_llong *connections; /**< of all workers; those that were upgraded left */
 	const struct engine_way *way;
 };
@@ -236,6 +241,8 @@ void answer_problem(chatd_req *, int32_t status, const char *code, const char *d
 /** A problem that the engine found: empty where the route is CHATD_HTTP_BARE. */
 void answer_refusal(chatd_req *, int32_t status, const char *code, const char *detail);
 /** Like answer_refusal(), then closes the connection. */
+/** For chatd_stats_rejections(). */
+extern const char *const answer_rejections[ENGINE_REJECTIONS];
 void answer_fatal(chatd_req *, const struct http_error *);
 void answer_begin(chatd_req *, int32_t status, const char *type);
 void answer_begin_sized(chatd_req *, int32_t status, const char *type, int64_t length);

@@ -54,7 +54,7 @@ static void on_worker_stop(void *self, chatd_worker *worker, void *wself)
 
 static const char *const provides[] = { CHATD_HTTP, NULL };
 static const char *const needs[] = { CHATD_NET, CHATD_SESSIONS, NULL };
-static const char *const wants[] = { CHATD_STORE, CHATD_PLUGINS, NULL };
+static const char *const wants[] = { CHATD_STORE, CHATD_PLUGINS, CHATD_STATS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

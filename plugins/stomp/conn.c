@@ -145,6 +145,7 @@ void conn_refuse(struct stomp_conn *c, const struct refusal *r)
 	}
 	const struct stomp_fault_text *text = stomp_fault_text(r->fault);
 	log_refusal(c, text->message, r->detail);
+	chatd_stats_count(c->w->self->stats, c->w->w, c->w->self->rejected[r->fault]);
 	send_error(c, text->message, r);
 	conn_end(c, r->close ? r->close : text->close, text->message);
 }

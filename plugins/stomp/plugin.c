@@ -85,6 +85,13 @@ static chatd_status stomp_check(const struct chatd_host *h, chatd_ctx *ctx, cons
 	return 0;
 }
 
+static const char *const rejections[STOMP_FAULT_COUNT] = {
+	[STOMP_OK] = CHATD_REJECTION("stomp", "OTHER"),
+#define CHATD_X(name, message, code, close) [STOMP_##name] = CHATD_REJECTION("stomp", code),
+	STOMP_FAULT_MAP(CHATD_X)
+#undef CHATD_X
+};
+
 static chatd_status stomp_init(
 		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
 {
@@ -93,13 +100,21 @@ static chatd_status stomp_init(
 		return h->fail(ctx, -ENOMEM, "out of memory");
 	}
 	const struct chatd_service *sessions = h->service(ctx, CHATD_SESSIONS);
-	*self = (struct stomp){
-		.h = h, .ctx = ctx, .conf = conf, .sessions = sessions->vt, .sessions_obj = sessions->obj
-	};
+	*self = (struct stomp){ .h = h,
+		.ctx = ctx,
+		.conf = conf,
+		.sessions = sessions->vt,
+		.sessions_obj = sessions->obj,
+		.stats = h->service(ctx, CHATD_STATS) };
 	*ret_self = self;
 	self->strangers = h->mem_alloc(sizeof(*self->strangers));
 	if (!self->strangers) {
 		return h->fail(ctx, -ENOMEM, "out of memory");
+	}
+	chatd_status rc =
+			chatd_stats_rejections(self->stats, ctx, rejections, STOMP_FAULT_COUNT, self->rejected);
+	if (rc < 0) {
+		return h->fail(ctx, rc, "its counters cannot be had");
 	}
 	render_init(h);
 	return h->provide(ctx, CHATD_CODEC_STOMP, &stomp_codec, self);
@@ -122,6 +137,7 @@ static void stomp_fini(void *selfp)
 
 static const char *const provides[] = { CHATD_CODEC_STOMP, NULL };
 static const char *const needs[] = { CHATD_SESSIONS, NULL };
+static const char *const wants[] = { CHATD_STATS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -130,6 +146,7 @@ CHATD_PLUGIN = {
 	.summary = "STOMP 1.0, 1.1 and 1.2 for every transport",
 	.provides = provides,
 	.needs = needs,
+	.wants = wants,
 	.opts = opts,
 	.conf_size = sizeof(struct stomp_conf),
 	.worker_size = sizeof(struct stomp_worker),

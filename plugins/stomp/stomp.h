@@ -15,6 +15,7 @@
 
 #include "parser.h"
 #include "tx.h"
+#include <chatd/stats.h>
 #include <chatd/transport.h>
 #include <stdatomic.h>
 
@@ -36,6 +37,8 @@ struct stomp {
 	const struct stomp_conf *conf;
 	const struct chatd_sessions *sessions;
 	void *sessions_obj;
+	const struct chatd_service *stats;
+	uint32_t rejected[STOMP_FAULT_COUNT];
 	atomic_int *strangers; /**< of all workers: connections that have not logged in yet */
 };
 

@@ -216,10 +216,32 @@ static void log_end(struct chatd_ws *ws, int32_t code, const char *why)
 	ws->ww->unlogged = 0;
 }
 
+const char *const conn_rejections[CONN_REJECTIONS] = {
+#define CHATD_X(code) CHATD_REJECTION("websocket", #code),
+	CONN_REJECTED_FOR(CHATD_X)
+#undef CHATD_X
+};
+
+/* What is no fault of the peer's is not among them. */
+static void count_rejection(const struct chatd_ws *ws, int32_t code)
+{
+	static const int32_t codes[CONN_REJECTIONS] = {
+#define CHATD_X(number) number,
+		CONN_REJECTED_FOR(CHATD_X)
+#undef CHATD_X
+	};
+	const struct ws_plugin *plugin = ws->ww->plugin;
+	for (size_t i = 0; i < CONN_REJECTIONS; i++) {
+		if (codes[i] == code)
+			chatd_stats_count(plugin->stats, ws->ww->worker, plugin->rejected[i]);
+	}
+}
+
 /* The peer broke the rules: it is told which, and no answer is awaited. */
 static void breach(struct chatd_ws *ws, int32_t code, const char *why)
 {
 	log_end(ws, code, why);
+	count_rejection(ws, code);
 	if (ws->state == OPEN)
 		send_close(ws, code, why);
 	ws->stream->ops->close(ws->stream);
@@ -230,6 +252,7 @@ static void breach(struct chatd_ws *ws, int32_t code, const char *why)
 static void end_slow(struct chatd_ws *ws)
 {
 	log_end(ws, CODE_SLOW, "slow consumer");
+	count_rejection(ws, CODE_SLOW);
 	send_close(ws, CODE_SLOW, "slow consumer");
 	retire(ws, SLOW, SLOW_WAIT_MS);
 	user_gone(ws, CHATD_END_SLOW);

@@ -13,6 +13,7 @@
 
 #include <chatd-sdk/pace.h>
 #include <chatd/plugin.h>
+#include <chatd/stats.h>
 #include <chatd/stream.h>
 #include <chatd/transport.h>
 #include <chatd/websocket.h>
@@ -25,6 +26,11 @@ struct ws_conf {
 	int64_t max_queue, stall;
 };
 
+/** The codes that a connection is closed with for what it did. */
+#define CONN_REJECTED_FOR(X) X(1002) X(1003) X(1007) X(1008) X(1009) X(4500)
+enum { CONN_REJECTIONS = 6 };
+extern const char *const conn_rejections[CONN_REJECTIONS];
+
 /** The plugin instance; read-only once it runs. */
 struct ws_plugin {
 	const struct chatd_host *host;
@@ -32,6 +38,8 @@ struct ws_plugin {
 	const struct ws_conf *conf;
 	const struct chatd_service *http;
 	const struct chatd_service *codec;
+	const struct chatd_service *stats;
+	uint32_t rejected[CONN_REJECTIONS];
 	size_t max_message; /**< the option, or what the codec takes */
 };
 

@@ -69,13 +69,18 @@ static chatd_status websocket_init(
 	plugin->conf = conf;
 	plugin->http = host->service(ctx, CHATD_HTTP);
 	plugin->codec = host->service(ctx, CHATD_CODEC_STOMP);
+	plugin->stats = host->service(ctx, CHATD_STATS);
 	const struct chatd_codec *codec = plugin->codec->vt;
 	plugin->max_message = (size_t)plugin->conf->max_message;
 	if (plugin->max_message == 0)
 		plugin->max_message = codec->max_frame(plugin->codec->obj);
 	endpoint_use_host(host);
 	*ret_self = plugin;
-	chatd_status rc = host->provide(ctx, CHATD_WEBSOCKET, &service_table, plugin);
+	chatd_status rc = chatd_stats_rejections(
+			plugin->stats, ctx, conn_rejections, CONN_REJECTIONS, plugin->rejected);
+	if (rc < 0)
+		return host->fail(ctx, rc, "its counters cannot be had");
+	rc = host->provide(ctx, CHATD_WEBSOCKET, &service_table, plugin);
 	return rc ? rc : endpoint_open(plugin);
 }
 
@@ -133,6 +138,7 @@ static void websocket_drain(void *self, chatd_worker *worker, void *wself)
 
 static const char *const provides[] = { CHATD_WEBSOCKET, NULL };
 static const char *const needs[] = { CHATD_HTTP, CHATD_CODEC_STOMP, NULL };
+static const char *const wants[] = { CHATD_STATS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -141,6 +147,7 @@ CHATD_PLUGIN = {
 	.summary = "STOMP over WebSocket, and WebSocket connections for other plugins",
 	.provides = provides,
 	.needs = needs,
+	.wants = wants,
 	.opts = options,
 	.conf_size = sizeof(struct ws_conf),
 	.worker_size = sizeof(struct ws_worker),

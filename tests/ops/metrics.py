@@ -108,6 +108,40 @@ def whatever_else_is_asked_gets_a_plain_no(s):
     same((head.split(b" ")[1], body), (b"200", b""))
 
 
+def talk(address, data):
+    """All that is answered until the end."""
+    with socket.create_connection(address, 5) as sock:
+        sock.sendall(data)
+        while sock.recv(65536):
+            pass
+
+
+@test
+def what_is_refused_is_counted_by_layer_and_reason(s):
+    http, tcp = s.address("http"), s.address("tcp")
+    upgrade = (b"GET /ws-chat/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+               b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+    ann = Person(s, "alice").device()
+    before = scrape(s)
+    for _ in range(3):
+        talk(http, b"GET / HTTP/1.1\r\n\r\n")  # no Host
+    for _ in range(2):
+        talk(http, b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    for _ in range(4):
+        talk(tcp, b"CONNECT\naccept-version:1.2\nhost:x\nlogin:alice\npasscode:alice\n\n\0NONSENSE\n\n\0")
+    for _ in range(5):
+        talk(http, upgrade + b"\x81\x01x")  # not masked
+    for _ in range(6):
+        ann.send("/app/chat.send", {"roomId": "lobby", "content": "x", "clientId": "c" * 5000})
+    now = scrape(s)
+    same({k: now[k] - before[k] for k in now if k.startswith("chatd_rejected_total") and now[k] != before[k]},
+         {'chatd_rejected_totallayer="http",reason="400"': 3, 'chatd_rejected_totallayer="http",reason="404"': 2,
+          'chatd_rejected_totallayer="stomp",reason="BAD_COMMAND"': 4,
+          'chatd_rejected_totallayer="websocket",reason="1002"': 5,
+          'chatd_rejected_totallayer="chat",reason="VALIDATION"': 6})
+    ann.close()
+
+
 @test
 def many_at_once_and_some_who_leave(s):
     bad = []
@@ -134,7 +168,8 @@ def many_at_once_and_some_who_leave(s):
 
 
 def main():
-    server = Server(sys.argv[1] if len(sys.argv) > 1 else "2", "metrics.enabled=true", "metrics.listen=[127.0.0.1:0]")
+    server = Server(sys.argv[1] if len(sys.argv) > 1 else "2", "metrics.enabled=true", "metrics.listen=[127.0.0.1:0]",
+                    "tcp.enabled=true", "tcp.listen=127.0.0.1:0")
     failed = 0
     print("1..%d" % (len(TESTS) + 1))
     for i, fn in enumerate(TESTS, 1):
