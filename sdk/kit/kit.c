@@ -26,6 +26,7 @@ static struct {
 	int injected; /* in the kit of this round */
 	int trouble;  /* KIT_LATE ... with answer number .trouble_at, of .answers so far */
 	long trouble_at, answers;
+	int late; /* every request waits, and what the test expects is not asked */
 	int may_fail, quiet;
 	void (*on_death)(const char *text);
 	void (*on_step)(const char *who, const char *what);
@@ -344,7 +345,7 @@ static void need_services(struct kit *k)
 	}
 }
 
-/* What the kit registers for itself: a login for its clients, two prefixes. */
+/* What the kit registers for itself: hooks that make wait, a login for its clients, two prefixes. */
 static void register_own(struct kit *k)
 {
 	static const struct chatd_dest_conf topic = { .struct_size = sizeof(topic),
@@ -354,6 +355,7 @@ static void register_own(struct kit *k)
 		.max_messages = 1000,
 		.max_bytes = 1 << 20 };
 	k->registering = 2;
+	kit_late_init(k);
 	(void)kit_table.hook(&k->ctx, chatd_hook_session_auth, INT32_MIN, kit_auth);
 	(void)kit_table.prefix(&k->ctx, "/topic/", &topic); /* -EEXIST: the plugin's own */
 	(void)kit_table.prefix(&k->ctx, "/queue/", &queue);
@@ -425,6 +427,8 @@ struct kit *kit_new_with(
 	}
 	need_services(k);
 	start(k);
+	k->late = the.late;
+	k->injected |= the.late;
 	return k;
 }
 
@@ -625,6 +629,9 @@ void kit_trouble(void (*test)(void))
 			}
 		}
 	}
+	the.late = 1;
+	test();
+	the.late = 0;
 }
 
 chatd_status kit_reload(struct kit *k)

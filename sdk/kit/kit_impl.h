@@ -211,6 +211,7 @@ struct kit {
 	chatd_worker *here; /* whose callback runs; NULL: main or the pool */
 	int64_t now;
 	int manual, hold_offload, refuse_suspend, running;
+	int late; /* no request is answered in the turn in which it is made */
 	struct kit_armed *timers; /* by due time */
 	struct chatd_watch *watches;
 	struct kit_job *jobs;
@@ -304,6 +305,9 @@ void kit_clients_finish(struct kit *);
 void kit_outcome_set(struct kit *, const struct chatd_outcome *, const chatd_ident *);
 void kit_identify_with(struct kit *, int32_t worker, chatd_msg *creds);
 chatd_verdict kit_auth(chatd_call *, void *self, void *wself);
+
+/* kit_late.c */
+void kit_late_init(struct kit *);
 
 /* kit_answers.c */
 chatd_status kit_answers_send(struct kit_answer *, int of);

@@ -5,6 +5,7 @@
 #include <chatd/kit_net.h>
 #include <chatd/store.h>
 #include <chatd/stream.h>
+#include <chatd/transport.h>
 
 #include "deeds.h"
 
@@ -29,6 +30,7 @@ enum deed {
 	SENDS_AFTER_CLOSE,
 	TAKES_TOO_MUCH,
 	NEITHER_TAKES_NOR_CLOSES,
+	FREES_BEFORE_DONE, /* done() may come after the call that asks */
 	/* with others */
 	ASKS_NOBODY,
 	HOLDS_THE_STORE
@@ -38,7 +40,7 @@ static enum deed the_deed; /* of this child: a sweep's function has no argument 
 
 struct self {
 	const struct chatd_host *h;
-	const struct chatd_service *presence, *net, *fetch;
+	const struct chatd_service *presence, *net, *fetch, *sessions;
 };
 
 struct ask {
@@ -133,11 +135,42 @@ static const struct service service = { .ask = service_ask };
 
 /* ---- streams ------------------------------------------------------------------- */
 
+static const struct self *the_self;
+static int inside;
+
+static void on_identified(void *arg, const struct chatd_outcome *o, const chatd_ident *ident)
+{
+	(void)o;
+	(void)ident;
+	if (the_deed != FREES_BEFORE_DONE || !inside) {
+		the_self->h->mem_free(arg);
+	}
+}
+
+static void identify(const struct self *self)
+{
+	const struct chatd_sessions *sessions = self->sessions->vt;
+	void *asked = self->h->mem_alloc(1);
+	chatd_msg *creds = asked ? self->h->msg_new(CHATD_LIT(""), CHATD_LIT("")) : NULL;
+	if (!creds) {
+		self->h->mem_free(asked);
+		return;
+	}
+	inside = 1;
+	sessions->identify(self->sessions->obj, self->h->worker_at(0), creds, on_identified, asked);
+	inside = 0;
+	self->h->msg_unref(creds);
+	if (the_deed == FREES_BEFORE_DONE) {
+		self->h->mem_free(asked);
+	}
+}
+
 static size_t on_data(void *arg, const char *p, size_t n)
 {
 	chatd_stream *s = arg;
 	(void)p;
 	s->ops->close(s);
+	identify(the_self);
 	if (the_deed == SENDS_AFTER_CLOSE) {
 		(void)s->ops->queued(s);
 	}
@@ -185,7 +218,9 @@ static chatd_status init(
 	self->presence = h->service(ctx, CHATD_PRESENCE);
 	self->net = h->service(ctx, CHATD_NET);
 	self->fetch = h->service(ctx, CHATD_FETCH);
+	self->sessions = h->service(ctx, CHATD_SESSIONS);
 	*ret_self = self;
+	the_self = self;
 	const struct chatd_net *net = self->net->vt;
 	const struct chatd_listen l = {
 		.struct_size = sizeof(l), .address = "127.0.0.1:0", .kind = "x", .accepted = on_accepted
@@ -201,7 +236,7 @@ static void fini(void *selfp)
 	self->h->mem_free(self);
 }
 
-static const char *const needs[] = { CHATD_PRESENCE, CHATD_NET, CHATD_FETCH, NULL };
+static const char *const needs[] = { CHATD_PRESENCE, CHATD_NET, CHATD_FETCH, CHATD_SESSIONS, NULL };
 static const char *const provides[] = { "villain.x/1", NULL };
 static const struct chatd_plugin plugin = { CHATD_PLUGIN_HEADER, .name = "villain", .version = "1",
 	.summary = "does one wrong thing", .needs = needs, .provides = provides, .check = check,
@@ -253,10 +288,46 @@ static void messages(void)
 	kit_free(k);
 }
 
+static void connection(void)
+{
+	struct kit *k = fresh();
+	kit_feed(kit_connect(k), "hello");
+	kit_free(k);
+}
+
+static void request_waits(void)
+{
+	struct kit *k = fresh();
+	kit_presence(k, "bob", 1);
+	kit_late(k, 1);
+	kit_manual(k, 1);
+	struct kit_client *ann = kit_open(k, "ann");
+	kit_expect_waiting(k, 1);
+	kit_run(k);
+	kit_expect_accept(k);
+	kit_subscribe(ann, "/topic/x");
+	kit_expect_waiting(k, 1);
+	kit_run(k);
+	kit_send(ann, "/topic/x", "hi", (char *)NULL);
+	kit_expect_waiting(k, 1);
+	kit_cut(ann); /* before any hook was asked */
+	kit_manual(k, 0);
+	kit_expect_waiting(k, 0);
+	kit_late(k, 0);
+	kit_in(k, "ann", "/topic/x", "hi");
+	kit_expect_accept(k);
+	kit_free(k);
+}
+
 static void commit(void)
 {
 	if (the_deed == GOOD) {
 		kit_sweep(messages);
+		kit_trouble(connection);
+		request_waits();
+	}
+	if (the_deed == FREES_BEFORE_DONE) {
+		kit_trouble(connection);
 	}
 	if (the_deed <= FORGETS_LATE) {
 		kit_trouble(messages);
@@ -306,6 +377,8 @@ int main(void)
 		{ TAKES_TOO_MUCH, "data() that takes too much is found", "data() took 6 bytes of 5" },
 		{ NEITHER_TAKES_NOR_CLOSES, "a stream that nobody wants is found",
 				"neither attached to the stream nor closed it" },
+		{ FREES_BEFORE_DONE, "who takes done() to come inside the call is found",
+				"mem_free() of what mem_alloc() did not give" },
 		{ ASKS_NOBODY, "a request that was not made is found", "sent: nothing" },
 		{ HOLDS_THE_STORE, "who holds the store is told how", "kit_store_hold()" },
 	};

@@ -115,7 +115,7 @@ void kit_sweep(void (*test)(void));
 /** Run @p test again and again, each time with trouble in the answer to another of the questions
  *  that the plugin asks services: it fails (-EIO); it comes late, when the deadline of whoever
  *  waits is over; whoever asked has left before it comes; it comes only when the service stops
- *  (-ESHUTDOWN).  As after a failure, expectations hold their tongue from then on. */
+ *  (-ESHUTDOWN).  And once with every request waiting as kit_late() makes them.  As after a failure, expectations hold their tongue from then on. */
 void kit_trouble(void (*test)(void));
 /** Such a failure or trouble came in this run: a test's own asserts must be skipped. */
 int kit_failing(const struct kit *);
@@ -169,6 +169,11 @@ void kit_advance(struct kit *, int64_t ms);
 void kit_manual(struct kit *, int on);
 /** Run the oldest post of one worker; 0: there was none. */
 int kit_step(struct kit *, int32_t worker);
+/** 1: from now on each login, subscription, SEND and call over HTTP waits a turn before the plugin's
+ *  hooks are asked, as it does in a server where another plugin asks somebody: done() of a transport's
+ *  requests never comes inside the call, and whoever asked may have gone before the hooks.  0, as it
+ *  begins: nothing waits but for the plugin. */
+void kit_late(struct kit *, int on);
 /** 1: offload() waits until 0 is set again. */
 void kit_hold_offload(struct kit *, int on);
 void kit_fd_ready(struct kit *, int fd, uint32_t read1_write2);
