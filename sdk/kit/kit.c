@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_SUBSCRIPTIONS = 64, MAX_SUSPENDED = 64, SOFT_QUEUE = 1 << 20, SWEEP_MAX = 100000 };
+enum { MAX_SUBSCRIPTIONS = 64, MAX_SUSPENDED = 64, SWEEP_MAX = 100000 };
 
 /* resume() and server_id() are given no instance; one kit exists at a time. */
 static struct {
@@ -271,7 +271,7 @@ static void make_workers(struct kit *k, int32_t n)
 {
 	static const struct chat_conf conf = { .max_subscriptions = MAX_SUBSCRIPTIONS,
 		.max_suspended = MAX_SUSPENDED,
-		.soft_queue = SOFT_QUEUE };
+		.soft_queue = KIT_QUEUE_SOFT };
 	k->n_workers = n > 0 ? n : 1;
 	k->loop.k = k;
 	k->workers = calloc((size_t)k->n_workers, sizeof(*k->workers));
@@ -357,6 +357,7 @@ static void register_own(struct kit *k)
 	k->registering = 2;
 	kit_late_init(k);
 	(void)kit_table.hook(&k->ctx, chatd_hook_session_auth, INT32_MIN, kit_auth);
+	(void)kit_table.hook(&k->ctx, chatd_hook_session_auth, INT32_MAX, kit_auth_guest);
 	(void)kit_table.prefix(&k->ctx, "/topic/", &topic); /* -EEXIST: the plugin's own */
 	(void)kit_table.prefix(&k->ctx, "/queue/", &queue);
 	k->registering = 0;

@@ -7,6 +7,8 @@
 #include "chat/session.h"
 #include "kit_impl.h"
 
+#include <chatd/kit_net.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +134,14 @@ static chatd_buf *conn_render(uint32_t form, struct chatd_str sub, struct chatd_
 	return buf;
 }
 
+static void on_too_slow(void *arg)
+{
+	struct kit_client *c = arg;
+	if (c->s) {
+		session_close(c->s, KIT_TOO_SLOW, "slow consumer");
+	}
+}
+
 static size_t conn_send(void *conn, chatd_buf *buf)
 {
 	struct kit_client *c = conn;
@@ -141,10 +151,17 @@ static size_t conn_send(void *conn, chatd_buf *buf)
 		memcpy(n, buf_data(buf), sizeof(n));
 		d->dest = kit_dup(chatd_str_of(buf_data(buf) + sizeof(n), n[0]));
 		d->body = kit_dup(chatd_str_of(buf_data(buf) + sizeof(n) + n[0], n[1]));
-		*c->got_tail = d;
-		c->got_tail = &d->next;
+		struct kit_delivery ***tail = c->slow ? &c->waits_tail : &c->got_tail;
+		**tail = d;
+		*tail = &d->next;
 	}
-	return 0;
+	if (c->slow && c->queued <= KIT_QUEUE_MAX) {
+		c->queued += buf_len(buf);
+		if (c->queued > KIT_QUEUE_MAX) {
+			(void)worker_post(c->w, on_too_slow, c);
+		}
+	}
+	return c->queued;
 }
 
 static void gone(struct kit_client *c)
@@ -176,8 +193,8 @@ static void conn_pause(void *conn, int32_t on)
 
 static size_t conn_queued(void *conn)
 {
-	(void)conn;
-	return 0;
+	const struct kit_client *c = conn;
+	return c->queued;
 }
 
 /* go_on(): the handler keeps the order itself, and what comes next is read. */
@@ -210,10 +227,57 @@ static const struct chatd_layer layer = {
 
 /* ---- logging in --------------------------------------------------------------------- */
 
-static chatd_verdict let_in(chatd_call *call, struct chatd_str login)
+static chatd_verdict by_login(chatd_call *call)
 {
+	struct chatd_str login = msg_get(call_msg(call), CHATD_CRED_LOGIN);
 	const struct chatd_identity who = { .struct_size = sizeof(who), .user = login, .name = login };
 	return login.n ? call_identify_as(call, CHATD_CRED_LOGIN, &who) : CHATD_NEXT;
+}
+
+/* As auth-jwt does with tokens of this server. */
+static chatd_verdict by_token(struct kit *k, chatd_call *call)
+{
+	static const char *const creds[] = { CHATD_CRED_BEARER, CHATD_CRED_PASSCODE, CHATD_CRED_TOKEN };
+	chatd_verdict v = CHATD_NEXT;
+	for (size_t i = 0; v == CHATD_NEXT && i < sizeof(creds) / sizeof(creds[0]); i++) {
+		struct chatd_claims claims;
+		char room[CHATD_TOKEN_MAX];
+		struct chatd_str token = msg_get(call_msg(call), creds[i]);
+		if (token.p && kit_tokens_vt.verify(k, CHATD_TOKEN_ACCESS, token, room, &claims) == 0) {
+			const struct chatd_identity who = { .struct_size = sizeof(who),
+				.user = claims.user,
+				.name = claims.name,
+				.roles = claims.roles,
+				.login = claims.login,
+				.expires = claims.expires };
+			v = call_identify_as(call, creds[i], &who);
+		}
+	}
+	return v;
+}
+
+/* The last hook of session_auth, as auth-anonymous: nobody has said who it is. */
+chatd_verdict kit_auth_guest(chatd_call *call, void *self, void *wself)
+{
+	static const char *const creds[] = { CHATD_CRED_LOGIN, CHATD_CRED_PASSCODE, CHATD_CRED_BEARER,
+		CHATD_CRED_TOKEN };
+	struct kit *k = kit_the();
+	char user[24];
+	int shown = call_ident(call) != NULL;
+	(void)self;
+	(void)wself;
+	for (size_t i = 0; i < sizeof(creds) / sizeof(creds[0]); i++) {
+		shown |= msg_get(call_msg(call), creds[i]).p != NULL;
+	}
+	if (shown || !(k->let_in & KIT_LET_GUESTS)) {
+		return CHATD_NEXT;
+	}
+	snprintf(user, sizeof(user), "guest-%u", ++k->guests);
+	const struct chatd_identity who = { .struct_size = sizeof(who),
+		.user = str_of(user),
+		.name = msg_get(call_msg(call), CHATD_CRED_NICKNAME),
+		.flags = CHATD_ID_ANONYMOUS };
+	return call_identify_as(call, "", &who);
 }
 
 /* The first hook of session_auth: clients of kit_open() are whom they say. */
@@ -224,11 +288,10 @@ chatd_verdict kit_auth(chatd_call *call, void *self, void *wself)
 	uint64_t bits = 0;
 	(void)self;
 	(void)wself;
-	if (!user.p && kit_the()->let_in) {
-		return let_in(call, msg_get(creds, CHATD_CRED_LOGIN));
-	}
 	if (!user.p) {
-		return CHATD_NEXT;
+		struct kit *k = kit_the();
+		chatd_verdict v = k->let_in & KIT_LET_LOGINS ? by_login(call) : CHATD_NEXT;
+		return v == CHATD_NEXT && k->let_in & KIT_LET_TOKENS ? by_token(k, call) : v;
 	}
 	(void)str_u64(flags, &bits);
 	const struct chatd_identity plain = { .struct_size = sizeof(plain),
@@ -262,6 +325,7 @@ static struct kit_client *client_create(struct kit *k, int32_t worker)
 	c->k = k;
 	c->w = &k->workers[worker];
 	c->got_tail = &c->got;
+	c->waits_tail = &c->waits;
 	c->next = k->clients;
 	k->clients = c;
 	return c;
@@ -580,6 +644,18 @@ void kit_cut(struct kit_client *c)
 	kit_settle(k);
 }
 
+void kit_slow(struct kit_client *c, int on)
+{
+	c->slow = on;
+	if (!on && c->waits) {
+		*c->got_tail = c->waits;
+		c->got_tail = c->waits_tail;
+		c->waits = NULL;
+		c->waits_tail = &c->waits;
+		c->queued = 0;
+	}
+}
+
 int kit_is_open(const struct kit_client *c)
 {
 	return c->open;
@@ -604,6 +680,7 @@ void kit_clients_finish(struct kit *k)
 	while (k->clients) {
 		struct kit_client *c = k->clients;
 		k->clients = c->next;
+		kit_slow(c, 0);
 		while (c->got) {
 			struct kit_delivery *next = c->got->next;
 			free(c->got->dest);

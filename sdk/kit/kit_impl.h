@@ -106,6 +106,9 @@ struct kit_client {
 	int open, leaving; /* it has gone, and a request of it still waits */
 	int32_t code;
 	struct kit_delivery *got, **got_tail;
+	struct kit_delivery *waits, **waits_tail; /* sent to one who does not read */
+	size_t queued;                            /* bytes of these */
+	int slow;
 };
 
 struct kit_published {
@@ -240,7 +243,8 @@ struct kit {
 	struct kit_redis *redis;
 	struct kit_plugins *plugins;
 	struct kit_sockets *sockets;
-	int let_in;
+	int let_in;      /* KIT_LET_* */
+	unsigned guests; /* who have come */
 	const struct chatd_conn_ops *codec; /* the plugin's, and what the core has in its place */
 	struct chatd_conn_ops codec_ops;
 	char *log;
@@ -305,6 +309,7 @@ void kit_clients_finish(struct kit *);
 void kit_outcome_set(struct kit *, const struct chatd_outcome *, const chatd_ident *);
 void kit_identify_with(struct kit *, int32_t worker, chatd_msg *creds);
 chatd_verdict kit_auth(chatd_call *, void *self, void *wself);
+chatd_verdict kit_auth_guest(chatd_call *, void *self, void *wself);
 
 /* kit_late.c */
 void kit_late_init(struct kit *);

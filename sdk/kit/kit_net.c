@@ -29,7 +29,12 @@ struct kit_peer {
 	const struct chatd_stream_user *user;
 	void *arg;
 	struct bytes in, out;
+	struct bytes waits; /* sent to one who does not read */
+	size_t max_queue;   /* 0: no limit */
+	int64_t stall_ms;   /* likewise */
+	struct chatd_timer stall;
 	int paused, closed, left, showing;
+	int slow, cut; /* it does not read; it was ended for that */
 };
 
 static void add(struct kit *k, struct bytes *b, const char *p, size_t n)
@@ -83,6 +88,26 @@ static void show(void *arg)
 
 /* ---- what the plugin calls ------------------------------------------------------- */
 
+static void leave(struct kit_peer *p, int32_t why);
+
+static void on_too_slow(void *arg)
+{
+	struct kit_peer *p = arg;
+	p->cut |= kit_peer_is_open(p);
+	leave(p, CHATD_END_SLOW);
+}
+
+static void wait_for_it(struct kit_peer *p, struct chatd_str text)
+{
+	int first = !p->waits.n;
+	add(p->k, &p->waits, text.p, text.n);
+	if (p->max_queue && p->waits.n > p->max_queue) {
+		(void)worker_post(p->w, on_too_slow, p);
+	} else if (first && p->stall_ms) {
+		worker_timer_set(p->w, &p->stall, p->stall_ms, on_too_slow, p);
+	}
+}
+
 static void s_attach(chatd_stream *s, const struct chatd_stream_user *user, void *arg)
 {
 	struct kit_peer *p = of(s);
@@ -95,8 +120,12 @@ static size_t s_send(chatd_stream *s, chatd_buf *b)
 {
 	struct kit_peer *p = of(s);
 	struct chatd_str text = buf_str(b);
-	add(p->k, &p->out, text.p, text.n);
-	return 0;
+	if (p->slow) {
+		wait_for_it(p, text);
+	} else {
+		add(p->k, &p->out, text.p, text.n);
+	}
+	return p->waits.n;
 }
 
 static void s_pause(chatd_stream *s, int32_t on)
@@ -110,20 +139,21 @@ static void s_pause(chatd_stream *s, int32_t on)
 
 static void s_close(chatd_stream *s)
 {
-	of(s)->closed = 1;
+	struct kit_peer *p = of(s);
+	p->closed = 1;
+	worker_timer_clear(&p->stall);
 }
 
 static size_t s_queued(const chatd_stream *s)
 {
-	(void)of(s);
-	return 0;
+	return of(s)->waits.n;
 }
 
 static void s_limits(chatd_stream *s, size_t max_queue, int64_t stall_ms)
 {
-	(void)of(s);
-	(void)max_queue;
-	(void)stall_ms;
+	struct kit_peer *p = of(s);
+	p->max_queue = max_queue;
+	p->stall_ms = stall_ms;
 }
 
 static struct chatd_str s_peer(const chatd_stream *s)
@@ -202,6 +232,7 @@ struct kit_peer *kit_connect_on(struct kit *k, int32_t worker)
 	k->peers = p;
 	add(k, &p->in, "", 0);
 	add(k, &p->out, "", 0);
+	add(k, &p->waits, "", 0);
 	while (l && l->next) { /* the newest is first; the plugin's first one is meant */
 		l = l->next;
 	}
@@ -246,10 +277,12 @@ static void leave(struct kit_peer *p, int32_t why)
 	if (p->closed || p->left) {
 		return;
 	}
+	chatd_worker *was = k->here;
 	p->left = 1;
+	worker_timer_clear(&p->stall);
 	k->here = p->w;
 	p->user->gone(p->arg, why);
-	k->here = NULL;
+	k->here = was;
 	kit_settle(k);
 }
 
@@ -258,14 +291,38 @@ void kit_hang_up(struct kit_peer *p)
 	leave(p, CHATD_END_EOF);
 }
 
+void kit_peer_slow(struct kit_peer *p, int on)
+{
+	struct kit *k = p->k;
+	int all = p->slow && !on && p->waits.n;
+	p->slow = on;
+	if (!all) {
+		return;
+	}
+	worker_timer_clear(&p->stall);
+	add(k, &p->out, p->waits.p, p->waits.n);
+	drop(&p->waits, p->waits.n);
+	if (kit_peer_is_open(p) && CHATD_HAS(p->user, drained)) {
+		k->here = p->w;
+		p->user->drained(p->arg);
+		k->here = NULL;
+	}
+	kit_settle(k);
+}
+
+size_t kit_peer_queued(const struct kit_peer *p)
+{
+	return p->waits.n;
+}
+
 int kit_peer_is_open(const struct kit_peer *p)
 {
 	return !p->closed && !p->left;
 }
 
-void kit_let_in(struct kit *k, int on)
+void kit_let_in(struct kit *k, int whom)
 {
-	k->let_in = on;
+	k->let_in = whom;
 }
 
 const char *kit_got(const struct kit_peer *p)
@@ -300,6 +357,14 @@ void kit_expect_hung_up_at(struct kit_peer *p, struct kit_at at)
 	}
 }
 
+void kit_expect_too_slow_at(struct kit_peer *p, struct kit_at at)
+{
+	if (!kit_muted(p->k) && !p->cut) {
+		kit_die(p->k, at.file, at.line, "the peer has not been ended as too slow; %zu bytes wait",
+				p->waits.n);
+	}
+}
+
 /* ---- the end -------------------------------------------------------------------------- */
 
 void kit_net_leave(struct kit *k, int32_t why)
@@ -315,6 +380,7 @@ void kit_net_finish(struct kit *k)
 		struct kit_peer *next = k->peers->next;
 		free(k->peers->in.p);
 		free(k->peers->out.p);
+		free(k->peers->waits.p);
 		free(k->peers);
 		k->peers = next;
 	}

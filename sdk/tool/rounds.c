@@ -339,7 +339,7 @@ static void tell_hooks(const struct kit *k)
 {
 #define CHATD_X(num, name, kind, may_wait, at_end)                                            \
 	if ((may_wait) && !(reached.hooks & 1u << (num)) &&                                       \
-			chat_chain(k->chat, (num))->n > 1 + ((num) == chatd_hook_session_auth)) {         \
+			chat_chain(k->chat, (num))->n > 1 + 2 * ((num) == chatd_hook_session_auth)) {     \
 		find(the_check, FINDING_NOTE,                                                         \
 				"not reached: the hook " #name " never waited; if it does, what comes after " \
 				"the answer is not checked%s",                                                \

@@ -202,6 +202,11 @@ void kit_renew(struct kit_client *, const struct chatd_identity *);
 void kit_close(struct kit_client *);
 /** Its session ends now, whatever waits: somebody has kicked it, or a write has failed. */
 void kit_cut(struct kit_client *);
+/** 1: it does not read any more.  What it gets waits, and it sees nothing of that until 0 is set.  With
+ *  more than KIT_QUEUE_SOFT bytes waiting the server leaves out messages that are CHATD_MSG_EPHEMERAL,
+ *  with more than KIT_QUEUE_MAX the session is closed with KIT_TOO_SLOW, as WebSocket's are. */
+void kit_slow(struct kit_client *, int on);
+enum { KIT_QUEUE_SOFT = 128 << 10, KIT_QUEUE_MAX = 512 << 10, KIT_TOO_SLOW = 4500 };
 int kit_is_open(const struct kit_client *);
 chatd_session *kit_session(struct kit_client *); /**< NULL once it has gone */
 

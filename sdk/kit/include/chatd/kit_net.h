@@ -28,9 +28,22 @@ struct kit_peer *kit_connect_on(struct kit *, int32_t worker);
 /** It sends this, in one piece; what the plugin leaves is shown again with what follows. */
 void kit_feed(struct kit_peer *, const char *text);
 void kit_hang_up(struct kit_peer *); /**< it goes */
-/** 1: whoever presents a login is that user, whatever the passcode; 0 (as it begins): nobody
- *  is but clients of kit_open() and those whom the plugin itself identifies. */
-void kit_let_in(struct kit *, int on);
+/** 1: it does not read any more.  What the plugin sends waits, as queued() tells, and the connection
+ *  ends with CHATD_END_SLOW over the limits() that the plugin has set; 0: it reads all, and drained()
+ *  follows. */
+void kit_peer_slow(struct kit_peer *, int on);
+size_t kit_peer_queued(const struct kit_peer *); /**< bytes that wait for it */
+/** Who is let in besides clients of kit_open() and those whom the plugin itself identifies; 0, as it
+ *  begins: nobody.  For transports, and for whoever follows logins. */
+enum {
+	KIT_LET_LOGINS = 1 << 0, /**< whoever presents a login is that user, whatever the passcode */
+	/** Who presents an access token of kit_token(), as bearer, passcode or in the URL, is the user
+	 *  of its claims, with its roles and login, until it expires. */
+	KIT_LET_TOKENS = 1 << 1,
+	/** Who presents nothing is a guest: "guest-1" and so on, CHATD_ID_ANONYMOUS, with the nickname. */
+	KIT_LET_GUESTS = 1 << 2
+};
+void kit_let_in(struct kit *, int whom);
 /** What it got and no expectation has taken away yet, NUL-terminated. */
 const char *kit_got(const struct kit_peer *);
 #define kit_expect_got(p, part)   kit_expect_got_at(p, part, KIT_AT)
@@ -40,6 +53,9 @@ const char *kit_got(const struct kit_peer *);
 void kit_expect_got_at(struct kit_peer *, const char *part, struct kit_at);
 void kit_expect_nothing_got_at(struct kit_peer *, struct kit_at);
 void kit_expect_hung_up_at(struct kit_peer *, struct kit_at); /**< the plugin has closed it */
+/** It was ended because it did not read. */
+#define kit_expect_too_slow(p) kit_expect_too_slow_at(p, KIT_AT)
+void kit_expect_too_slow_at(struct kit_peer *, struct kit_at);
 
 #ifdef __cplusplus
 }
