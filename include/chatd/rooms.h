@@ -48,6 +48,22 @@ struct chatd_rooms_act {
 	struct chatd_str address, request; /**< for the record, see audit.h */
 };
 
+/** What has happened in a room, once, on the node where it was asked for; joining and leaving whoever
+ *  has done it or had it done. */
+enum {
+	CHATD_ROOM_MADE = 1, /**< .user is its owner and in it already; .p NULL: of the configuration */
+	CHATD_ROOM_DELETED = 2, /**< .user has done it; no member is told to have left */
+	CHATD_ROOM_JOINED = 3,
+	CHATD_ROOM_LEFT = 4 /**< or was shown out */
+};
+struct chatd_room_event { /**< borrowed for the callback */
+	uint32_t struct_size;
+	int32_t what; /**< CHATD_ROOM_*; others may come */
+	struct chatd_str room, user;
+};
+/** [worker] In the order of the room's events. */
+typedef void chatd_room_event_fn(void *arg, chatd_worker *, const struct chatd_room_event *);
+
 struct chatd_rooms {
 	uint32_t struct_size;
 	/** What @p room is to @p user. */
@@ -62,6 +78,8 @@ struct chatd_rooms {
 	/** As if .by had asked for it over REST. */
 	chatd_status (*act)(void *obj, chatd_worker *, const struct chatd_rooms_act *,
 			chatd_rooms_done *fn, void *arg);
+	/** [main] In init(): hear of every event.  -ENOSPC: too many do. */
+	chatd_status (*watch)(void *obj, chatd_room_event_fn *fn, void *arg);
 };
 
 #ifdef __cplusplus

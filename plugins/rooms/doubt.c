@@ -153,6 +153,8 @@ void doubt_begin(struct op *op, struct chatd_str user)
 	memcpy(d->room, op->room, sizeof(d->room));
 	memcpy(d->says_id, op->says_id, sizeof(d->says_id));
 	chatd_str_copy(d->target, sizeof(d->target), user);
+	memcpy(d->about_user, op->about_user, sizeof(d->about_user));
+	d->event = op->event;
 	chatd_json_raw(&d->says, op->says.p, op->says.n);
 	TAILQ_INSERT_TAIL(&op_home(d)->doubts, d, link);
 	settle(d);

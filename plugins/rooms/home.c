@@ -241,6 +241,7 @@ static void on_created(struct op *op, chatd_status rc, const struct chatd_store_
 		op_refused(op, rc, a);
 	} else {
 		op->status = 201;
+		watch_tell(op, CHATD_ROOM_MADE, op_user(op));
 		home_write_room(op, &a->rooms[0]);
 	}
 }
@@ -275,6 +276,9 @@ static void on_preset(struct op *op, chatd_status rc, const struct chatd_store_a
 		op_refused(op, rc, a);
 		op->self->h->log(op->self->ctx, CHATD_LOG_ERROR, "the room %s cannot be made: %s (%d)",
 				op->room, op->why, (int)-rc);
+	}
+	if (rc == 0) {
+		watch_tell(op, CHATD_ROOM_MADE, chatd_str_of(NULL, 0));
 	}
 	if (--at->presets == 0) {
 		home_early(at);

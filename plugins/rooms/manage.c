@@ -411,6 +411,7 @@ static void on_deleted(struct op *op, chatd_status rc, const struct chatd_store_
 	/* Subscriptions are left alone: nobody can send there any more, the id never comes again,
 	 * and a cut might overtake the news. */
 	say_topic(op);
+	watch_tell(op, CHATD_ROOM_DELETED, op_user(op));
 	audit(op, "deletes", text("it"));
 	op->status = 204;
 }

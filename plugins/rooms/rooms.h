@@ -32,6 +32,7 @@
 #define NOTICES    "/user/queue/rooms"
 
 enum { LIST_MAX = 1000, NICK_MAX = 512 }; /* rooms or members in one answer; bytes */
+enum { WATCHERS_MAX = 16 };
 
 struct preset {
 	const char *id, *name;
@@ -44,6 +45,11 @@ struct conf {
 	int32_t announce;
 };
 
+struct watcher {
+	chatd_room_event_fn *fn;
+	void *arg;
+};
+
 struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
@@ -53,6 +59,8 @@ struct self {
 	const struct chatd_service *audit, *privacy;                  /* likewise */
 	struct rest_arg *rest;                                        /* what the routes are told */
 	uint32_t slot;                                                /* struct refusals */
+	struct watcher watchers[WATCHERS_MAX];                        /* since init() */
+	size_t n_watchers;
 };
 
 enum op_kind {
@@ -123,6 +131,8 @@ struct op {
 	int64_t until;
 	struct chatd_json says; /* the event's body */
 	char says_id[37];
+	int32_t event; /* CHATD_ROOM_* that says tells of; 0: of none */
+	char about_user[CHATD_ID_MAX + 1];
 
 	/* the answer: a status, and either what went wrong or what to say */
 	int32_t status;
@@ -217,6 +227,10 @@ void say_public(struct self *, chatd_worker *, struct chatd_str user, int32_t on
 /* [home] Ends what target hears of the room. */
 chatd_status say_init(struct self *); /* [main] */
 void say_cut(struct op *, struct chatd_str user);
+
+/* watch.c */
+chatd_status watch_add(void *self, chatd_room_event_fn *fn, void *arg);  /* [main] in init() */
+void watch_tell(const struct op *, int32_t what, struct chatd_str user); /* [home] */
 
 /* guests.c */
 struct sweep *guests_create(struct self *, chatd_worker *); /* NULL: no memory */

@@ -19,6 +19,7 @@ static void begin(struct op *op, const char *type, const char *code)
 {
 	struct chatd_json *j = &op->says;
 	chatd_json_free(j);
+	op->event = 0;
 	op->self->h->new_id(op->says_id);
 	chatd_json_lit(j, "{");
 	chatd_json_member(j, "id", text(op->says_id));
@@ -39,6 +40,10 @@ void say_prepare(struct op *op, const struct say *s)
 {
 	struct chatd_json *j = &op->says;
 	begin(op, s->type, s->code);
+	op->event = strcmp(s->type, "JOIN") == 0 ? CHATD_ROOM_JOINED
+			: strcmp(s->type, "LEAVE") == 0  ? CHATD_ROOM_LEFT
+											 : 0;
+	chatd_str_copy(op->about_user, sizeof(op->about_user), s->user);
 	if (strcmp(s->type, "SYSTEM") == 0) {
 		chatd_json_member(j, "userId", s->user);
 	} else {
@@ -127,6 +132,9 @@ void say_publish(struct op *op, const struct chatd_store_answer *a)
 {
 	if (!a->seq) {
 		return; /* nothing was written */
+	}
+	if (op->event) {
+		watch_tell(op, op->event, text(op->about_user));
 	}
 	if (!op->self->log) {
 		say_topic(op);

@@ -278,6 +278,7 @@ static const struct chatd_rooms vt = {
 	.members = svc_members,
 	.leave_all = svc_leave_all,
 	.act = svc_act,
+	.watch = watch_add,
 };
 
 chatd_status stomp_init(struct self *self)

@@ -343,6 +343,45 @@ static void coming_and_going_is_told_to_the_room(void **state)
 	kit_free(k);
 }
 
+static struct kit_client *admin(struct kit *k)
+{
+	return kit_open_on(k, 0, "root", CHATD_ID_ADMIN);
+}
+
+static void on_room(void *arg, chatd_worker *w, const struct chatd_room_event *e)
+{
+	char *told = arg;
+	size_t n = strlen(told);
+	(void)w;
+	snprintf(told + n, 200 - n, "%d %.*s %.*s;", e->what, (int)e->room.n, e->room.p, (int)e->user.n,
+			e->user.p);
+}
+
+static void plugins_hear_who_comes_and_goes(void **state)
+{
+	struct kit *k = fresh(3);
+	const struct chatd_service s = kit_provided(k, CHATD_ROOMS);
+	const struct chatd_rooms *rooms = s.vt;
+	char told[200] = "";
+	(void)state;
+	for (int i = 0; i < 16; i++) {
+		assert_int_equal(rooms->watch(s.obj, on_room, told), 0);
+	}
+	assert_int_equal(rooms->watch(s.obj, on_room, told), -ENOSPC);
+	kit_free(k);
+	k = fresh(3);
+	const struct chatd_service again = kit_provided(k, CHATD_ROOMS);
+	assert_int_equal(rooms->watch(again.obj, on_room, told), 0);
+	struct kit_client *ann = kit_open_on(k, 2, "ann", 0), *root = admin(k);
+	kit_send(ann, JOIN, "{\"roomId\":\"lobby\"}", NULL);
+	kit_send(ann, JOIN, "{\"roomId\":\"lobby\"}", NULL);
+	kit_send(ann, LEAVE, "{\"roomId\":\"lobby\"}", NULL);
+	kit_send(ann, LEAVE, "{\"roomId\":\"lobby\"}", NULL);
+	kit_send(root, JOIN, "{\"roomId\":\"staff\"}", NULL);
+	assert_string_equal(told, "3 lobby ann;4 lobby ann;3 staff root;");
+	kit_free(k);
+}
+
 static void a_private_room_answers_like_none(void **state)
 {
 	struct kit *k = fresh(1);
@@ -378,11 +417,6 @@ static void nobody_sends_into_a_room_directly(void **state)
 }
 
 /* An admin brings somebody in over REST, as owners do. */
-static struct kit_client *admin(struct kit *k)
-{
-	return kit_open_on(k, 0, "root", CHATD_ID_ADMIN);
-}
-
 /* One worker: among several the end of the subscription may overtake one's own LEAVE. */
 static void whoever_leaves_a_private_room_hears_no_more(void **state)
 {
@@ -626,6 +660,7 @@ int main(void)
 		cmocka_unit_test(names_cannot_fool_people),
 		cmocka_unit_test(what_a_room_is_about_may_have_lines),
 		cmocka_unit_test(coming_and_going_is_told_to_the_room),
+		cmocka_unit_test(plugins_hear_who_comes_and_goes),
 		cmocka_unit_test(a_private_room_answers_like_none),
 		cmocka_unit_test(nobody_sends_into_a_room_directly),
 		cmocka_unit_test(whoever_leaves_a_private_room_hears_no_more),

@@ -65,6 +65,11 @@ struct kit_fakes {
 	size_t n_watchers;
 	struct chatd_presence_follower follower[MAX_WATCHERS];
 	size_t n_followers;
+	struct {
+		chatd_room_event_fn *fn;
+		void *arg;
+	} room_watcher[MAX_WATCHERS];
+	size_t n_room_watchers;
 	int deaf; /* followers hear of no change */
 	struct entry *online, *accounts, *rooms, *members, *states;
 };
@@ -277,6 +282,20 @@ static void answer_members(struct ask *q)
 	free(users);
 }
 
+static void tell_room(struct kit *k, int32_t what, const char *room, const char *user)
+{
+	struct kit_fakes *f = k->fakes;
+	const struct chatd_room_event e = {
+		.struct_size = sizeof(e), .what = what, .room = str_of(room), .user = str_of(user)
+	};
+	chatd_worker *here = k->here;
+	for (size_t i = 0; i < f->n_room_watchers && !k->dead; i++) {
+		k->here = &k->workers[0];
+		f->room_watcher[i].fn(f->room_watcher[i].arg, k->here, &e);
+	}
+	k->here = here;
+}
+
 /* @p room NULL: of all of them. */
 static void remove_member(struct kit *k, const char *room, const char *user)
 {
@@ -285,6 +304,7 @@ static void remove_member(struct kit *k, const char *room, const char *user)
 		struct entry *e = *at;
 		if ((!room || strcmp(e->a, room) == 0) && strcmp(e->b, user) == 0) {
 			*at = e->next;
+			tell_room(k, CHATD_ROOM_LEFT, e->a, e->b);
 			entry_free(e);
 		} else {
 			at = &e->next;
@@ -596,11 +616,27 @@ static chatd_status rooms_act(void *obj, chatd_worker *w, const struct chatd_roo
 	return rc;
 }
 
+static chatd_status rooms_watch(void *obj, chatd_room_event_fn *fn, void *arg)
+{
+	struct kit *k = obj;
+	struct kit_fakes *f = k->fakes;
+	if (!k->registering) {
+		kit_broken(k, "watch() of chatd.rooms/1 is for init() only");
+	}
+	if (f->n_room_watchers == MAX_WATCHERS || kit_fault(k)) {
+		return -ENOSPC;
+	}
+	f->room_watcher[f->n_room_watchers].fn = fn;
+	f->room_watcher[f->n_room_watchers++].arg = arg;
+	return 0;
+}
+
 const struct chatd_rooms kit_rooms_vt = { .struct_size = sizeof(kit_rooms_vt),
 	.look = rooms_look,
 	.members = rooms_members,
 	.leave_all = rooms_leave_all,
-	.act = rooms_act };
+	.act = rooms_act,
+	.watch = rooms_watch };
 
 /* ---- the test's side ----------------------------------------------------------------- */
 
@@ -667,6 +703,47 @@ void kit_member(struct kit *k, const char *room, const char *user, int32_t role)
 		e = put(&k->fakes->members, room, user);
 	}
 	e->role = role;
+}
+
+static void room_remove(struct kit *k, const char *id)
+{
+	struct entry **lists[] = { &k->fakes->rooms, &k->fakes->members };
+	for (size_t i = 0; i < 2; i++) {
+		struct entry **at = lists[i];
+		while (*at) {
+			struct entry *e = *at;
+			if (strcmp(e->a, id) == 0) {
+				*at = e->next;
+				entry_free(e);
+			} else {
+				at = &e->next;
+			}
+		}
+	}
+}
+
+void kit_room_event(struct kit *k, int32_t what, const char *room, const char *user)
+{
+	switch (what) {
+	case CHATD_ROOM_MADE:
+		kit_room(k, room, room, 1);
+		if (user) {
+			kit_member(k, room, user, CHATD_ROLE_OWNER);
+		}
+		break;
+	case CHATD_ROOM_DELETED:
+		room_remove(k, room);
+		break;
+	case CHATD_ROOM_JOINED:
+		kit_member(k, room, user, CHATD_ROLE_MEMBER);
+		break;
+	default:
+		remove_member(k, room, user); /* and tells of it, if it was one */
+		kit_settle(k);
+		return;
+	}
+	tell_room(k, what, room, user);
+	kit_settle(k);
 }
 
 /* ---- life ------------------------------------------------------------------------------ */

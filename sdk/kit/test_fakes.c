@@ -17,7 +17,7 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct chatd_service *audit, *reports, *users, *log, *cluster, *privacy, *tokens, *stats,
-			*store;
+			*rooms, *store;
 	uint32_t counted;
 	char *heard; /* what came last: of an event, a row or a block */
 };
@@ -247,6 +247,15 @@ static void on_block(
 	hear(arg, on ? whom : CHATD_LIT("nobody"));
 }
 
+static void on_room(void *arg, chatd_worker *w, const struct chatd_room_event *e)
+{
+	char line[64];
+	int n = snprintf(line, sizeof(line), "%d %.*s %.*s", e->what, (int)e->room.n, e->room.p,
+			(int)e->user.n, e->user.p ? e->user.p : "");
+	(void)w;
+	hear(arg, chatd_str_of(line, (size_t)n));
+}
+
 /* ---- life ------------------------------------------------------------------------------ */
 
 static chatd_status listen(struct self *self)
@@ -265,6 +274,8 @@ static chatd_status listen(struct self *self)
 	chatd_status rc = cluster->receive(self->cluster->obj, &r);
 	rc = rc < 0 ? rc : log->stored(self->log->obj, on_row, self);
 	rc = rc < 0 ? rc : privacy->watch(self->privacy->obj, on_block, self);
+	const struct chatd_rooms *rooms = self->rooms->vt;
+	rc = rc < 0 ? rc : rooms->watch(self->rooms->obj, on_room, self);
 	return rc < 0 ? rc : stats->define(self->stats->obj, self->ctx, &d, &self->counted);
 }
 
@@ -286,6 +297,7 @@ static chatd_status init(
 	self->privacy = h->service(ctx, CHATD_PRIVACY);
 	self->tokens = h->service(ctx, CHATD_TOKENS);
 	self->stats = h->service(ctx, CHATD_STATS);
+	self->rooms = h->service(ctx, CHATD_ROOMS);
 	self->store = h->service(ctx, CHATD_STORE);
 	seen.instance.struct_size = sizeof(seen.instance);
 	h->instance(ctx, &seen.instance);
@@ -310,7 +322,7 @@ static void fini(void *selfp)
 }
 
 static const char *const needs[] = { CHATD_AUDIT, CHATD_REPORTS, CHATD_USERS, CHATD_LOG,
-	CHATD_CLUSTER, CHATD_PRIVACY, CHATD_TOKENS, CHATD_STATS, CHATD_STORE, NULL };
+	CHATD_CLUSTER, CHATD_PRIVACY, CHATD_TOKENS, CHATD_STATS, CHATD_STORE, CHATD_ROOMS, NULL };
 static const struct chatd_plugin plugin = { CHATD_PLUGIN_HEADER, .name = "all", .version = "1",
 	.summary = "asks everybody", .needs = needs, .worker_size = sizeof(struct worker), .init = init,
 	.worker_stop = worker_stop, .fini = fini };
@@ -380,6 +392,22 @@ static void what_others_do_is_heard(void)
 	kit_block(k, "ann", "bob", 0);
 	kit_in(k, "ann", "/topic/to", "bob");
 	kit_expect_accept(k);
+	kit_free(k);
+}
+
+static void what_happens_in_rooms_is_heard(void)
+{
+	static const struct {
+		int32_t what;
+		const char *user, *says;
+	} steps[] = { { CHATD_ROOM_MADE, NULL, "1 den " }, { CHATD_ROOM_JOINED, "bob", "3 den bob" },
+		{ CHATD_ROOM_LEFT, "bob", "4 den bob" }, { CHATD_ROOM_DELETED, "ann", "2 den ann" },
+		{ CHATD_ROOM_LEFT, "bob", "2 den ann" /* who is in no room leaves none */ } };
+	struct kit *k = kit_new(&plugin, "");
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		kit_room_event(k, steps[i].what, "den", steps[i].user);
+		kit_expect(k, strcmp(heard(k), steps[i].says) == 0);
+	}
 	kit_free(k);
 }
 
@@ -466,8 +494,8 @@ static void an_instance_knows_what_is_configured(void)
 }
 
 KIT_MAIN(KIT_TEST(who_is_told_something_notes_it), KIT_TEST(who_is_asked_something_answers_later),
-		KIT_TEST(what_others_do_is_heard), KIT_TEST(tokens_are_good_for_a_while),
-		KIT_TEST(what_is_counted_is_summed), KIT_TEST(a_client_that_leaves_ends_no_call),
-		KIT_TEST(a_session_that_ends_ends_its_call),
+		KIT_TEST(what_others_do_is_heard), KIT_TEST(what_happens_in_rooms_is_heard),
+		KIT_TEST(tokens_are_good_for_a_while), KIT_TEST(what_is_counted_is_summed),
+		KIT_TEST(a_client_that_leaves_ends_no_call), KIT_TEST(a_session_that_ends_ends_its_call),
 		KIT_TEST_ONCE(what_is_open_is_answered_after_worker_stop),
 		KIT_TEST(an_instance_knows_what_is_configured))

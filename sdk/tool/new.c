@@ -197,7 +197,7 @@ int cmd_new(int argc, char **argv, const char *exe_dir)
 {
 	static const struct option longs[] = { { "kind", 1, NULL, 'k' }, { "dir", 1, NULL, 'd' },
 		{ 0 } };
-	static const char *const kinds[] = { "hook", "service", "transport", "http", "store" };
+	static const char *const kinds[] = { "hook", "service", "transport", "http", "store", "rooms" };
 	struct project p = { .kind = kinds[0] };
 	int c, known = 0;
 	while ((c = getopt_long(argc, argv, "k:d:", longs, NULL)) != -1) {
@@ -214,7 +214,7 @@ int cmd_new(int argc, char **argv, const char *exe_dir)
 	}
 	if (!known) {
 		fprintf(stderr,
-				"chatd-plugin: --kind: \"%s\" is none of hook, service, transport, http, store\n",
+				"chatd-plugin: --kind: \"%s\" is none of hook, service, transport, http, store, rooms\n",
 				p.kind);
 		return EX_USAGE;
 	}

@@ -394,6 +394,16 @@ static void tell_unreached(const struct kit *k)
 	}
 }
 
+static void rooms(struct kit *k)
+{
+	static const int32_t what[] = { CHATD_ROOM_MADE, CHATD_ROOM_JOINED, CHATD_ROOM_LEFT,
+		CHATD_ROOM_DELETED };
+	doing(the_check, "a room that comes and goes");
+	for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++) {
+		kit_room_event(k, what[i], "shed", what[i] == CHATD_ROOM_MADE ? "ann" : "bob");
+	}
+}
+
 static void round_of(void)
 {
 	doing(the_check, "starting");
@@ -407,6 +417,7 @@ static void round_of(void)
 	send(k, bob, "/topic/check", "from another worker");
 	requests(k);
 	connections(k);
+	rooms(k);
 	doing(the_check, "a login with a wrong password");
 	(void)kit_login(k, 0, CHATD_CRED_LOGIN, "eve", CHATD_CRED_PASSCODE, "wrong", (char *)NULL);
 	kit_advance(k, timeout_of(k));

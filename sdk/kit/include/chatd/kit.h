@@ -325,6 +325,9 @@ void kit_presence_known(struct kit *, int known);
 void kit_account(struct kit *, const struct chatd_account *);
 void kit_room(struct kit *, const char *id, const char *name, int is_public);
 void kit_member(struct kit *, const char *room, const char *user, int32_t role);
+/** CHATD_ROOM_*: a public room is made by @p user (NULL: nobody), deleted with all who are in it, joined
+ *  or left; and whoever watches rooms hears of it. */
+void kit_room_event(struct kit *, int32_t what, const char *room, const char *user);
 
 /* A request to a route of the plugin, on worker 0; then header pairs and NULL.  The query
  * belongs to the path.  identify() walks session_auth with Authorization and token; the
