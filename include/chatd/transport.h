@@ -29,6 +29,14 @@ enum { CHATD_WRAP_BINARY = 1 << 0 /**< the bytes are not UTF-8 text */ };
 /** Room in front of rendered bytes that every layer finds enough for its framing. */
 #define CHATD_WRAP_ROOM 16
 
+/** wrap() of a layer that puts nothing around a frame, as of plain TCP: `.wrap = CHATD_WRAP_NOTHING`. */
+static inline chatd_buf *chatd_wrap_nothing(chatd_buf *raw, uint32_t flags)
+{
+	(void)flags;
+	return raw;
+}
+#define CHATD_WRAP_NOTHING chatd_wrap_nothing
+
 /** One table per kind of wire framing, the same pointer for all connections that
  *  frame alike: it is part of the wire form. */
 struct chatd_layer {

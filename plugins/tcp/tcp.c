@@ -83,12 +83,6 @@ static void link_destroy(struct link *link)
 
 /* ---- what the codec calls --------------------------------------------------- */
 
-static chatd_buf *layer_wrap(chatd_buf *raw, uint32_t flags)
-{
-	(void)flags;
-	return raw;
-}
-
 /* One loop turn's burst has had no chance to be written yet; so the verdict over a long
  * queue is left to the timer. */
 static void on_timer(void *arg)
@@ -153,7 +147,7 @@ static struct chatd_str layer_attr(void *arg, const char *name)
 static const struct chatd_layer layer = {
 	.struct_size = sizeof(layer),
 	.name = "tcp",
-	.wrap = layer_wrap,
+	.wrap = CHATD_WRAP_NOTHING,
 	.send = layer_send,
 	.close = layer_close,
 	.pause = layer_pause,

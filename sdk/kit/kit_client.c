@@ -215,14 +215,8 @@ static const struct chatd_conn_ops ops = { .struct_size = sizeof(ops),
 	.close = conn_close,
 	.queued = conn_queued };
 
-static chatd_buf *layer_wrap(chatd_buf *raw, uint32_t flags)
-{
-	(void)flags;
-	return raw;
-}
-
 static const struct chatd_layer layer = {
-	.struct_size = sizeof(layer), .name = "kit", .wrap = layer_wrap
+	.struct_size = sizeof(layer), .name = "kit", .wrap = CHATD_WRAP_NOTHING
 };
 
 /* ---- logging in --------------------------------------------------------------------- */
