@@ -10,10 +10,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct kit_listener {
 	struct kit_listener *next;
 	struct chatd_listen l;
+	int is_unix;
 };
 
 struct bytes {
@@ -34,6 +36,7 @@ struct kit_peer {
 	int64_t stall_ms;   /* likewise */
 	struct chatd_timer stall;
 	int paused, closed, left, showing;
+	int is_unix;
 	int slow, cut; /* it does not read; it was ended for that */
 };
 
@@ -168,6 +171,17 @@ static int32_t s_is_tls(const chatd_stream *s)
 	return 0;
 }
 
+/* Of a unix socket: whoever runs the test. */
+static chatd_status s_peer_cred(const chatd_stream *s, uint32_t *ret_uid, int32_t *ret_pid)
+{
+	if (!of(s)->is_unix) {
+		return -ENOTSUP;
+	}
+	*ret_uid = (uint32_t)getuid();
+	*ret_pid = (int32_t)getpid();
+	return 0;
+}
+
 static const struct chatd_stream_ops stream_ops = {
 	.struct_size = sizeof(stream_ops),
 	.attach = s_attach,
@@ -179,6 +193,7 @@ static const struct chatd_stream_ops stream_ops = {
 	.limits = s_limits,
 	.peer = s_peer,
 	.is_tls = s_is_tls,
+	.peer_cred = s_peer_cred,
 };
 
 static chatd_status n_listen(void *obj, chatd_ctx *ctx, const struct chatd_listen *l)
@@ -193,6 +208,7 @@ static chatd_status n_listen(void *obj, chatd_ctx *ctx, const struct chatd_liste
 		return -ENOMEM;
 	}
 	made->l = *l;
+	made->is_unix = strncmp(l->address, "unix:", 5) == 0;
 	made->next = k->listeners;
 	k->listeners = made;
 	return 0;
@@ -240,6 +256,7 @@ struct kit_peer *kit_connect_on(struct kit *k, int32_t worker)
 		p->closed = 1;
 		return p;
 	}
+	p->is_unix = l->is_unix;
 	k->here = p->w;
 	l->l.accepted(l->l.arg, p->w, &p->stream);
 	k->here = NULL;
