@@ -214,7 +214,7 @@ struct kit {
 	chatd_worker *here; /* whose callback runs; NULL: main or the pool */
 	int64_t now;
 	int manual, hold_offload, refuse_suspend, running;
-	int late; /* no request is answered in the turn in which it is made */
+	int late;                 /* no request is answered in the turn in which it is made */
 	struct kit_armed *timers; /* by due time */
 	struct chatd_watch *watches;
 	struct kit_job *jobs;
@@ -243,8 +243,8 @@ struct kit {
 	struct kit_redis *redis;
 	struct kit_plugins *plugins;
 	struct kit_sockets *sockets;
-	int let_in;      /* KIT_LET_* */
-	unsigned guests; /* who have come */
+	int let_in;                         /* KIT_LET_* */
+	unsigned guests;                    /* who have come */
 	const struct chatd_conn_ops *codec; /* the plugin's, and what the core has in its place */
 	struct chatd_conn_ops codec_ops;
 	char *log;
