@@ -889,6 +889,8 @@ struct chatd_store {
 	chatd_status (*call)(void *obj, chatd_worker *, const request *, chatd_store_fn *fn, void *arg);
 	CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
+	/** [any] 1: what is in it is there after a restart; 0: it goes with the process. */
+	int32_t (*lasts)(void *obj);
 };
 
 #ifdef __cplusplus

@@ -34,11 +34,13 @@ void claim_words(const struct self *self, int64_t epoch, int64_t since, const ch
 		number_of(self->conf->lease, w->numbers[1]),
 		number_of(since, w->numbers[2]),
 		text_of(dead),
+		text_of(self->alone ? " alone" : ""),
 	};
 	memcpy(w->argv, argv, sizeof(argv));
 }
 
-void holder_text(const struct self *self, struct chatd_str text, char *room, size_t n)
+void holder_text(
+		const struct self *self, struct chatd_str text, struct chatd_str node, char *room, size_t n)
 {
 	struct lease l;
 	char since[32] = "?";
@@ -51,8 +53,14 @@ void holder_text(const struct self *self, struct chatd_str text, char *room, siz
 	if (gmtime_r(&t, &tm)) {
 		strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	}
-	snprintf(room, n, "node id \"%s\" is held by %s:%lld since %s (boot epoch %lld)", self->node,
-			l.host, (long long)l.pid, since, (long long)l.epoch);
+	int other = node.n != strlen(self->node) || memcmp(node.p, self->node, node.n) != 0;
+	snprintf(room, n, "%snode id \"%.*s\" is held by %s:%lld since %s (boot epoch %lld)%s",
+			other ? "config: more than one node on a Redis requires store-postgres (sqlite files "
+					"cannot be shared between nodes): "
+				  : "",
+			(int)node.n, node.p, l.host, (long long)l.pid, since, (long long)l.epoch,
+			other ? "; use store-postgres on all nodes, or give each server a redis.prefix of its own"
+				  : "");
 }
 
 static int64_t clock_ms(void)
@@ -73,7 +81,8 @@ struct attempt {
 	chatd_status rc;
 	int ours;
 	int64_t integer;
-	char text[512]; /* the lease */
+	char text[512];          /* the lease */
+	char node[NODE_MAX + 1]; /* whose */
 };
 
 static void keep(struct attempt *a, const struct chatd_redis_reply *r)
@@ -92,6 +101,9 @@ static void on_answer(void *arg, chatd_status rc, const struct chatd_redis_reply
 	if (rc == 0 && r->type == CHATD_REDIS_ARRAY && r->n >= 2) {
 		a->ours = r->items[0].type == CHATD_REDIS_INTEGER && r->items[0].integer == 1;
 		keep(a, &r->items[1]);
+		if (r->n > 2 && r->items[2].type == CHATD_REDIS_TEXT) {
+			snprintf(a->node, sizeof(a->node), "%.*s", (int)r->items[2].text.n, r->items[2].text.p);
+		}
 	} else if (rc == 0) {
 		keep(a, r);
 	}
@@ -136,6 +148,7 @@ static int is_objected_to(struct self *self, struct attempt *claimed)
 		struct attempt seen = ask(self, &get);
 		if (seen.rc == 0 && lease_parse(text_of(seen.text), &l) &&
 				strcmp(l.instance, self->instance) != 0) {
+			snprintf(seen.node, sizeof(seen.node), "%s", self->node);
 			*claimed = seen;
 			return 1;
 		}
@@ -146,7 +159,7 @@ static int is_objected_to(struct self *self, struct attempt *claimed)
 chatd_status begin(struct self *self)
 {
 	int64_t end = clock_ms() + self->conf->lease;
-	char text[WHO_MAX + 80];
+	char text[HOLDER_MAX];
 	struct lease l = { .until = 0 };
 	const char *dead = "";
 	for (;;) {
@@ -162,11 +175,11 @@ chatd_status begin(struct self *self)
 			dead = l.instance;
 			self->h->log(self->ctx, CHATD_LOG_INFO,
 					"process %lld of this host, which had node id \"%s\", is no more: taken over",
-					(long long)l.pid, self->node);
+					(long long)l.pid, a.node);
 			continue;
 		}
 		if (clock_ms() >= end) {
-			holder_text(self, text_of(a.text), text, sizeof(text));
+			holder_text(self, text_of(a.text), text_of(a.node), text, sizeof(text));
 			return self->h->fail(self->ctx, -ENOTUNIQ, "%s", text);
 		}
 		rest(POLL_MS);

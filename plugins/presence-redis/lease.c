@@ -193,7 +193,7 @@ static void won(struct self *self, int64_t since, int had)
 }
 
 /* One that begin() did not meet, since Redis had no time to answer then.  1: it is no more. */
-static int takes_over(struct self *self, struct chatd_str lease)
+static int takes_over(struct self *self, struct chatd_str lease, struct chatd_str node)
 {
 	struct home *home = self->home;
 	struct lease l;
@@ -202,17 +202,17 @@ static int takes_over(struct self *self, struct chatd_str lease)
 	}
 	snprintf(home->dead, sizeof(home->dead), "%s", l.instance);
 	self->h->log(self->ctx, CHATD_LOG_INFO,
-			"process %lld of this host, which had node id \"%s\", is no more: taken over",
-			(long long)l.pid, self->node);
+			"process %lld of this host, which had node id \"%.*s\", is no more: taken over",
+			(long long)l.pid, (int)node.n, node.p);
 	home->claim_again = 1;
 	return 1;
 }
 
-static void met_other(struct self *self, struct chatd_str lease)
+static void met_other(struct self *self, struct chatd_str lease, struct chatd_str node)
 {
 	struct home *home = self->home;
 	int64_t now = now_of(self);
-	holder_text(self, lease, home->foreign, sizeof(home->foreign));
+	holder_text(self, lease, node, home->foreign, sizeof(home->foreign));
 	if (home->foreign_at == 0) {
 		home->foreign_at = now;
 		fence(self, home->foreign);
@@ -249,13 +249,15 @@ static void take_claim(struct self *self, chatd_status rc, const struct chatd_re
 	if (rc < 0 || r->type != CHATD_REDIS_ARRAY || r->n < 2) {
 		return;
 	}
+	struct chatd_str node = text_of(self->node);
 	switch (integer_at(r, 0)) {
 	case 1:
 		won(self, integer_at(r, 1), integer_at(r, 2) == 1);
 		return;
 	case 0:
-		if (!takes_over(self, r->items[1].text)) {
-			met_other(self, r->items[1].text);
+		node = r->n > 2 && r->items[2].type == CHATD_REDIS_TEXT ? r->items[2].text : node;
+		if (!takes_over(self, r->items[1].text, node)) {
+			met_other(self, r->items[1].text, node);
 		}
 		return;
 	default: /* of a store that is younger than what Redis remembers */

@@ -30,8 +30,9 @@ enum {
 	PREFIX_MAX = 64,
 	KEY_MAX = PREFIX_MAX + USER_MAX + 40,
 	WHO_MAX = 256,
-	ID_MAX = 48,    /* of an entry of the log */
-	IN_FLIGHT = 64, /* users whose state is on its way */
+	HOLDER_MAX = 768, /* holder_text() */
+	ID_MAX = 48,      /* of an entry of the log */
+	IN_FLIGHT = 64,   /* users whose state is on its way */
 	USER_SESSIONS_MAX = 256,
 };
 
@@ -109,7 +110,7 @@ struct home {
 	int64_t held_at;    /**< when the claim that succeeded last was sent */
 	int64_t claimed_at; /**< when one was sent last */
 	int64_t up_at, foreign_at, ticked_at, read_at;
-	char foreign[WHO_MAX + 80];
+	char foreign[HOLDER_MAX];
 	char dead[64];     /**< whose lease is taken over, as its process is no more; "": none */
 	char last[ID_MAX]; /**< the event that was read last; "": none yet */
 	int32_t reading, again;
@@ -132,6 +133,7 @@ struct self {
 	char instance[INSTANCE_HEX + 1];
 	uint32_t claim, was_swept, sync, sweep, get, look, nodes; /**< scripts */
 	uint32_t count_fenced, count_events;
+	int32_t alone; /**< what the store keeps no other node has: there can be only this one */
 	_Atomic int32_t unknown;    /**< 1: fenced; what others have is not known */
 	_Atomic int64_t settled_at; /**< before that Redis may not know everybody yet */
 	_Atomic int32_t live;       /**< nodes whose leases hold, as seen last */
@@ -182,15 +184,17 @@ chatd_status begin(struct self *);
 struct chatd_redis_command command_of(
 		uint32_t script, size_t n_keys, const struct chatd_str *, size_t n);
 /** The words of script_claim into @p argv, CLAIM_WORDS of them. */
-enum { CLAIM_WORDS = 10 };
+enum { CLAIM_WORDS = 11 };
 struct claim_words {
 	char keys[3][KEY_MAX], numbers[3][24];
 	struct chatd_str argv[CLAIM_WORDS];
 };
 void claim_words(const struct self *, int64_t epoch, int64_t since, const char *dead,
 		struct claim_words *ret);
-/** `node id "..." is held by ...`, of a lease as it stands in Redis. */
-void holder_text(const struct self *, struct chatd_str lease, char *room, size_t n);
+/** Why the lease is not ours, of that of @p node as it stands in Redis: `node id "..." is held by
+ *  ...`, or that another node is there while one of the two cannot share its store. */
+void holder_text(
+		const struct self *, struct chatd_str lease, struct chatd_str node, char *room, size_t n);
 
 /* ---- who.c: pure */
 /** "HOST BOOT PID START" of this process. */

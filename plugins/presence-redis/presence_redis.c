@@ -212,6 +212,15 @@ static chatd_status hook_all(struct self *self)
 	return rc < 0 ? rc : h->provide(self->ctx, CHATD_PRESENCE, &presence_vt, self);
 }
 
+/* Its file is its own; of what goes with the process anyway each node may have some. */
+static int32_t is_alone(const struct self *self)
+{
+	const struct chatd_store *store = self->store ? self->store->vt : NULL;
+	void *obj = store ? self->store->obj : NULL;
+	return store && !(CHATD_HAS(store, is_shared) && store->is_shared(obj)) &&
+			!(CHATD_HAS(store, lasts) && !store->lasts(obj));
+}
+
 static chatd_status init(
 		const struct chatd_host *h, chatd_ctx *ctx, const void *conf, void **ret_self)
 {
@@ -237,6 +246,7 @@ static chatd_status init(
 	snprintf(self->prefix, sizeof(self->prefix), "%.*s", (int)prefix.n, prefix.p);
 	snprintf(self->node, sizeof(self->node), "%s", h->server_id());
 	who_am_i(self->who);
+	self->alone = is_alone(self);
 	self->home = h->mem_alloc(sizeof(*self->home));
 	if (!self->home) {
 		return -ENOMEM;

@@ -71,14 +71,28 @@
 	"end\n"
 
 /* KEYS active:servers active:retired active:epochs
- * ARGV node epoch instance who lease_ms held_since dead_instance
- * Takes or renews the lease.  Epoch 0: a candidate, which has no epoch yet.
- * {1, since, had}: it is ours; had 1: it was, with this epoch.  {0, lease}: another instance has
- * it.  {-1, epoch}: our epoch is too low. */
+ * ARGV node epoch instance who lease_ms held_since dead_instance alone
+ * Takes or renews the lease.  Epoch 0: a candidate, which has no epoch yet.  alone: " alone" of a
+ * node whose store others cannot share, which its lease then says; it takes none beside another
+ * node, and no other node takes one beside it.
+ * {1, since, had}: it is ours; had 1: it was, with this epoch.  {0, lease, node}: another instance
+ * has it, or that of a node that cannot be beside this one.  {-1, epoch}: our epoch is too low. */
 static const char script_claim[] = LUA_NOW
 		"local node, mine, epoch = ARGV[1], ARGV[3], tonumber(ARGV[2])\n"
 		"local lease = redis.call('HGET', KEYS[1], node)\n"
 		"local since, had = tonumber(ARGV[6]), 0\n"
+		/* Whoever has a lease keeps it, whoever comes. */
+		"local mine_until, holder = string.match(lease or '', '^(%d+) %d+ %d+ (%S+)')\n"
+		"local all = holder == mine and tonumber(mine_until) > now and {} or redis.call('HGETALL', KEYS[1])\n"
+		"for i = 1, #all, 2 do\n"
+		"  local u, e, n = string.match(all[i + 1], '^(%d+) (%d+) %d+ (%S+)')\n"
+		"  local alone = ARGV[8] ~= '' or string.match(all[i + 1], ' alone$')\n"
+		"  if alone and all[i] ~= node and (tonumber(u) or 0) > now then\n"
+		"    if n ~= ARGV[7] then return {0, all[i + 1], all[i]} end\n"
+		"    redis.call('HDEL', KEYS[1], all[i])\n"
+		"    if e ~= '0' then redis.call('ZADD', KEYS[2], int(now), all[i] .. '@' .. e) end\n"
+		"  end\n"
+		"end\n"
 		"local floor = tonumber(redis.call('HGET', KEYS[3], node) or 0) or 0\n"
 		"if lease then\n"
 		"  local u, e, s, i = string.match(lease, '^(%d+) (%d+) (%d+) (%S+)')\n"
@@ -93,7 +107,7 @@ static const char script_claim[] = LUA_NOW
 		"  else\n"
 		/* A candidate gives way to one that has been there all the time. */
 		"    local gives_way = e == 0 and epoch > 0 and since > 0\n"
-		"    if u > now and i ~= ARGV[7] and not gives_way then return {0, lease} end\n"
+		"    if u > now and i ~= ARGV[7] and not gives_way then return {0, lease, node} end\n"
 		"    if e > 0 then\n"
 		"      local due = math.min(now + 5000, math.max(u, now))\n"
 		"      redis.call('ZADD', KEYS[2], int(due), node .. '@' .. int(e))\n"
@@ -107,7 +121,7 @@ static const char script_claim[] = LUA_NOW
 		"if epoch > floor then redis.call('HSET', KEYS[3], node, int(epoch)) end\n"
 		"if since == 0 then since = now end\n"
 		"redis.call('HSET', KEYS[1], node, int(now + ARGV[5]) .. ' ' .. int(epoch) .. ' ' ..\n"
-		"  int(since) .. ' ' .. mine .. ' ' .. ARGV[4])\n"
+		"  int(since) .. ' ' .. mine .. ' ' .. ARGV[4] .. ARGV[8])\n"
 		"return {1, since, had}\n";
 
 /* KEYS active:swept  ARGV node epoch.  1: the records of that epoch were swept. */

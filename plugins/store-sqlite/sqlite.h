@@ -20,6 +20,11 @@ struct back_conf {
 	int64_t max_bytes; /* of the database, in memory; 0: any */
 };
 
+static inline int32_t back_lasts(const struct back_conf *c)
+{
+	return c->path != NULL;
+}
+
 /* In the engine. */
 struct back {
 	int lock_fd;

@@ -98,12 +98,19 @@ static int32_t svc_is_shared(void *obj)
 	return BACK_IS_SHARED;
 }
 
+static int32_t svc_lasts(void *obj)
+{
+	const struct engine *e = obj;
+	return back_lasts(&e->conf.back);
+}
+
 static const struct chatd_store vt = { .struct_size = sizeof(vt),
 	.state = svc_state,
 #define CHATD_X(name, request, writes) .name = svc_##name,
 	CHATD_STORE_MAP(CHATD_X) CHATD_STORE_NEWER(CHATD_X)
 #undef CHATD_X
-			.is_shared = svc_is_shared };
+			.is_shared = svc_is_shared,
+	.lasts = svc_lasts };
 
 chatd_status engine_provide(struct engine *e)
 {

@@ -284,6 +284,8 @@ def second(node, redis, seconds, *settings):
                          "bin", "chatd"), "-c", os.path.join(node.dir, "chat.yaml"),
             "--set", "http.listen=127.0.0.1:0", "--set", "server.data_dir=" + folder, "--set", "server.workers=2",
             "--set", "server.server_id=" + node.name, "--set", "server.drain_timeout=100ms"]
+    for setting in settings:
+        args += ["--set", setting]
     begin = time.monotonic()
     p = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
@@ -344,6 +346,46 @@ def f38_a_node_id_is_taken_while_redis_was_away(s):
     time.sleep(1)
     assert other.proc.poll() is None, "the other one goes on"
     del codes, device
+
+
+@scenario
+def nodes_that_cannot_share_their_stores_are_refused(s):
+    """A node with SQLite is alone on its Redis: one that comes to it is refused, whatever that stores in, and it is
+    refused where others are."""
+    redis = s.redis()
+    lite = "  store-memory: { enabled: false }\n  store-sqlite: {}\n"
+    a = s.node("server1", redis, more=lite)
+    device = Person(a, "alice").device()
+    code, text, _ = second(a, redis, LEASE + 20, "server.server_id=server2")
+    exactly(code, 78, "the exit code\n" + text)
+    assert "store-postgres (sqlite files cannot be shared between nodes): node id \"server1\" is held by " in text, text
+    exactly(list(redis.hash("active:servers")), ["server1"], "the one that was refused leaves nothing")
+    device.subscribe("/topic/public")
+    assert a.proc.poll() is None, "undisturbed"
+
+    # While Redis is away nobody knows: then it is the later one to come that ends.
+    redis.kill()
+    time.sleep(0.5)
+    b = s.node("server2", redis, more=lite)
+    redis.start()
+    within(lambda: a.proc.poll() is not None or b.proc.poll() is not None, LEASE + 12, "one of them ends")
+    ended, other = (a, b) if a.proc.poll() is not None else (b, a)
+    exactly(ended.proc.wait(5), 78, "the exit code")
+    assert "(sqlite files cannot be shared between nodes): node id \"%s\" is held by " % other.name in ended.text(), ended.text()
+    time.sleep(1)
+    assert other.proc.poll() is None, "the other one goes on"
+
+    # After a crash the same server comes back at once under another name: who was there is no more.
+    other.kill()
+    c = s.node("server3", redis, more=lite)
+    within(lambda: "server3" in redis.hash("active:servers"), 10, "it is registered")
+    c.kill()
+    # And one that keeps nothing is refused just so while a lease says that its holder must be alone.
+    redis.cli("HSET", "active:servers", "server4", "%d 1 1 i elsewhere boot 4 5 alone" % ((time.time() + LEASE * 10) * 1000))
+    code, text, _ = second(a, redis, LEASE + 20, "server.server_id=server5", "store-sqlite.enabled=false",
+                           "store-memory.enabled=true")
+    exactly(code, 78, "the exit code\n" + text)
+    assert 'node id "server4" is held by elsewhere:4' in text, text
 
 
 def seconds_since(node, words):
