@@ -12,15 +12,17 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(0, os.path.join(ROOT, "tests"))
-from backends.base import Missing, IN_CI, wait_until  # noqa: E402
+sys.path[:0] = [os.path.join(ROOT, "tests"), os.path.join(ROOT, "tests", "chat")]
+from backends.base import Missing, IN_CI, free_port, wait_until  # noqa: E402
 from backends.postgres import Postgres, Standby  # noqa: E402
+from client import Person, Server, put, rest  # noqa: E402
 
 FULL = os.environ.get("CHATD_FULL") == "1"
 TESTS = []
@@ -492,6 +494,60 @@ def a_node_killed_while_it_makes_the_schema_needs_no_help(pg):
     print("# %d were killed before they had opened it" % halves)
 
 
+def older(pg):
+    """The database of an older release; what is in it, by what a server with it is asked."""
+    pg.run(pg.program("psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-f", os.path.join(HERE, "postgres-3.sql"), pg.url)
+    block = "  store-sqlite: { enabled: false }\n  store-postgres: { url: \"%s\", schema: older }\n" % pg.url
+    return Server(2, "server.server_id=new1", edit=lambda text: put(text, block))
+
+
+@test
+def a_schema_of_an_older_release_is_migrated_with_what_is_in_it(pg):
+    s = older(pg)
+    try:
+        assert ask(pg, "latest")["open"] == 0
+        number = "SELECT value FROM %s.meta WHERE key='schema'"
+        same(pg.sql(number % "older"), pg.sql(number % "latest"), "the number of the schema")
+        alice, bob = Person(s, "alice"), Person(s, "bob")
+
+        def get(who, path):
+            return who.rest("GET", "/api/chat/" + path).json
+
+        # rooms, their members, and how far each has read
+        mine = get(bob, "conversations")["conversations"]
+        room = next(c["roomId"] for c in mine if "roomId" in c)
+        marks = {c.get("roomId", c.get("with")): (c["unread"], c["read"]) for c in mine}
+        same(marks, {room: (5, 8), "alice": (2, 3)}, "what bob has read")
+        same({m["userId"] for m in get(alice, "rooms/%s/members" % room)["members"]}, {"alice", "bob"})
+        # history, as it was changed
+        page = get(bob, "messages/room/%s?limit=50" % room)
+        want = ["the %s of an older release" % ("horse %d" % i if i % 4 else "zebra") for i in range(12)]
+        want[1], want[3] = "an edited walrus", None
+        same([m.get("content") for m in page if m["type"] == "CHAT"], want[::-1])
+        # search goes through the old rows
+        def found(words):
+            return sorted(m["content"] for m in get(alice, "search?q=%s&roomId=%s" % (words, room))["messages"])
+        same(found("zebra"), ["the zebra of an older release"] * 3)
+        same(found("walrus"), ["an edited walrus"])
+        same(len(found("older")), 10, "without the one that was edited, and the one that is gone")
+        same([m["content"] for m in get(bob, "pins?roomId=" + room)["messages"]], ["the zebra of an older release"])
+        # a resume goes on where it was, and what is said now comes behind
+        d = bob.device()
+        r = d.resume("/topic/room/" + room, {"since": "0"})
+        top = int(r["seq"])
+        said = alice.device().send("/app/chat.send", {"roomId": room, "content": "a zebra of today"})
+        same(int(said["seq"]), top + 1)
+        same(len(found("zebra")), 4)
+        # an account with its password
+        who = {"email": "eve@example.org", "password": "a long password"}
+        same(rest(s, None, "POST", "/api/auth/authenticate", who).status, 200, "a password of then")
+        same(rest(s, None, "POST", "/api/auth/authenticate", {**who, "password": "another one"}).status, 401)
+    finally:
+        code, log = s.stop()
+    same(code, 0, log)
+    assert " ERROR " not in log and "Sanitizer" not in log, log[-3000:]
+
+
 @test
 def a_newer_schema_is_refused(pg):
     same(ask(pg, "newer")["open"], 0)
@@ -539,6 +595,55 @@ def who_may_not_come_in_is_told_at_once(pg):
     found = ask(pg, "No")
     assert found["open"] < 0 and "a-z, 0-9 and _" in found["log"], found
     assert time.monotonic() - began < 30
+
+
+def chatd(url, folder, **options):
+    """A whole server that stores there, until it ends by itself: (exit code, what it said, seconds)."""
+    path = os.path.join(folder, "ends.yaml")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("server: { data_dir: %s }\nplugins:\n  store-postgres: { url: \"%s\"%s }\n"
+                % (folder, url, "".join(", %s: %s" % o for o in options.items())))
+    began = time.monotonic()
+    done = subprocess.run([built("bin", "chatd"), "-c", path], capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - began
+
+
+@test
+def f53_a_server_without_its_database_ends_with_69(pg):
+    """After start_timeout, whether nobody is at the address or the name is none."""
+    for host in ("127.0.0.1:%d" % free_port(), "no-such-host.invalid"):
+        with tempfile.TemporaryDirectory() as folder:
+            code, said, seconds = chatd("postgresql://chatd:hush@%s/chatd" % host, folder, start_timeout="1s")
+        same(code, 69, said)
+        assert seconds >= 1, "it does not wait: %.1f s" % seconds
+        assert re.search(r"ERROR store-postgres: .*%s" % host.partition(":")[0], said), said
+        assert "hush" not in said, said
+
+
+@test
+def f53_a_server_that_may_not_come_in_ends_at_once(pg):
+    """With 69 as well: whoever starts it again gives it the password as it is then."""
+    rules = os.path.join(pg.data, "pg_hba.conf")
+    with open(rules, encoding="utf-8") as f:
+        before = f.read()
+    pg.sql("SET password_encryption='scram-sha-256'; CREATE ROLE locked LOGIN PASSWORD 'right'")
+    try:
+        with open(rules, "w", encoding="utf-8") as f:
+            f.write("host all locked 127.0.0.1/32 scram-sha-256\n" + before)
+        pg.sql("SELECT pg_reload_conf()")
+        place = "127.0.0.1:%d" % pg.port
+        for url, why in (("postgresql://locked:hush@%s/chatd" % place, 'password authentication failed for user "locked"'),
+                         ("postgresql://nobody:hush@%s/chatd" % place, 'role "nobody" does not exist'),
+                         ("postgresql://chatd:hush@%s/nowhere" % place, 'database "nowhere" does not exist')):
+            with tempfile.TemporaryDirectory() as folder:
+                code, said, seconds = chatd(url, folder, start_timeout="60s")
+            same(code, 69, said)
+            assert why in said and "hush" not in said, said
+            assert seconds < 50, "it waited %.1f s" % seconds
+    finally:
+        with open(rules, "w", encoding="utf-8") as f:
+            f.write(before)
+        pg.sql("SELECT pg_reload_conf()")
 
 
 @test
