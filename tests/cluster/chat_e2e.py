@@ -17,6 +17,7 @@ sys.path[:0] = [os.path.join(HERE, "..", "chat"), os.path.join(HERE, ".."), os.p
 from backends.base import IN_CI, Missing  # noqa: E402
 from backends.cluster import Cluster, tap  # noqa: E402
 from client import Device, Person, rest  # noqa: E402
+from seal import signed  # noqa: E402
 import thumbs_e2e  # noqa: E402
 import upload_e2e as up  # noqa: E402
 from wsclient import Ws, handshake, stomp, frame  # noqa: E402
@@ -355,6 +356,84 @@ def files_are_on_all_nodes(c):
     c.nodes[2].kill()
     c.nodes[2].begin()
     up.until(lambda: not objects(), 20, "nobody needs it any more")
+
+
+@test
+def f17_what_is_no_row_or_a_forged_one_reaches_nobody(c):
+    """Whatever it lacks, signed as by a node; and one that lacks nothing but the signature."""
+    alice, bob = at(c, "alice", 0), at(c, "bob", 1)
+    name, topic = room(c, alice, bob)
+    a, b = alice.device(), bob.device()
+    b.subscribe(topic)
+    a.send("/app/chat.send", {"roomId": name, "content": "first"})
+    first = b.on(topic, content="first")
+    body, key, number = b'{"type":"CHAT","sender":"alice","content":"forged"}', "chat.node2", [0]
+
+    def say(signer="cluster " + c.key, **other):
+        number[0] += 1
+        row = {"chatd-v": 1, "chatd-kind": "row", "chatd-to": "topic", "chatd-from": "node9", "chatd-epoch": "9" * 16,
+               "chatd-n": number[0], "chatd-topic": topic, "chatd-key": name, "id": "0192f0a0-0000-7000-8000-%012d" % number[0],
+               "epoch": first.headers["epoch"], "seq": str(int(first.headers["seq"]) + 1), "pos": str(10 ** 9), "row": "1",
+               "sender": "alice", "room": name}
+        row.update(other)
+        row = {k: v for k, v in row.items() if v is not None}
+        c.rabbit.publish(key, body, signed(signer, key, body, row) if signer else row)
+    for bad in ({"epoch": None}, {"epoch": "0" * 32}, {"epoch": "e" * 200}, {"id": None}, {"id": "x" * 65},
+                {"sender": "s" * 200}, {"seq": None}, {"seq": "x"}, {"seq": "-1"}, {"seq": "0"}, {"seq": "9" * 30}, {"pos": "0"},
+                {"pos": None}, {"row": "7"}, {"row": None}, {"flags": "-1"}, {"room": "a b"}, {"room": None},
+                {"room": None, "a": "alice", "b": "bob"}, {"target": "t" * 65}, {"traceparent": "t" * 500},
+                {"seq": first.headers["seq"]}):
+        say(**bad)
+    say(signer=None)
+    say(signer="another key than the nodes', of 32 bytes or more")
+    a.send("/app/chat.send", {"roomId": name, "content": "second"})
+    f = b.on(topic)
+    assert f.json["content"] == "second", f
+    assert b.quiet(topic) is True
+    log = c.nodes[1].text()
+    assert 'node node9 sent a "row" that is none' in log, log[-2000:]
+    assert 'that names node "node9" as its sender is refused' in log, log[-2000:]
+
+    def left():
+        q = c.rabbit.queue("chat.queue.node2")
+        return q["messages_ready"] + q["messages_unacknowledged"]
+    up.until(lambda: left() == 0, 20, "nothing comes round again")
+    a.close()
+    b.close()
+
+
+@test
+def what_is_beyond_the_bound_of_a_nodes_queue_is_in_the_store(c):
+    """The broker is away, and far more than queue_max is said: all of it is acknowledged, and all of it comes."""
+    node = c.add("route-rabbitmq.queue_max=64 KiB")
+    alice, bob = Person(node, "alice"), at(c, "bob", 1)
+    name, topic = room(c, alice, bob)
+    a, b = alice.device(), bob.device()
+    b.subscribe(topic)
+    a.send("/app/chat.send", {"roomId": name, "content": "before"})
+    assert b.on(topic, content="before")
+    c.rabbit.stop_app()
+    wanted = []
+    try:
+        for i in range(150):
+            for to in ({"roomId": name}, {"to": "bob"}):
+                text = "%d %s" % (i, "y" * 1000)
+                r = a.send("/app/chat.send", {"content": text, **to})
+                assert "seq" in r, r
+            wanted.append(text)
+        assert node.text().count("more than queue_max") == 1, node.text()[-2000:]
+        for where in (topic, "/user/queue/messages"):
+            assert [f.json["content"] for f in rows(b, where, 150, 60)] == wanted, "without the broker, on " + where
+    finally:
+        c.rabbit.start_app()
+    up.until(lambda: rest(node, None, "GET", "/readyz").json == {"status": "UP"}, 60, "the broker is back")
+    a.send("/app/chat.send", {"roomId": name, "content": "after"})
+    f = b.on(topic)
+    assert f.json["content"] == "after", f
+    for where in (topic, "/user/queue/messages"):
+        assert b.quiet(where) is True, "twice"
+    a.close()
+    b.close()
 
 
 def main():
