@@ -11,8 +11,9 @@ import signal
 import time
 
 from nodes import Wide, Wounded, name_of, ready
-from client import Device
+from client import Device, same
 from harness import Person, wait_for
+from wsclient import frame, open_ws, stomp
 import revoked
 
 from backends.base import IN_CI, Missing  # found by way of nodes
@@ -363,11 +364,21 @@ def sent_away(device, seconds):
     raise AssertionError("still open")
 
 
+def by_websocket(node, user):
+    """Somebody logged in, by WebSocket."""
+    ws = open_ws("%s:%d" % node.address("http"), "/ws-chat", 60)
+    ws.send(frame(1, stomp("CONNECT", [("accept-version", "1.2"), ("host", "x"), ("login", user), ("passcode", user)])))
+    opcode, text = ws.message()
+    assert opcode == 1 and text.startswith(b"CONNECTED"), text
+    return ws
+
+
 @case
 def f66_a_node_is_cut_off_from_all_but_its_clients(t, c, crowd):
     """It acknowledges nothing, says why, sends its clients away, and goes on when it can; nothing comes late."""
     node = c.nodes[2]
     mine, other = (Person(node, crowd.person(i).id).device() for i in range(2))
+    browser = by_websocket(node, crowd.person(2).id)
     listener = Person(c.nodes[0], crowd.person(1).id).device()
     for p in c.proxies.values():
         p("stall")
@@ -382,6 +393,7 @@ def f66_a_node_is_cut_off_from_all_but_its_clients(t, c, crowd):
     wait_for(lambda: ready(node)[0] == 503, 10, "not ready without its store")
     for d in (mine, other):
         sent_away(d, 30)
+    same(browser.close_code()[0], 1013, "the close code")
     print("# clients were sent away within %.1f s" % (time.monotonic() - begin))
     time.sleep(30 if t.full else 0)
     for p in c.proxies.values():

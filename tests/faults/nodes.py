@@ -12,7 +12,7 @@ import urllib.request
 
 from harness import BUILD, HERE, TOKEN, Crowd, Person, Proxy, wait_for
 
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "ws")]
 from backends.cluster import Cluster, at_once  # noqa: E402
 
 USERS, ROOMS = 30, 6

@@ -51,7 +51,7 @@ class Flood(threading.Thread):
             self.device.close()
 
 
-def flood(nodes, seconds, meanwhile=lambda: None, each=2):
+def flood(nodes, seconds, meanwhile=lambda: None, each=17 if FULL else 2):
     until = time.monotonic() + seconds
     floods = [Flood(n, "alice", until) for n in nodes for _ in range(each)]
     for f in floods:
