@@ -435,8 +435,9 @@ struct chatd_store_inbox {
 };
 
 enum { CHATD_STORE_READ = 1, CHATD_STORE_DELIVERED = 2 };
-/** Moves forward only; beyond the top: -ERANGE.  .seq of the answer is where it stands now, .n
- *  is 1 if it moved. */
+/** Moves forward only; beyond the top: -ERANGE.  Each device of the user, which is a login, has
+ *  its own; a device that is no login of the user's counts as none.  When a login ends, what it
+ *  has read stays read.  .seq of the answer is the user's furthest now, .n is 1 if that moved. */
 struct chatd_store_cursor {
 	uint32_t struct_size;
 	int32_t kind;

@@ -11,7 +11,7 @@ struct ask {
 	chatd_token token;
 	chatd_sid session;
 	struct mark mark;
-	char user[CHATD_ID_MAX + 1];
+	char user[CHATD_ID_MAX + 1], device[CHATD_ID_MAX + 1];
 };
 
 static void finish(struct ask *a, chatd_verdict v, const char *code, const char *why)
@@ -91,6 +91,7 @@ static void put(struct ask *a)
 		.kind = a->mark.delivered ? CHATD_STORE_DELIVERED : CHATD_STORE_READ,
 		.conv = conv_of(a),
 		.user = text(a->user),
+		.device = text(a->device),
 		.seq = a->mark.seq };
 	chatd_status rc = store->cursor_set(s->obj, a->w, &r, on_stored, a);
 	if (rc < 0) {
@@ -202,6 +203,7 @@ chatd_verdict marks_take(struct self *self, chatd_call *call, const struct mark 
 		.session = h->session_sid(h->call_session(call)),
 		.mark = *m };
 	chatd_str_copy(a->user, sizeof(a->user), h->ident_user(h->call_ident(call)));
+	chatd_str_copy(a->device, sizeof(a->device), h->ident_login(h->call_ident(call)));
 	if (!a->token) {
 		atomic_fetch_sub(&self->asks, 1);
 		h->mem_free(a);

@@ -119,6 +119,7 @@ static struct fake {
 	void *arg;
 	chatd_status refuse, rc;
 	int64_t mark;
+	char device[65];
 	struct chatd_store_message m;
 	struct chatd_store_answer a;
 } fake;
@@ -155,6 +156,8 @@ static chatd_status fake_cursor_set(void *obj, chatd_worker *w, const struct cha
 		chatd_store_fn *fn, void *arg)
 {
 	(void)obj;
+	snprintf(fake.device, sizeof(fake.device), "%.*s", (int)r->device.n,
+			r->device.p ? r->device.p : "");
 	fake.a = (struct chatd_store_answer){ .struct_size = sizeof(fake.a), .n = r->seq > fake.mark };
 	fake.mark = r->seq > fake.mark ? r->seq : fake.mark;
 	fake.a.seq = fake.mark;
@@ -198,6 +201,23 @@ static void a_mark_is_stored_and_told_to_both(void **state)
 	kit_expect_reject(k, "VALIDATION", "another conversation");
 	kit_in(k, "ann", READ, "{\"messageId\":\"m6\"}");
 	kit_expect_reject(k, "NOT_FOUND", "no such message");
+	kit_free(k);
+}
+
+static void a_mark_is_its_devices(void **state)
+{
+	struct kit *k = fresh_stored();
+	const struct chatd_identity phone = {
+		.struct_size = sizeof(phone), .user = CHATD_LIT("ann"), .login = CHATD_LIT("l1")
+	};
+	(void)state;
+	struct kit_client *ann = kit_open_as(k, 0, &phone);
+	kit_send(ann, READ, "{\"with\":\"bob\",\"seq\":4}", NULL);
+	kit_expect_accept(k);
+	assert_string_equal(fake.device, "l1");
+	kit_in(k, "cat", READ, "{\"with\":\"bob\",\"seq\":5}"); /* who has no login */
+	kit_expect_accept(k);
+	assert_string_equal(fake.device, "");
 	kit_free(k);
 }
 
@@ -263,6 +283,7 @@ int main(void)
 		cmocka_unit_test(a_room_hears_its_members_only),
 		cmocka_unit_test(many_conversations_use_bounded_memory),
 		cmocka_unit_test(a_mark_is_stored_and_told_to_both),
+		cmocka_unit_test(a_mark_is_its_devices),
 		cmocka_unit_test(a_large_room_is_not_told),
 		cmocka_unit_test(what_the_store_refuses_is_told),
 		cmocka_unit_test(no_memory_leaks_and_breaks_nothing),

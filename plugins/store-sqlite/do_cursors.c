@@ -8,6 +8,36 @@ enum { DEVICE_MAX = 64, OWNER_MAX = 64 };
 
 /* ---- cursors -------------------------------------------------------------------- */
 
+/* Devices are logins: a name that is none of the user's would be kept for ever. */
+static struct chatd_str device_of(struct db *db, const struct chatd_store_cursor *r)
+{
+	struct chatd_str device = CHATD_LIT("");
+	if (r->device.n == 0) {
+		return device;
+	}
+	db_rows *s =
+			db_query(db, "SELECT 1 FROM login WHERE id=? AND user=?", "ss", r->device, r->user);
+	if (db_step(db, s)) {
+		device = r->device;
+		db_done(s);
+	}
+	return device;
+}
+
+/* On whichever device. */
+static int64_t furthest(struct db *db, const struct chatd_store_cursor *r, int64_t conv)
+{
+	int64_t seq = 0;
+	db_rows *s = db_query(db,
+			"SELECT coalesce(max(seq), 0) FROM cursor WHERE user=? AND conv=? AND kind=?", "sid",
+			r->user, conv, r->kind);
+	if (db_step(db, s)) {
+		seq = db_i64(s, 0);
+		db_done(s);
+	}
+	return seq;
+}
+
 void do_cursor_set(struct db *db, struct op *op)
 {
 	const struct chatd_store_cursor *r = op->req;
@@ -28,19 +58,39 @@ void do_cursor_set(struct db *db, struct op *op)
 	if (!there || op->rc < 0) {
 		return;
 	}
-	struct chatd_str device = r->device.p ? r->device : CHATD_LIT("");
-	op->a.n = db_exec(db,
+	int64_t before = furthest(db, r, c.n);
+	db_exec(db,
 			"INSERT INTO cursor(user, conv, kind, device, seq) VALUES(?,?,?,?,?)"
 			" ON CONFLICT(user, conv, kind, device) DO UPDATE SET seq=excluded.seq"
 			" WHERE excluded.seq > cursor.seq",
-			"sidsi", r->user, c.n, r->kind, device, r->seq);
-	db_rows *s =
-			db_query(db, "SELECT seq FROM cursor WHERE user=? AND conv=? AND kind=? AND device=?",
-					"sids", r->user, c.n, r->kind, device);
-	if (db_step(db, s)) {
-		op->a.seq = db_i64(s, 0);
-		db_done(s);
-	}
+			"sidsi", r->user, c.n, r->kind, device_of(db, r), r->seq);
+	op->a.n = r->seq > before;
+	op->a.seq = op->a.n ? r->seq : before;
+}
+
+/* What a device that is gone has read stays read, as nobody's device: once per conversation. */
+#define FOLD(gone)                                                                                \
+	"INSERT INTO cursor(user, conv, kind, device, seq)"                                           \
+	" SELECT user, conv, kind, '', max(seq) FROM cursor WHERE " gone " GROUP BY user, conv, kind" \
+	" ON CONFLICT(user, conv, kind, device) DO UPDATE SET seq=excluded.seq"                       \
+	" WHERE excluded.seq > cursor.seq"
+#define FORGET(gone) "DELETE FROM cursor WHERE " gone
+
+void cursors_fold(struct db *db, struct chatd_str user)
+{
+#define GONE "user=?1 AND device <> '' AND device NOT IN (SELECT id FROM login WHERE user=?1)"
+	db_exec(db, FOLD(GONE), "s", user);
+	db_exec(db, FORGET(GONE), "s", user);
+#undef GONE
+}
+
+void cursors_fold_ended(struct db *db, int64_t wall, int limit)
+{
+#define GONE \
+	"(user, device) IN (SELECT user, id FROM login WHERE ends <= ?1 ORDER BY ends LIMIT ?2)"
+	db_exec(db, FOLD(GONE), "id", wall, limit);
+	db_exec(db, FORGET(GONE), "id", wall, limit);
+#undef GONE
 }
 
 void do_cursors(struct db *db, struct op *op)

@@ -82,9 +82,13 @@ void do_login_create(struct db *db, struct op *op)
 		op->rc = -ENOENT;
 		return;
 	}
-	db_exec(db, "DELETE FROM login WHERE user=? AND ends <= ?", "si", r->user, used);
+	int64_t ended =
+			db_exec(db, "DELETE FROM login WHERE user=? AND ends <= ?", "si", r->user, used);
 	if (r->max) {
 		op->a.n = end_beyond_max(db, r);
+	}
+	if (ended || op->a.n) {
+		cursors_fold(db, r->user);
 	}
 	if (op->a.n) {
 		touch(db, r->user, 0);
@@ -126,6 +130,7 @@ static void end_reused(struct db *db, struct op *op, struct chatd_str id)
 			db, op, db_query(db, "DELETE FROM login WHERE id=? RETURNING " LOGIN_COLUMNS, "s", id));
 	if (op->a.n_logins) {
 		touch(db, op->a.logins[0].user, 0);
+		cursors_fold(db, op->a.logins[0].user);
 	}
 	refuse(op, -EACCES, CHATD_STORE_REUSED);
 	op->keep = 1;
@@ -189,8 +194,10 @@ void do_login_rotate(struct db *db, struct op *op)
 int64_t logins_end(struct db *db, struct chatd_str user, struct chatd_str keep)
 {
 	touch(db, user, db->e->h->wall_ms());
-	return db_exec(
+	int64_t n = db_exec(
 			db, "DELETE FROM login WHERE user=?1 AND (?2 IS NULL OR id <> ?2)", "ss", user, keep);
+	cursors_fold(db, user);
+	return n;
 }
 
 void do_login_end(struct db *db, struct op *op)
@@ -201,6 +208,7 @@ void do_login_end(struct db *db, struct op *op)
 	} else if (r->id.p) {
 		touch(db, r->user, 0);
 		op->a.n = db_exec(db, "DELETE FROM login WHERE id=? AND user=?", "ss", r->id, r->user);
+		cursors_fold(db, r->user);
 	} else {
 		op->a.n = logins_end(db, r->user, r->keep);
 	}
@@ -255,6 +263,7 @@ void do_secret_take(struct db *db, struct op *op)
 
 int64_t logins_sweep(struct db *db, int64_t wall)
 {
+	cursors_fold_ended(db, wall, SWEEP_ROWS);
 	int64_t n = db_exec(db,
 			"DELETE FROM login WHERE id IN (SELECT id FROM login WHERE ends <= ? ORDER BY ends"
 			" LIMIT ?)",

@@ -345,6 +345,10 @@ int answer_account(struct db *, struct op *, struct chatd_str id);
 int64_t logins_end(struct db *, struct chatd_str user, struct chatd_str keep); /* all but keep */
 int64_t logins_sweep(struct db *, int64_t wall);                               /* secrets too */
 
+/* do_cursors.c: of logins that are gone, or whose end comes next in logins_sweep() */
+void cursors_fold(struct db *, struct chatd_str user);
+void cursors_fold_ended(struct db *, int64_t wall, int limit);
+
 /* do_sweep.c */
 int64_t sweep(struct db *, int64_t wall);
 

@@ -320,6 +320,62 @@ static void there_is_place_for_so_many_rooms(void **state)
 	assert_int_equal(ASK(h, room_create, two)->rc, 0);
 }
 
+/* ---- devices -------------------------------------------------------------------------- */
+
+static struct kept *log_in(const char *id, int32_t max)
+{
+	static const char hash[65] = "0000000000000000000000000000000000000000000000000000000000000000";
+	struct chatd_store_login l = { SZ(chatd_store_login), .id = z(id), .user = S("ann"),
+		.refresh = z(hash), .created = host_wall(), .expires = WALL + 5000, .max = max };
+	return ASK(h, login_create, l);
+}
+
+static struct kept *read_on(const char *login, int64_t seq)
+{
+	struct chatd_store_cursor r = { SZ(chatd_store_cursor), .kind = CHATD_STORE_READ,
+		.conv = conv_of("ann/bob"), .user = S("ann"), .device = z(login), .seq = seq };
+	return ASK(h, cursor_set, r);
+}
+
+static int64_t ann_has_read(void)
+{
+	struct chatd_store_cursor_list r = { SZ(chatd_store_cursor_list), .kind = CHATD_STORE_READ,
+		.limit = 10, .conv = conv_of("ann/bob") };
+	struct kept *k = ASK(h, cursors, r);
+	assert_int_equal(k->a.n_cursors, 1);
+	return k->a.cursors[0].seq;
+}
+
+static void what_a_device_has_read_stays_read_without_it(void **state)
+{
+	(void)state;
+	struct chatd_account ann = { SZ(chatd_account), .id = S("ann"), .nickname = S("Ann"),
+		.email = S("ann@x.org"), .password = S("hash") };
+	ASK(h, account_create, ann);
+	assert_int_equal(log_in("l1", 2)->rc, 0);
+	log_in("l2", 2);
+	for (char id[] = "m0"; id[1] < '8'; id[1]++) {
+		say("ann/bob", "bob", id);
+	}
+	assert_int_equal(read_on("l1", 3)->a.n, 1);
+	struct kept *k = read_on("l2", 2);
+	assert_int_equal(k->a.n, 0); /* its own moved, hers did not */
+	assert_int_equal(k->a.seq, 3);
+	k = read_on("l2", 4);
+	assert_int_equal(k->a.n, 1);
+	assert_int_equal(k->a.seq, 4);
+	assert_int_equal(read_on("l1", 6)->a.n, 1);
+	host_set_wall(WALL + 1);
+	log_in("l3", 1); /* which ends both */
+	assert_int_equal(ann_has_read(), 6);
+	assert_int_equal(read_on("l3", 7)->a.n, 1);
+	struct chatd_store_sweep sweep = { SZ(chatd_store_sweep), .wall = WALL + 5001 };
+	ASK(h, sweep, sweep); /* which ends the third */
+	assert_int_equal(ann_has_read(), 7);
+	assert_int_equal(read_on("l3", 8)->a.n, 1); /* it is nobody's now */
+	assert_int_equal(ann_has_read(), 8);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { T(accounts_are_found_by_id_secret_and_client),
@@ -329,6 +385,6 @@ int main(int argc, char **argv)
 		T(speaking_follows_the_rooms_rules),
 		T(a_membership_event_takes_its_place_in_the_conversation),
 		T(guests_are_members_and_no_more), T(invitations_and_bans_are_told_to_whom_they_concern),
-		T(there_is_place_for_so_many_rooms) };
+		T(there_is_place_for_so_many_rooms), T(what_a_device_has_read_stays_read_without_it) };
 	return suite_args(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 2;
 }

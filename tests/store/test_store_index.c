@@ -381,6 +381,52 @@ static int end(void **state)
 	return system(command);
 }
 
+/* ---- cursors ---------------------------------------------------------------------- */
+
+static void log_in(const char *id, int32_t max)
+{
+	static const char hash[65] = "0000000000000000000000000000000000000000000000000000000000000000";
+	struct chatd_store_login l = { SZ(chatd_store_login), .id = z(id), .user = S("ann"),
+		.refresh = z(hash), .created = host_wall(), .expires = WALL + 5000, .max = max };
+	assert_int_equal(ASK(h, login_create, l)->rc, 0);
+}
+
+static void read_on(const char *device, int64_t seq)
+{
+	struct chatd_store_cursor r = { SZ(chatd_store_cursor), .kind = CHATD_STORE_READ,
+		.conv = conv_of("ann/bob"), .user = S("ann"), .device = z(device), .seq = seq };
+	assert_int_equal(ASK(h, cursor_set, r)->rc, 0);
+}
+
+static void devices_that_are_gone_leave_one_cursor(void **state)
+{
+	(void)state;
+	open_store();
+	struct chatd_account ann = { SZ(chatd_account), .id = S("ann"), .nickname = S("Ann"),
+		.email = S("ann@x.org"), .password = S("hash") };
+	ASK(h, account_create, ann);
+	for (char id[] = "m0"; id[1] < '5'; id[1]++) {
+		say("ann/bob", "bob", id);
+	}
+	log_in("l1", 2);
+	log_in("l2", 2);
+	read_on("l1", 3);
+	read_on("l2", 2);
+	assert_int_equal(ask_file("SELECT sum(seq) FROM cursor WHERE device IN ('l1', 'l2')"), 5);
+	read_on("a1", 1); /* none of her logins: nobody's, however many names there are */
+	read_on("a2", 1);
+	assert_int_equal(ask_file("SELECT count(*) FROM cursor"), 3);
+	host_set_wall(WALL + 1);
+	log_in("l3", 1); /* which ends both */
+	read_on("l3", 1);
+	assert_int_equal(ask_file("SELECT count(*) FROM cursor"), 2);
+	assert_int_equal(ask_file("SELECT seq FROM cursor WHERE device=''"), 3);
+	struct chatd_store_sweep sweep = { SZ(chatd_store_sweep), .wall = WALL + 5001 };
+	ASK(h, sweep, sweep); /* which ends the third */
+	assert_int_equal(ask_file("SELECT count(*) FROM cursor"), 1);
+	assert_int_equal(ask_file("SELECT seq FROM cursor"), 3);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(int argc, char **argv)
@@ -391,6 +437,7 @@ int main(int argc, char **argv)
 		CASE(many_rows_are_indexed_without_a_pause),
 		CASE(edits_count_wherever_the_row_is),
 		CASE(an_older_file_is_brought_up_to_date),
+		CASE(devices_that_are_gone_leave_one_cursor),
 		CASE(nothing_reads_through_all_messages),
 	};
 	if (argc < 3) {
