@@ -102,6 +102,7 @@ enum {
 	CHATD_STORE_REUSED = 18,  /**< -EACCES: a refresh token that was spent; the login has ended */
 	CHATD_STORE_NO_FILE = 19, /**< -ENOENT: one of .files is none that the sender may pass on */
 	CHATD_STORE_TODAY = 20,   /**< -EDQUOT: so much was stored today; .until: the next day */
+	CHATD_STORE_FILES = 21,   /**< -EDQUOT: the owner has as many files as one may have */
 };
 
 /* ---- accounts -------------------------------------------------------------- */
@@ -521,7 +522,8 @@ struct chatd_store_file {
 	int64_t size, wall, expires;
 	/** In file_put(): what the owner may have stored in all and by this day (UTC); 0: any. */
 	int64_t max_bytes, max_day;
-	int64_t uses; /**< in answers: of how many messages it is a part */
+	int64_t uses;      /**< in answers: of how many messages it is a part */
+	int64_t max_files; /**< as max_bytes: how many files; above it .why is CHATD_STORE_FILES */
 };
 struct chatd_store_file_key {
 	uint32_t struct_size;
@@ -744,6 +746,7 @@ struct chatd_store_answer {
 	int64_t today; /**< file_space: bytes stored by this day */
 	const struct chatd_store_record *records;
 	size_t n_records;
+	int64_t owned; /**< file_space: how many files they are */
 };
 
 /** [worker] @p a is never NULL. */
@@ -795,7 +798,7 @@ typedef void chatd_store_fn(void *arg, chatd_status rc, const struct chatd_store
  *                        and the one that was named is nobody's
  *  file_get              .files[0]; -ENOENT
  *  file_drop             nothing; -ENOENT.  It is part of no message any more
- *  file_space            .n: bytes that .user has stored, .today
+ *  file_space            .n: bytes that .user has stored, .owned, .today
  *  file_mark             .n: how many files it concerns; -ENOENT
  *  objects               .files, only .object, .size, .type, .state, .wall
  *  object_end            nothing

@@ -73,13 +73,16 @@ static size_t answer_files(struct db *db, struct op *op, db_rows *s)
 
 /* ---- one file ------------------------------------------------------------------------ */
 
-static int64_t stored_by(struct db *db, struct chatd_str user)
+static int64_t stored_by(struct db *db, struct chatd_str user, int64_t *ret_files)
 {
 	int64_t n = 0;
-	db_rows *s = db_query(
-			db, "SELECT CAST(coalesce(sum(size), 0) AS bigint) FROM file WHERE owner=?", "s", user);
+	*ret_files = 0;
+	db_rows *s = db_query(db,
+			"SELECT CAST(coalesce(sum(size), 0) AS bigint), count(*) FROM file WHERE owner=?", "s",
+			user);
 	if (db_step(db, s)) {
 		n = db_i64(s, 0);
+		*ret_files = db_i64(s, 1);
 	}
 	db_done(s);
 	return n;
@@ -103,7 +106,13 @@ static int64_t count_day(struct db *db, const struct chatd_store_file *r)
 
 static int has_space(struct db *db, struct op *op, const struct chatd_store_file *r)
 {
-	if (r->max_bytes && stored_by(db, r->owner) + r->size > r->max_bytes) {
+	int64_t files = 0;
+	int64_t bytes = r->max_bytes || r->max_files ? stored_by(db, r->owner, &files) : 0;
+	if (r->max_files && files >= r->max_files) {
+		refuse(op, -EDQUOT, CHATD_STORE_FILES);
+		return 0;
+	}
+	if (r->max_bytes && bytes + r->size > r->max_bytes) {
 		refuse(op, -EDQUOT, CHATD_STORE_TOO_MANY);
 		return 0;
 	}
@@ -209,7 +218,7 @@ void do_file_space(struct db *db, struct op *op)
 		op->rc = -EINVAL;
 		return;
 	}
-	op->a.n = stored_by(db, r->user);
+	op->a.n = stored_by(db, r->user, &op->a.owned);
 	db_rows *s = db_query(db, "SELECT bytes FROM file_day WHERE user=? AND day=?", "si", r->user,
 			op->e->h->wall_ms() / DAY_MS);
 	if (db_step(db, s)) {

@@ -63,6 +63,9 @@ void problem_store(
 		http->header(req, "Retry-After", text(seconds));
 		http->problem(req, 429, "QUOTA_EXCEEDED",
 				"You have uploaded as much today as one may in a day; go on tomorrow.");
+	} else if (rc == -EDQUOT && a && a->why == CHATD_STORE_FILES) {
+		http->problem(req, 429, "QUOTA_EXCEEDED",
+				"You have as many files as one may have here; delete some of them.");
 	} else if (rc == -EDQUOT) {
 		http->problem(req, 429, "QUOTA_EXCEEDED",
 				"Your files take as much space as they may; delete some of them.");
@@ -124,10 +127,11 @@ int64_t space_left(struct self *self, chatd_req *req, const struct chatd_store_a
 	int64_t all = conf->user_bytes ? conf->user_bytes - a->n : INT64_MAX;
 	int64_t today = conf->day_bytes ? conf->day_bytes - a->today : INT64_MAX;
 	int64_t left = all < today ? all : today;
-	if (left > 0) {
+	int full = conf->user_files && CHATD_HAS(a, owned) && a->owned >= conf->user_files;
+	if (left > 0 && !full) {
 		return left;
 	}
-	why.why = today <= 0 ? CHATD_STORE_TODAY : CHATD_STORE_TOO_MANY;
+	why.why = full ? CHATD_STORE_FILES : today <= 0 ? CHATD_STORE_TODAY : CHATD_STORE_TOO_MANY;
 	why.until = (self->h->wall_ms() / day + 1) * day;
 	problem_store(self, req, -EDQUOT, &why);
 	return 0;

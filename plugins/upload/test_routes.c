@@ -27,7 +27,7 @@ static struct {
 	char text[6][160];
 	chatd_status rc; /* of file_put() */
 	int32_t why, repeated;
-	int64_t stored;
+	int64_t stored, owned;
 } fake;
 
 struct answer {
@@ -113,7 +113,7 @@ static chatd_status drop(void *obj, chatd_worker *w, const struct chatd_store_fi
 static chatd_status space(void *obj, chatd_worker *w, const struct chatd_store_file_key *r,
 		chatd_store_fn *fn, void *arg)
 {
-	const struct answer a = { .a = { .n = fake.stored } };
+	const struct answer a = { .a = { .n = fake.stored, .owned = fake.owned } };
 	(void)obj;
 	(void)r;
 	return answer(w, fn, arg, &a);
@@ -284,6 +284,26 @@ static void without_memory_nothing_is_lost(void **state)
 	kit_sweep(pieces);
 }
 
+static void a_user_has_so_many_files(void **state)
+{
+	struct kit *k = fresh("threads: 0\ntypes: [text/plain]\nuser_files: 2");
+	(void)state;
+	fake.owned = 1;
+	kit_expect_http(post(k, "ann", BODY("one more")), 201, NULL);
+	assert_int_equal(fake.file.max_files, 2); /* which decides, should there be two at once */
+	fake.owned = 2;
+	kit_expect_http(post(k, "ann", BODY("x")), 429, "You have as many files as one may have here");
+	struct kit_req *r = kit_http(k, "POST", "/api/files/tus", "", "Tus-Resumable", "1.0.0",
+			"Upload-Length", "12", "kit-user", "ann", (char *)NULL);
+	kit_run(k);
+	kit_expect_http(r, 429, "as many files");
+	fake.owned = 1;
+	fake.rc = -EDQUOT;
+	fake.why = CHATD_STORE_FILES;
+	kit_expect_http(post(k, "ann", BODY("x y z")), 429, "as many files");
+	kit_free(k);
+}
+
 static void what_is_refused(void **state)
 {
 	struct kit *k = fresh("threads: 0\ntypes: [text/plain]\nmax_size: 1 KiB\nuser_bytes: 2 KiB");
@@ -371,6 +391,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_goes_up_and_comes_down),
 		cmocka_unit_test(without_memory_nothing_is_lost),
+		cmocka_unit_test(a_user_has_so_many_files),
 		cmocka_unit_test(what_is_refused),
 		cmocka_unit_test(who_leaves_in_between),
 		cmocka_unit_test(options_are_checked),

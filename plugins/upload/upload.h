@@ -35,7 +35,7 @@ struct conf {
 	const char *s3_endpoint, *s3_bucket, *s3_prefix, *s3_region, *s3_key, *s3_secret, *s3_ca;
 	int64_t presigned_ttl;
 	int32_t backend, presigned, presigned_uploads, encrypt, encrypt_stored;
-	int64_t max_size, user_bytes, day_bytes, uploads, uploads_per_user;
+	int64_t max_size, user_bytes, user_files, day_bytes, uploads, uploads_per_user;
 	int64_t unattached, url_ttl, partial_ttl, partials, scan_timeout, pixels, thumb_timeout,
 			threads;
 	int32_t anonymous;

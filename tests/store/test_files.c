@@ -292,6 +292,29 @@ static void quotas_count_what_is_stored_and_what_was_today(void **state)
 	assert_int_equal(ASK(h, file_space, key)->a.today, 60);
 }
 
+static void a_user_has_so_many_files(void **state)
+{
+	(void)state;
+	struct chatd_store_file r = {
+		.id = S("f1"), .owner = S("ann"), .object = S("aa/a.1"), .max_files = 2
+	};
+	struct chatd_store_file_key key = { SZ(chatd_store_file_key), .id = S("f1"), .user = S("ann") };
+	assert_int_equal(put_as(&r)->rc, 0);
+	r.id = S("f2");
+	assert_int_equal(
+			put_as(&r)->rc, 0); /* the same content: its bytes are there once, the file counts */
+	r.id = S("f3");
+	assert_refused(put_as(&r), -EDQUOT, CHATD_STORE_FILES);
+	assert_int_equal(ASK(h, file_space, key)->a.owned, 2);
+	r.owner = S("bob");
+	assert_int_equal(put_as(&r)->rc, 0);
+	r.owner = S("ann");
+	r.id = S("f4");
+	assert_int_equal(ASK(h, file_drop, key)->rc, 0);
+	assert_int_equal(put_as(&r)->rc, 0);
+	assert_int_equal(ASK(h, file_space, key)->a.owned, 2);
+}
+
 static void what_nobody_has_looked_into_is_its_owners_alone(void **state)
 {
 	(void)state;
@@ -354,6 +377,7 @@ int main(int argc, char **argv)
 		T(what_expires_takes_its_files_along),
 		T(what_comes_with_no_message_is_swept),
 		T(quotas_count_what_is_stored_and_what_was_today),
+		T(a_user_has_so_many_files),
 		T(what_nobody_has_looked_into_is_its_owners_alone),
 		T(who_leaves_takes_what_others_have_not),
 	};
