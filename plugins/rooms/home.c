@@ -190,19 +190,21 @@ static int keep_people(struct op *op, const struct chatd_store_answer *a)
 	return 1;
 }
 
-static void ask_people(struct op *op);
-
-/* Plugins get all of them, requests one page. */
+/* Plugins, and who deletes the room, get all of them; requests one page. */
 static void on_people(struct op *op, chatd_status rc, const struct chatd_store_answer *a)
 {
 	if (rc < 0) {
 		op_refused(op, rc, a);
-	} else if (keep_people(op, a) && !op->limit && a->n_members == LIST_MAX) {
-		ask_people(op);
+	} else if (!keep_people(op, a)) {
+		return;
+	} else if (!op->limit && a->n_members == LIST_MAX) {
+		home_people(op);
+	} else if (op->kind == OP_DELETE) {
+		manage_delete(op);
 	}
 }
 
-static void ask_people(struct op *op)
+void home_people(struct op *op)
 {
 	struct chatd_store_members r = { .struct_size = sizeof(r),
 		.which = op->kind == OP_BANS ? CHATD_STORE_BANS : CHATD_STORE_MEMBERS,
@@ -220,7 +222,7 @@ static void people_room(struct op *op, const struct chatd_store_room *r)
 	} else if (op->kind == OP_BANS && !op_is_admin(op) && r->role < CHATD_ROLE_MODERATOR) {
 		op_fail(op, 403, "FORBIDDEN", "only moderators of the room may do that");
 	} else {
-		ask_people(op);
+		home_people(op);
 	}
 }
 
@@ -229,7 +231,7 @@ static void run_people(struct op *op)
 	if (op->who) {
 		op_look(op, people_room);
 	} else {
-		ask_people(op);
+		home_people(op);
 	}
 }
 
@@ -240,9 +242,14 @@ static void on_created(struct op *op, chatd_status rc, const struct chatd_store_
 	if (rc < 0) {
 		op_refused(op, rc, a);
 	} else {
+		const struct say s = {
+			.type = "JOIN", .user = op_user(op), .nick = op->self->h->ident_name(op->who)
+		};
 		op->status = 201;
 		watch_tell(op, CHATD_ROOM_MADE, op_user(op));
 		home_write_room(op, &a->rooms[0]);
+		say_prepare(op, &s); /* no row: for the owner's other devices */
+		say_user(op, s.user);
 	}
 }
 

@@ -75,6 +75,9 @@ static void on_joined(struct op *op, chatd_status rc, const struct chatd_store_a
 		return;
 	}
 	say_publish(op, a);
+	if (!a->repeated) {
+		say_user(op, op_user(op)); /* their other devices do not listen there yet */
+	}
 	op_look(op, home_write_room);
 }
 
@@ -111,6 +114,7 @@ static void on_left(struct op *op, chatd_status rc, const struct chatd_store_ans
 		op_refused(op, rc, a);
 	} else {
 		say_publish(op, a);
+		say_user(op, op_user(op));
 		if (!op->is_public) {
 			say_cut(op, op_user(op));
 		}
@@ -412,23 +416,32 @@ static void on_deleted(struct op *op, chatd_status rc, const struct chatd_store_
 	 * and a cut might overtake the news. */
 	say_topic(op);
 	watch_tell(op, CHATD_ROOM_DELETED, op_user(op));
+	for (size_t i = 0; i < op->n_people; i++) {
+		say_user(op, text(op->people[i].id));
+	}
 	audit(op, "deletes", text("it"));
 	op->status = 204;
 }
 
-static void delete_room(struct op *op, const struct chatd_store_room *r)
+void manage_delete(struct op *op)
 {
 	struct chatd_store_room_key key = { .struct_size = sizeof(key), .room = text(op->room) };
+	if (!op_is_admin(op)) {
+		key.user = op_user(op);
+	}
+	op_wait(op, op_store(op)->room_delete(op->self->store->obj, op->home, &key, op_on_store, op),
+			on_deleted);
+}
+
+/* Afterwards nobody knows any more who is to be told. */
+static void delete_room(struct op *op, const struct chatd_store_room *r)
+{
 	if (!op_is_admin(op) && r->role < CHATD_ROLE_OWNER) {
 		op_fail(op, 403, "FORBIDDEN", by_owner);
 		return;
 	}
-	if (!op_is_admin(op)) {
-		key.user = op_user(op);
-	}
 	say_room_changed(op, "ROOM_DELETED", r);
-	op_wait(op, op_store(op)->room_delete(op->self->store->obj, op->home, &key, op_on_store, op),
-			on_deleted);
+	home_people(op);
 }
 
 static void run_room(struct op *op)

@@ -200,7 +200,9 @@ static inline const struct chatd_store *op_store(const struct op *op)
 void home_run(struct op *);
 void home_early(struct home *); /* what came before the presets */
 void home_write_room(struct op *, const struct chatd_store_room *);
+void home_people(struct op *); /* op->people; a deletion goes on with manage_delete() */
 void manage_run(struct op *);
+void manage_delete(struct op *);
 
 /* doubt.c: [home] The change that op asked for, by which user is out, may still happen. */
 void doubt_begin(struct op *, struct chatd_str user);

@@ -13,10 +13,11 @@
 
 extern const struct chatd_plugin chatd_plugin_under_test;
 
-#define JOIN  "/app/chat.join"
-#define LEAVE "/app/chat.leave"
-#define LOBBY "/topic/room/lobby"
-#define STAFF "/topic/room/staff"
+#define JOIN    "/app/chat.join"
+#define LEAVE   "/app/chat.leave"
+#define LOBBY   "/topic/room/lobby"
+#define STAFF   "/topic/room/staff"
+#define NOTICES "/user/queue/rooms"
 
 static struct chatd_str text(const char *s)
 {
@@ -332,12 +333,14 @@ static void coming_and_going_is_told_to_the_room(void **state)
 	kit_send(ann, JOIN, "{\"roomId\":\"lobby\"}", NULL);
 	kit_expect_accept(k);
 	kit_expect_published(k, LOBBY, "\"type\":\"JOIN\",\"sender\":\"ann\"");
+	kit_expect_published_user(k, "ann", NOTICES, "\"type\":\"JOIN\""); /* on all devices */
 	kit_send(ann, JOIN, "{\"roomId\":\"lobby\"}", NULL);
 	kit_expect_accept(k);
 	kit_expect_nothing_published(k);
 	kit_send(ann, LEAVE, "{\"roomId\":\"lobby\"}", NULL);
 	kit_expect_accept(k);
 	kit_expect_published(k, LOBBY, "\"type\":\"LEAVE\",\"sender\":\"ann\"");
+	kit_expect_published_user(k, "ann", NOTICES, "\"type\":\"LEAVE\"");
 	kit_send(ann, LEAVE, "{\"roomId\":\"lobby\"}", NULL);
 	kit_expect_reject(k, "NOT_MEMBER", NULL);
 	kit_free(k);
@@ -549,6 +552,8 @@ static void guests_leave_when_they_have_been_away_for_an_hour(void **state)
 	kit_send(ann, JOIN, "{\"roomId\":\"lobby\"}", NULL);
 	kit_expect_published(k, LOBBY, "guest1");
 	kit_expect_published(k, LOBBY, "ann");
+	kit_expect_published_user(k, "guest1", NOTICES, "JOIN");
+	kit_expect_published_user(k, "ann", NOTICES, "JOIN");
 	kit_presence(k, "guest1", 1);
 	kit_advance(k, 2 * 3600000);
 	kit_expect_nothing_published(k);
@@ -557,6 +562,7 @@ static void guests_leave_when_they_have_been_away_for_an_hour(void **state)
 	kit_expect_nothing_published(k);
 	kit_advance(k, 200000);
 	kit_expect_published(k, LOBBY, "\"type\":\"LEAVE\",\"sender\":\"guest1\"");
+	kit_expect_published_user(k, "guest1", NOTICES, "LEAVE");
 	kit_advance(k, 2 * 3600000);
 	kit_expect_nothing_published(k);
 	kit_free(k);

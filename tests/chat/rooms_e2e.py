@@ -325,6 +325,45 @@ def roles_are_told_and_count_at_once(s):
 
 
 @test
+def what_one_does_on_one_device_is_told_on_the_others(s):
+    alice, bob, carol, dave = people(s)
+    for public in (True, False):
+        here, there = carol.device(), carol.device()
+        there.subscribe(NOTICES)
+        r = carol.rest("POST", "/api/chat/rooms", {"name": "mine", "public": public}).json
+        made = there.on(NOTICES, type="JOIN").json
+        same([made["roomId"], made["senderId"]], [r["id"], "carol"], "made elsewhere")
+        same(carol.rest("DELETE", "/api/chat/rooms/" + r["id"]).status, 204)
+        same(there.on(NOTICES, code="ROOM_DELETED").json["roomId"], r["id"])
+        room, base = make_room(s, public)
+        assert there.on(NOTICES, type="JOIN", roomId=room), "brought in"
+        same(here.send("/app/chat.leave", {"roomId": room}).get("code"), None)
+        left = there.on(NOTICES, type="LEAVE").json
+        same([left["roomId"], left["senderId"], "code" in left], [room, "carol", False])
+        if public:
+            same(here.send("/app/chat.join", {"roomId": room}).get("code"), None)
+            same(there.on(NOTICES, type="JOIN").json["roomId"], room)
+            same(here.send("/app/chat.join", {"roomId": room}).get("code"), None)
+            same(there.on(NOTICES, QUIET, type="JOIN"), None, "was in it already")
+        alice.rest("DELETE", base)
+
+
+@test
+def members_hear_of_a_deletion_without_listening_there(s):
+    alice, bob, carol, dave = people(s)
+    room, base = make_room(s)
+    quiet = [p.device() for p in (alice, bob, carol)]
+    stranger = dave.device()
+    for d in quiet + [stranger]:
+        d.subscribe(NOTICES)
+    same(bob.rest("DELETE", base).status, 403)
+    same(alice.rest("DELETE", base).status, 204)
+    for d in quiet:
+        same(d.on(NOTICES, code="ROOM_DELETED").json["roomId"], room)
+    same(stranger.on(NOTICES, QUIET, code="ROOM_DELETED"), None)
+
+
+@test
 def who_does_not_listen_is_told_what_is_unread(s):
     alice, bob, carol, dave = people(s)
     room, base = make_room(s)

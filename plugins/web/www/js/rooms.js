@@ -284,7 +284,7 @@ export class Rooms {
 		const { roomId, code } = body;
 		const by = body.actor ? this.#state.nameOf(body.actor) : t("Somebody");
 		const title = () => this.#state.titleOf({ kind: "room", id: roomId });
-		if (body.type === "JOIN" || (body.type === "LEAVE" && OUT.includes(code)) || code === "ROOM_DELETED") {
+		if (["JOIN", "LEAVE"].includes(body.type) || code === "ROOM_DELETED") {
 			const added = body.type === "JOIN" && body.actor && body.actor !== this.#state.me.id;
 			this.onEvent(roomId, body);
 			if (added) {
@@ -314,8 +314,10 @@ export class Rooms {
 			return;
 		}
 		if (!OUT.includes(body.code)) {
-			this.#forsake(roomId); /* from another device */
-			this.#loadSoon();
+			if (this.#subscriptions.has(roomId)) {
+				this.#forsake(roomId); /* from another device; it comes twice, too */
+				this.#loadSoon();
+			}
 			return;
 		}
 		const banned = body.code === "BANNED";
