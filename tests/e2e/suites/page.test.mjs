@@ -466,6 +466,17 @@ describe("what the page remembers and manages", () => {
 		await until(ann, () => document.querySelector("#head-sub").textContent.startsWith("Offline"));
 	});
 
+	test("a room that one makes, and leaves, on another device comes and goes here at once", limit, async () => {
+		const { id } = await rest("ann", "POST", "rooms", { name: "Made elsewhere", public: false });
+		const row = ann.page.locator(`#room-list [data-key="room:${id}"]`);
+		await row.waitFor();
+		await rest("ann", "POST", `rooms/${id}/members`, { userId: ids.bob }); /* so that it outlives her */
+		await say("bob", { roomId: id }, ["heard without asking"]);
+		await row.locator(".preview", { hasText: "heard without asking" }).waitFor();
+		await client("ann", (user) => user.send("/app/chat.leave", { roomId: id }));
+		await row.waitFor({ state: "detached" });
+	});
+
 	test("a private room: made, invited to, joined, managed, and plainly over", limit, async () => {
 		await ann.page.click("#new-room");
 		await ann.page.fill("#room-name", "Inner circle");

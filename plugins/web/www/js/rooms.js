@@ -273,7 +273,8 @@ export class Rooms {
 			this.peopleSoon();
 		} else if (body.type === "JOIN" || body.type === "LEAVE") {
 			this.peopleSoon();
-			if (mine && !this.#subscriptions.has(roomId)) {
+			if (mine && body.type === "JOIN" && !this.#subscriptions.has(roomId)) {
+				this.#state.gone.delete(roomId);
 				this.follow(roomId).then(() => this.load()); /* from another device, or brought in */
 			}
 		}
