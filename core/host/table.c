@@ -518,8 +518,11 @@ static const struct chatd_host the_table = {
 
 const struct chatd_host *table_for(struct host *h)
 {
-	/* Whoever only checks another configuration is not asked for anything but that. */
-	the_host = h->shadow_of ? the_host : h;
+	/* Whoever only checks another configuration is not asked for anything but that.  In a server that
+	 * runs it is not written again: workers read it. */
+	if (!h->shadow_of && the_host != h) {
+		the_host = h;
+	}
 	return &the_table;
 }
 
