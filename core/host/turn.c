@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { POSTED_ROUNDS = 4 }; /* of posts that answer posts */
+
 /* One that comes, and whose place it takes for new sessions alone; NULL: it is there for all. */
 struct entry {
 	chatd_ctx *c, *old;
@@ -250,10 +252,27 @@ static int extend_sessions(struct host *h)
 	return atomic_load(&e.rc);
 }
 
+static void nothing_on_worker(chatd_worker *w, void *arg)
+{
+	(void)w;
+	(void)arg;
+}
+
+/* What it has posted from one worker to another may come there after its worker_stop(), and post again;
+ * as at the server's end, it runs before fini(). */
+static void run_what_is_posted(struct host *h)
+{
+	for (int i = 0; i < POSTED_ROUNDS; i++) {
+		loop_run_all(h->loop, nothing_on_worker, NULL);
+	}
+}
+
 static void put_off(struct host *h, chatd_ctx *c)
 {
 	loop_run_all(h->loop, end_on_worker, c);
 	c->started = 0;
+	slots_free(h->chat, c->index); /* a session that ends from now on has nothing of it */
+	run_what_is_posted(h);
 	if (c->inited && c->self && c->plugin->fini) {
 		patience_begin(h->patience, c->name, "fini()", 1);
 		c->plugin->fini(c->self);
@@ -261,7 +280,6 @@ static void put_off(struct host *h, chatd_ctx *c)
 	}
 	c->inited = 0;
 	lent_withdraw(h, c);
-	slots_free(h->chat, c->index);
 	atomic_store(&c->state, CHATD_PLUGIN_OFF);
 }
 

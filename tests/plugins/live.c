@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Can be turned on and off.  It sees each message to /topic/live: "wait 300" is answered so many ms
  * later, any other gets the headers `seen` and `version` in its RECEIPT; /app/live answers the same.
- * "crash" is what it does then. */
+ * "crash" is what it does then.  What it posts when it stops arrives before its fini(). */
 #include <chatd/plugin.h>
 #include <chatd/stream.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #ifndef VERSION
 #define VERSION "1.0"
@@ -28,6 +30,7 @@ struct self {
 	chatd_ctx *ctx;
 	const char *word; /* changed by reload() while workers read it: good enough for a test */
 	void *block;
+	atomic_int posted; /* under way */
 };
 
 struct worker {
@@ -156,10 +159,40 @@ static chatd_status reload(void *selfp, const void *confp)
 	return 0;
 }
 
+/* Goes to the next worker, and from there to the one after that. */
+struct last_word {
+	struct self *self;
+	int32_t to, stops;
+};
+
+static void on_last_word(void *arg);
+
+static void pass_on(struct last_word *x)
+{
+	const struct chatd_host *h = x->self->h;
+	x->to = (x->to + 1) % h->worker_count();
+	if (x->stops-- == 0 || h->post(h->worker_at(x->to), on_last_word, x) < 0) {
+		atomic_fetch_sub(&x->self->posted, 1);
+		h->mem_free(x);
+	}
+}
+
+static void on_last_word(void *arg)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 3000000 }, NULL); /* fini() would come first otherwise */
+	pass_on(arg);
+}
+
 static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 {
-	const struct self *self = selfp;
+	struct self *self = selfp;
 	const struct worker *lw = wself;
+	struct last_word *x = self->h->mem_alloc(sizeof(*x));
+	if (x) {
+		*x = (struct last_word){ self, self->h->worker_index(w), 2 };
+		atomic_fetch_add(&self->posted, 1);
+		pass_on(x);
+	}
 	if (lw->waiting || self->h->worker_at(self->h->worker_index(w)) != w) {
 		self->h->log(self->ctx, CHATD_LOG_ERROR, "stopped while calls wait");
 	}
@@ -169,6 +202,9 @@ static void fini(void *selfp)
 {
 	struct self *self = selfp;
 	const struct chatd_host *h = self->h;
+	if (atomic_load(&self->posted)) {
+		h->log(self->ctx, CHATD_LOG_ERROR, "ends while something posted is under way");
+	}
 	h->log(self->ctx, CHATD_LOG_INFO, "gone");
 	h->mem_free(self->block);
 	self->h = NULL; /* whoever calls a hook now crashes */
