@@ -179,7 +179,8 @@ static void pass_on(struct last_word *x)
 
 static void on_last_word(void *arg)
 {
-	nanosleep(&(struct timespec){ .tv_nsec = 3000000 }, NULL); /* fini() would come first otherwise */
+	nanosleep(
+			&(struct timespec){ .tv_nsec = 3000000 }, NULL); /* fini() would come first otherwise */
 	pass_on(arg);
 }
 
