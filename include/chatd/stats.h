@@ -76,7 +76,8 @@ static inline chatd_status chatd_stats_rejections(const struct chatd_service *st
 		}
 		ret_ids[i] = ret_ids[same];
 		if (same == i) {
-			struct chatd_stat_def d = { 0 };
+			struct chatd_stat_def d;
+			memset(&d, 0, sizeof(d));
 			d.struct_size = sizeof(d);
 			d.kind = CHATD_STAT_COUNTER;
 			d.name = "chatd_rejected_total";

@@ -522,8 +522,10 @@ struct chatd_store_file {
 	int64_t size, wall, expires;
 	/** In file_put(): what the owner may have stored in all and by this day (UTC); 0: any. */
 	int64_t max_bytes, max_day;
-	int64_t uses;      /**< in answers: of how many messages it is a part */
-	int64_t max_files; /**< as max_bytes: how many files; above it .why is CHATD_STORE_FILES */
+	/** In answers: of how many messages it is a part.  In file_put(): how many files the owner may
+	 *  have, 0: any; above it .why is CHATD_STORE_FILES.  (Answers hold arrays of these: it cannot
+	 *  grow.) */
+	int64_t uses;
 };
 struct chatd_store_file_key {
 	uint32_t struct_size;

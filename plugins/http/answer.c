@@ -195,8 +195,9 @@ static void send_buf(struct conn *c, chatd_buf *buf)
 /* What is answered with an error, by whomever; the last row is for all others. */
 #define REJECTED_WITH(X)                                                                       \
 	X(400)                                                                                     \
-	X(401) X(403) X(404) X(405) X(406) X(408) X(409) X(410) X(411) X(412) X(413) X(414) X(415) \
-			X(416) X(417) X(422) X(429) X(431) X(501) X(503)
+	X(401)                                                                                     \
+	X(403) X(404) X(405) X(406) X(408) X(409) X(410) X(411) X(412) X(413) X(414) X(415) X(416) \
+			X(417) X(422) X(429) X(431) X(501) X(503)
 
 const char *const answer_rejections[ENGINE_REJECTIONS] = {
 #define CHATD_X(status) CHATD_REJECTION("http", #status),

@@ -107,8 +107,8 @@ static int64_t count_day(struct db *db, const struct chatd_store_file *r)
 static int has_space(struct db *db, struct op *op, const struct chatd_store_file *r)
 {
 	int64_t files = 0;
-	int64_t bytes = r->max_bytes || r->max_files ? stored_by(db, r->owner, &files) : 0;
-	if (r->max_files && files >= r->max_files) {
+	int64_t bytes = r->max_bytes || r->uses ? stored_by(db, r->owner, &files) : 0;
+	if (r->uses && files >= r->uses) {
 		refuse(op, -EDQUOT, CHATD_STORE_FILES);
 		return 0;
 	}

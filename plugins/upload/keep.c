@@ -74,7 +74,7 @@ static void on_committed(void *arg)
 		.expires = now + conf->unattached,
 		.max_bytes = conf->user_bytes,
 		.max_day = conf->day_bytes,
-		.max_files = conf->user_files };
+		.uses = conf->user_files };
 	chatd_status rc = k->rc;
 	if (rc == 0) {
 		rc = store->file_put(k->self->store->obj, k->w, &file, on_put, k);

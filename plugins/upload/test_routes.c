@@ -290,7 +290,7 @@ static void a_user_has_so_many_files(void **state)
 	(void)state;
 	fake.owned = 1;
 	kit_expect_http(post(k, "ann", BODY("one more")), 201, NULL);
-	assert_int_equal(fake.file.max_files, 2); /* which decides, should there be two at once */
+	assert_int_equal(fake.file.uses, 2); /* which decides, should there be two at once */
 	fake.owned = 2;
 	kit_expect_http(post(k, "ann", BODY("x")), 429, "You have as many files as one may have here");
 	struct kit_req *r = kit_http(k, "POST", "/api/files/tus", "", "Tus-Resumable", "1.0.0",

@@ -6,6 +6,7 @@
 #include <chatd/kit_store.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -39,8 +39,8 @@ static uint64_t next(struct fuzz *f, uint64_t below)
 static void put_text(struct fuzz *f)
 {
 	static const char *const texts[] = { "x", "", "127.0.0.1:0", "missing/file.txt",
-		"https://example.org/x", "Ünïcödé 안녕", "a b\\tc", "%s%n", "/topic/", "../up/and/away", "true",
-		"12", "{}", "name@example.org", "0", "-" };
+		"https://example.org/x", "Ünïcödé 안녕", "a b\\tc", "%s%n", "/topic/", "../up/and/away",
+		"true", "12", "{}", "name@example.org", "0", "-" };
 	if (next(f, 20) == 0) {
 		fprintf(f->to, "\"%0*d\"", 3000, 0);
 	} else {

@@ -296,7 +296,7 @@ static void a_user_has_so_many_files(void **state)
 {
 	(void)state;
 	struct chatd_store_file r = {
-		.id = S("f1"), .owner = S("ann"), .object = S("aa/a.1"), .max_files = 2
+		.id = S("f1"), .owner = S("ann"), .object = S("aa/a.1"), .uses = 2
 	};
 	struct chatd_store_file_key key = { SZ(chatd_store_file_key), .id = S("f1"), .user = S("ann") };
 	assert_int_equal(put_as(&r)->rc, 0);
