@@ -62,7 +62,12 @@ describe("the page as served", () => {
 		const types = { html: "text/html", js: "text/javascript", css: "text/css", svg: "image/svg+xml" };
 		const library = (await scriptsOf(CLIENT)).map((name) => `client/${name}`);
 		assert.ok(library.includes("client/index.js"));
-		for (const file of ["", ...library, ...(await files("."))]) {
+		/* Our modules are served as the build has joined them. */
+		const shell = (await fetchAll(`${server.url}/sw-shell.js`)).text;
+		const joined = shell.match(/"b-[0-9a-f]{16}\/js\/[^"]+"/g).map((name) => name.slice(1, -1));
+		assert.ok(joined.some((name) => name.endsWith("/js/main.js")) && joined.length > 5, joined.join());
+		const others = (await files(".")).filter((name) => !name.startsWith("js/"));
+		for (const file of ["", ...library, ...joined, ...others]) {
 			const extension = file === "" ? "html" : file.split(".").pop();
 			if (!types[extension]) {
 				continue;
