@@ -586,7 +586,8 @@ def f35_an_old_dump_is_put_back(t):
             speaker.wait(lambda f: False, 6)  # longer than it takes to look at the store again
             break
         except ConnectionError:
-            assert not last, "sent away twice"
+            said = [f.headers.get("message") for f in speaker.frames if f.command == "ERROR"]
+            assert not last, "sent away twice: %s\n%s" % (said, c.nodes[2].text()[-3000:])
     away = 0
     for i in range(10, 20):
         assert say(i)["epoch"] in epochs
