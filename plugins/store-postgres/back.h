@@ -85,7 +85,8 @@ struct db {
 	struct tokenizer *tokenizer;
 	struct batch *batch; /* writer */
 	struct db *replica;  /* reader: asked for history; NULL: none is given */
-	const char *url;     /* which server */
+	int32_t is_replica;
+	const char *url; /* which server */
 	size_t n_pending, first_pending;
 	struct pending *pending; /* PENDING_MAX of them, a ring */
 	struct {
@@ -152,6 +153,9 @@ char *dialect(const char *sql);
 
 /* schema.c: brings the schema up to date, or says why it cannot; loads what the writer knows. */
 chatd_status schema_open(struct db *);
+/* Of a reader that has connected.  -EIO: a dump was put here, and no writer has given it a new epoch
+ * yet; what clients know of the old one would be taken for true. */
+chatd_status schema_at_home(struct db *);
 int64_t schema_lock(const struct db *); /* the advisory lock of all that write */
 
 int text_ok(struct chatd_str); /* may PostgreSQL be given it? */

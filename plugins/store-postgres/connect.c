@@ -229,8 +229,8 @@ chatd_status db_connect(struct db *db)
 	}
 	db_clear(db);
 	chatd_status rc = dial(db);
-	if (rc == 0 && db->writer) {
-		rc = schema_open(db);
+	if (rc == 0 && !db->is_replica) {
+		rc = db->writer ? schema_open(db) : schema_at_home(db);
 	}
 	db->deadline = 0;
 	if (rc < 0) {
@@ -253,7 +253,7 @@ void db_hang_up(struct db *db)
 		db->cache[i].prepared = 0;
 	}
 	db->n_pending = db->first_pending = 0;
-	db->saved = 0;
+	db->saved = db->begin = 0;
 	db->epoch[0] = '\0';
 	if (db->c) {
 		PQfinish(db->c);

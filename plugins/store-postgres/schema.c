@@ -92,25 +92,45 @@ static void read_meta(struct db *db, const char *key, char *to, size_t cap)
 	text_of(db, db_query(db, "SELECT value FROM meta WHERE key=?1", "s", str_z(key)), to, cap);
 }
 
-/* A dump that was put into another database, or the same one made anew: its history may differ
- * from what clients have seen since. */
-static void check_home(struct db *db)
-{
+/* Where the data lies, and where it was when a writer looked last; 1: the same. */
+struct homes {
 	char home[96], noted[96];
+};
+
+static int read_homes(struct db *db, struct homes *h)
+{
 	text_of(db,
 			db_query(db,
 					"SELECT CAST(system_identifier AS text) || '/' || CAST(d.oid AS text)"
 					" FROM pg_control_system(), pg_database d WHERE d.datname=current_database()",
 					""),
-			home, sizeof(home));
-	read_meta(db, "home", noted, sizeof(noted));
-	if (db->err || strcmp(home, noted) == 0) {
+			h->home, sizeof(h->home));
+	read_meta(db, "home", h->noted, sizeof(h->noted));
+	return strcmp(h->home, h->noted) == 0;
+}
+
+chatd_status schema_at_home(struct db *db)
+{
+	struct homes h;
+	if (read_homes(db, &h) || db->err) {
+		return db->err;
+	}
+	return db_note(
+			db, -EIO, "", "the data is new here: it is read once it has an epoch of its own");
+}
+
+/* A dump that was put into another database, or the same one made anew: its history may differ
+ * from what clients have seen since. */
+static void check_home(struct db *db)
+{
+	struct homes h;
+	if (read_homes(db, &h) || db->err) {
 		return;
 	}
 	db_exec(db, "BEGIN", "");
 	db_exec(db, "SELECT pg_advisory_xact_lock(?1)", "i", schema_lock(db));
-	read_meta(db, "home", noted, sizeof(noted));
-	if (noted[0] && strcmp(home, noted) != 0) {
+	read_meta(db, "home", h.noted, sizeof(h.noted));
+	if (h.noted[0] && strcmp(h.home, h.noted) != 0) {
 		db_exec(db,
 				"UPDATE meta SET value=replace(CAST(gen_random_uuid() AS text), '-', '')"
 				" WHERE key='epoch'",
@@ -122,7 +142,7 @@ static void check_home(struct db *db)
 	db_exec(db,
 			"INSERT INTO meta VALUES('home', ?1) ON CONFLICT(key) DO UPDATE"
 			" SET value=excluded.value",
-			"s", str_z(home));
+			"s", str_z(h.home));
 	db_exec(db, "COMMIT", "");
 }
 
