@@ -28,13 +28,20 @@
 	X(TIMEOUTS, COUNTER, "chatd_hook_timeouts_total", "Hooks that did not answer in time.")
 
 /* Codes of /user/queue/errors that are counted by themselves. */
-#define CHAT_REJECTIONS(X)                                                                \
-	X(FORBIDDEN)                                                                          \
-	X(RATE_LIMIT_EXCEEDED)                                                                \
-	X(NOT_MEMBER)                                                                         \
-	X(BLOCKED)                                                                            \
-	X(MUTED) X(SLOW_MODE) X(NOT_FOUND) X(TOO_LONG) X(VALIDATION) X(DUPLICATE_ID_MISMATCH) \
-			X(STORE_BUSY) X(STORE_FULL) X(OTHER)
+#define CHAT_REJECTIONS(X)   \
+	X(FORBIDDEN)             \
+	X(RATE_LIMIT_EXCEEDED)   \
+	X(NOT_MEMBER)            \
+	X(BLOCKED)               \
+	X(MUTED)                 \
+	X(SLOW_MODE)             \
+	X(READ_ONLY)             \
+	X(NOT_FOUND)             \
+	X(VALIDATION)            \
+	X(DUPLICATE_ID_MISMATCH) \
+	X(STORE_BUSY)            \
+	X(STORE_FULL)            \
+	X(OTHER)
 
 enum chat_stat {
 #define CHATD_X(id, kind, name, help) STAT_##id,

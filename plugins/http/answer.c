@@ -190,14 +190,29 @@ static void send_buf(struct conn *c, chatd_buf *buf)
 	c->stream->ops->send(c->stream, buf);
 }
 
-/* Sends a whole answer, copying @p body or referring to @p shared.  The request goes on
- * existing.  False: no memory, the connection must be cut. */
 /* What is answered with an error, by whomever; the last row is for all others. */
-#define REJECTED_WITH(X)                                                                       \
-	X(400)                                                                                     \
-	X(401)                                                                                     \
-	X(403) X(404) X(405) X(406) X(408) X(409) X(410) X(411) X(412) X(413) X(414) X(415) X(416) \
-			X(417) X(422) X(429) X(431) X(501) X(503)
+#define REJECTED_WITH(X) \
+	X(400)               \
+	X(401)               \
+	X(403)               \
+	X(404)               \
+	X(405)               \
+	X(406)               \
+	X(408)               \
+	X(409)               \
+	X(410)               \
+	X(411)               \
+	X(412)               \
+	X(413)               \
+	X(414)               \
+	X(415)               \
+	X(416)               \
+	X(417)               \
+	X(422)               \
+	X(429)               \
+	X(431)               \
+	X(501)               \
+	X(503)
 
 const char *const answer_rejections[ENGINE_REJECTIONS] = {
 #define CHATD_X(status) CHATD_REJECTION("http", #status),
@@ -216,12 +231,15 @@ static void count_rejection(const chatd_req *req, int32_t status)
 	_Static_assert(sizeof(rows) / sizeof(rows[0]) == ENGINE_REJECTIONS - 1, "one row each");
 	const struct http_worker *w = req->conn->w;
 	size_t i = 0;
+	if (status < 400)
+		return;
 	while (i < ENGINE_REJECTIONS - 1 && rows[i] != status)
 		i++;
-	if (status >= 400)
-		chatd_stats_count(w->http->stats, w->worker, w->http->rejected[i]);
+	chatd_stats_count(w->http->stats, w->worker, w->http->rejected[i]);
 }
 
+/* Sends a whole answer, copying @p body or referring to @p shared.  The request goes on
+ * existing.  False: no memory, the connection must be cut. */
 static bool send_whole(
 		chatd_req *req, int32_t status, const char *type, struct chatd_str body, chatd_buf *shared)
 {
