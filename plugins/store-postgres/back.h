@@ -85,8 +85,8 @@ struct db {
 	struct tokenizer *tokenizer;
 	struct batch *batch; /* writer */
 	struct db *replica;  /* reader: asked for history; NULL: none is given */
-	int32_t is_replica;
-	const char *url; /* which server */
+	int32_t as_it_is;    /* who connects is content with whatever is there: replicas, store-copy */
+	const char *url;     /* which server */
 	size_t n_pending, first_pending;
 	struct pending *pending; /* PENDING_MAX of them, a ring */
 	struct {

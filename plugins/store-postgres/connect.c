@@ -229,7 +229,7 @@ chatd_status db_connect(struct db *db)
 	}
 	db_clear(db);
 	chatd_status rc = dial(db);
-	if (rc == 0 && !db->is_replica) {
+	if (rc == 0 && !db->as_it_is) {
 		rc = db->writer ? schema_open(db) : schema_at_home(db);
 	}
 	db->deadline = 0;

@@ -91,6 +91,7 @@ static int target_open(struct copy *c)
 {
 	struct db *db = &c->db;
 	db_place(db, c->place, sizeof(c->place));
+	db->as_it_is = 1; /* it may be empty */
 	if (db_connect(db) < 0) {
 		return copy_fail(EX_UNAVAILABLE, "%s: cannot be used: %s", c->place, db->why);
 	}
@@ -101,6 +102,7 @@ static int target_open(struct copy *c)
 				c->place, db->e->conf.back.schema);
 	}
 	db->writer = 1;
+	db->as_it_is = 0;
 	if (db->err || schema_open(db) < 0) {
 		return copy_fail(EX_UNAVAILABLE, "%s: the schema \"%s\" cannot be made or used: %s",
 				c->place, db->e->conf.back.schema, db->why);

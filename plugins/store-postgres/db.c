@@ -476,7 +476,7 @@ static void add_replica(struct db *db)
 		db->replica = calloc(1, sizeof(*db->replica));
 		if (db->replica) {
 			open_one(db->replica, db->e, 0, urls[atomic_fetch_add(&db->e->back.turn, 1) % n]);
-			db->replica->is_replica = 1;
+			db->replica->as_it_is = 1;
 		}
 	}
 }
