@@ -362,7 +362,7 @@ export class Rooms {
 		try {
 			if (kind === "user") {
 				this.#state.person(id, await this.#api.status(id));
-			} else if (this.#state.rooms.get(id)?.joined) {
+			} else if (this.#state.rooms.get(id)?.joined && !this.#leaving.has(id)) {
 				this.#state.setMembers(id, await this.#api.members(id));
 			}
 		} catch (error) {
