@@ -19,22 +19,21 @@ static struct chatd_str device_of(struct db *db, const struct chatd_store_cursor
 			db_query(db, "SELECT 1 FROM login WHERE id=? AND user=?", "ss", r->device, r->user);
 	if (db_step(db, s)) {
 		device = r->device;
-		db_done(s);
 	}
+	db_done(s);
 	return device;
 }
 
-/* On whichever device. */
-static int64_t furthest(struct db *db, const struct chatd_store_cursor *r, int64_t conv)
+int64_t cursor_furthest(struct db *db, struct chatd_str user, int64_t conv, int32_t kind)
 {
 	int64_t seq = 0;
 	db_rows *s = db_query(db,
 			"SELECT coalesce(max(seq), 0) FROM cursor WHERE user=? AND conv=? AND kind=?", "sid",
-			r->user, conv, r->kind);
+			user, conv, kind);
 	if (db_step(db, s)) {
 		seq = db_i64(s, 0);
-		db_done(s);
 	}
+	db_done(s);
 	return seq;
 }
 
@@ -58,7 +57,7 @@ void do_cursor_set(struct db *db, struct op *op)
 	if (!there || op->rc < 0) {
 		return;
 	}
-	int64_t before = furthest(db, r, c.n);
+	int64_t before = cursor_furthest(db, r->user, c.n, r->kind);
 	db_exec(db,
 			"INSERT INTO cursor(user, conv, kind, device, seq) VALUES(?,?,?,?,?)"
 			" ON CONFLICT(user, conv, kind, device) DO UPDATE SET seq=excluded.seq"

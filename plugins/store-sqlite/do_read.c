@@ -120,16 +120,9 @@ static int64_t count_unread(
 		struct db *db, const struct conv_row *c, struct chatd_str user, int64_t *ret_read)
 {
 	int64_t n = 0;
-	*ret_read = 0;
-	db_rows *s = db_query(db,
-			"SELECT coalesce(max(seq), 0) FROM cursor WHERE user=? AND conv=? AND kind=1", "si",
-			user, c->n);
-	if (db_step(db, s)) {
-		*ret_read = db_i64(s, 0);
-	}
-	db_done(s);
+	*ret_read = cursor_furthest(db, user, c->n, CHATD_STORE_READ);
 	int64_t from = *ret_read >= c->first ? *ret_read : c->first - 1;
-	s = db_query(db,
+	db_rows *s = db_query(db,
 			"SELECT count(*) FROM (SELECT 1 FROM msg WHERE conv=? AND seq > ? AND kind=1"
 			" AND flags & 24 = 0 AND sender <> ? LIMIT ?) unread",
 			"iisd", c->n, from, user, UNREAD_MAX);

@@ -345,7 +345,9 @@ int answer_account(struct db *, struct op *, struct chatd_str id);
 int64_t logins_end(struct db *, struct chatd_str user, struct chatd_str keep); /* all but keep */
 int64_t logins_sweep(struct db *, int64_t wall);                               /* secrets too */
 
-/* do_cursors.c: of logins that are gone, or whose end comes next in logins_sweep() */
+/* do_cursors.c: on whichever device; 0: nowhere yet */
+int64_t cursor_furthest(struct db *, struct chatd_str user, int64_t conv, int32_t kind);
+/* of logins that are gone, or whose end comes next in logins_sweep() */
 void cursors_fold(struct db *, struct chatd_str user);
 void cursors_fold_ended(struct db *, int64_t wall, int limit);
 
