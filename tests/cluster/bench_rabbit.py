@@ -32,8 +32,9 @@ def chatd(node, rabbit, count, size):
     c.wait(lambda f: f.headers.get("receipt-id") == "end", 60)
     start = time.monotonic()
     rabbit.thaw()
+    # Asked seldom: an answer is all of the node's figures, and takes CPU from what is timed.
     while node.number("confirmed_total") - begin < count + 1:
-        time.sleep(0.005)
+        time.sleep(0.05)
     c.close()
     return count / (time.monotonic() - start)
 
