@@ -24,12 +24,13 @@ import threading
 import time
 import traceback
 
+from sessions import CONNECT, conversation, masked, post, recorded, stomp
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CHATD = os.path.join(os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build")), "bin", "chatd")
 REPORTS = ("ERROR: AddressSanitizer", "LeakSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "Assertion")
 with open(CHATD, "rb") as program:  # sanitizers keep what was freed for a while
     SANITIZED = bool({b"__asan_init", b"__tsan_init"} & set(program.read().split(b"\0")))
-MASK = b"\x37\xfa\x21\x3d"
 
 
 class Server:
@@ -89,69 +90,6 @@ class Server:
 
 
 # ---- what clients say ----------------------------------------------------
-
-
-def stomp(command, *headers, body=b""):
-    return "\n".join((command,) + headers).encode() + b"\n\n" + body + b"\0"
-
-
-def masked(payload, opcode=1):
-    n = len(payload)
-    head = bytes([0x80 | opcode]) + (bytes([0x80 | n]) if n < 126 else b"\xfe" + struct.pack(">H", n))
-    return head + MASK + bytes(c ^ MASK[i % 4] for i, c in enumerate(payload))
-
-
-def post(path, body, kind="application/json", extra=""):
-    return ("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n\r\n"
-            % (path, kind, extra, len(body))).encode() + body
-
-
-def quoted(frame):
-    return json.dumps([frame.decode()]).encode()
-
-
-CONNECT = stomp("CONNECT", "accept-version:1.2", "host:x", "heart-beat:0,0")
-UPGRADE = (b"GET /ws-chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
-
-
-def conversation(topic, send, session):
-    """The frames of a short valid session."""
-    return [
-        CONNECT,
-        stomp("SUBSCRIBE", "id:0", "destination:" + topic, "receipt:a"),
-        stomp("SUBSCRIBE", "id:1", "destination:/user/queue/messages", "ack:client-individual"),
-        stomp("SEND", "destination:" + send, "content-type:application/json", "receipt:b",
-              body=json.dumps({"roomId": "lobby", "content": "storm " + session}).encode()),
-        stomp("BEGIN", "transaction:t"),
-        stomp("SEND", "destination:" + send, "transaction:t", body=b'{"roomId":"lobby","content":"t"}'),
-        stomp("COMMIT", "transaction:t"),
-        stomp("UNSUBSCRIBE", "id:0"),
-        stomp("DISCONNECT", "receipt:z"),
-    ]
-
-
-def recorded(server, topic, send, rng):
-    """(address, pieces) of one valid session, of a random kind."""
-    name = "%08x" % rng.getrandbits(32)
-    frames = conversation(topic, send, name)
-    kind = rng.randrange(6)
-    base = "/ws-chat/000/" + name
-    if kind == 0:
-        return server.tcp, frames
-    if kind == 1:
-        return server.http, [UPGRADE] + [masked(f) for f in frames] + [masked(struct.pack(">H", 1000), 8)]
-    if kind == 2:
-        upgrade = UPGRADE.replace(b"/ws-chat ", base.encode() + b"/websocket ")
-        return server.http, [upgrade] + [masked(quoted(f)) for f in frames]
-    if kind == 3:
-        return server.http, [post(base + "/xhr", b"")] + [
-            part for f in frames for part in (post(base + "/xhr_send", quoted(f), "text/plain"), post(base + "/xhr", b""))]
-    if kind == 4:
-        return server.http, [post(base + "/xhr_streaming", b"")]
-    return server.http, [post("/api/auth/anonymous", b"{}"), post("/api/chat/rooms/lobby/join", b"{}"),
-                         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-                         b"GET /ws-chat/info HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n\r\n"]
 
 
 def mutate(rng, data):
@@ -235,8 +173,12 @@ class Storm:
         sock.settimeout(1)
         return sock
 
+    def session(self, rng):
+        tcp, pieces = recorded(self.topic, self.send, rng)
+        return self.server.tcp if tcp else self.server.http, [masked(p) if how == "w" else p for how, p in pieces]
+
     def mutated(self, rng):
-        address, pieces = recorded(self.server, self.topic, self.send, rng)
+        address, pieces = self.session(rng)
         hit = rng.randrange(len(pieces))
         sock = self.connect(address)
         for i, piece in enumerate(pieces):
@@ -255,7 +197,7 @@ class Storm:
         return 1
 
     def cut(self, rng):
-        address, pieces = recorded(self.server, self.topic, self.send, rng)
+        address, pieces = self.session(rng)
         data = b"".join(pieces[:3])
         for n in range(rng.randrange(4), len(data), 4):
             if self.stop.is_set():
@@ -269,7 +211,7 @@ class Storm:
         socks = []
         try:
             for _ in range(60):
-                address, pieces = recorded(self.server, self.topic, self.send, rng)
+                address, pieces = self.session(rng)
                 socks.append(self.connect(address))
                 if rng.randrange(3):
                     say(socks[-1], b"".join(pieces[:2]))
