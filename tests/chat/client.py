@@ -141,7 +141,8 @@ def tap(tests, server, before_end=lambda: None):
     print("%sok %d - the server ends cleanly" % ("" if clean else "not ", len(tests) + 1))
     if not clean:
         failed += 1
-        print("# exit code %s\n# %s" % (code, log[-6000:].replace("\n", "\n# ")))
+        errors = [line for line in log.splitlines() if " ERROR " in line][:5]
+        print("# exit code %s\n# %s" % (code, "\n# ".join(errors + log[-6000:].splitlines())))
     return 1 if failed else 0
 
 
