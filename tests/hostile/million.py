@@ -28,6 +28,8 @@ PACE = 500      # broken sessions a second beside them, from each of two program
 with open(os.path.join(BUILD, "bin", "chatd"), "rb") as program:  # sanitizers keep what was freed for a while
     SANITIZED = bool({b"__asan_init", b"__tsan_init"} & set(program.read().split(b"\0")))
 PATIENT = 3600  # seconds: a million connections, a slow machine, a sanitizer's build
+# The flood is more than a busy machine's disk takes, and is told so.
+TOO_MUCH = ("a commit takes longer than commit_timeout", "session_auth failed: Device or resource busy")
 
 
 class Sessions:
@@ -179,7 +181,7 @@ def main():
     server.joins = joins(server)
     server.base, server.before = descriptors(server), memory(server)
     return tap([a_flood_of_them_is_survived, those_who_behave_notice_nothing, what_others_have_is_what_it_was, what_came_has_gone,
-                it_takes_new_ones_as_before], server)
+                it_takes_new_ones_as_before], server, expected=TOO_MUCH)
 
 
 if __name__ == "__main__":
