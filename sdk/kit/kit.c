@@ -31,6 +31,7 @@ static struct {
 	void (*on_death)(const char *text);
 	void (*on_step)(const char *who, const char *what);
 	const char *instance; /* its name in the configuration; NULL: the plugin's */
+	int beside;           /* check() is told that what the plugin wants is there */
 } the;
 
 /* cmocka's, if the test is one of cmocka's: ends the test, not the process. */
@@ -254,6 +255,19 @@ static struct kit *blank(const struct chatd_plugin *plugin)
 	return k;
 }
 
+int kit_beside(void)
+{
+	return the.beside;
+}
+
+char *kit_complaints_beside(const struct chatd_plugin *plugin, const char *yaml)
+{
+	the.beside = 1;
+	char *out = kit_complaints(plugin, yaml);
+	the.beside = 0;
+	return out;
+}
+
 char *kit_complaints(const struct chatd_plugin *plugin, const char *yaml)
 {
 	struct kit *k = blank(plugin);
@@ -469,18 +483,21 @@ static void stop_workers(struct kit *k)
 	/* As in the server: whom the plugin asks stops after it, and answers then what is open. */
 	kit_answers_flush(k);
 	kit_run(k);
+	if (p->busy && k->inited && p->busy(k->self)) {
+		kit_broken(
+				k, "busy() says 1 when all is over: a plugin that is turned off would never end");
+	}
 }
 
-static void published_finish(struct kit *k)
+static void published_free(struct kit_published *p)
 {
-	while (k->published) {
-		struct kit_published *next = k->published->next;
-		free(k->published->user);
-		msg_unref(k->published->msg);
-		free(k->published);
-		k->published = next;
+	while (p) {
+		struct kit_published *next = p->next;
+		free(p->user);
+		msg_unref(p->msg);
+		free(p);
+		p = next;
 	}
-	k->published_tail = &k->published;
 }
 
 static void look_for_leaks(struct kit *k)
@@ -547,7 +564,8 @@ void kit_free(struct kit *k)
 		kit_step_is("fini()", "");
 		k->plugin->fini(k->self);
 	}
-	published_finish(k);
+	published_free(k->published);
+	published_free(k->said);
 	kit_clients_finish(k);
 	kit_http_finish(k);
 	kit_net_finish(k);

@@ -128,6 +128,7 @@ chatd_status kit_answers_send(struct kit_answer *a, int of)
 		return worker_post(a->w, depart, a);
 	case KIT_LATE:
 	case KIT_NEVER:
+		a->due = 0;
 		hold(a);
 		return 0;
 	default:
@@ -139,6 +140,35 @@ chatd_status kit_answers_send(struct kit_answer *a, int of)
 		post(a);
 	}
 	return 0;
+}
+
+/* ---- what the test has forgotten, or wants to see -------------------------------------------- */
+
+int64_t kit_answers_due(const struct kit *k)
+{
+	int64_t first = INT64_MAX;
+	for (int i = 0; i < KIT_ASKED; i++) {
+		for (const struct kit_answer *a = k->held[i]; a; a = a->next) {
+			first = a->due && a->due < first ? a->due : first;
+		}
+	}
+	return first;
+}
+
+void kit_answers_expire(struct kit *k)
+{
+	for (int i = 0; i < KIT_ASKED; i++) {
+		for (struct kit_answer **at = &k->held[i]; *at;) {
+			struct kit_answer *a = *at;
+			if (!a->due || a->due > k->now) {
+				at = &a->next;
+				continue;
+			}
+			*at = a->next;
+			a->rc = -ETIMEDOUT;
+			post(a);
+		}
+	}
 }
 
 /* ---- the test's side ------------------------------------------------------------ */

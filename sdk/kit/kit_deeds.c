@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FETCH_MS = 5000 }; /* fetch's request_timeout, as it is if nobody says otherwise */
+
 /* A request that was made or a mail that was sent. */
 struct deed {
 	struct deed *next;
@@ -113,6 +115,7 @@ static chatd_status f_fetch(void *obj, chatd_worker *w, const struct chatd_fetch
 	struct kit *k = w->k;
 	char *method = kit_dup(r->method);
 	q->to.fetched = fn;
+	q->a.due = k->now + (r->timeout > 0 ? r->timeout : FETCH_MS);
 	chatd_status rc = kit_answers_send(&q->a, KIT_FETCH);
 	if (rc == 0) {
 		note(k, method, r->url, r->body);

@@ -112,43 +112,64 @@ static int published_fits(const struct kit_published *p, struct kit_to to, const
 			has(msg_body(p->msg), part);
 }
 
-static const struct kit_published *untaken(const struct kit *k)
+static const struct kit_published *untaken(const struct kit_published *p)
 {
-	const struct kit_published *p = k->published;
 	while (p && p->taken) {
 		p = p->next;
 	}
 	return p;
 }
 
-void kit_expect_published_at(struct kit *k, struct kit_to to, const char *part, struct kit_at at)
+static void expect_one(struct kit *k, struct kit_published *all, const char *was, struct kit_to to,
+		const char *part, struct kit_at at)
 {
 	if (kit_muted(k)) {
 		return;
 	}
-	for (struct kit_published *p = k->published; p; p = p->next) {
+	for (struct kit_published *p = all; p; p = p->next) {
 		if (published_fits(p, to, part)) {
 			p->taken = 1;
 			return;
 		}
 	}
-	const struct kit_published *p = untaken(k);
+	const struct kit_published *p = untaken(all);
 	struct chatd_str d = p ? msg_dest(p->msg) : CHATD_LIT("none");
 	struct chatd_str b = p ? msg_body(p->msg) : CHATD_LIT("");
 	kit_die(k, at.file, at.line,
-			"nothing like ...%s... was published to %s%s%s; the oldest that is left: %s %.*s: %.*s",
-			part ? part : "", to.user ? to.user : "", to.user ? ": " : "", to.dest,
+			"nothing like ...%s... was %s to %s%s%s; the oldest that is left: %s %.*s: %.*s",
+			part ? part : "", was, to.user ? to.user : "", to.user ? ": " : "", to.dest,
 			p && p->user ? p->user : "", (int)d.n, d.p, (int)b.n, b.p);
+}
+
+static void expect_none(
+		struct kit *k, const struct kit_published *all, const char *was, struct kit_at at)
+{
+	const struct kit_published *p = untaken(all);
+	if (p && !kit_muted(k)) {
+		struct chatd_str d = msg_dest(p->msg), b = msg_body(p->msg);
+		kit_die(k, at.file, at.line, "%s to %s %.*s: %.*s; expected nothing", was,
+				p->user ? p->user : "", (int)d.n, d.p, (int)b.n, b.p);
+	}
+}
+
+void kit_expect_published_at(struct kit *k, struct kit_to to, const char *part, struct kit_at at)
+{
+	expect_one(k, k->published, "published", to, part, at);
 }
 
 void kit_expect_nothing_published_at(struct kit *k, struct kit_at at)
 {
-	const struct kit_published *p = untaken(k);
-	if (p && !kit_muted(k)) {
-		struct chatd_str d = msg_dest(p->msg), b = msg_body(p->msg);
-		kit_die(k, at.file, at.line, "published to %s %.*s: %.*s; expected nothing",
-				p->user ? p->user : "", (int)d.n, d.p, (int)b.n, b.p);
-	}
+	expect_none(k, k->published, "published", at);
+}
+
+void kit_expect_said_at(struct kit *k, struct kit_to to, const char *part, struct kit_at at)
+{
+	expect_one(k, k->said, "said", to, part, at);
+}
+
+void kit_expect_nothing_said_at(struct kit *k, struct kit_at at)
+{
+	expect_none(k, k->said, "said", at);
 }
 
 void kit_expect_delivery_at(

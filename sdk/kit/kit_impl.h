@@ -165,6 +165,7 @@ struct kit_answer {
 	chatd_worker *w;
 	int of; /* KIT_PRESENCE ... */
 	int again;
+	int64_t due;      /* it fails by itself then, if nobody answers before; 0: never */
 	chatd_status rc;  /* the error to answer with */
 	const char *code; /* likewise, of those that answer with words: a literal */
 	void (*give)(struct kit_answer *);
@@ -225,7 +226,7 @@ struct kit {
 	struct kit_ticket *tickets;
 	size_t n_tickets;
 	struct kit_outcome last;
-	struct kit_published *published, **published_tail;
+	struct kit_published *published, **published_tail, *said; /* .said: by input_as() */
 	struct kit_offered *offered, *given; /* by the test; by the plugin */
 	struct kit_route *routes;
 	struct kit_req *reqs;
@@ -316,6 +317,9 @@ void kit_late_init(struct kit *);
 
 /* kit_answers.c */
 chatd_status kit_answers_send(struct kit_answer *, int of);
+int64_t kit_answers_due(const struct kit *);  /* when the next one of those held fails by itself */
+void kit_answers_expire(struct kit *);
+int kit_beside(void);
 void kit_answers_late(struct kit *);
 void kit_answers_flush(struct kit *); /* answer what is still held: the services stop */
 void kit_questions_finish(struct kit *);

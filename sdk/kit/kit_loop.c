@@ -239,21 +239,40 @@ void worker_timer_set(
 	*at = a;
 }
 
+/* The next timer, if it is due by then. */
+static int ring_next(struct kit *k, int64_t until)
+{
+	if (!k->timers || k->timers->timer->due > until) {
+		return 0;
+	}
+	struct chatd_timer *t = k->timers->timer;
+	chatd_worker *w = k->timers->w;
+	k->now = t->due > k->now ? t->due : k->now;
+	worker_timer_clear(t);
+	k->here = w;
+	kit_step_is(k->plugin->name, "(a timer)");
+	t->fn(t->arg);
+	k->here = NULL;
+	return 1;
+}
+
+/* An answer that nobody has given in time, if that is before the next timer. */
+static int expire_next(struct kit *k, int64_t until)
+{
+	int64_t due = kit_answers_due(k);
+	if (due > until || (k->timers && k->timers->timer->due < due)) {
+		return 0;
+	}
+	k->now = due > k->now ? due : k->now;
+	kit_answers_expire(k);
+	return 1;
+}
+
 void kit_advance(struct kit *k, int64_t ms)
 {
 	int64_t until = k->now + ms;
 	kit_run(k);
-	while (k->timers && k->timers->timer->due <= until) {
-		struct chatd_timer *t = k->timers->timer;
-		chatd_worker *w = k->timers->w;
-		if (t->due > k->now) {
-			k->now = t->due;
-		}
-		worker_timer_clear(t);
-		k->here = w;
-		kit_step_is(k->plugin->name, "(a timer)");
-		t->fn(t->arg);
-		k->here = NULL;
+	while (expire_next(k, until) || ring_next(k, until)) {
 		kit_run(k);
 	}
 	k->now = until;

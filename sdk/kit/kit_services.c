@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which service a plugin is given when it asks for one. */
+#include "chat/ident.h"
 #include "kit_impl.h"
 
 #include <chatd/kit_fakes.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- sessions: the server's own, but that identities are counted ----------------------------- */
@@ -47,6 +49,23 @@ static chatd_session *s_open(void *obj, chatd_worker *w, const struct chatd_conn
 	return k->sessions->open(obj, w, &k->codec_ops, conn, layer);
 }
 
+/* What the plugin says in somebody's name is the server's, and the test may look for it. */
+static void s_input_as(void *obj, chatd_worker *w, const chatd_ident *ident, chatd_msg *msg,
+		chatd_done *done, void *arg)
+{
+	struct kit *k = kit_the();
+	struct kit_published *p = calloc(1, sizeof(*p)), **at = &k->said;
+	while (*at) {
+		at = &(*at)->next;
+	}
+	if (p) {
+		p->user = kit_dup(ident_user(ident));
+		p->msg = msg_ref(msg);
+		*at = p;
+	}
+	k->sessions->input_as(obj, w, ident, msg, done, arg);
+}
+
 /* ---- which there are --------------------------------------------------------------------- */
 
 static const void *const tables[KIT_SERVICES] = {
@@ -81,15 +100,18 @@ void kit_services_init(struct kit *k)
 	sessions_vt = *k->sessions;
 	sessions_vt.make_ident = s_make_ident;
 	sessions_vt.open = s_open;
+	sessions_vt.input_as = s_input_as;
 	k->own_sessions = (struct chatd_service){ &sessions_vt, k->chat };
 }
 
 /* kit_complaints() is a server with the plugin and what it needs, and nothing that it only wants:
- * so what check() says of that can be seen. */
+ * so what check() says of that can be seen.  kit_complaints_beside() has that as well. */
 static const struct chatd_service *announced(const struct kit *k, const char *interface)
 {
 	static const struct chatd_service there = { NULL, NULL };
-	return kit_listed(k->plugin->needs, interface) ? &there : NULL;
+	int is = kit_listed(k->plugin->needs, interface) ||
+			(kit_beside() && kit_listed(k->plugin->wants, interface));
+	return is ? &there : NULL;
 }
 
 /* check() learns but whether a service will be there. */

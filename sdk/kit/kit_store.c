@@ -591,6 +591,8 @@ void kit_store_hold(int on)
 	}
 	if (!on) {
 		all.n_held = 0;
+	}
+	if (!on && k) {
 		kit_settle(k);
 	}
 }

@@ -24,6 +24,7 @@ enum deed {
 	CHANGE_PUBLISHED,
 	UNLISTED_SERVICE,
 	FREE_TWICE,
+	STAYS_BUSY,
 	SWALLOW_FAILURE
 };
 
@@ -122,6 +123,12 @@ static chatd_status init(
 	return h->hook(ctx, chatd_hook_message_in, CHATD_ORDER_CHECK, on_in);
 }
 
+static int32_t busy(void *selfp)
+{
+	const struct self *self = selfp;
+	return self->conf->deed == STAYS_BUSY;
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -139,7 +146,7 @@ static const struct chatd_opt opts[] = {
 
 static const struct chatd_plugin plugin = { CHATD_PLUGIN_HEADER, .name = "villain", .version = "1",
 	.summary = "does one wrong thing", .opts = opts, .conf_size = sizeof(struct conf), .init = init,
-	.fini = fini };
+	.busy = busy, .fini = fini };
 
 static enum deed the_deed; /* of this child: a sweep's function has no argument */
 
@@ -193,6 +200,7 @@ int main(void)
 		{ UNLISTED_SERVICE, "an unlisted service is found", "neither in .needs nor in .wants" },
 		{ FREE_TWICE, "freeing what is not the host's is found",
 				"mem_free() of what mem_alloc() did not give" },
+		{ STAYS_BUSY, "one that would never be done is found", "busy() says 1 when all is over" },
 		{ SWALLOW_FAILURE, "a failure that nobody looks at is found", "" },
 	};
 	return deeds_run(do_deed, rows, (int)(sizeof(rows) / sizeof(rows[0])));

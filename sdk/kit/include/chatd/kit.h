@@ -97,11 +97,13 @@ struct kit_conf {
  *  them; others are given with kit_new_with().  Never NULL. */
 struct kit *kit_new(const struct chatd_plugin *, const char *yaml);
 struct kit *kit_new_with(const struct chatd_plugin *, const char *yaml, const struct kit_conf *);
-/** Closes the sessions, drains, stops, and fails if anything is left over. */
+/** Closes the sessions, drains, stops, and fails if anything is left over or busy() still says 1. */
 void kit_free(struct kit *);
 /** The complaints about these options, as the server prints them ("" if there are none):
  *  to free().  To check() the services that the plugin needs are there, and no others. */
 char *kit_complaints(const struct chatd_plugin *, const char *yaml);
+/** The same in a server that has all that the plugin wants, too. */
+char *kit_complaints_beside(const struct chatd_plugin *, const char *yaml);
 /** The server's folder: empty at first, removed by kit_free(). */
 const char *kit_data_dir(struct kit *);
 
@@ -146,8 +148,8 @@ struct kit_test {
 	}
 #endif
 /** KIT_MAIN(KIT_TEST(this_holds), KIT_TEST(that_holds)): main().  Each test runs three times, as
- *  it is, in kit_sweep() and in kit_trouble(), each time in a child; the results are TAP.  An
- *  argument names the only test to run, which then runs in this process, for a debugger. */
+ *  it is, in kit_sweep() and in kit_trouble(), each time in a child; the results are TAP.  Built with
+ *  -fsanitize=address a test also fails if malloc()ed memory has leaked at its end.  An argument names the only test to run, which then runs in this process, for a debugger. */
 #define KIT_MAIN(...)                                                   \
 	int main(int argc, char **argv)                                     \
 	{                                                                   \
@@ -237,6 +239,8 @@ void kit_unsubscribe(struct kit_client *, const char *dest);
 #define kit_expect_published_user(k, user, dest, part) \
 	kit_expect_published_at(k, kit_to(user, dest), part, KIT_AT)
 #define kit_expect_nothing_published(k)          kit_expect_nothing_published_at(k, KIT_AT)
+#define kit_expect_said(k, user, dest, part)     kit_expect_said_at(k, kit_to(user, dest), part, KIT_AT)
+#define kit_expect_nothing_said(k)               kit_expect_nothing_said_at(k, KIT_AT)
 #define kit_expect_delivery(c, dest, part)       kit_expect_delivery_at(c, dest, part, KIT_AT)
 #define kit_expect_quiet(c)                      kit_expect_quiet_at(c, KIT_AT)
 #define kit_expect_user(k, user, flags)          kit_expect_user_at(k, user, flags, KIT_AT)
@@ -271,6 +275,10 @@ void kit_expect_user_at(struct kit *, const char *user, uint32_t flags, struct k
 /** The plugin published to @p to, with @p part in the body; takes the oldest one away. */
 void kit_expect_published_at(struct kit *, struct kit_to to, const char *part, struct kit_at);
 void kit_expect_nothing_published_at(struct kit *, struct kit_at);
+/** The plugin spoke in the name of .user (input_as() in transport.h) to .dest, with @p part in the
+ *  body; takes the oldest one away. */
+void kit_expect_said_at(struct kit *, struct kit_to to, const char *part, struct kit_at);
+void kit_expect_nothing_said_at(struct kit *, struct kit_at);
 /** The client's next MESSAGE is this; it is taken away. */
 void kit_expect_delivery_at(struct kit_client *, const char *dest, const char *part, struct kit_at);
 void kit_expect_quiet_at(struct kit_client *, struct kit_at); /**< no MESSAGE is left */
