@@ -573,8 +573,9 @@ struct kit_req *kit_http(struct kit *k, const char *method, const char *path, co
 		(void)msg_set(r->headers, name, str_of(va_arg(ap, const char *)));
 	}
 	va_end(ap);
-	const struct kit_route *route = route_of(r);
-	if (k->dead || !route) {
+	const struct kit_route *route = k->dead ? NULL : route_of(r);
+	k->routed = route;
+	if (!route) {
 		r->status = 404;
 		r->over = 1;
 		return r;

@@ -226,8 +226,9 @@ struct kit {
 	struct kit_ticket *tickets;
 	size_t n_tickets;
 	struct kit_outcome last;
+	const struct kit_route *routed; /* by whom the last request was taken */
 	struct kit_published *published, **published_tail, *said; /* .said: by input_as() */
-	struct kit_offered *offered, *given; /* by the test; by the plugin */
+	struct kit_offered *offered, *given;                      /* by the test; by the plugin */
 	struct kit_route *routes;
 	struct kit_req *reqs;
 	struct chatd_service service[KIT_SERVICES], own_sessions;
@@ -317,7 +318,7 @@ void kit_late_init(struct kit *);
 
 /* kit_answers.c */
 chatd_status kit_answers_send(struct kit_answer *, int of);
-int64_t kit_answers_due(const struct kit *);  /* when the next one of those held fails by itself */
+int64_t kit_answers_due(const struct kit *); /* when the next one of those held fails by itself */
 void kit_answers_expire(struct kit *);
 int kit_beside(void);
 void kit_answers_late(struct kit *);

@@ -273,27 +273,61 @@ static int add_record(struct check *c, const char *text)
 	return 0;
 }
 
+static int add_message(struct check *c, const char *text)
+{
+	if (*text != '/' || !strchr(text, ' ')) {
+		fputs("chatd-plugin: --message: give a destination, a blank and the body, as in "
+			  "--message '/app/chat.send {\"to\":\"bob\",\"content\":\"hi\"}'\n",
+				stderr);
+		return -1;
+	}
+	if (c->n_messages == MESSAGES_MAX) {
+		fprintf(stderr, "chatd-plugin: --message: %d at most\n", MESSAGES_MAX);
+		return -1;
+	}
+	c->messages[c->n_messages++] = text;
+	return 0;
+}
+
+static int add_call(struct check *c, const char *text)
+{
+	static const char *const methods[] = { "GET ", "POST ", "PUT ", "PATCH ", "DELETE ", NULL };
+	size_t i = 0;
+	while (methods[i] && strncmp(text, methods[i], strlen(methods[i])) != 0) {
+		i++;
+	}
+	if (!methods[i] || text[strlen(methods[i])] != '/') {
+		fputs("chatd-plugin: --call: give a method, a path and, after another blank, the body, as in "
+			  "--call 'PUT /api/welcome/den {\"text\":\"hi\"}'\n",
+				stderr);
+		return -1;
+	}
+	if (c->n_calls == MESSAGES_MAX) {
+		fprintf(stderr, "chatd-plugin: --call: %d at most\n", MESSAGES_MAX);
+		return -1;
+	}
+	c->calls[c->n_calls++] = text;
+	return 0;
+}
+
 static int parse(int argc, char **argv, struct check *c)
 {
 	static const struct option longs[] = { { "options", 1, NULL, 'o' }, { "rounds", 1, NULL, 'r' },
 		{ "fuzz", 1, NULL, 'f' }, { "seed", 1, NULL, 's' }, { "limit", 1, NULL, 'l' },
-		{ "message", 1, NULL, 'm' }, { "record", 1, NULL, 'd' }, { 0 } };
+		{ "message", 1, NULL, 'm' }, { "record", 1, NULL, 'd' }, { "call", 1, NULL, 'c' }, { 0 } };
 	int o;
 	uint64_t v;
 	while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (o == 'o') {
 			c->options = optarg;
-		} else if (o == 'm' && *optarg == '/' && strchr(optarg, ' ')) {
-			if (c->n_messages == MESSAGES_MAX) {
-				fprintf(stderr, "chatd-plugin: --message: %d at most\n", MESSAGES_MAX);
+		} else if (o == 'm') {
+			if (add_message(c, optarg) < 0) {
 				return -1;
 			}
-			c->messages[c->n_messages++] = optarg;
-		} else if (o == 'm') {
-			fputs("chatd-plugin: --message: give a destination, a blank and the body, as in "
-				  "--message '/app/chat.send {\"to\":\"bob\",\"content\":\"hi\"}'\n",
-					stderr);
-			return -1;
+		} else if (o == 'c') {
+			if (add_call(c, optarg) < 0) {
+				return -1;
+			}
 		} else if (o == 'd') {
 			if (add_record(c, optarg) < 0) {
 				return -1;

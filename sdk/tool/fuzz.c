@@ -167,7 +167,7 @@ static int good(struct check *c, const char *text, long i)
 {
 	doing(c, "the options, number %ld of seed %llu:\n%.6000s", i, (unsigned long long)c->seed,
 			text);
-	char *complaints = kit_complaints(&c->module->plugin, text);
+	char *complaints = kit_complaints_beside(&c->module->plugin, text);
 	int none = complaints && !*complaints;
 	free(complaints);
 	return none;

@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 static const char usage[] =
-		"usage: chatd-plugin new NAME [--kind hook|service|transport|http|store] [--dir FOLDER]\n"
+		"usage: chatd-plugin new NAME [--kind hook|service|transport|http|store|rooms] [--dir FOLDER]\n"
 		"       chatd-plugin check FILE.so [--options YAML] [--message 'DEST BODY']...\n"
-		"                                   [--record 'SPACE KEY VALUE']... [--rounds N]\n"
-		"                                   [--fuzz N] [--seed N] [--limit SECONDS]\n"
+		"                                   [--record 'SPACE KEY VALUE']... [--call 'METHOD PATH BODY']...\n"
+		"                                   [--rounds N] [--fuzz N] [--seed N] [--limit SECONDS]\n"
 		"       chatd-plugin describe FILE.so [--format text|markdown|schema]\n"
 		"\n"
 		"  new       write a project: plugin, tests, build files, a configuration to try it with\n"

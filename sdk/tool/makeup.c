@@ -128,7 +128,7 @@ char *make_up(struct check *c, char **ret_why)
 		}
 		doing(c, "the options, made up:\n%.6000s", text);
 		free(*ret_why);
-		*ret_why = kit_complaints(&c->module->plugin, text);
+		*ret_why = kit_complaints_beside(&c->module->plugin, text);
 		if (*ret_why && !**ret_why) {
 			return text;
 		}

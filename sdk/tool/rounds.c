@@ -257,13 +257,19 @@ static void path_of(const char *pattern, char *ret, size_t room)
 	ret[n] = '\0';
 }
 
+struct request {
+	const char *method, *path, *body;
+	int leaves; /* the client, a stranger, at once; else ann waits */
+};
+
 /* 1: it went well. */
-static int one_request(struct kit *k, const char *method, const char *path, int leaves)
+static int one_request(struct kit *k, const struct request *q)
 {
-	doing(the_check, "%s %s%s", method, path, leaves ? ", whose client leaves" : "");
-	struct kit_req *r = leaves ? kit_http(k, method, path, "{}", (char *)NULL)
-							   : kit_http(k, method, path, "{}", "kit-user", "ann", (char *)NULL);
-	if (leaves) {
+	doing(the_check, "%s %s%s", q->method, q->path, q->leaves ? ", whose client leaves" : "");
+	struct kit_req *r = q->leaves
+			? kit_http(k, q->method, q->path, q->body, (char *)NULL)
+			: kit_http(k, q->method, q->path, q->body, "kit-user", "ann", (char *)NULL);
+	if (q->leaves) {
 		kit_http_gone(r);
 		return 0;
 	}
@@ -274,7 +280,7 @@ static int one_request(struct kit *k, const char *method, const char *path, int 
 		kit_advance(k, HOUR_MS);
 	}
 	if (kit_http_status(r) == 0 && !kit_failing(k)) {
-		find(the_check, FINDING_ERROR, "%s %s was not answered within an hour", method, path);
+		find(the_check, FINDING_ERROR, "%s %s was not answered within an hour", q->method, q->path);
 		_exit(0);
 	}
 	int status = kit_http_status(r);
@@ -282,23 +288,76 @@ static int one_request(struct kit *k, const char *method, const char *path, int 
 	return status >= 200 && status < 400;
 }
 
-static void requests(struct kit *k)
+enum { METHODS = 5, LAST = METHODS - 1 };
+static const char *const methods[METHODS] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
+
+/* Each route by those of its methods that are among @p these.  Which have fared well is noted by the number of
+ * route and method. */
+static void routes_by(struct kit *k, uint32_t these)
 {
-	static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
 	char path[512];
 	size_t n = 0;
 	for (const struct kit_route *r = k->routes; r; r = r->next) {
 		path_of(r->path, path, sizeof(path));
-		for (size_t m = 0; m < sizeof(methods) / sizeof(methods[0]); m++) {
-			if (r->r.methods & (1u << m)) {
-				if (one_request(k, methods[m], path, 0) && n < 64) {
+		for (size_t m = 0; m < METHODS; m++) {
+			if (!(r->r.methods & (1u << m))) {
+				continue;
+			}
+			struct request q = { .method = methods[m], .path = path, .body = "{}" };
+			if (these & (1u << m)) {
+				if (one_request(k, &q) && n < 64) {
 					reached.fared |= (uint64_t)1 << n;
 				}
-				(void)one_request(k, methods[m], path, 1);
-				n++;
+				q.leaves = 1;
+				(void)one_request(k, &q);
 			}
+			n++;
 		}
 	}
+}
+
+static void note_fared(const struct kit *k, const struct kit_route *route, const char *method)
+{
+	size_t n = 0;
+	for (const struct kit_route *r = k->routes; r; r = r->next) {
+		for (size_t m = 0; m < METHODS; m++) {
+			if (!(r->r.methods & (1u << m))) {
+				continue;
+			}
+			if (r == route && strcmp(methods[m], method) == 0 && n < 64) {
+				reached.fared |= (uint64_t)1 << n;
+			}
+			n++;
+		}
+	}
+}
+
+/* What --call asks for: "METHOD PATH", or "METHOD PATH BODY". */
+static void own_call(struct kit *k, const char *call)
+{
+	char method[8], path[512];
+	int n = 0;
+	if (sscanf(call, "%7s %511s%n", method, path, &n) != 2) {
+		return; /* parse() has looked */
+	}
+	const struct request q = {
+		.method = method, .path = path, .body = call[n] ? call + n + 1 : ""
+	};
+	if (one_request(k, &q)) {
+		note_fared(k, k->routed, method);
+	} else if (!k->routed && telling) {
+		find(the_check, FINDING_WARNING, "--call: there is no route for %s %s", method, path);
+	}
+}
+
+/* Deleting comes last: what is there must be there for the others. */
+static void requests(struct kit *k)
+{
+	for (size_t i = 0; i < the_check->n_calls; i++) {
+		own_call(k, the_check->calls[i]);
+	}
+	routes_by(k, (1u << LAST) - 1);
+	routes_by(k, 1u << LAST);
 }
 
 static void connections(struct kit *k)
@@ -369,7 +428,6 @@ static void tell_refused(const struct kit *k)
 
 static void tell_unreached(const struct kit *k)
 {
-	static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
 	size_t n = 0;
 	tell_refused(k);
 	if (k->chat && asks_others()) {
@@ -384,13 +442,13 @@ static void tell_unreached(const struct kit *k)
 		}
 	}
 	for (const struct kit_route *r = k->routes; r; r = r->next) {
-		for (size_t m = 0; m < sizeof(methods) / sizeof(methods[0]); m++) {
+		for (size_t m = 0; m < METHODS; m++) {
 			if ((r->r.methods & (1u << m)) && n++ < 64 &&
 					!(reached.fared & (uint64_t)1 << (n - 1))) {
 				find(the_check, FINDING_NOTE,
 						"not reached: no call of %s %s succeeded, so what comes after its checks is "
-						"not checked here",
-						methods[m], r->path);
+						"not checked here; give one that does: --call '%s PATH%s'",
+						methods[m], r->path, methods[m], m == 0 || m == LAST ? "" : " BODY");
 			}
 		}
 	}
@@ -456,7 +514,7 @@ static void not_played(struct check *c, const char *fmt, ...)
 static int find_options(struct check *c)
 {
 	char *why = NULL, *text = NULL;
-	if (c->options || !(why = kit_complaints(&c->module->plugin, "")) || !*why) {
+	if (c->options || !(why = kit_complaints_beside(&c->module->plugin, "")) || !*why) {
 		the_options = c->options ? c->options : "";
 	} else {
 		free(why);
@@ -479,7 +537,7 @@ static int good_options(struct check *c)
 	if (find_options(c) < 0) {
 		return 0;
 	}
-	char *text = kit_complaints(&c->module->plugin, the_options);
+	char *text = kit_complaints_beside(&c->module->plugin, the_options);
 	int good = text && !*text;
 	if (!good) {
 		find(c, FINDING_ERROR, "the options are refused:\n%s", text ? text : "no memory");

@@ -41,6 +41,8 @@ struct check {
 	size_t n_messages;
 	const char *records[MESSAGES_MAX]; /**< "SPACE KEY VALUE", which are in the store at first */
 	size_t n_records;
+	const char *calls[MESSAGES_MAX]; /**< "METHOD PATH BODY", which the rounds ask for, in order */
+	size_t n_calls;
 	uint64_t seed;
 	long rounds, fuzz;
 	long limit; /**< seconds for a stage */

@@ -114,6 +114,17 @@ def answers():
             "tells that all was refused" if told else "finds what is taken", " ".join(more[::2]) or "nothing"), text)
 
 
+def calls():
+    """A route that wants a body, and one that deletes what the others need."""
+    plugin, lacks = os.path.join(BUILD, "plugins", "webhooks.so"), "no call of POST /api/chat/rooms/{id}/hooks succeeded"
+    for more, told in (([], True), (["--call", 'POST /api/chat/rooms/den/hooks {"name":"x"}'], False)):
+        done = run(TOOL, "check", plugin, "--rounds", "5", "--fuzz", "5", *more)
+        ok(done.returncode == 0 and (lacks in done.stdout) == told, "check %s" % (
+            "calls as it is told" if more else "says which route it has not come to"), done.stdout)
+    done = run(TOOL, "check", plugin, "--rounds", "5", "--fuzz", "5", "--call", "PUT /api/none")
+    ok("warning: [rounds] --call: there is no route for PUT /api/none" in done.stdout, "check: a call of nothing", done.stdout)
+
+
 def unplayed():
     """A required text that only its author knows."""
     code, text = check("NEEDS_TRUTH")
@@ -132,7 +143,7 @@ def other_files():
     ok(done.returncode == 1 and "no shared object" in done.stdout, "check: a text is no plugin", done.stdout)
     done = run(TOOL, "check", os.path.join(work, "missing.so"))
     ok(done.returncode == 66 and "cannot be read" in done.stdout, "check: a file that is not there", done.stdout)
-    for wrong in (["check"], ["check", text_file, "--rounds", "many"], ["check", text_file, "--message", "no destination"], ["check", text_file, "--record", "space key"], ["nonsense"], ["new"], ["new", "Not_a_name"],
+    for wrong in (["check"], ["check", text_file, "--rounds", "many"], ["check", text_file, "--message", "no destination"], ["check", text_file, "--record", "space key"], ["check", text_file, "--call", "PUT api"], ["nonsense"], ["new"], ["new", "Not_a_name"],
                   ["new", "x", "--kind", "thing"], ["describe"], ["describe", text_file, "--format", "poem"]):
         done = run(TOOL, *wrong)
         ok(done.returncode == 64 and done.stdout, "usage: %s is refused" % " ".join(wrong[:1] + wrong[2:]), done.stdout)
@@ -190,6 +201,7 @@ try:
         finds({what: pool.submit(check, what) for what in ["GOOD", *ERRORS, *WARNINGS]})
     unplayed()
     answers()
+    calls()
     other_files()
     bundled()
     describe(build("GOOD"))
