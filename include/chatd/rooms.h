@@ -51,7 +51,8 @@ struct chatd_rooms_act {
 /** What has happened in a room, once, on the node where it was asked for; joining and leaving whoever
  *  has done it or had it done. */
 enum {
-	CHATD_ROOM_MADE = 1, /**< .user is its owner and in it already; .p NULL: of the configuration */
+	CHATD_ROOM_MADE =
+			1, /**< .user is its owner and in it already, no JOINED follows; .p NULL: of the configuration */
 	CHATD_ROOM_DELETED = 2, /**< .user has done it; no member is told to have left */
 	CHATD_ROOM_JOINED = 3,
 	CHATD_ROOM_LEFT = 4 /**< or was shown out */
@@ -66,9 +67,10 @@ typedef void chatd_room_event_fn(void *arg, chatd_worker *, const struct chatd_r
 
 struct chatd_rooms {
 	uint32_t struct_size;
-	/** What @p room is to @p user. */
+	/** What @p room is to @p user; .p NULL: to a stranger, who knows of public rooms. */
 	chatd_status (*look)(void *obj, chatd_worker *, struct chatd_str room, struct chatd_str user,
 			chatd_room_fn *fn, void *arg);
+	/** All of them. */
 	chatd_status (*members)(
 			void *obj, chatd_worker *, struct chatd_str room, chatd_members_fn *fn, void *arg);
 	/** @p user leaves every room, and members hear it; @p nick is what they call it.  rc < 0:

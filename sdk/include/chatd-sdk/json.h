@@ -355,9 +355,13 @@ static inline json_t *chatd_json_parse(struct chatd_str body, char ret_why[CHATD
 	}
 	json_t *root = json_loadb(body.p ? body.p : "", body.n, JSON_REJECT_DUPLICATES, &e);
 	if (!root) {
-		int duplicate = json_error_code(&e) == json_error_duplicate_key;
+		enum json_error_code code = json_error_code(&e);
+		int null = code == json_error_null_character || code == json_error_null_byte_in_key;
 		snprintf(ret_why, CHATD_JSON_WHY, "%s, at byte %d of the body",
-				duplicate ? "duplicate key" : "this is not JSON", e.position);
+				code == json_error_duplicate_key ? "duplicate key"
+						: null                   ? "the character U+0000 is not taken"
+												 : "this is not JSON",
+				e.position);
 		return NULL;
 	}
 	if (!json_is_object(root)) {
