@@ -3,8 +3,8 @@
 
 #include "base/log.h"
 #include "chat/slots.h"
+#include "host/end.h"
 #include "host/lent.h"
-#include "host/memory.h"
 #include "host/patience.h"
 #include "loop/worker.h"
 
@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { POSTED_ROUNDS = 4 }; /* of posts that answer posts */
 
 /* One that comes, and whose place it takes for new sessions alone; NULL: it is there for all. */
 struct entry {
@@ -108,7 +106,7 @@ int turn_may(const struct host *h, const struct chatd_plugin *p, char *why, size
 {
 	const char *tie = tie_of(h, p);
 	if (!(p->flags & CHATD_PLUGIN_LIVE)) {
-		snprintf(why, room, "it is not made for that (CHATD_PLUGIN_LIVE)");
+		snprintf(why, room, "it is not made for that (CHATD_PLUGIN_LIVE; its README may say why)");
 	} else if (tie) {
 		snprintf(why, room, "what it registers with %s stays", tie);
 	} else {
@@ -211,18 +209,6 @@ static int add_instance(struct host *h, chatd_ctx *c)
 
 /* ---- one begins, one ends ------------------------------------------------------------------ */
 
-static void end_on_worker(chatd_worker *w, void *arg)
-{
-	chatd_ctx *c = arg;
-	struct worker_mark mark;
-	worker_enter(w, &mark, c->name, "worker_stop");
-	slots_drop(chat_at(w), c->index);
-	if (c->started && c->plugin->worker_stop) {
-		c->plugin->worker_stop(c->self, w, chat_at(w)->wself[c->index]);
-	}
-	worker_leave(w, &mark);
-}
-
 static void drain_on_worker(chatd_worker *w, void *arg)
 {
 	chatd_ctx *c = arg;
@@ -250,37 +236,6 @@ static int extend_sessions(struct host *h)
 	struct extending e = { .rc = 0 };
 	loop_run_all(h->loop, extend_on_worker, &e);
 	return atomic_load(&e.rc);
-}
-
-static void nothing_on_worker(chatd_worker *w, void *arg)
-{
-	(void)w;
-	(void)arg;
-}
-
-/* What it has posted from one worker to another may come there after its worker_stop(), and post again;
- * as at the server's end, it runs before fini(). */
-static void run_what_is_posted(struct host *h)
-{
-	for (int i = 0; i < POSTED_ROUNDS; i++) {
-		loop_run_all(h->loop, nothing_on_worker, NULL);
-	}
-}
-
-static void put_off(struct host *h, chatd_ctx *c)
-{
-	loop_run_all(h->loop, end_on_worker, c);
-	c->started = 0;
-	slots_free(h->chat, c->index); /* a session that ends from now on has nothing of it */
-	run_what_is_posted(h);
-	if (c->inited && c->self && c->plugin->fini) {
-		patience_begin(h->patience, c->name, "fini()", 1);
-		c->plugin->fini(c->self);
-		patience_end(h->patience);
-	}
-	c->inited = 0;
-	lent_withdraw(h, c);
-	atomic_store(&c->state, CHATD_PLUGIN_OFF);
 }
 
 static int begin_instance(struct host *h, chatd_ctx *c, struct chat_table *t)
@@ -531,11 +486,15 @@ void turn_undo(struct turn *t)
 		chatd_ctx *c = t->in[i].c;
 		if (i < t->begun) {
 			c->failed = 1;
-			put_off(t->h, c);
+			t->h->drains_since = worker_clock_ms();
+			end_begin(t->h, c);
 		} else {
 			free(c->options);
 			free(c);
 		}
+	}
+	if (t->begun) {
+		end_wait(t->h);
 	}
 	free_turn(t);
 }
@@ -613,11 +572,7 @@ void turn_commit(struct turn *t)
 	struct host *h = t->h;
 	switch_tables(t);
 	mark_leaving(t, 0);
-	for (size_t i = 0; i < t->n_out; i++) {
-		atomic_store(&t->out[i]->state, CHATD_PLUGIN_DRAINS);
-		lent_withdraw(h, t->out[i]);
-		h->drains_since = worker_clock_ms();
-	}
+	/* Those who come first: whoever asks in between finds one of the two. */
 	for (size_t i = 0; i < t->n_in; i++) {
 		struct entry *e = &t->in[i];
 		if (e->old) {
@@ -626,6 +581,11 @@ void turn_commit(struct turn *t)
 		atomic_store(&e->c->state, CHATD_PLUGIN_RUNS);
 		module_use(h->modules, e->c->module);
 		host_take_back(h, e->c->name);
+	}
+	for (size_t i = 0; i < t->n_out; i++) {
+		atomic_store(&t->out[i]->state, CHATD_PLUGIN_DRAINS);
+		lent_withdraw(h, t->out[i]);
+		h->drains_since = worker_clock_ms();
 	}
 	for (size_t i = 0; i < t->n_out; i++) {
 		if (t->out[i]->plugin->drain) {
@@ -654,8 +614,8 @@ static void count_left(chatd_worker *w, void *arg)
 
 static int is_busy(const chatd_ctx *c)
 {
-	return atomic_load(&c->state) == CHATD_PLUGIN_DRAINS && CHATD_HAS(c->plugin, busy) &&
-			c->plugin->busy(c->self);
+	return atomic_load(&c->state) == CHATD_PLUGIN_DRAINS && c->started &&
+			CHATD_HAS(c->plugin, busy) && c->plugin->busy(c->self);
 }
 
 int turn_is_late(const struct host *h)
@@ -688,11 +648,11 @@ int turn_settle(struct host *h)
 		return n;
 	}
 	for (size_t i = h->n; i-- > 0;) { /* users before those whose services they use */
-		if (atomic_load(&h->order[i]->state) == CHATD_PLUGIN_DRAINS) {
-			put_off(h, h->order[i]);
+		if (atomic_load(&h->order[i]->state) == CHATD_PLUGIN_DRAINS && h->order[i]->started) {
+			end_begin(h, h->order[i]);
 		}
 	}
-	return 0;
+	return end_settle(h);
 }
 
 static int is_seen(const struct host *h, uint32_t inst)

@@ -15,6 +15,7 @@ struct offload {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct job *first, **last;
+	struct job *doing;
 	size_t n, max;
 	bool stopping;
 	int n_threads, n_started;
@@ -45,9 +46,40 @@ static struct job *next_job(struct offload *o)
 		o->first = job->next;
 		if (!o->first)
 			o->last = &o->first;
+		job->next = o->doing;
+		o->doing = job;
 	}
 	pthread_mutex_unlock(&o->lock);
 	return job;
+}
+
+/* Whoever looks finds it either here or in the mailbox: both under the lock. */
+static void hand_back(struct offload *o, struct job *job)
+{
+	pthread_mutex_lock(&o->lock);
+	struct job **at = &o->doing;
+	while (*at != job)
+		at = &(*at)->next;
+	*at = job->next;
+	/* The workers end after this pool, so this cannot fail. */
+	if (worker_post_node(job->w, &job->done) < 0)
+		free(job);
+	pthread_mutex_unlock(&o->lock);
+}
+
+static bool any_of(const struct job *job, const struct loop_whose *whose)
+{
+	while (job && !whose->is(whose->arg, (const void *)(uintptr_t)job->done.fn))
+		job = job->next;
+	return job != NULL;
+}
+
+int offload_has(struct offload *o, const struct loop_whose *whose)
+{
+	pthread_mutex_lock(&o->lock);
+	bool has = any_of(o->first, whose) || any_of(o->doing, whose);
+	pthread_mutex_unlock(&o->lock);
+	return has;
 }
 
 static void *pool_main(void *arg)
@@ -60,9 +92,7 @@ static void *pool_main(void *arg)
 		atomic_store_explicit(&here.mark.what, "offloaded work", memory_order_relaxed);
 		job->work(job->done.arg);
 		atomic_store_explicit(&here.mark.what, NULL, memory_order_relaxed);
-		/* The workers end after this pool, so this cannot fail. */
-		if (worker_post_node(job->w, &job->done) < 0)
-			free(job);
+		hand_back(o, job);
 	}
 	crash_thread_end(&here);
 	return NULL;

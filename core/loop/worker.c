@@ -213,6 +213,7 @@ static void run_inbox(struct chatd_worker *w, size_t max)
 	for (size_t n = 0; n < max && w->inbox; n++) {
 		struct post *p = w->inbox;
 		done++;
+		w->ran += !w->mine || w->mine->is(w->mine->arg, (const void *)(uintptr_t)p->fn);
 		w->inbox = p->next;
 		if (!w->inbox)
 			w->inbox_end = &w->inbox;
@@ -321,13 +322,12 @@ static void one_turn(struct chatd_worker *w, bool *busy)
 /** True: there was something to run. */
 static bool run_to_the_end(struct chatd_worker *w)
 {
-	bool ran = false;
+	uint64_t before = w->ran;
 	do {
-		ran = ran || w->inbox || atomic_load(&w->mail);
 		run_mail(w, SIZE_MAX);
 		end_turn(w);
 	} while (w->inbox || atomic_load(&w->mail));
-	return ran;
+	return w->ran != before;
 }
 
 /** Waits until all workers are here.  True: one of them had something to run. */

@@ -64,6 +64,16 @@ struct chatd_worker *loop_worker(const struct loop *loop, int32_t); /**< [any] *
  *  Only between loop_start() and loop_stop(). */
 int loop_run_all(struct loop *loop, void (*fn)(struct chatd_worker *, void *arg), void *arg);
 
+/** Some of the code that posts and offloads. */
+struct loop_whose {
+	bool (*is)(const void *arg, const void *code); /**< [any] @p code: a function */
+	const void *arg;
+};
+/** [main] Between loop_start() and loop_stop(): 1: nothing that was posted or offloaded with such a
+ *  function was under way while it was looked, and nothing of it comes any more, if nobody but such
+ *  calls makes others: no timer, no thread.  0: there was something; look again a little later. */
+int loop_quiet(struct loop *loop, const struct loop_whose *whose);
+
 /* ---- one worker -------------------------------------------------------- */
 
 int32_t worker_index(const struct chatd_worker *w);     /**< [any] */

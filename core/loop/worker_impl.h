@@ -52,6 +52,8 @@ struct chatd_worker {
 	_Atomic int64_t backlog; /**< posts in mail and inbox, about */
 	atomic_bool asleep, stopping;
 	struct post *inbox, **inbox_end;
+	uint64_t ran;                  /**< posts that it has run; see quiet.c */
+	const struct loop_whose *mine; /**< of these alone; NULL: of everybody */
 	int wake_fd;
 	struct event *wake_ev;
 
@@ -109,6 +111,8 @@ void worker_wait_finish(struct chatd_worker *w);
 void worker_wait_arm(struct chatd_worker *w); /**< before the worker sleeps */
 
 /* offload.c */
+/** 1: some of its jobs wait or are being done, of those that loop_quiet() looks for. */
+int offload_has(struct offload *o, const struct loop_whose *whose);
 struct offload *offload_create(int threads, size_t queue);
 int offload_start(struct offload *o);
 void offload_stop(struct offload *o); /**< finishes what was accepted, joins the threads */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Can be turned on and off.  It sees each message to /topic/live: "wait 300" is answered so many ms
  * later, any other gets the headers `seen` and `version` in its RECEIPT; /app/live answers the same.
- * "crash" is what it does then.  What it posts when it stops arrives before its fini(). */
+ * "crash" is what it does then.  When it stops it posts from worker to worker, has the pool work, and
+ * waits for an answer: all of that comes before its fini(). */
 #include <chatd/plugin.h>
 #include <chatd/stream.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +33,7 @@ struct self {
 	const char *word; /* changed by reload() while workers read it: good enough for a test */
 	void *block;
 	atomic_int posted; /* under way */
+	atomic_int asked;  /* likewise, at somebody of whom the server knows nothing */
 };
 
 struct worker {
@@ -159,29 +162,78 @@ static chatd_status reload(void *selfp, const void *confp)
 	return 0;
 }
 
-/* Goes to the next worker, and from there to the one after that. */
+/* Goes from worker to worker, and over the pool. */
 struct last_word {
 	struct self *self;
 	int32_t to, stops;
 };
 
+enum { STOPS = 12 };
+
 static void on_last_word(void *arg);
+
+static void last_word_end(struct last_word *x)
+{
+	atomic_fetch_sub(&x->self->posted, 1);
+	x->self->h->mem_free(x);
+}
 
 static void pass_on(struct last_word *x)
 {
 	const struct chatd_host *h = x->self->h;
 	x->to = (x->to + 1) % h->worker_count();
 	if (x->stops-- == 0 || h->post(h->worker_at(x->to), on_last_word, x) < 0) {
-		atomic_fetch_sub(&x->self->posted, 1);
-		h->mem_free(x);
+		last_word_end(x);
 	}
+}
+
+static void work(void *arg)
+{
+	(void)arg;
+	nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL);
+}
+
+static void on_worked(void *arg)
+{
+	pass_on(arg);
 }
 
 static void on_last_word(void *arg)
 {
-	nanosleep(
-			&(struct timespec){ .tv_nsec = 3000000 }, NULL); /* fini() would come first otherwise */
-	pass_on(arg);
+	struct last_word *x = arg;
+	const struct chatd_host *h = x->self->h;
+	if (x->stops != STOPS / 2) {
+		nanosleep(&(struct timespec){ .tv_nsec = 3000000 },
+				NULL); /* fini() would come first otherwise */
+		pass_on(x);
+	} else if (h->offload(h->worker_at(x->to), work, on_worked, x) < 0) {
+		last_word_end(x);
+	}
+}
+
+/* A thread that answers in its own time. */
+static void *answer_late(void *arg)
+{
+	struct self *self = arg;
+	nanosleep(&(struct timespec){ .tv_nsec = 150000000 }, NULL);
+	atomic_fetch_sub(&self->asked, 1);
+	return NULL;
+}
+
+static void ask(struct self *self)
+{
+	pthread_t thread;
+	atomic_fetch_add(&self->asked, 1);
+	if (pthread_create(&thread, NULL, answer_late, self) == 0) {
+		pthread_detach(thread);
+	} else {
+		atomic_fetch_sub(&self->asked, 1);
+	}
+}
+
+static int32_t busy(void *selfp)
+{
+	return atomic_load(&((struct self *)selfp)->asked) > 0;
 }
 
 static void worker_stop(void *selfp, chatd_worker *w, void *wself)
@@ -190,9 +242,12 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 	const struct worker *lw = wself;
 	struct last_word *x = self->h->mem_alloc(sizeof(*x));
 	if (x) {
-		*x = (struct last_word){ self, self->h->worker_index(w), 2 };
+		*x = (struct last_word){ self, self->h->worker_index(w), STOPS };
 		atomic_fetch_add(&self->posted, 1);
 		pass_on(x);
+	}
+	if (self->h->worker_index(w) == 0 && self->h->stopping() == CHATD_SERVES) {
+		ask(self);
 	}
 	if (lw->waiting || self->h->worker_at(self->h->worker_index(w)) != w) {
 		self->h->log(self->ctx, CHATD_LOG_ERROR, "stopped while calls wait");
@@ -203,8 +258,8 @@ static void fini(void *selfp)
 {
 	struct self *self = selfp;
 	const struct chatd_host *h = self->h;
-	if (atomic_load(&self->posted)) {
-		h->log(self->ctx, CHATD_LOG_ERROR, "ends while something posted is under way");
+	if (atomic_load(&self->posted) || atomic_load(&self->asked)) {
+		h->log(self->ctx, CHATD_LOG_ERROR, "ends while something is under way");
 	}
 	h->log(self->ctx, CHATD_LOG_INFO, "gone");
 	h->mem_free(self->block);
@@ -257,4 +312,5 @@ CHATD_PLUGIN = {
 	.reload = reload,
 	.worker_stop = worker_stop,
 	.fini = fini,
+	.busy = busy,
 };
