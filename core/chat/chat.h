@@ -101,6 +101,15 @@ struct chat_worker {
 	atomic_long n_sessions; /**< written by the worker, read by whoever wants to know */
 };
 
+/* What the layer above knows of instances, which come and go.  [any] but for what is [main]. */
+struct chat_owners {
+	int (*counts)(
+			const chatd_ctx *); /**< 2: it takes part; 1: for sessions that began with it; 0 */
+	int (*stays)(const chatd_ctx *, const chatd_ctx *beside); /**< [main] as chatd_plugins.stays */
+	int (*ended)(const chatd_ctx *);                          /**< [main] as chatd_plugins.ended */
+	int (*begins)(const chatd_ctx *);                         /**< [main] its init() runs */
+};
+
 struct chat {
 	struct chat_conf conf;
 	struct chain chains[chatd_hook_count]; /**< likewise */
@@ -117,7 +126,8 @@ struct chat {
 	_Atomic uint32_t n_slots;
 	struct chat_slot slot[SLOTS_MAX];
 	struct stat_table *stats;
-	struct chatd_router router; /* struct_size 0: there is none */
+	const struct chat_owners *owners; /* NULL: nobody comes and goes */
+	struct chatd_router router;       /* struct_size 0: there is none */
 	void *router_self;
 	const char *router_who;
 	struct chat_worker *workers;

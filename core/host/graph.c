@@ -30,7 +30,7 @@ static int provides(const struct chatd_plugin *p, const char *interface)
 static chatd_ctx *provider(struct host *h, const char *interface)
 {
 	for (size_t i = 0; i < h->n; i++) {
-		if (provides(h->inst[i]->plugin, interface)) {
+		if (h->inst[i] && provides(h->inst[i]->plugin, interface)) { /* NULL: taken by plan.c */
 			return h->inst[i];
 		}
 	}

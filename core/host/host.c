@@ -399,6 +399,7 @@ static int make_core(struct host *h)
 	struct host_service plugins = { .interface = CHATD_PLUGINS, .service = { &figures_vt, h } };
 	struct host_service stats = { .interface = CHATD_STATS,
 		.service = { &chat_stats_vt, h->chat } };
+	h->chat->owners = &lent_owners;
 	if (numbers_define(h->chat) < 0 || host_provide(h, &sessions) < 0 ||
 			host_provide(h, &net) < 0 || host_provide(h, &stats) < 0 ||
 			host_provide(h, &plugins) < 0) {
@@ -740,6 +741,7 @@ void host_destroy(struct host *h)
 	for (size_t i = 0; i < h->n; i++) {
 		free(h->inst[i]->options);
 		free(h->inst[i]->reloaded);
+		free(h->inst[i]->uses);
 		free(h->inst[i]);
 	}
 	for (size_t i = 0; i < h->n_bound; i++) {

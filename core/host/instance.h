@@ -38,10 +38,14 @@ struct chatd_ctx {
 	int placed;     /**< graph: 0 not yet, 1 being placed, 2 done */
 	int skipped;    /**< graph: optional, and not to be had */
 	int inited;
-	int failed;       /**< it was turned on while the server ran, and could not start */
-	int leaves;       /**< a turn has begun in which it ends */
-	atomic_int state; /**< CHATD_PLUGIN_RUNS ... once the server serves */
-	size_t started;   /**< number of workers whose worker_start() was called */
+	int failed;             /**< it was turned on while the server ran, and could not start */
+	int leaves;             /**< a turn has begun in which it ends */
+	int hears;              /**< others call it of themselves, see chatd_plugins.hearer */
+	const chatd_ctx **uses; /**< whose services it was given in its init() */
+	size_t n_uses;
+	atomic_int asks_late; /**< and later on */
+	atomic_int state;     /**< CHATD_PLUGIN_RUNS ... once the server serves */
+	size_t started;       /**< number of workers whose worker_start() was called */
 };
 
 struct host_service { /* a node of its own, because plugins keep its address */
@@ -104,9 +108,9 @@ struct host {
 	struct chat *chat;
 	const struct host *shadow_of; /**< it only checks a configuration, for the one that runs */
 	int rehearsal;
-	int registering;            /**< init() runs: hooks and services may be registered */
-	const chatd_ctx *beginning; /**< whose */
-	int failed;                 /**< an instance could not start; its name was logged */
+	int registering;      /**< init() runs: hooks and services may be registered */
+	chatd_ctx *beginning; /**< whose */
+	int failed;           /**< an instance could not start; its name was logged */
 	int stopped;
 	atomic_int gave_up;  /**< a plugin cannot go on with this configuration */
 	atomic_int stopping; /**< CHATD_SERVES ... for plugins */

@@ -5,6 +5,7 @@
 #include "loop/worker.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int state_of(const chatd_ctx *c)
@@ -24,6 +25,34 @@ static int lists(const char *const *list, const char *interface)
 	return 0;
 }
 
+void lent_note_use(chatd_ctx *c, const struct host_service *s)
+{
+	if (!s->by) {
+		return;
+	}
+	if (!c->host->registering) {
+		atomic_store(&c->asks_late, 1);
+		return;
+	}
+	const chatd_ctx **more = realloc(c->uses, (c->n_uses + 1) * sizeof(*more));
+	if (more) {
+		c->uses = more;
+		more[c->n_uses++] = s->by;
+	} else {
+		atomic_store(&c->asks_late, 1);
+	}
+}
+
+/* 0: it began when that was not there, or has another's of the same kind. */
+static int may_have(const chatd_ctx *user, const chatd_ctx *c)
+{
+	size_t i = 0;
+	while (i < user->n_uses && user->uses[i] != c) {
+		i++;
+	}
+	return i < user->n_uses || atomic_load(&user->asks_late);
+}
+
 /* 1: it wants something that @p c provides; 2: it needs it. */
 static int uses(const chatd_ctx *user, const chatd_ctx *c)
 {
@@ -33,7 +62,7 @@ static int uses(const chatd_ctx *user, const chatd_ctx *c)
 		if (lists(user->plugin->needs, interface)) {
 			return 2;
 		}
-		how = lists(user->plugin->wants, interface) ? 1 : how;
+		how = lists(user->plugin->wants, interface) && may_have(user, c) ? 1 : how;
 	}
 	return how;
 }
@@ -127,6 +156,47 @@ const chatd_ctx *lent_beginning(void *obj)
 {
 	return ((struct host *)obj)->beginning;
 }
+
+const chatd_ctx *lent_hearer(void *obj)
+{
+	struct host *h = obj;
+	chatd_ctx *c = h->beginning;
+	if (c) {
+		c->hears = 1;
+	}
+	return c;
+}
+
+int32_t lent_ended(void *obj, const chatd_ctx *c)
+{
+	const struct host *h = obj;
+	return state_of(c) == CHATD_PLUGIN_OFF && !c->inited && c != h->beginning;
+}
+
+static int counts(const chatd_ctx *c)
+{
+	int state = state_of(c);
+	return state == CHATD_PLUGIN_RUNS ? 2 : state == CHATD_PLUGIN_OLD;
+}
+
+static int stays_beside(const chatd_ctx *c, const chatd_ctx *beside)
+{
+	return lent_stays(NULL, c, beside);
+}
+
+static int has_ended(const chatd_ctx *c)
+{
+	return lent_ended(c->host, c);
+}
+
+static int begins(const chatd_ctx *c)
+{
+	return c->host->beginning == c;
+}
+
+const struct chat_owners lent_owners = {
+	.counts = counts, .stays = stays_beside, .ended = has_ended, .begins = begins
+};
 
 /* ---- figures ------------------------------------------------------------------------------------ */
 

@@ -32,6 +32,12 @@ void lent_hold(void *obj, chatd_worker *, const chatd_ctx *, int32_t n);
 chatd_status lent_on_cut(
 		void *obj, void (*fn)(void *arg, chatd_worker *, const chatd_ctx *), void *arg);
 const chatd_ctx *lent_beginning(void *obj);
+const chatd_ctx *lent_hearer(void *obj);
+int32_t lent_ended(void *obj, const chatd_ctx *);
+/** What core/chat asks about whose numbers there are. */
+extern const struct chat_owners lent_owners;
+/** [main] It has been given the service @p s, in its init(), or some later. */
+void lent_note_use(chatd_ctx *, const struct host_service *s);
 
 /** As loop_conf.timer: counted to the instance whose code it is. */
 void lent_timer(chatd_worker *, void (*fn)(void *arg), void *arg);

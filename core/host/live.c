@@ -204,7 +204,8 @@ static int older_views(const struct host *h)
 }
 
 /* What is there is looked at first, so that nothing is mapped in vain. */
-static int may_load(struct host *h, const char *name, const chatd_ctx *c, struct change_text *text)
+static int may_load(
+		struct host *h, const char *name, const chatd_ctx *c, int at_once, struct change_text *text)
 {
 	char why[160];
 	if (!c && !conf_plugin_named(h->conf, name)) {
@@ -219,6 +220,12 @@ static int may_load(struct host *h, const char *name, const chatd_ctx *c, struct
 		return say(text, -ENOTSUP,
 				"plugin \"%s\" cannot be replaced while the server runs: %s; restart the server",
 				name, why);
+	}
+	if (c->hears && !at_once) {
+		return say(text, -ENOTSUP,
+				"plugin \"%s\" is told by others what happens, and two versions would both act on it; "
+				"let the new one take its place: chatctl plugin load %s --at-once",
+				name, name);
 	}
 	return may_go(h, c, text);
 }
@@ -262,7 +269,7 @@ int live_load(struct host *h, const char *name, int at_once, struct change_text 
 {
 	chatd_ctx *old = figures_latest(h, name);
 	struct load_error e = { "" };
-	int rc = may_load(h, name, old, text);
+	int rc = may_load(h, name, old, at_once, text);
 	if (rc < 0) {
 		return rc;
 	}

@@ -105,6 +105,31 @@ static int can_go(const struct plan *p, const chatd_ctx *c, char *why, size_t ro
 	return turn_may(p->h, c->plugin, why, room) && !is_held(p, c, why, room);
 }
 
+static int comes_with(const struct plan *p, const char *interface)
+{
+	for (size_t i = 0; i < p->n_in; i++) {
+		const char *const *given = p->in[i]->plugin->provides;
+		for (size_t k = 0; given && given[k]; k++) {
+			if (strcmp(given[k], interface) == 0) {
+				return 1;
+			}
+		}
+	}
+	return 0;
+}
+
+/* As turn_lacks(); who begins before it in this turn is there. */
+static const char *lacks_of(const struct plan *p, const char *const *interfaces)
+{
+	for (size_t i = 0; interfaces && interfaces[i]; i++) {
+		const char *const one[] = { interfaces[i], NULL };
+		if (turn_lacks(p->h, one) && !comes_with(p, interfaces[i])) {
+			return interfaces[i];
+		}
+	}
+	return NULL;
+}
+
 /* NULL, or why it can be neither turned on nor off. */
 static const char *why_not(const struct plan *p, const chatd_ctx *c, char *why, size_t room)
 {
@@ -114,13 +139,13 @@ static const char *why_not(const struct plan *p, const chatd_ctx *c, char *why, 
 	if (c->host == p->h && is_held(p, c, why, room)) {
 		return why;
 	}
-	const char *lacks = turn_lacks(p->h, c->plugin->needs);
+	const char *lacks = lacks_of(p, c->plugin->needs);
 	if (lacks) {
 		snprintf(why, room, "it needs %s, which no running plugin provides", lacks);
 		return why;
 	}
 	/* It can do without; but a start would give it what is in the configuration. */
-	lacks = turn_lacks(p->h, c->plugin->wants);
+	lacks = lacks_of(p, c->plugin->wants);
 	if (lacks && c->host == &p->shadow && graph_will_provide(c->host, lacks)) {
 		snprintf(why, room, "it wants %s, whose plugin needs one", lacks);
 		return why;
@@ -280,8 +305,12 @@ static void compare_all(struct plan *p)
 			consider_off(p, c);
 		}
 	}
-	for (size_t i = 0; i < p->shadow.n; i++) {
-		chatd_ctx *c = figures_latest(h, p->shadow.inst[i]->name);
+	for (size_t k = 0; k < p->shadow.n; k++) { /* those whose services others use first */
+		size_t i = 0;
+		while (p->shadow.inst[i] != p->shadow.order[k]) {
+			i++;
+		}
+		chatd_ctx *c = figures_latest(h, p->shadow.order[k]->name);
 		if (runs(c)) {
 			compare(p, c, i);
 		} else {

@@ -10,6 +10,7 @@
 #include "chat/slots.h"
 #include "chat/users.h"
 #include "host/instance.h"
+#include "host/lent.h"
 #include "host/memory.h"
 #include "loop/net.h"
 #include "loop/worker.h"
@@ -176,6 +177,7 @@ static const struct chatd_service *t_service(chatd_ctx *c, const char *interface
 	}
 	for (const struct host_service *s = h->services; s; s = s->next) {
 		if (strcmp(s->interface, interface) == 0 && !(s->by && s->by->leaves)) {
+			lent_note_use(c, s);
 			return &s->service;
 		}
 	}

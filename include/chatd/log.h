@@ -51,7 +51,7 @@ struct chatd_log {
 	chatd_status (*remove)(void *obj, chatd_worker *, const struct chatd_log_remove *,
 			chatd_log_removed *fn, void *arg);
 	/** [main] In init().  fn hears of every row that this node has written, of any kind, at its
-	 *  home and once; in a cluster, each row is told on one node.  -ENOSPC: 8 hear already. */
+	 *  home and once; in a cluster, each row is told on one node.  -ENOSPC: 16 hear already. */
 	chatd_status (*stored)(void *obj, chatd_log_event *fn, void *arg);
 };
 

@@ -582,7 +582,7 @@ enum {
 	/** It can be turned on, off and replaced while the server runs.  What init() registers with the
 	 *  host goes and comes with it, its routes, session_slot() and provide() among it; prefix(),
 	 *  router() and listen() fail, and one that asks for chatd.net/1, websocket/1 or sockjs/1 is not
-	 *  turned off.  What it registers with other plugins' services would stay: it must not. */
+	 *  turned off.  What other services' headers do not say goes with it stays: it must not. */
 	CHATD_PLUGIN_LIVE = 1 << 2,
 	/** It stands in a configuration once: a second instance would register handlers, routes or
 	 *  destinations of the same names.  --check then says so. */
@@ -620,9 +620,9 @@ struct chatd_plugin {
 	 *  stale.  What others were asked is answered after it (-ESHUTDOWN): wself stays until fini(). */
 	void (*worker_stop)(void *self, chatd_worker *, void *wself);
 	void (*fini)(void *self); /**< [main] also after a failed init, if *ret_self was set */
-	/** [main] Optional: while the server drains, 1 as long as something is under way that no
-	 *  session waits for and that should end before the workers do: what a broker has not
-	 *  confirmed, say.  It is asked again and again, until server.drain_timeout at most. */
+	/** [main] Optional: while the server drains, or this is turned off: 1 as long as something is
+	 *  under way that no session waits for and that should end before the workers do, or fini().
+	 *  Asked again and again; at the server's end until server.drain_timeout at most. */
 	int32_t (*busy)(void *self);
 };
 

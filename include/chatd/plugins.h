@@ -107,6 +107,11 @@ struct chatd_plugins {
 	/** [worker] It made an error: it answered with 500, say. */
 	void (*erred)(void *obj, chatd_worker *, const chatd_ctx *);
 	void (*leave)(void *obj, chatd_worker *, struct chatd_plugins_call *); /**< [worker] */
+	/** [main] As beginning(), for who lets others hear of something, see chatd-sdk/hearers.h: such
+	 *  an instance is replaced for all sessions at once, or all would be heard twice. */
+	const chatd_ctx *(*hearer)(void *obj);
+	/** [main] 1: nothing of it runs any more, its fini() has. */
+	int32_t (*ended)(void *obj, const chatd_ctx *);
 };
 
 #ifdef __cplusplus

@@ -88,7 +88,7 @@ struct chatd_presence {
 	chatd_status (*get)(void *obj, chatd_worker *, const struct chatd_str *users, size_t n,
 			chatd_presence_fn *fn, void *arg);
 	/** [main] In init(): hear of every transition, once on one worker of the server.  In a
-	 *  cluster each node hears of all. */
+	 *  cluster each node hears of all.  It goes with the plugin, as do follow() and log.h's. */
 	chatd_status (*watch)(void *obj, chatd_presence_event *fn, void *arg);
 	/** [worker] Where @p n users (copied, at most 1000) are besides here; answers come in the
 	 *  order of the questions.  NULL in providers for one node. */

@@ -10,6 +10,7 @@
 #include "message.h"
 
 #include <chatd-sdk/ask.h>
+#include <chatd-sdk/hearers.h>
 #include <chatd/accounts.h>
 #include <chatd/audit.h>
 #include <chatd/http.h>
@@ -28,13 +29,13 @@ struct conf {
 	int64_t resume_max, notice_interval, sync_interval, isolated_after;
 };
 
-enum { TELL_MAX = 8, EPOCH_MAX = 64 };
+enum { EPOCH_MAX = 64 };
 
 /* Plugins that want to hear of rows. */
-struct hearers {
-	chatd_log_event *fn[TELL_MAX];
-	void *arg[TELL_MAX];
-	size_t n;
+struct tellers {
+	chatd_log_event *fn[CHATD_HEARERS_MAX];
+	void *arg[CHATD_HEARERS_MAX];
+	struct chatd_hearers hear;
 };
 
 struct self {
@@ -47,7 +48,7 @@ struct self {
 	struct sync *sync;
 	struct alone *alone;
 	uint32_t inbox_slot;
-	struct hearers others, own;          /* of other nodes' events, and of what is written here */
+	struct tellers others, own;          /* of other nodes' events, and of what is written here */
 	void *listening;                     /* atomic_llong, see notice.h */
 	const struct chatd_service *audit;   /* NULL: nobody keeps such things */
 	const struct chatd_service *privacy; /* NULL: nobody can block anybody */

@@ -253,10 +253,12 @@ chatd_status log_publish_now(struct self *self, chatd_worker *w, const struct lo
 	}
 }
 
-static void tell(const struct hearers *all, chatd_worker *w, const struct chatd_store_message *row)
+static void tell(const struct tellers *all, chatd_worker *w, const struct chatd_store_message *row)
 {
-	for (size_t i = 0; i < all->n; i++) {
-		all->fn[i](all->arg[i], w, row);
+	for (int32_t i = 0; i < chatd_hearers_count(&all->hear); i++) {
+		if (chatd_hearers_hears(&all->hear, i)) {
+			all->fn[i](all->arg[i], w, row);
+		}
 	}
 }
 
@@ -282,13 +284,15 @@ static chatd_status svc_publish(
 	return log_publish(obj, w, &r);
 }
 
-static chatd_status hear(struct hearers *all, chatd_log_event *fn, void *arg)
+static chatd_status hear(struct tellers *all, chatd_log_event *fn, void *arg)
 {
-	if (all->n == TELL_MAX) {
-		return -ENOSPC;
+	int32_t i = chatd_hearers_place(&all->hear);
+	if (i < 0) {
+		return i;
 	}
-	all->fn[all->n] = fn;
-	all->arg[all->n++] = arg;
+	all->fn[i] = fn;
+	all->arg[i] = arg;
+	chatd_hearers_fill(&all->hear, i);
 	return 0;
 }
 
@@ -322,5 +326,7 @@ static const struct chatd_log vt = {
 
 chatd_status log_init(struct self *self)
 {
+	self->own.hear.plugins = self->h->service(self->ctx, CHATD_PLUGINS);
+	self->others.hear.plugins = self->own.hear.plugins;
 	return self->h->provide(self->ctx, CHATD_LOG, &vt, self);
 }

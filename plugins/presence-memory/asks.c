@@ -199,20 +199,24 @@ static chatd_status set(void *obj, chatd_worker *w, const struct chatd_presence_
 static chatd_status watch(void *obj, chatd_presence_event *fn, void *arg)
 {
 	struct self *self = obj;
-	if (self->n_watchers == MAX_WATCHERS) {
-		return -ENOSPC;
+	int32_t i = chatd_hearers_place(&self->watching);
+	if (i < 0) {
+		return i;
 	}
-	self->watchers[self->n_watchers++] = (struct watcher){ fn, arg };
+	self->watchers[i] = (struct watcher){ fn, arg };
+	chatd_hearers_fill(&self->watching, i);
 	return 0;
 }
 
 static chatd_status follow(void *obj, const struct chatd_presence_follower *f)
 {
 	struct self *self = obj;
-	if (self->n_followers == MAX_WATCHERS) {
-		return -ENOSPC;
+	int32_t i = chatd_hearers_place(&self->following);
+	if (i < 0) {
+		return i;
 	}
-	self->followers[self->n_followers++] = *f;
+	self->followers[i] = *f;
+	chatd_hearers_fill(&self->following, i);
 	return 0;
 }
 

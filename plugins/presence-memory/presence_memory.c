@@ -127,6 +127,7 @@ static chatd_status init(
 	}
 	*self = (struct self){ .h = h, .ctx = ctx, .conf = conf };
 	*ret_self = self;
+	self->watching.plugins = self->following.plugins = h->service(ctx, CHATD_PLUGINS);
 	h->random(&self->key, sizeof(self->key));
 	self->home = h->mem_alloc(sizeof(*self->home));
 	if (!self->home) {
@@ -159,6 +160,7 @@ static void fini(void *selfp)
 }
 
 static const char *const provides[] = { CHATD_PRESENCE, NULL };
+static const char *const wants[] = { CHATD_PLUGINS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
@@ -166,6 +168,7 @@ CHATD_PLUGIN = {
 	.version = "0.1",
 	.summary = "who is online, on one node",
 	.provides = provides,
+	.wants = wants,
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
 	.init = init,

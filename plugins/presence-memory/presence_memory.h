@@ -9,6 +9,7 @@
 #define PRESENCE_MEMORY_H
 
 #include <chatd-sdk/hash.h>
+#include <chatd-sdk/hearers.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
 
@@ -16,7 +17,6 @@
 #include <uthash.h>
 
 enum {
-	MAX_WATCHERS = 16,
 	USERS_MAX = 1000, /* in one question */
 	SEEN_MAX = 10000, /* users whose last time online is kept */
 };
@@ -72,9 +72,9 @@ struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
-	struct watcher watchers[MAX_WATCHERS]; /**< filled in init() of others, then read-only */
-	struct chatd_presence_follower followers[MAX_WATCHERS]; /**< likewise */
-	size_t n_watchers, n_followers;
+	struct watcher watchers[CHATD_HEARERS_MAX];
+	struct chatd_presence_follower followers[CHATD_HEARERS_MAX];
+	struct chatd_hearers watching, following; /**< who of these is there */
 	struct chatd_hash_key key;
 	struct home *home; /**< the home's; the pointer is constant */
 };

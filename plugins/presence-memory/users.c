@@ -96,17 +96,21 @@ static void state_of(const struct user *u, struct chatd_presence_state *ret)
 
 static void tell(struct self *self, const struct user *u, const struct chatd_presence_state *s)
 {
-	for (size_t i = 0; i < self->n_followers; i++) {
+	for (int32_t i = 0; i < chatd_hearers_count(&self->following); i++) {
 		const struct chatd_presence_follower *f = &self->followers[i];
-		f->changed(f->arg, home_of(self), chatd_str_of(u->id, u->n), s);
+		if (chatd_hearers_hears(&self->following, i)) {
+			f->changed(f->arg, home_of(self), chatd_str_of(u->id, u->n), s);
+		}
 	}
 }
 
 static void tell_online(struct self *self, const struct user *u, int32_t online)
 {
-	for (size_t i = 0; i < self->n_watchers; i++) {
-		self->watchers[i].fn(
-				self->watchers[i].arg, home_of(self), chatd_str_of(u->id, u->n), online);
+	for (int32_t i = 0; i < chatd_hearers_count(&self->watching); i++) {
+		const struct watcher *at = &self->watchers[i];
+		if (chatd_hearers_hears(&self->watching, i)) {
+			at->fn(at->arg, home_of(self), chatd_str_of(u->id, u->n), online);
+		}
 	}
 }
 

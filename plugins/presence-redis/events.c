@@ -40,17 +40,21 @@ static void keep_id(struct home *home, struct chatd_str id)
 static void tell(struct self *self, struct chatd_str user, int32_t online)
 {
 	count(self, self->count_events, 1);
-	for (size_t i = 0; i < self->n_watchers; i++) {
-		self->watchers[i].fn(self->watchers[i].arg, home_of(self), user, online);
+	for (int32_t i = 0; i < chatd_hearers_count(&self->watching); i++) {
+		if (chatd_hearers_hears(&self->watching, i)) {
+			self->watchers[i].fn(self->watchers[i].arg, home_of(self), user, online);
+		}
 	}
 }
 
 static void tell_state(
 		struct self *self, struct chatd_str user, const struct chatd_presence_state *s)
 {
-	for (size_t i = 0; i < self->n_followers; i++) {
+	for (int32_t i = 0; i < chatd_hearers_count(&self->following); i++) {
 		const struct chatd_presence_follower *f = &self->followers[i];
-		f->changed(f->arg, home_of(self), user, s);
+		if (chatd_hearers_hears(&self->following, i)) {
+			f->changed(f->arg, home_of(self), user, s);
+		}
 	}
 }
 
@@ -119,8 +123,8 @@ void events_known(struct self *self)
 		return;
 	}
 	home->deaf = deaf;
-	for (size_t i = 0; i < self->n_followers; i++) {
-		if (self->followers[i].known) {
+	for (int32_t i = 0; i < chatd_hearers_count(&self->following); i++) {
+		if (self->followers[i].known && chatd_hearers_hears(&self->following, i)) {
 			self->followers[i].known(self->followers[i].arg, home_of(self), !deaf);
 		}
 	}
@@ -177,7 +181,7 @@ void events_read(struct self *self)
 {
 	struct home *home = self->home;
 	char log[KEY_MAX], number[24];
-	if (self->n_watchers + self->n_followers == 0) {
+	if (!home->subscribed) {
 		return;
 	}
 	if (home->reading) {
@@ -213,4 +217,36 @@ void events_heard(void *arg, chatd_worker *w, struct chatd_str payload)
 		}
 	}
 	events_read(self);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+int events_any(const struct self *self)
+{
+	return chatd_hearers_count(&self->watching) + chatd_hearers_count(&self->following) > 0;
+}
+
+chatd_status events_begin(struct self *self)
+{
+	char room[KEY_MAX];
+	chatd_status rc = self->redis->subscribe(self->redis_service->obj,
+			key_of(self, "events:presence", text_of(""), room), events_heard, self);
+	self->home->subscribed = rc == 0;
+	return rc;
+}
+
+static void on_wanted(void *arg)
+{
+	struct self *self = arg;
+	if (self->home->begun && !self->home->subscribed && events_begin(self) < 0) {
+		self->h->log(self->ctx, CHATD_LOG_ERROR,
+				"no memory to hear who comes and goes on other nodes; restart the server");
+	}
+}
+
+void events_wanted(struct self *self)
+{
+	if (atomic_load(&self->serves)) {
+		(void)self->h->post(home_of(self), on_wanted, self);
+	}
 }

@@ -11,6 +11,7 @@
 #define PRESENCE_REDIS_PRESENCE_H
 
 #include <chatd-sdk/hash.h>
+#include <chatd-sdk/hearers.h>
 #include <chatd/plugin.h>
 #include <chatd/presence.h>
 #include <chatd/redis.h>
@@ -22,7 +23,6 @@
 #include <uthash.h>
 
 enum {
-	MAX_WATCHERS = 16,
 	INSTANCE_HEX = 16,
 	USER_MAX = 64,
 	NODE_MAX = 64,
@@ -113,7 +113,7 @@ struct home {
 	char foreign[HOLDER_MAX];
 	char dead[64];     /**< whose lease is taken over, as its process is no more; "": none */
 	char last[ID_MAX]; /**< the event that was read last; "": none yet */
-	int32_t reading, again;
+	int32_t reading, again, subscribed;
 	int32_t deaf; /**< followers were told that changes elsewhere are not heard of */
 	chatd_watch *tick;
 };
@@ -124,11 +124,12 @@ struct self {
 	const struct conf *conf;
 	const struct chatd_service *redis_service, *store, *stats;
 	const struct chatd_redis *redis;
-	struct watcher watchers[MAX_WATCHERS]; /**< filled in init() of others, then read-only */
-	struct chatd_presence_follower followers[MAX_WATCHERS]; /**< likewise */
-	size_t n_watchers, n_followers;
+	struct watcher watchers[CHATD_HEARERS_MAX];
+	struct chatd_presence_follower followers[CHATD_HEARERS_MAX];
+	struct chatd_hearers watching, following; /**< who of these is there */
 	struct chatd_hash_key key;
 	struct home *home;
+	atomic_int serves; /**< worker_start() has run at the home */
 	char prefix[PREFIX_MAX + 1], node[NODE_MAX + 1], who[WHO_MAX];
 	char instance[INSTANCE_HEX + 1];
 	uint32_t claim, was_swept, sync, sweep, get, look, nodes; /**< scripts */
@@ -226,6 +227,9 @@ struct chatd_str text_take(struct chatd_str);
 /* ---- events.c: all [home] */
 void events_heard(void *self, chatd_worker *, struct chatd_str payload);
 void events_read(struct self *);
-void events_known(struct self *); /**< tells followers if that has changed */
+void events_known(struct self *);    /**< tells followers if that has changed */
+int events_any(const struct self *); /**< [any] 1: somebody hears of them, or did */
+chatd_status events_begin(struct self *);
+void events_wanted(struct self *); /**< [main] somebody has come who is to hear of them */
 
 #endif

@@ -236,6 +236,7 @@ static chatd_status init(
 		.store = h->service(ctx, CHATD_STORE),
 		.stats = h->service(ctx, CHATD_STATS) };
 	*ret_self = self;
+	self->watching.plugins = self->following.plugins = h->service(ctx, CHATD_PLUGINS);
 	self->redis = self->redis_service->vt;
 	h->random(&self->key, sizeof(self->key));
 	h->random(bytes, sizeof(bytes));
@@ -270,14 +271,12 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	rc = rc < 0 ? rc
 				: self->redis->subscribe(redis, key_of(self, "node:", text_of(self->node), room),
 						  lease_heard, self);
-	if (rc == 0 && self->n_watchers + self->n_followers) {
-		rc = self->redis->subscribe(
-				redis, key_of(self, "events:presence", text_of(""), room), events_heard, self);
-	}
+	rc = rc == 0 && events_any(self) ? events_begin(self) : rc;
 	self->home->tick = rc < 0 ? NULL : self->h->watch_time(w, TICK_MS, 1, lease_tick, self);
 	rc = rc < 0 || self->home->tick ? rc : -ENOMEM;
 	if (rc == 0) {
 		self->home->begun = 1;
+		atomic_store(&self->serves, 1);
 		lease_up(self, self->home->up);
 	}
 	return rc;
@@ -303,7 +302,7 @@ static void fini(void *selfp)
 
 static const char *const provides[] = { CHATD_PRESENCE, NULL };
 static const char *const needs[] = { CHATD_REDIS, NULL };
-static const char *const wants[] = { CHATD_STORE, CHATD_STATS, NULL };
+static const char *const wants[] = { CHATD_STORE, CHATD_STATS, CHATD_PLUGINS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

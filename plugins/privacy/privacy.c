@@ -2,10 +2,11 @@
 /* Whom users have blocked, and whether they tell what they have read: their lists and settings over
  * HTTP, and the service that others ask. */
 #include <chatd-sdk/ask.h>
+#include <chatd-sdk/hearers.h>
 #include <chatd-sdk/record_set.h>
 #include <chatd/privacy.h>
 
-enum { WATCHERS_MAX = 8, ROUTES = 5, PAIR_MAX = 2 * CHATD_ID_MAX + 2 };
+enum { ROUTES = 5, PAIR_MAX = 2 * CHATD_ID_MAX + 2 };
 
 struct conf {
 	int64_t max_blocks, guest_blocks;
@@ -21,8 +22,8 @@ struct self {
 	struct {
 		chatd_privacy_event *fn;
 		void *arg;
-	} watcher[WATCHERS_MAX];
-	size_t n_watchers;
+	} watcher[CHATD_HEARERS_MAX];
+	struct chatd_hearers watchers;
 	struct chatd_ask_route routes[ROUTES];
 };
 
@@ -84,11 +85,13 @@ static int32_t hides_reads(void *obj, const chatd_worker *w, struct chatd_str us
 static chatd_status watch(void *obj, chatd_privacy_event *fn, void *arg)
 {
 	struct self *self = obj;
-	if (self->n_watchers == WATCHERS_MAX) {
-		return -ENOSPC;
+	int32_t i = chatd_hearers_place(&self->watchers);
+	if (i < 0) {
+		return i;
 	}
-	self->watcher[self->n_watchers].fn = fn;
-	self->watcher[self->n_watchers++].arg = arg;
+	self->watcher[i].fn = fn;
+	self->watcher[i].arg = arg;
+	chatd_hearers_fill(&self->watchers, i);
 	return 0;
 }
 
@@ -100,8 +103,11 @@ static void on_changed(void *arg, chatd_worker *w, struct chatd_str key, int32_t
 {
 	const struct self *self = arg;
 	const char *cut = memchr(key.p, '/', key.n);
-	for (size_t i = 0; cut && i < self->n_watchers; i++) {
+	for (int32_t i = 0; cut && i < chatd_hearers_count(&self->watchers); i++) {
 		size_t n = (size_t)(cut - key.p);
+		if (!chatd_hearers_hears(&self->watchers, i)) {
+			continue;
+		}
 		self->watcher[i].fn(self->watcher[i].arg, w, chatd_str_of(key.p, n),
 				chatd_str_of(cut + 1, key.n - n - 1), on);
 	}
@@ -332,6 +338,7 @@ static chatd_status init(
 		.store = h->service(ctx, CHATD_STORE),
 		.http = h->service(ctx, CHATD_HTTP) };
 	*ret_self = self;
+	self->watchers.plugins = h->service(ctx, CHATD_PLUGINS);
 	self->unread = (struct chatd_set){ .h = h,
 		.ctx = ctx,
 		.store = self->store,
@@ -366,6 +373,14 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 	chatd_set_stop(&self->unread, w);
 }
 
+static int32_t busy(void *selfp)
+{
+	const struct self *self = selfp;
+	return chatd_open_busy(self->h, &self->blocks.open) ||
+			chatd_open_busy(self->h, &self->unread.open) ||
+			(self->h->stopping() == CHATD_SERVES && chatd_asks_open(self->routes, ROUTES) > 0);
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -376,10 +391,11 @@ static void fini(void *selfp)
 
 static const char *const provides[] = { CHATD_PRIVACY, NULL };
 static const char *const needs[] = { CHATD_STORE, CHATD_HTTP, NULL };
-static const char *const wants[] = { CHATD_CLUSTER, NULL };
+static const char *const wants[] = { CHATD_CLUSTER, CHATD_PLUGINS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE,
 	.name = "privacy",
 	.version = "0.1",
 	.summary = "whom users have blocked, and whether they tell what they have read",
@@ -392,4 +408,5 @@ CHATD_PLUGIN = {
 	.worker_start = worker_start,
 	.worker_stop = worker_stop,
 	.fini = fini,
+	.busy = busy,
 };

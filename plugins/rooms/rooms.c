@@ -131,6 +131,7 @@ static chatd_status init(
 		.audit = h->service(ctx, CHATD_AUDIT),
 		.privacy = h->service(ctx, CHATD_PRIVACY) };
 	*ret_self = self;
+	self->watching.plugins = h->service(ctx, CHATD_PLUGINS);
 	chatd_status rc = stomp_init(self);
 	rc = rc < 0 ? rc : say_init(self);
 	if (rc == 0 && self->http) {
@@ -208,7 +209,7 @@ static void fini(void *selfp)
 static const char *const provides[] = { CHATD_ROOMS, NULL };
 static const char *const needs[] = { CHATD_STORE, NULL };
 static const char *const wants[] = { CHATD_HTTP, CHATD_PRESENCE, CHATD_ACCOUNTS, CHATD_LOG,
-	CHATD_AUDIT, CHATD_PRIVACY, NULL };
+	CHATD_AUDIT, CHATD_PRIVACY, CHATD_PLUGINS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,

@@ -15,6 +15,7 @@
 #include "name.h"
 
 #include <chatd-sdk/hash.h>
+#include <chatd-sdk/hearers.h>
 #include <chatd-sdk/json.h>
 #include <chatd/accounts.h>
 #include <chatd/audit.h>
@@ -32,7 +33,6 @@
 #define NOTICES    "/user/queue/rooms"
 
 enum { LIST_MAX = 1000, NICK_MAX = 512 }; /* rooms or members in one answer; bytes */
-enum { WATCHERS_MAX = 16 };
 
 struct preset {
 	const char *id, *name;
@@ -59,8 +59,8 @@ struct self {
 	const struct chatd_service *audit, *privacy;                  /* likewise */
 	struct rest_arg *rest;                                        /* what the routes are told */
 	uint32_t slot;                                                /* struct refusals */
-	struct watcher watchers[WATCHERS_MAX];                        /* since init() */
-	size_t n_watchers;
+	struct watcher watchers[CHATD_HEARERS_MAX];
+	struct chatd_hearers watching; /* who of these is there */
 };
 
 enum op_kind {

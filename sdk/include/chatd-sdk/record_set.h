@@ -21,6 +21,7 @@
 
 #include <chatd-sdk/hash.h>
 #include <chatd-sdk/json.h>
+#include <chatd-sdk/open.h>
 #include <chatd/cluster.h>
 #include <chatd/store.h>
 
@@ -73,6 +74,7 @@ struct chatd_set {
 	struct chatd_hash_key key;
 	struct chatd_set_at *at;
 	int32_t workers;
+	struct chatd_open open; /* questions to the store; for busy() */
 	/* Of worker 0: */
 	struct chatd_set_change *asked; /* names that the store is being asked about, each once */
 	chatd_watch *tick;
@@ -337,8 +339,10 @@ static inline void chatd_set_settle(struct chatd_set_change *c, chatd_status rc)
 
 static inline void chatd_set_truth(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
+	struct chatd_set_change *c = (struct chatd_set_change *)arg;
 	(void)a;
-	chatd_set_settle((struct chatd_set_change *)arg, rc);
+	chatd_open_end(&c->set->open);
+	chatd_set_settle(c, rc);
 }
 
 static inline void chatd_set_query(struct chatd_set_change *c)
@@ -349,7 +353,8 @@ static inline void chatd_set_query(struct chatd_set_change *c)
 		.space = chatd_str_of(s->space, strlen(s->space)),
 		.key = chatd_str_of(c->name, c->n),
 		.wall = s->h->wall_ms() };
-	chatd_status rc = store->record_get(s->store->obj, s->at[0].w, &r, chatd_set_truth, c);
+	chatd_status rc = chatd_open_asked(
+			&s->open, store->record_get(s->store->obj, s->at[0].w, &r, chatd_set_truth, c));
 	if (rc < 0) {
 		chatd_set_settle(c, rc == -ENOENT ? -EIO : rc);
 	}
@@ -408,9 +413,11 @@ static inline void chatd_set_fail(struct chatd_set_change *c, chatd_status rc)
 
 static inline void chatd_set_logged(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
+	struct chatd_set_change *c = (struct chatd_set_change *)arg;
 	(void)rc;
 	(void)a;
-	chatd_set_tell((struct chatd_set_change *)arg);
+	chatd_open_end(&c->set->open);
+	chatd_set_tell(c);
 }
 
 static inline void chatd_set_stored(void *arg, chatd_status rc, const struct chatd_store_answer *a)
@@ -420,6 +427,7 @@ static inline void chatd_set_stored(void *arg, chatd_status rc, const struct cha
 	const struct chatd_store *store = (const struct chatd_store *)s->store->vt;
 	char key[CHATD_SET_KEY_MAX + 32];
 	(void)a;
+	chatd_open_end(&c->set->open);
 	if (rc < 0) {
 		chatd_set_fail(c, rc);
 		return;
@@ -436,7 +444,8 @@ static inline void chatd_set_stored(void *arg, chatd_status rc, const struct cha
 		.value = CHATD_LIT(""),
 		.expires = now + CHATD_SET_LOG_MS,
 		.wall = now };
-	if (store->record_put(s->store->obj, c->from, &r, chatd_set_logged, c) < 0) {
+	if (chatd_open_asked(&c->set->open,
+				store->record_put(s->store->obj, c->from, &r, chatd_set_logged, c)) < 0) {
 		chatd_set_tell(c);
 	}
 }
@@ -474,7 +483,7 @@ static inline chatd_status chatd_set_change(struct chatd_set *s, chatd_worker *w
 		};
 		rc = store->record_end(s->store->obj, w, &r, chatd_set_stored, c);
 	}
-	if (rc < 0) {
+	if (chatd_open_asked(&s->open, rc) < 0) {
 		s->h->mem_free(c);
 	}
 	return rc;
@@ -529,6 +538,7 @@ static inline void chatd_set_look_on(struct chatd_set *s);
 static inline void chatd_set_looked(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct chatd_set *s = (struct chatd_set *)arg;
+	chatd_open_end(&s->open);
 	s->looking = 0;
 	if (s->dead || rc < 0) {
 		return;
@@ -562,7 +572,9 @@ static inline void chatd_set_look_on(struct chatd_set *s)
 		.space = chatd_str_of(s->log, strlen(s->log)),
 		.after = chatd_str_of(s->log_after, strlen(s->log_after)),
 		.wall = s->began };
-	s->looking = store->record_list(s->store->obj, s->at[0].w, &r, chatd_set_looked, s) == 0;
+	s->looking =
+			chatd_open_asked(&s->open,
+					store->record_list(s->store->obj, s->at[0].w, &r, chatd_set_looked, s)) == 0;
 }
 
 /* again: something that the last look has found could not be asked about. */
@@ -644,6 +656,7 @@ static inline void chatd_set_page(void *arg, chatd_status rc, const struct chatd
 {
 	struct chatd_set_at *t = (struct chatd_set_at *)arg;
 	int ok = rc == 0;
+	chatd_open_end(&t->set->open);
 	t->asking = 0;
 	if (t->dead) {
 		return;
@@ -663,14 +676,15 @@ static inline void chatd_set_page(void *arg, chatd_status rc, const struct chatd
 
 static inline void chatd_set_load(struct chatd_set_at *t)
 {
-	const struct chatd_set *s = t->set;
+	struct chatd_set *s = t->set;
 	const struct chatd_store *store = (const struct chatd_store *)s->store->vt;
 	const struct chatd_store_record_list r = { .struct_size = sizeof(r),
 		.limit = CHATD_SET_PAGE,
 		.space = chatd_str_of(s->space, strlen(s->space)),
 		.after = chatd_str_of(t->after[0] ? t->after : NULL, strlen(t->after)),
 		.wall = s->h->wall_ms() };
-	t->asking = store->record_list(s->store->obj, t->w, &r, chatd_set_page, t) == 0;
+	t->asking = chatd_open_asked(&s->open,
+						store->record_list(s->store->obj, t->w, &r, chatd_set_page, t)) == 0;
 	if (!t->asking) {
 		s->h->timer_set(t->w, &t->retry, CHATD_SET_RETRY_MS, chatd_set_load_again, t);
 	}
