@@ -152,6 +152,22 @@ static chatd_status worker_start(void *self, chatd_worker *w, void *wself)
 	return auth_start(at);
 }
 
+static void drain(void *selfp, chatd_worker *w, void *wself)
+{
+	const struct self *self = selfp;
+	struct worker *at = wself;
+	(void)w;
+	if (at->self && self->h->stopping() == CHATD_SERVES) {
+		auth_drain(at);
+	}
+}
+
+static int32_t busy(void *selfp)
+{
+	const struct self *self = selfp;
+	return chatd_open_busy(self->h, &self->open);
+}
+
 static void worker_stop(void *self, chatd_worker *w, void *wself)
 {
 	(void)self;
@@ -174,7 +190,7 @@ static const char *const wants[] = { CHATD_ACCOUNTS, CHATD_LIMITER, CHATD_CLUSTE
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
-	.flags = CHATD_PLUGIN_ONCE,
+	.flags = CHATD_PLUGIN_ONCE | CHATD_PLUGIN_LIVE,
 	.name = "api",
 	.version = "0.1.0",
 	.summary = "Calls for a back end over HTTP, keys with scopes, bots",
@@ -186,6 +202,8 @@ CHATD_PLUGIN = {
 	.check = check,
 	.init = init,
 	.worker_start = worker_start,
+	.drain = drain,
+	.busy = busy,
 	.worker_stop = worker_stop,
 	.fini = fini,
 };

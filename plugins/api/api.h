@@ -12,6 +12,7 @@
 #include "scopes.h"
 
 #include <chatd-sdk/json.h>
+#include <chatd-sdk/open.h>
 #include <chatd/accounts.h>
 #include <chatd/audit.h>
 #include <chatd/cluster.h>
@@ -72,6 +73,7 @@ struct self {
 	struct key *fixed;                                                /* conf->keys.n of them */
 	uint32_t slot;
 	struct route_arg *routes;
+	struct chatd_open open; /* calls, logins and keys that wait for an answer */
 };
 
 struct cached;
@@ -178,6 +180,7 @@ void keys_make(const struct self *, struct key *, char ret_token[KEY_ID + KEY_SE
 /* auth.c: [main] hooks, [worker] */
 chatd_status auth_init(struct self *);
 chatd_status auth_start(struct worker *);
+void auth_drain(struct worker *);
 void auth_stop(struct worker *);
 
 /* manage.c, publish.c, batch.c, forward.c, people.c */

@@ -276,6 +276,17 @@ chatd_status auth_start(struct worker *at)
 	return 0;
 }
 
+/* Nobody else knows what their keys may do; once this is there again they may come again. */
+void auth_drain(struct worker *at)
+{
+	struct seat *seat, *next;
+	for (seat = LIST_FIRST(&at->seats); seat; seat = next) {
+		next = LIST_NEXT(seat, link);
+		at->self->h->session_close(seat->session, CLOSE_REVOKED,
+				"keys are no longer taken: the plugin api was turned off");
+	}
+}
+
 void auth_stop(struct worker *at)
 {
 	at->dead = 1;

@@ -18,7 +18,7 @@ void job_free(struct job *j)
 	chatd_json_free(&j->out);
 	h->ident_unref(j->by);
 	h->ident_unref(j->who);
-	h->mem_free(j);
+	chatd_open_free(h, &j->self->open, j);
 }
 
 void job_problem(struct job *j, int32_t status, const char *code, const char *why)
@@ -313,7 +313,7 @@ static void on_request(void *arg, chatd_req *req)
 {
 	const struct route_arg *a = arg;
 	const struct chatd_http *http = a->self->http->vt;
-	struct job *j = a->self->h->mem_alloc(sizeof(*j));
+	struct job *j = chatd_open_alloc(a->self->h, &a->self->open, sizeof(*j));
 	if (!j) {
 		http->problem(req, 503, "UNAVAILABLE", "the server has no memory left");
 		return;

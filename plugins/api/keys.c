@@ -227,6 +227,8 @@ static void on_record(void *arg, chatd_status rc, const struct chatd_store_answe
 	struct worker *at = look.at;
 	struct key k;
 	at->self->h->mem_free(arg);
+	chatd_open_end(&at->self->open);
+	rc = rc == 0 && at->dead ? -ESHUTDOWN : rc;
 	if (rc == 0 && (!keys_read(text(look.id), a->records[0].value, &k) || over(at, &k))) {
 		rc = -ENOENT;
 	}
@@ -257,7 +259,8 @@ chatd_status keys_find(struct worker *at, struct chatd_str id, keys_fn *fn, void
 		.space = CHATD_LIT("api.key"),
 		.key = text(look->id),
 		.wall = self->h->wall_ms() };
-	chatd_status rc = store->record_get(self->store->obj, at->w, &r, on_record, look);
+	chatd_status rc = chatd_open_asked(
+			&at->self->open, store->record_get(self->store->obj, at->w, &r, on_record, look));
 	if (rc < 0) {
 		self->h->mem_free(look);
 	}

@@ -167,10 +167,13 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 	}
 }
 
-/* What was noted while the server drains is stored before it ends. */
+/* What was noted while the server drains, or until this is turned off, is stored before it ends. */
 static int32_t busy(void *selfp)
 {
-	return __atomic_load_n(&((struct self *)selfp)->busy, __ATOMIC_RELAXED) > 0;
+	struct self *self = selfp;
+	return __atomic_load_n(&self->busy, __ATOMIC_RELAXED) > 0 ||
+			chatd_open_busy(self->h, &self->open) ||
+			(self->h->stopping() == CHATD_SERVES && chatd_asks_open(self->routes, ROUTES) > 0);
 }
 
 static void fini(void *selfp)
@@ -185,6 +188,7 @@ static const char *const wants[] = { CHATD_HTTP, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE,
 	.name = "audit",
 	.version = "0.1",
 	.summary = "keeps who has moderated or administered what",

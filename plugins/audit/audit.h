@@ -10,6 +10,7 @@
 #define AUDIT_AUDIT_H
 
 #include <chatd-sdk/ask.h>
+#include <chatd-sdk/open.h>
 #include <chatd/audit.h>
 #include <chatd/plugin.h>
 #include <chatd/store.h>
@@ -60,7 +61,8 @@ struct self {
 	const struct conf *conf;
 	const struct chatd_service *store, *http;
 	struct chain chain;
-	int32_t busy; /* atomic: entries that are on their way, or wait */
+	int32_t busy;           /* atomic: entries that are on their way, or wait */
+	struct chatd_open open; /* questions to the store */
 	struct chatd_ask_route routes[ROUTES];
 };
 

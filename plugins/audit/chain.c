@@ -56,6 +56,7 @@ static void on_stored(void *arg, chatd_status rc, const struct chatd_store_answe
 {
 	struct chain *c = arg;
 	(void)a;
+	chatd_open_end(&c->self->open);
 	c->asking = 0;
 	if (c->dead) {
 		return;
@@ -107,7 +108,9 @@ static void store_first(struct chain *c)
 		.value = chatd_json_str(&j),
 		.expires = keep ? i->wall + keep : 0,
 		.wall = i->wall };
-	c->asking = !j.failed && store->record_put(c->self->store->obj, c->w, &r, on_stored, c) == 0;
+	c->asking = !j.failed &&
+			chatd_open_asked(&c->self->open,
+					store->record_put(c->self->store->obj, c->w, &r, on_stored, c)) == 0;
 	chatd_json_free(&j);
 	if (!c->asking) {
 		wait_and_retry(c);
@@ -144,6 +147,7 @@ static int take_last(struct chain *c, struct chatd_str value)
 static void on_last(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct chain *c = arg;
+	chatd_open_end(&c->self->open);
 	c->asking = 0;
 	if (c->dead) {
 		return;
@@ -172,7 +176,8 @@ static void look_back(struct chain *c)
 		.after = c->looked ? text(c->looked_at) : chatd_str_of(NULL, 0),
 		.down = 1,
 		.wall = c->self->h->wall_ms() };
-	c->asking = store->record_list(c->self->store->obj, c->w, &r, on_last, c) == 0;
+	c->asking = chatd_open_asked(&c->self->open,
+						store->record_list(c->self->store->obj, c->w, &r, on_last, c)) == 0;
 	if (!c->asking) {
 		wait_and_retry(c);
 	}

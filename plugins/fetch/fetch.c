@@ -338,6 +338,7 @@ static const char *const wants[] = { CHATD_STATS, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
+	.flags = CHATD_PLUGIN_LIVE,
 	.name = "fetch",
 	.version = "0.1",
 	.summary = "asks other servers over HTTP: for push, webhooks and the like",

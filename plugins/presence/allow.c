@@ -22,7 +22,7 @@ static void next(struct allow *a);
 static void finish(struct allow *a, chatd_status rc)
 {
 	a->fn(a->arg, rc, a->at);
-	a->self->h->mem_free(a);
+	chatd_open_free(a->self->h, &a->self->open, a);
 }
 
 static const struct chatd_store *store_of(const struct allow *a)
@@ -127,7 +127,8 @@ chatd_status allow_ask(chatd_worker *w, const struct allow_question *q)
 	for (size_t i = 0; i < q->n; i++) {
 		bytes += q->users[i].n;
 	}
-	struct allow *a = self->h->mem_alloc(sizeof(*a) + q->n * sizeof(a->users[0]) + bytes);
+	struct allow *a =
+			chatd_open_alloc(self->h, &self->open, sizeof(*a) + q->n * sizeof(a->users[0]) + bytes);
 	if (!a) {
 		return -ENOMEM;
 	}
@@ -151,7 +152,7 @@ chatd_status allow_ask(chatd_worker *w, const struct allow_question *q)
 		.limit = ROOMS_MAX };
 	chatd_status rc = store_of(a)->room_list(self->store->obj, w, &r, on_mine, a);
 	if (rc < 0) {
-		self->h->mem_free(a);
+		chatd_open_free(self->h, &self->open, a);
 	}
 	return rc;
 }
@@ -175,7 +176,7 @@ static void on_guarded(void *arg, chatd_status rc, size_t at)
 	} else {
 		(void)h->resume(g->token, CHATD_REJECT, "UNAVAILABLE", ALLOW_UNKNOWN);
 	}
-	h->mem_free(g);
+	chatd_open_free(g->self->h, &g->self->open, g);
 }
 
 /* .p NULL: another path. */
@@ -201,13 +202,13 @@ chatd_verdict on_request_as(chatd_call *call, void *selfp, void *wself)
 	if (!user.p || !allow_asks(self, h->call_ident(call))) {
 		return CHATD_NEXT;
 	}
-	struct guard *g = h->mem_alloc(sizeof(*g));
+	struct guard *g = chatd_open_alloc(self->h, &self->open, sizeof(*g));
 	if (!g) {
 		return -ENOMEM;
 	}
 	*g = (struct guard){ .self = self, .token = h->suspend(call, NULL, NULL) };
 	if (!g->token) {
-		h->mem_free(g);
+		chatd_open_free(self->h, &self->open, g);
 		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
 	}
 	const struct allow_question q = {

@@ -168,10 +168,29 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 	return self->tick ? 0 : -ENOMEM;
 }
 
+/* Who watches hears no more, and is told so. */
+static void drain(void *selfp, chatd_worker *w, void *wself)
+{
+	const struct self *self = selfp;
+	struct at *at = *(struct at **)wself;
+	(void)w;
+	if (at && self->h->stopping() == CHATD_SERVES) {
+		sync_known(at, 0);
+	}
+}
+
+static int32_t busy(void *selfp)
+{
+	const struct self *self = selfp;
+	return chatd_open_busy(self->h, &self->open) ||
+			(self->h->stopping() == CHATD_SERVES && chatd_asks_open(&self->route, 1) > 0);
+}
+
 static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 {
 	struct self *self = selfp;
 	struct at *at = *(struct at **)wself;
+	at->dead = 1;
 	self->h->timer_clear(&at->retry);
 	if (self->h->worker_index(w) == 0) {
 		self->h->unwatch(self->tick);
@@ -191,7 +210,7 @@ static const char *const wants[] = { CHATD_HTTP, CHATD_STATS, CHATD_STORE, CHATD
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
-	.flags = CHATD_PLUGIN_ONCE,
+	.flags = CHATD_PLUGIN_ONCE | CHATD_PLUGIN_LIVE,
 	.name = "presence",
 	.version = "0.1",
 	.summary = "away, busy, a text; and tells those who watch",
@@ -202,6 +221,8 @@ CHATD_PLUGIN = {
 	.worker_size = sizeof(struct at *),
 	.init = init,
 	.worker_start = worker_start,
+	.drain = drain,
+	.busy = busy,
 	.worker_stop = worker_stop,
 	.fini = fini,
 };

@@ -13,6 +13,7 @@
 #include <chatd-sdk/ask.h>
 #include <chatd-sdk/hash.h>
 #include <chatd-sdk/json.h>
+#include <chatd-sdk/open.h>
 #include <chatd-sdk/presence.h>
 #include <chatd/http.h>
 #include <chatd/plugin.h>
@@ -89,6 +90,7 @@ struct at {
 	int32_t asking;   /**< a look() of sync.c is under way */
 	int32_t again;    /**< another round must follow */
 	int32_t knowable; /**< changes elsewhere are heard of */
+	int32_t dead;     /**< its worker_stop() has been called */
 	struct chatd_timer retry;
 	uint32_t *interest; /**< BUCKETS counters, of the home */
 	int32_t missed;     /**< of the home: a change could not be handed over */
@@ -109,6 +111,7 @@ struct self {
 	uint32_t count_watches, count_told, count_set;
 	_Atomic int64_t watches; /**< in all sessions of this server */
 	struct chatd_ask_route route;
+	struct chatd_open open; /**< what waits for an answer */
 };
 
 static inline struct chatd_str text(const char *s)

@@ -17,7 +17,7 @@ static const struct chatd_json_field fields[] = {
 };
 
 struct op {
-	const struct self *self;
+	struct self *self;
 	chatd_token token;
 };
 
@@ -32,19 +32,19 @@ static void on_done(void *arg, chatd_status rc)
 		(void)h->resume(
 				op->token, CHATD_REJECT, "UNAVAILABLE", "your status cannot be set now; try again");
 	}
-	h->mem_free(op);
+	chatd_open_free(op->self->h, &op->self->open, op);
 }
 
 static chatd_verdict say(struct self *self, chatd_call *call, struct chatd_presence_word *word)
 {
 	const struct chatd_host *h = self->h;
-	struct op *op = h->mem_alloc(sizeof(*op));
+	struct op *op = chatd_open_alloc(self->h, &self->open, sizeof(*op));
 	if (!op) {
 		return -ENOMEM;
 	}
 	*op = (struct op){ .self = self, .token = h->suspend(call, NULL, NULL) };
 	if (!op->token) {
-		h->mem_free(op);
+		chatd_open_free(self->h, &self->open, op);
 		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
 	}
 	word->struct_size = sizeof(*word);
@@ -53,7 +53,7 @@ static chatd_verdict say(struct self *self, chatd_call *call, struct chatd_prese
 	if (self->presence->set(self->service->obj, h->call_worker(call), word, on_done, op) < 0) {
 		(void)h->resume(
 				op->token, CHATD_REJECT, "UNAVAILABLE", "your status cannot be set now; try again");
-		h->mem_free(op);
+		chatd_open_free(self->h, &self->open, op);
 	}
 	return CHATD_WAIT;
 }

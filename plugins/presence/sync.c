@@ -42,7 +42,9 @@ static void on_retry(void *arg)
 
 static void retry(struct at *at)
 {
-	at->self->h->timer_set(at->w, &at->retry, RETRY_MS, on_retry, at);
+	if (!at->dead) {
+		at->self->h->timer_set(at->w, &at->retry, RETRY_MS, on_retry, at);
+	}
 }
 
 static void on_states(
@@ -60,7 +62,7 @@ static void on_states(
 			TAILQ_INSERT_TAIL(&at->order, v, order);
 		}
 	}
-	at->self->h->mem_free(b);
+	chatd_open_free(at->self->h, &at->self->open, b);
 	if (rc < 0) {
 		retry(at);
 	} else {
@@ -71,7 +73,7 @@ static void on_states(
 /* Those who were not asked about in this round stand in front. */
 static struct batch *next_batch(struct at *at)
 {
-	struct batch *b = at->self->h->mem_alloc(sizeof(*b));
+	struct batch *b = chatd_open_alloc(at->self->h, &at->self->open, sizeof(*b));
 	struct watched *v;
 	TAILQ_FOREACH (v, &at->order, order) {
 		if (!b || b->n == AT_A_TIME || v->round == at->round) {
@@ -113,7 +115,7 @@ static void go_on(struct at *at)
 	at->asking =
 			b && self->presence->look(self->service->obj, at->w, b->users, b->n, on_states, b) == 0;
 	if (!at->asking) {
-		self->h->mem_free(b);
+		chatd_open_free(self->h, &self->open, b);
 		retry(at);
 	}
 }

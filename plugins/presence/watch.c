@@ -69,7 +69,8 @@ static struct op *op_create(
 	for (size_t i = 0; i < n; i++) {
 		text += users[i].n;
 	}
-	struct op *op = h->mem_alloc(sizeof(*op) + n * sizeof(op->users[0]) + text);
+	struct op *op = chatd_open_alloc(
+			at->self->h, &at->self->open, sizeof(*op) + n * sizeof(op->users[0]) + text);
 	if (!op) {
 		return NULL;
 	}
@@ -185,7 +186,7 @@ static void on_states(
 					op->token, CHATD_REJECT, "UNAVAILABLE", "nobody can be watched now; try again");
 		}
 	}
-	h->mem_free(op);
+	chatd_open_free(at->self->h, &at->self->open, op);
 }
 
 /* ---- /app/presence.watch --------------------------------------------------------------------------- */
@@ -220,9 +221,9 @@ static struct watcher *watcher_of(struct at *at, chatd_session *session)
 
 static void refuse(struct op *op, const char *code, const char *why)
 {
-	const struct chatd_host *h = op->at->self->h;
-	(void)h->resume(op->token, CHATD_REJECT, code, why);
-	h->mem_free(op);
+	struct self *self = op->at->self;
+	(void)self->h->resume(op->token, CHATD_REJECT, code, why);
+	chatd_open_free(self->h, &self->open, op);
 }
 
 static void look(struct op *op, chatd_session *session)
@@ -259,7 +260,7 @@ static chatd_verdict watch(struct at *at, chatd_call *call, struct op *op)
 	const struct chatd_host *h = self->h;
 	op->token = h->suspend(call, NULL, NULL);
 	if (!op->token) {
-		h->mem_free(op);
+		chatd_open_free(self->h, &self->open, op);
 		return h->reject(call, "UNAVAILABLE", "the server is too busy; try again");
 	}
 	if (!allow_asks(self, h->call_ident(call))) {
@@ -299,11 +300,11 @@ static chatd_verdict begin(struct at *at, chatd_call *call, struct op *op)
 				"you watch %lld users, and %lld more are over the limit of %lld; send "
 				"/app/presence.unwatch for some first",
 				(long long)s->n, (long long)more, (long long)max);
-		h->mem_free(op);
+		chatd_open_free(self->h, &self->open, op);
 		return v;
 	}
 	if (atomic_load(&self->watches) + more > self->conf->max_watches) {
-		h->mem_free(op);
+		chatd_open_free(self->h, &self->open, op);
 		return h->reject(
 				call, "UNAVAILABLE", "too much is watched on this server; try again later");
 	}

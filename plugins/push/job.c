@@ -47,7 +47,7 @@ static void job_free(struct job *j)
 		TAILQ_REMOVE(j->jobs, j, link);
 		queue_freed(ws);
 	}
-	ws->self->h->mem_free(j);
+	chatd_open_free(ws->self->h, &ws->self->open, j);
 }
 
 /* 0: the worker has ended, and with the last answer the job does. */
@@ -669,7 +669,7 @@ static void make_topic(struct job *j)
 void job_start(struct wself *ws, struct jobs *jobs, const struct chatd_store_record *r)
 {
 	struct self *self = ws->self;
-	struct job *j = self->h->mem_alloc(sizeof(*j));
+	struct job *j = chatd_open_alloc(self->h, &self->open, sizeof(*j));
 	char why[CHATD_JSON_WHY];
 	if (!j) {
 		queue_freed(ws); /* it is claimed, and due again by itself */

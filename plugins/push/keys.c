@@ -25,6 +25,7 @@ static void on_made(void *arg, chatd_status rc, const struct chatd_store_answer 
 {
 	struct wself *ws = arg;
 	(void)a;
+	chatd_open_end(&ws->self->open);
 	if (!ws->stopped && rc != -ESHUTDOWN) {
 		if (rc == 0 || rc == -EEXIST) {
 			load(ws);
@@ -47,7 +48,8 @@ static void make(struct wself *ws)
 		.key = CHATD_LIT("vapid"),
 		.value = text(value),
 		.wall = self->h->wall_ms() };
-	if (store_of(self)->record_put(self->store->obj, ws->w, &r, on_made, ws) < 0) {
+	if (chatd_open_asked(&self->open,
+				store_of(self)->record_put(self->store->obj, ws->w, &r, on_made, ws)) < 0) {
 		try_again(ws);
 	}
 	OPENSSL_cleanse(scalar, sizeof(scalar));
@@ -57,6 +59,7 @@ static void make(struct wself *ws)
 static void on_loaded(void *arg, chatd_status rc, const struct chatd_store_answer *a)
 {
 	struct wself *ws = arg;
+	chatd_open_end(&ws->self->open);
 	if (ws->stopped || rc == -ESHUTDOWN) {
 		return;
 	}
@@ -76,7 +79,8 @@ static void load(void *wselfp)
 	struct wself *ws = wselfp;
 	struct self *self = ws->self;
 	const struct chatd_store_record_key k = key_of_record(self, SPACE_KEY, "vapid");
-	if (store_of(self)->record_get(self->store->obj, ws->w, &k, on_loaded, ws) < 0) {
+	if (chatd_open_asked(&self->open,
+				store_of(self)->record_get(self->store->obj, ws->w, &k, on_loaded, ws)) < 0) {
 		try_again(ws);
 	}
 }

@@ -14,7 +14,7 @@ struct leave {
 static void leave_free(struct leave *l)
 {
 	json_decref(l->book);
-	l->ws->self->h->mem_free(l);
+	chatd_open_free(l->ws->self->h, &l->ws->self->open, l);
 }
 
 static int is_called(const struct leave *l, struct chatd_str body)
@@ -80,7 +80,7 @@ void leave_event(void *selfp, chatd_worker *w, struct chatd_str user, int32_t on
 	struct wself *ws = self->h->worker_self(self->ctx, w);
 	struct leave *l = online || ws->stopped || !ws->self || !self->conf->recent
 			? NULL
-			: self->h->mem_alloc(sizeof(*l));
+			: chatd_open_alloc(self->h, &self->open, sizeof(*l));
 	if (!l) {
 		return;
 	}

@@ -55,13 +55,13 @@ static void on_book(void *arg, chatd_status rc, const struct chatd_store_answer 
 		}
 		json_decref(book);
 	}
-	ws->self->h->mem_free(who);
+	chatd_open_free(ws->self->h, &ws->self->open, who);
 }
 
 static void ask_book(struct wself *ws, const struct crowd *c, size_t i)
 {
 	struct self *self = ws->self;
-	struct absent *who = self->h->mem_alloc(sizeof(*who));
+	struct absent *who = chatd_open_alloc(self->h, &self->open, sizeof(*who));
 	if (!who) {
 		return;
 	}
@@ -71,7 +71,7 @@ static void ask_book(struct wself *ws, const struct crowd *c, size_t i)
 	memcpy(who->user, c->users[i], sizeof(who->user));
 	const struct chatd_store_record_key k = key_of_record(self, SPACE_USER, who->user);
 	if (store_of(self)->record_get(self->store->obj, ws->w, &k, on_book, who) < 0) {
-		self->h->mem_free(who);
+		chatd_open_free(self->h, &self->open, who);
 	}
 }
 
@@ -84,13 +84,13 @@ static void on_online(void *arg, chatd_status rc, const int32_t *online, size_t 
 			ask_book(c->ws, c, i);
 		}
 	}
-	c->ws->self->h->mem_free(c);
+	chatd_open_free(c->ws->self->h, &c->ws->self->open, c);
 }
 
 static struct crowd *crowd_create(struct wself *ws, size_t room_for)
 {
 	size_t words = (room_for + 31) / 32;
-	struct crowd *c = ws->self->h->mem_alloc(
+	struct crowd *c = chatd_open_alloc(ws->self->h, &ws->self->open,
 			sizeof(*c) + words * sizeof(uint32_t) + room_for * (CHATD_ID_MAX + 1));
 	if (c) {
 		c->ws = ws;
@@ -109,7 +109,7 @@ static void crowd_ask(struct crowd *c)
 		users[i] = text(c->users[i]);
 	}
 	if (c->n == 0 || p->get(self->presence->obj, c->ws->w, users, c->n, on_online, c) < 0) {
-		self->h->mem_free(c);
+		chatd_open_free(self->h, &self->open, c);
 	}
 }
 
@@ -184,6 +184,7 @@ static void on_members(void *arg, chatd_status rc, const struct chatd_store_answ
 {
 	struct news *n = arg;
 	n->asking = 0;
+	chatd_open_end(&n->ws->self->open);
 	if (n->dead) {
 		news_free(n);
 		return;
@@ -208,7 +209,9 @@ static void ask_members(void *arg)
 		.room = text(n->room),
 		.after = text(n->after),
 		.limit = MEMBERS_PAGE };
-	n->asking = store_of(self)->members(self->store->obj, n->ws->w, &r, on_members, n) == 0;
+	n->asking =
+			chatd_open_asked(&self->open,
+					store_of(self)->members(self->store->obj, n->ws->w, &r, on_members, n)) == 0;
 	if (!n->asking) {
 		look_end(n);
 	}
@@ -296,7 +299,7 @@ void news_row(void *selfp, chatd_worker *w, const struct chatd_store_message *m)
 {
 	struct self *self = selfp;
 	struct wself *ws = self->h->worker_self(self->ctx, w);
-	if (m->kind != CHATD_STORE_MESSAGE || ws->stopped || !m->body.n) {
+	if (m->kind != CHATD_STORE_MESSAGE || ws->drains || ws->stopped || !m->body.n) {
 		return;
 	}
 	if (!m->conv.room.p && chatd_str_same(m->conv.a, m->conv.b)) {

@@ -248,6 +248,24 @@ static chatd_status worker_start(void *selfp, chatd_worker *w, void *wselfp)
 	return queue_start(ws);
 }
 
+/* At the server's end pushes go on as long as it drains. */
+static void drain(void *selfp, chatd_worker *w, void *wselfp)
+{
+	struct wself *ws = wselfp;
+	const struct self *self = selfp;
+	(void)w;
+	if (ws->self && self->h->stopping() == CHATD_SERVES) {
+		ws->drains = 1;
+		queue_drain(ws);
+	}
+}
+
+static int32_t busy(void *selfp)
+{
+	const struct self *self = selfp;
+	return chatd_open_busy(self->h, &self->open);
+}
+
 static void worker_stop(void *selfp, chatd_worker *w, void *wselfp)
 {
 	struct wself *ws = wselfp;
@@ -274,7 +292,7 @@ static const char *const wants[] = { CHATD_STATS, CHATD_PRIVACY, NULL };
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
-	.flags = CHATD_PLUGIN_ONCE,
+	.flags = CHATD_PLUGIN_ONCE | CHATD_PLUGIN_LIVE,
 	.name = "push",
 	.version = "0.1",
 	.summary = "tells who is absent that something was said: Web Push, and a webhook for gateways",
@@ -286,6 +304,8 @@ CHATD_PLUGIN = {
 	.check = check,
 	.init = init,
 	.worker_start = worker_start,
+	.drain = drain,
+	.busy = busy,
 	.worker_stop = worker_stop,
 	.fini = fini,
 };

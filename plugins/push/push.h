@@ -15,6 +15,7 @@
 #include "book.h"
 #include "crypto.h"
 
+#include <chatd-sdk/open.h>
 #include <chatd/fetch.h>
 #include <chatd/http.h>
 #include <chatd/log.h>
@@ -71,6 +72,7 @@ struct self {
 	uint32_t counters[RESULTS];
 	atomic_llong waiting; /* jobs that this node has put and not seen end */
 	atomic_int hinted;
+	struct chatd_open open; /* what waits for an answer */
 };
 
 struct token {
@@ -83,6 +85,7 @@ struct sender;
 struct wself {
 	struct self *self;
 	chatd_worker *w;
+	int32_t drains; /* nothing more is begun */
 	int32_t stopped;
 	struct vapid vapid;
 	struct chatd_timer key_timer;
@@ -134,6 +137,7 @@ void leave_event(void *self, chatd_worker *, struct chatd_str user, int32_t onli
 /** The user, who is absent, is told later, once. */
 void queue_put(struct wself *, const char *user, const struct place *);
 chatd_status queue_start(struct wself *);
+void queue_drain(struct wself *);
 void queue_stop(struct wself *);
 void queue_due(struct wself *, int64_t at); /**< a job was put off until then */
 void queue_freed(struct wself *);           /**< a job has ended: there is room for another */

@@ -36,7 +36,7 @@ static void put_new(struct put *p);
 
 static void put_end(struct put *p)
 {
-	p->ws->self->h->mem_free(p);
+	chatd_open_free(p->ws->self->h, &p->ws->self->open, p);
 }
 
 static void tick(void *arg);
@@ -165,8 +165,9 @@ static void put_new(struct put *p)
 void queue_put(struct wself *ws, const char *user, const struct place *place)
 {
 	struct self *self = ws->self;
-	struct put *p =
-			atomic_load(&self->waiting) < self->conf->queue ? self->h->mem_alloc(sizeof(*p)) : NULL;
+	struct put *p = atomic_load(&self->waiting) < self->conf->queue
+			? chatd_open_alloc(self->h, &self->open, sizeof(*p))
+			: NULL;
 	if (!p) {
 		count(ws, FULL);
 		return;
@@ -205,6 +206,7 @@ static void on_claimed(void *arg, chatd_status rc, const struct chatd_store_answ
 {
 	struct sender *s = arg;
 	s->asking = 0;
+	chatd_open_end(&s->ws->self->open);
 	if (s->dead) {
 		s->ws->self->h->mem_free(s);
 		return;
@@ -225,7 +227,7 @@ static void tick(void *arg)
 	struct sender *s = arg;
 	struct self *self = s->ws->self;
 	int64_t now = self->h->wall_ms(), room = self->conf->concurrency - s->n;
-	if (s->asking || room <= 0) {
+	if (s->asking || room <= 0 || s->ws->drains) {
 		return; /* queue_freed() goes on */
 	}
 	if (s->due <= now) {
@@ -236,7 +238,9 @@ static void tick(void *arg)
 		.space = text(SPACE_JOB),
 		.wall = now,
 		.until = now + CLAIM_MS };
-	s->asking = store_of(self)->record_claim(self->store->obj, s->ws->w, &c, on_claimed, s) == 0;
+	s->asking = chatd_open_asked(&self->open,
+						store_of(self)->record_claim(
+								self->store->obj, s->ws->w, &c, on_claimed, s)) == 0;
 	if (!s->asking) {
 		tick_in(s, SELDOM_MS);
 	}
@@ -279,6 +283,14 @@ chatd_status queue_start(struct wself *ws)
 	ws->sender = s;
 	tick_in(s, SOON_MS);
 	return 0;
+}
+
+/* What is claimed goes on; what waits is another's, or for later. */
+void queue_drain(struct wself *ws)
+{
+	if (ws->sender) {
+		ws->self->h->timer_clear(&ws->sender->timer);
+	}
 }
 
 void queue_stop(struct wself *ws)

@@ -26,7 +26,7 @@ static void op_free(struct op *op)
 {
 	json_decref(op->book);
 	json_decref(op->in);
-	op->self->h->mem_free(op);
+	chatd_open_free(op->self->h, &op->self->open, op);
 }
 
 static void on_gone(void *arg)
@@ -545,7 +545,7 @@ static void on_identified(
 static void begin(struct self *self, chatd_req *req, enum what what)
 {
 	const struct chatd_http *http = self->http->vt;
-	struct op *op = self->h->mem_alloc(sizeof(*op));
+	struct op *op = chatd_open_alloc(self->h, &self->open, sizeof(*op));
 	if (!op) {
 		http->problem(req, 503, "UNAVAILABLE", "the server has no memory left");
 		return;

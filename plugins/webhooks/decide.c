@@ -270,10 +270,16 @@ static chatd_verdict go_on(struct asking *a, chatd_call *call)
 	return CHATD_NEXT;
 }
 
+static void asking_free(struct asking *a)
+{
+	struct self *self = a->at->self;
+	chatd_open_free(self->h, &self->open, a);
+}
+
 static void finish(struct asking *a, chatd_verdict v, int down, const char *why)
 {
 	(void)host(a->at)->resume(a->token, v, down ? "UNAVAILABLE" : "FORBIDDEN", why);
-	host(a->at)->mem_free(a);
+	asking_free(a);
 }
 
 static const char down_text[] = "what decides about this does not answer now; try again";
@@ -299,7 +305,7 @@ static void on_answer(void *arg, chatd_status rc, const struct chatd_fetch_answe
 	note(a->at, a->d, good);
 	if (!call) {
 		json_decref(root);
-		h->mem_free(a);
+		asking_free(a);
 		return;
 	}
 	chatd_verdict v = good                        ? heed(a, call, &w, why)
@@ -325,7 +331,7 @@ static void on_cancel(void *arg)
 static chatd_verdict decide(struct worker *at, chatd_call *call, int32_t on)
 {
 	const struct chatd_host *h = host(at);
-	struct asking *a = h->mem_alloc(sizeof(*a));
+	struct asking *a = chatd_open_alloc(h, &at->self->open, sizeof(*a));
 	if (!a) {
 		return -ENOMEM;
 	}
@@ -333,7 +339,7 @@ static chatd_verdict decide(struct worker *at, chatd_call *call, int32_t on)
 	a->on = on;
 	chatd_verdict v = go_on(a, call);
 	if (v != CHATD_WAIT) {
-		h->mem_free(a);
+		asking_free(a);
 		return v == CHATD_REJECT ? h->reject(call, "UNAVAILABLE", "%s", down_text) : v;
 	}
 	a->token = h->suspend(call, on_cancel, a);

@@ -22,7 +22,7 @@ struct flow {
 	struct target *t;
 	chatd_worker *w;
 	struct chatd_timer timer;
-	int32_t busy, again, dead;
+	int32_t busy, again, drains, dead;
 	struct place place;
 	int64_t version, lease; /* of the record; lease: until when it is somebody's */
 	int64_t read;           /* rows up to here were of no interest */
@@ -46,7 +46,7 @@ static const struct chatd_host *host(const struct flow *f)
 static void on_timer(void *arg)
 {
 	struct flow *f = arg;
-	if (!f->busy && !f->dead) {
+	if (!f->busy && !f->drains && !f->dead) {
 		cycle(f);
 	}
 }
@@ -54,10 +54,13 @@ static void on_timer(void *arg)
 /* Nothing to do, or nothing that can be done now. */
 static void rest(struct flow *f, int64_t ms)
 {
-	f->busy = 0;
-	chatd_json_free(&f->body);
-	chatd_json_free(&f->keys);
-	if (f->dead) {
+	if (f->busy) {
+		f->busy = 0;
+		chatd_json_free(&f->body);
+		chatd_json_free(&f->keys);
+		chatd_open_end(&f->self->open);
+	}
+	if (f->dead || f->drains) {
 		return;
 	}
 	if (f->again) {
@@ -520,9 +523,13 @@ static void cycle(struct flow *f)
 		.space = CHATD_LIT(PLACES),
 		.key = text(f->t->conf->name),
 		.wall = host(f)->wall_ms() };
-	f->busy = 1;
+	if (!f->busy) {
+		f->busy = 1;
+		chatd_open_begin(&f->self->open);
+	}
 	host(f)->timer_clear(&f->timer);
-	if (f->dead || store_of(f->self)->record_get(f->self->store->obj, f->w, &r, on_place, f) < 0) {
+	if (f->dead || f->drains ||
+			store_of(f->self)->record_get(f->self->store->obj, f->w, &r, on_place, f) < 0) {
 		rest(f, POLL_MS);
 	}
 }
@@ -533,7 +540,7 @@ static void on_wake(void *arg)
 {
 	struct flow *f = arg;
 	atomic_store(&f->t->woken, 0);
-	if (f->dead) {
+	if (f->dead || f->drains) {
 		return;
 	}
 	if (f->busy) {
@@ -609,6 +616,19 @@ chatd_status out_start(struct worker *at)
 		self->h->timer_set(f->w, &f->timer, WAKE_MS, on_timer, f);
 	}
 	return 0;
+}
+
+/* What is on its way gets its answer, which is noted; the rest is sent by who comes next. */
+void out_drain(struct worker *at)
+{
+	struct self *self = at->self;
+	for (size_t i = 0; i < self->n_targets; i++) {
+		struct flow *f = &self->flows[i];
+		if (f->w == at->w) {
+			f->drains = 1;
+			self->h->timer_clear(&f->timer);
+		}
+	}
 }
 
 /* Answers that are still to come find it dead; its memory stays until fini(). */

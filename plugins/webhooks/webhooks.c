@@ -286,6 +286,24 @@ static chatd_status worker_start(void *self, chatd_worker *w, void *wself)
 	return out_start(at);
 }
 
+/* At the server's end they go on as long as it drains. */
+static void drain(void *selfp, chatd_worker *w, void *wself)
+{
+	const struct self *self = selfp;
+	struct worker *at = wself;
+	(void)w;
+	if (at->self && self->h->stopping() == CHATD_SERVES) {
+		out_drain(at);
+	}
+}
+
+static int32_t busy(void *selfp)
+{
+	const struct self *self = selfp;
+	return chatd_open_busy(self->h, &self->open) ||
+			(self->h->stopping() == CHATD_SERVES && chatd_asks_open(self->routes, IN_ROUTES) > 0);
+}
+
 static void worker_stop(void *self, chatd_worker *w, void *wself)
 {
 	(void)self;
@@ -309,7 +327,7 @@ static const char *const wants[] = { CHATD_FETCH, CHATD_HTTP, CHATD_ROOMS, CHATD
 
 CHATD_PLUGIN = {
 	CHATD_PLUGIN_HEADER,
-	.flags = CHATD_PLUGIN_ONCE,
+	.flags = CHATD_PLUGIN_ONCE | CHATD_PLUGIN_LIVE,
 	.name = "webhooks",
 	.version = "0.1.0",
 	.summary = "Webhooks: into rooms, out to other servers, and those that decide",
@@ -321,6 +339,8 @@ CHATD_PLUGIN = {
 	.check = check,
 	.init = init,
 	.worker_start = worker_start,
+	.drain = drain,
+	.busy = busy,
 	.worker_stop = worker_stop,
 	.fini = fini,
 };

@@ -11,6 +11,7 @@
 #define WEBHOOKS_H
 
 #include <chatd-sdk/ask.h>
+#include <chatd-sdk/open.h>
 #include <chatd-sdk/webhook.h>
 #include <chatd/audit.h>
 #include <chatd/fetch.h>
@@ -87,6 +88,7 @@ struct self {
 	struct breaker *breakers; /* n_deciders for each worker */
 	struct flow *flows;       /* n_targets of them, each its target's home worker's */
 	int32_t shared;           /* other nodes use the store too */
+	struct chatd_open open;   /* flows that are at something, deciders that were asked */
 };
 
 struct flow;
@@ -121,6 +123,7 @@ void event_write_presence(struct chatd_json *, const char *id, struct chatd_str 
 /* out.c */
 chatd_status out_init(struct self *); /* [main] */
 chatd_status out_start(struct worker *);
+void out_drain(struct worker *);
 void out_stop(struct worker *);
 void out_fini(struct self *); /* [main] */
 /* decide.c */

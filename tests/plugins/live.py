@@ -140,8 +140,8 @@ def _():
 @case("what cannot be turned on or off says why, and what to do")
 def _():
     with Folder() as f, server_with(f, "  naughty: {enabled: false, init: fail}\n  tied: {}\n") as server:
-        for name, why in (("http", "it is not made for that (CHATD_PLUGIN_LIVE)"),
-                          ("metrics", "it is not made for that (CHATD_PLUGIN_LIVE)"),
+        made = "it is not made for that (CHATD_PLUGIN_LIVE; its README may say why)"
+        for name, why in (("http", made), ("metrics", made),
                           ("tied", "what it registers with chatd.net/1 stays")):
             assert ctl(server, "plugin", "disable", name, code=1) == \
                 'chatctl: plugin "%s" cannot be turned on or off while the server runs: %s; set enabled: in the ' \
