@@ -1,34 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What nodes of older releases send is read: their bytes, as they were captured. */
-#include "wire.h"
+#include "seal.h"
+#include "test_wire.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
-
-#define TEST(name) static void name(void **state_)
-#define UNUSED     (void)state_
+#define KEY_THEN "a key that released programs had, of thirty-two bytes"
 
 static const struct captured {
 	const char *name, *properties, *body; /* in hexadecimal digits */
 } captured[] = {
 #include "../../tests/cluster/events-1.inc"
+#include "../../tests/cluster/events-2.inc"
 };
 
 enum { N = sizeof(captured) / sizeof(captured[0]), ROOM = 8192 };
 
-static void same(struct chatd_str s, const char *text)
-{
-	assert_int_equal(s.n, strlen(text));
-	assert_memory_equal(s.n ? s.p : "", text, s.n);
-}
-
 static void header_is(const struct wire_in *in, const char *name, const char *value)
 {
-	same(chatd_cluster_get(&in->e, chatd_str_of(name, strlen(name))), value);
+	struct chatd_str found = chatd_cluster_get(&in->e, chatd_str_of(name, strlen(name)));
+	assert_non_null(found.p);
+	same(found, value);
 }
 
 static size_t unhex(const char *hex, char *to)
@@ -42,30 +34,59 @@ static size_t unhex(const char *hex, char *to)
 	return n;
 }
 
-/* As it comes from the broker; to free(). */
-static struct wire_in *take(const char *name, enum wire_verdict want)
+static const struct captured *find(const char *name)
 {
-	static char room[ROOM], body[ROOM];
 	const struct captured *c = captured;
 	while (c < captured + N && strcmp(c->name, name) != 0) {
 		c++;
 	}
 	assert_true(c < captured + N);
-	amqp_pool_t pool;
+	return c;
+}
+
+/* The message as it comes from the broker; what it points to lives as long as @p pool and the next one. */
+static const amqp_basic_properties_t *head_of(
+		const char *name, amqp_pool_t *pool, struct chatd_str *ret_body)
+{
+	static char room[ROOM], body[ROOM];
+	const struct captured *c = find(name);
 	void *decoded;
+	amqp_bytes_t bytes = { unhex(c->properties, room), room };
+	*ret_body = chatd_str_of(body, unhex(c->body, body));
+	init_amqp_pool(pool, 4096);
+	assert_int_equal(amqp_decode_properties(AMQP_BASIC_CLASS, pool, bytes, &decoded), 0);
+	return decoded;
+}
+
+/* To free(). */
+static struct wire_in *take(const char *name, enum wire_verdict want)
+{
+	amqp_pool_t pool;
+	struct chatd_str body;
+	const amqp_basic_properties_t *head = head_of(name, &pool, &body);
 	struct wire_in *in;
 	const char *why;
-	amqp_bytes_t bytes = { unhex(c->properties, room), room };
-	const struct wire_source from = { CHATD_LIT("chat.n2"), unhex(c->body, body) };
-	init_amqp_pool(&pool, 4096);
-	assert_int_equal(amqp_decode_properties(AMQP_BASIC_CLASS, &pool, bytes, &decoded), 0);
-	assert_int_equal(wire_decode(decoded, &from, &in, &why), want);
+	const struct wire_source from = { CHATD_LIT("chat.n2"), body.n };
+	assert_int_equal(wire_decode(head, &from, &in, &why), want);
 	assert_non_null(in);
-	memcpy(in->body, body, from.body_size);
+	memcpy(in->body, body.p, body.n);
 	empty_amqp_pool(&pool); /* nothing of it may be needed */
 	same(in->e.from, "n1");
 	same(in->epoch, "0123456789abcdef");
 	return in;
+}
+
+static void is_of_a_client(const struct wire_in *in)
+{
+	char *at = (char *)(uintptr_t)in->lines.p;
+	size_t left = in->lines.n;
+	struct chatd_str name, value;
+	same(in->content_type, "text/plain");
+	assert_int_equal(wire_line_next(&at, &left, &name, &value), 1);
+	same(name, "message-id");
+	assert_int_equal(wire_line_next(&at, &left, &name, &value), 1);
+	same(name, "odd");
+	same(value, "a:b\\n c");
 }
 
 TEST(what_is_for_a_topic_and_for_a_user)
@@ -82,9 +103,6 @@ TEST(what_is_for_a_topic_and_for_a_user)
 	};
 	for (size_t i = 0; i < 2; i++) {
 		struct wire_in *in = take(all[i].name, WIRE_OK);
-		char *at = (char *)(uintptr_t)in->lines.p;
-		size_t left = in->lines.n;
-		struct chatd_str name, value;
 		assert_int_equal(in->e.to, all[i].to);
 		assert_int_equal(in->e.flags, 0);
 		assert_int_equal(in->number, i + 1);
@@ -94,12 +112,7 @@ TEST(what_is_for_a_topic_and_for_a_user)
 		assert_int_equal(in->e.body.n, all[i].body.n);
 		assert_memory_equal(in->e.body.p, all[i].body.p, in->e.body.n);
 		same(in->message_id, "0192f0a0-0000-7000-8000-000000000001");
-		same(in->content_type, "text/plain");
-		assert_int_equal(wire_line_next(&at, &left, &name, &value), 1);
-		same(name, "message-id");
-		assert_int_equal(wire_line_next(&at, &left, &name, &value), 1);
-		same(name, "odd");
-		same(value, "a:b\\n c");
+		is_of_a_client(in);
 		free(in);
 	}
 }
@@ -201,6 +214,99 @@ TEST(several_in_one_message)
 	free(all);
 }
 
+/* work_in.c asks for the kind and the topic, and gives on the rest. */
+TEST(what_is_in_a_work_queue)
+{
+	UNUSED;
+	struct wire_in *in = take("work", WIRE_OK);
+	same(in->e.kind, "work");
+	same(in->e.topic, "/queue/jobs");
+	same(in->message_id, "0192f0a0-0000-7000-8000-000000000009");
+	assert_int_equal(in->e.flags, 0);
+	assert_int_equal(in->e.body.n, 7);
+	assert_memory_equal(in->e.body.p, "\0\xff\x01 job", 7);
+	is_of_a_client(in);
+	free(in);
+}
+
+/* peers_impl.h of the plugin sockjs says what each header is. */
+static void is_of_sockjs(
+		const struct wire_in *in, const char *kind, const char *op, int may_be_lost)
+{
+	assert_int_equal(in->e.to, CHATD_CLUSTER_NODE);
+	assert_int_equal(in->e.flags, may_be_lost ? CHATD_CLUSTER_EPHEMERAL : 0);
+	same(in->e.kind, kind);
+	header_is(in, "id", "00112233445566aa.1.7");
+	header_is(in, "op", op);
+}
+
+TEST(what_sockjs_passes_on)
+{
+	UNUSED;
+	const struct {
+		const char *name, *op, *transport, *callback, *body;
+	} all[] = {
+		{ "sockjs poll", "poll", "xhr", "", "" },
+		{ "sockjs send", "send", "xhr_send", "", "[\"SEND\\ndestination:/app/x\\n\\nhi\\u0000\"]" },
+		{ "sockjs left", "left", "jsonp", "cb.x", "" },
+	};
+	for (size_t i = 0; i < 3; i++) {
+		struct wire_in *in = take(all[i].name, WIRE_OK);
+		is_of_sockjs(in, "sockjs.ask", all[i].op, 1);
+		header_is(in, "boot", "00112233445566bb");
+		header_is(in, "path", "/ws-chat");
+		header_is(in, "session", "3030302f733132");
+		header_is(in, "transport", all[i].transport);
+		header_is(in, "callback", all[i].callback);
+		header_is(in, "peer", "962827e8b02a5ae36259008eddf5b0d5");
+		header_is(in, "bearer", "d6079b6f26e562b49b504d50e529194d");
+		header_is(in, "token", "5d26d6b625faef8bcf166cff7efc0e08");
+		header_is(in, "device-token", "6bfac3f9a752d7ddd834b5ce1cb6a974");
+		same(in->e.body, all[i].body);
+		free(in);
+	}
+}
+
+TEST(what_sockjs_answers)
+{
+	UNUSED;
+	struct wire_in *in = take("sockjs held", WIRE_OK);
+	is_of_sockjs(in, "sockjs.re", "held", 1);
+	free(in);
+	in = take("sockjs frame", WIRE_OK);
+	is_of_sockjs(in, "sockjs.re", "frame", 0);
+	same(in->e.body, "a[\"hi\"]");
+	free(in);
+	in = take("sockjs answer", WIRE_OK);
+	is_of_sockjs(in, "sockjs.re", "answer", 1);
+	header_is(in, "status", "204");
+	header_is(in, "text", "ok");
+	free(in);
+}
+
+/* A node whose signatures today's did not know would hear nobody, and be heard by nobody. */
+TEST(their_signatures_are_believed)
+{
+	UNUSED;
+	static const char *const keys[] = { KEY_THEN, NULL };
+	struct seal *seal = seal_create(keys);
+	const char *const all[] = { "work", "sockjs poll", "sockjs send", "sockjs left", "sockjs held",
+		"sockjs frame", "sockjs answer" };
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		amqp_pool_t pool;
+		struct chatd_str body;
+		const char *rkey = i == 0 ? "chat.wq.54170fa11744354a" : "chat.n2";
+		struct sealed m = { .rkey = chatd_str_of(rkey, strlen(rkey)) };
+		m.props = head_of(all[i], &pool, &body);
+		m.body_size = body.n;
+		assert_int_equal(seal_begin(seal, &m), SEAL_GOOD);
+		seal_body(seal, wire_bytes(body));
+		assert_int_equal(seal_end(seal, 1000000), SEAL_GOOD);
+		empty_amqp_pool(&pool);
+	}
+	seal_destroy(seal);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +314,10 @@ int main(void)
 		cmocka_unit_test(rows),
 		cmocka_unit_test(what_is_for_all_or_for_one_node_and_may_be_lost),
 		cmocka_unit_test(several_in_one_message),
+		cmocka_unit_test(what_is_in_a_work_queue),
+		cmocka_unit_test(what_sockjs_passes_on),
+		cmocka_unit_test(what_sockjs_answers),
+		cmocka_unit_test(their_signatures_are_believed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,30 +3,17 @@
 #include "acks.h"
 #include "link.h"
 #include "seen.h"
+#include "test_wire.h"
 #include "topics.h"
 #include "window.h"
-#include "wire.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <chatd/kit.h>
-#include <cmocka.h>
-
-#define TEST(name) static void name(void **state_)
-#define UNUSED     (void)state_
 
 extern const struct chatd_plugin chatd_plugin_under_test;
-
-static void same(struct chatd_str s, const char *text)
-{
-	assert_int_equal(s.n, strlen(text));
-	assert_memory_equal(s.p, text, s.n);
-}
 
 /* ---- the envelope ---------------------------------------------------------------------- */
 

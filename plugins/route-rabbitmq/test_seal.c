@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signatures: whatever is changed of a message is noticed. */
 #include "seal.h"
+#include "test_wire.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define TEST(name) static void name(void **state_)
-#define UNUSED     (void)state_
 
 static const char first[] = "the first key, which has thirty-two bytes and some";
 static const char second[] = "the second key, which has as many or even more bytes";
