@@ -134,7 +134,7 @@ static void on_tick(void *arg)
 {
 	struct worker_state *state = arg;
 	state->renewals = RENEWALS;
-	session_renew(state->self, state);
+	sessions_renew(state->self, state);
 	state->self->host->timer_set(state->worker, &state->renew_timer, TICK_MS, on_tick, state);
 }
 

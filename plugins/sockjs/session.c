@@ -481,7 +481,7 @@ int session_open_here(struct exch *x, bool claimed)
 	return 0;
 }
 
-void session_renew(const struct sockjs *self, struct worker_state *state)
+void sessions_renew(const struct sockjs *self, struct worker_state *state)
 {
 	struct session *s, *next;
 	HASH_ITER(hh, state->sessions, s, next)

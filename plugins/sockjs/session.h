@@ -20,7 +20,7 @@ void session_receive(struct exch *);
  *  is here.  0: it is served; else there is no session, and the request was answered. */
 int session_open_here(struct exch *, bool claimed);
 /** Renews what Redis knows of the sessions here. */
-void session_renew(const struct sockjs *, struct worker_state *);
+void sessions_renew(const struct sockjs *, struct worker_state *);
 /** The request brings messages (.in, taken over). */
 void session_take(struct exch *);
 /** The request brought more than is allowed: it was refused, the session ends. */
