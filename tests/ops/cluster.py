@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Three nodes with all their back ends, as an operator has them: chatctl over all of them, nodes that stop and
-come back one after the other under load, and a start without the broker and without Redis.  Speaks TAP.
+come back one after the other under load, and starts without a broker and without Redis.  Speaks TAP.
 
 usage: cluster.py"""
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,8 +16,8 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "chat"), os.path.join(HERE, "..")]
 from backends.base import IN_CI, Missing  # noqa: E402
-from backends.cluster import Cluster, tap  # noqa: E402
-from client import BUILD, Person  # noqa: E402
+from backends.cluster import Cluster, Node, tap  # noqa: E402
+from client import BUILD, Person, rest  # noqa: E402
 
 CTL = os.path.join(BUILD, "bin", "chatctl")
 FULL = os.environ.get("CHATD_FULL") == "1"
@@ -168,22 +169,89 @@ def f55_each_node_is_stopped_and_started_under_load(c):
     print("# %d messages, slowest stop %.1f s, cuts %s" % (sum(s.sent for s in senders), slowest, [s.cuts for s in senders]))
 
 
+def readyz(node):
+    a = rest(node, None, "GET", "/readyz")
+    return a.status, a.json
+
+
+ALONE = (200, {"status": "UP", "broker": "DOWN", "redis": "DOWN"})
+
+
+def serves_alone(node, seconds, log=0):
+    """It says what is away (from that place of its log on), and does its work all the same; nor does it say so again
+    and again."""
+    end, device = time.monotonic() + seconds, Person(node, "alice").device()
+    while True:
+        assert readyz(node) == ALONE, readyz(node)
+        r = device.send("/app/chat.send", {"to": "bob", "content": "alone"})
+        assert "message-id" in r, r
+        if time.monotonic() > end:
+            break
+        time.sleep(0.5)
+    device.close()
+    said = [line for line in node.text()[log:].splitlines() if " WARN " in line or " ERROR " in line]
+    for who in ("redis: ", "to consume", "to publish"):
+        lines = [line for line in said if who in line]
+        assert 1 <= len(lines) <= 2 + seconds // 60, (who, said)
+
+
 @test
-def f53_a_node_starts_without_broker_and_redis(c):
-    c.rabbit.kill()
-    c.redis.kill()
+def f53_broker_and_redis_come_after_the_server(c):
     node = c.nodes[0]
-    assert node.term() == 0, node.text()[-2000:]
-    node.begin()
-    assert ctl(node, "status")["broker"] == "DOWN"
-    d = Person(node, "alice").device()
-    d.sync()
-    c.rabbit.start()
-    c.redis.start()
-    until(lambda: ctl(node, "status")["broker"] == "UP", 40)
-    until(lambda: len(ctl(node, "nodes")["nodes"]) == 3, 40)
-    d.sync()
-    d.close()
+    for seconds in (5, 30, 90) if FULL else (5,):
+        c.rabbit.kill()
+        c.redis.kill()
+        assert node.term() == 0, node.text()[-2000:]
+        log = len(node.text())
+        node.begin()
+        serves_alone(node, seconds, log)
+        assert ctl(node, "status")["broker"] == "DOWN"
+        c.rabbit.start()
+        c.redis.start()
+        until(lambda: readyz(node) == (200, {"status": "UP"}), 40)
+        assert ctl(node, "status")["broker"] == "UP"
+        until(lambda: len(ctl(node, "nodes")["nodes"]) == 3, 40)
+        # and what is said there is heard elsewhere
+        here, there = Person(node, "alice").device(), Person(c.nodes[1], "bob").device()
+        r = here.send("/app/chat.send", {"to": "bob", "content": "together"})
+        until(lambda: there.on("/user/queue/messages", 1, id=r["message-id"]), 40)
+        for d in (here, there):
+            d.close()
+
+
+def stranger(c, *settings):
+    """One more node, whose broker and Redis are others, or do not let it in."""
+    return Node(c, 4, "server.drain_spread=1s", *settings)
+
+
+@test
+def f53_names_that_are_none_are_tried_again_and_again(c):
+    node = stranger(c, "route-rabbitmq.addresses=no-such-host.invalid:5672", "redis.addresses=no-such-host.invalid:6379")
+    try:
+        serves_alone(node, 3)
+        assert re.search("WARN +route-rabbitmq: no connection to consume: .*no-such-host.invalid:5672", node.text()), node.text()
+        assert re.search("WARN +redis: Redis is down: .*no-such-host.invalid", node.text()), node.text()
+        assert node.term() == 0, node.text()[-2000:]
+    finally:
+        node.stop()
+
+
+@test
+def f53_who_is_not_let_in_says_so_and_is_once_that_changes(c):
+    node = stranger(c, "route-rabbitmq.user=nobody", "redis.user=nobody", "redis.password=env:CHATD_REDIS_PASSWORD")
+    try:
+        serves_alone(node, 3)
+        assert re.search("ERROR +route-rabbitmq: the broker refuses the connection to consume .*ACCESS_REFUSED.*"
+                         'check user "nobody", its password', node.text()), node.text()
+        assert re.search("WARN +redis: .*correct redis.user and redis.password .WRONGPASS", node.text()), node.text()
+        c.redis.cli("ACL", "SETUSER", "nobody", "on", ">" + c.environment()["CHATD_REDIS_PASSWORD"], "~*", "&*", "+@all")
+        c.rabbit.erlang('rabbit_auth_backend_internal:add_user(<<"nobody">>, <<"guest">>, <<"test">>), '
+                        'rabbit_auth_backend_internal:set_permissions(<<"nobody">>, <<"/">>, <<"^chat">>, <<"^chat">>, '
+                        '<<"^chat">>, <<"test">>).')
+        until(lambda: readyz(node) == (200, {"status": "UP"}), 60)
+        assert node.term() == 0, node.text()[-2000:]
+    finally:
+        node.stop()
 
 
 def main():
