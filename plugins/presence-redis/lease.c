@@ -18,6 +18,7 @@ enum {
 	READ_MS = 5000,    /* events are read, even if nothing calls for it */
 	LEAVE_MS = 1000,
 	SWEEP_WORDS = 9,
+	BESIDE_MS = 60000, /* what is wrong for long is said so often */
 };
 
 static int64_t now_of(const struct self *self)
@@ -345,16 +346,41 @@ static void sweep_words(struct self *self, int judge, int leaves, struct sweep_w
 
 static void sweep(struct self *self);
 
+static int is_us(const struct self *self, struct chatd_str node)
+{
+	return node.n == strlen(self->node) && memcmp(node.p, self->node, node.n) == 0;
+}
+
 /* Each second it is seen whether Redis has forgotten us: all others will have been, too. */
 static int knows_us(const struct self *self, const struct chatd_redis_reply *live)
 {
+	size_t i = 0;
+	while (i < live->n && !is_us(self, live->items[i].text)) {
+		i++;
+	}
+	return i < live->n;
+}
+
+/* Beside a node that must be alone no other takes a lease, unless it does not know of that. */
+static void look_beside(struct self *self, const struct chatd_redis_reply *live)
+{
+	struct home *home = self->home;
+	int64_t now = now_of(self);
+	if (!self->alone || (home->beside_at && now - home->beside_at < BESIDE_MS)) {
+		return;
+	}
 	for (size_t i = 0; i < live->n; i++) {
 		struct chatd_str node = live->items[i].text;
-		if (node.n == strlen(self->node) && memcmp(node.p, self->node, node.n) == 0) {
-			return 1;
+		if (!is_us(self, node)) {
+			home->beside_at = now;
+			self->h->log(self->ctx, CHATD_LOG_ERROR,
+					"node \"%.*s\" is on this Redis, of an older release, which does not look: sqlite "
+					"files cannot be shared between nodes; use store-postgres on all nodes, or give "
+					"each server a redis.prefix of its own",
+					(int)node.n, node.p);
+			return;
 		}
 	}
-	return 0;
 }
 
 static void on_swept(void *arg, chatd_status rc, const struct chatd_redis_reply *r)
@@ -370,7 +396,9 @@ static void on_swept(void *arg, chatd_status rc, const struct chatd_redis_reply 
 	}
 	if (r->items[1].type == CHATD_REDIS_ARRAY) {
 		atomic_store(&self->live, (int32_t)r->items[1].n);
-		if (self->home->state == LEASE_HELD && !knows_us(self, &r->items[1])) {
+		if (self->home->state == LEASE_HELD && knows_us(self, &r->items[1])) {
+			look_beside(self, &r->items[1]);
+		} else if (self->home->state == LEASE_HELD) {
 			lease_claim(self);
 		}
 	}

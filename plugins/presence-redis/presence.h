@@ -109,7 +109,7 @@ struct home {
 	int64_t doubt;      /**< an epoch whose records others may have swept; 0: none */
 	int64_t held_at;    /**< when the claim that succeeded last was sent */
 	int64_t claimed_at; /**< when one was sent last */
-	int64_t up_at, foreign_at, ticked_at, read_at;
+	int64_t up_at, foreign_at, ticked_at, read_at, beside_at;
 	char foreign[HOLDER_MAX];
 	char dead[64];     /**< whose lease is taken over, as its process is no more; "": none */
 	char last[ID_MAX]; /**< the event that was read last; "": none yet */

@@ -74,7 +74,8 @@
  * ARGV node epoch instance who lease_ms held_since dead_instance alone
  * Takes or renews the lease.  Epoch 0: a candidate, which has no epoch yet.  alone: " alone" of a
  * node whose store others cannot share, which its lease then says; it takes none beside another
- * node, and no other node takes one beside it.
+ * node, and no other node takes one beside it: but that of one that has come within the last lease
+ * goes when a node comes back that was there before, and that Redis had forgotten.
  * {1, since, had}: it is ours; had 1: it was, with this epoch.  {0, lease, node}: another instance
  * has it, or that of a node that cannot be beside this one.  {-1, epoch}: our epoch is too low. */
 static const char script_claim[] = LUA_NOW
@@ -85,10 +86,12 @@ static const char script_claim[] = LUA_NOW
 		"local mine_until, holder = string.match(lease or '', '^(%d+) %d+ %d+ (%S+)')\n"
 		"local all = holder == mine and tonumber(mine_until) > now and {} or redis.call('HGETALL', KEYS[1])\n"
 		"for i = 1, #all, 2 do\n"
-		"  local u, e, n = string.match(all[i + 1], '^(%d+) (%d+) %d+ (%S+)')\n"
+		"  local u, e, s, n = string.match(all[i + 1], '^(%d+) (%d+) (%d+) (%S+)')\n"
 		"  local alone = ARGV[8] ~= '' or string.match(all[i + 1], ' alone$')\n"
 		"  if alone and all[i] ~= node and (tonumber(u) or 0) > now then\n"
-		"    if n ~= ARGV[7] then return {0, all[i + 1], all[i]} end\n"
+		"    local came = tonumber(s)\n"
+		"    local new = epoch > 0 and since > 0 and came > since and now - came < tonumber(ARGV[5])\n"
+		"    if n ~= ARGV[7] and not new then return {0, all[i + 1], all[i]} end\n"
 		"    redis.call('HDEL', KEYS[1], all[i])\n"
 		"    if e ~= '0' then redis.call('ZADD', KEYS[2], int(now), all[i] .. '@' .. e) end\n"
 		"  end\n"

@@ -4,6 +4,7 @@
 
 usage: redis_e2e.py [WORD]...     scenarios with a WORD in their names
 The leases are short unless CHATD_FULL=1."""
+import concurrent.futures
 import datetime
 import os
 import signal
@@ -348,13 +349,15 @@ def f38_a_node_id_is_taken_while_redis_was_away(s):
     del codes, device
 
 
+LITE = "  store-memory: { enabled: false }\n  store-sqlite: {}\n"
+
+
 @scenario
 def nodes_that_cannot_share_their_stores_are_refused(s):
     """A node with SQLite is alone on its Redis: one that comes to it is refused, whatever that stores in, and it is
     refused where others are."""
     redis = s.redis()
-    lite = "  store-memory: { enabled: false }\n  store-sqlite: {}\n"
-    a = s.node("server1", redis, more=lite)
+    a = s.node("server1", redis, more=LITE)
     device = Person(a, "alice").device()
     code, text, _ = second(a, redis, LEASE + 20, "server.server_id=server2")
     exactly(code, 78, "the exit code\n" + text)
@@ -366,7 +369,7 @@ def nodes_that_cannot_share_their_stores_are_refused(s):
     # While Redis is away nobody knows: then it is the later one to come that ends.
     redis.kill()
     time.sleep(0.5)
-    b = s.node("server2", redis, more=lite)
+    b = s.node("server2", redis, more=LITE)
     redis.start()
     within(lambda: a.proc.poll() is not None or b.proc.poll() is not None, LEASE + 12, "one of them ends")
     ended, other = (a, b) if a.proc.poll() is not None else (b, a)
@@ -377,7 +380,7 @@ def nodes_that_cannot_share_their_stores_are_refused(s):
 
     # After a crash the same server comes back at once under another name: who was there is no more.
     other.kill()
-    c = s.node("server3", redis, more=lite)
+    c = s.node("server3", redis, more=LITE)
     within(lambda: "server3" in redis.hash("active:servers"), 10, "it is registered")
     c.kill()
     # And one that keeps nothing is refused just so while a lease says that its holder must be alone.
@@ -386,6 +389,41 @@ def nodes_that_cannot_share_their_stores_are_refused(s):
                            "store-memory.enabled=true")
     exactly(code, 78, "the exit code\n" + text)
     assert 'node id "server4" is held by elsewhere:4' in text, text
+
+
+@scenario
+def who_was_there_before_redis_was_wiped_stays(s):
+    redis = s.redis()
+    a = s.node("server1", redis, more=LITE)
+    device = Person(a, "alice").device()
+    within(lambda: redis.hash("active:servers").get("server1", "0 0").split()[1] != "0", 5, "it has its epoch")
+    a.freeze()
+    redis.cli("FLUSHALL")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        other = pool.submit(second, a, redis, 2 * LEASE + 30, "server.server_id=server2")
+        within(lambda: "server2" in redis.hash("active:servers"), START_LIMIT, "another one comes first")
+        a.thaw()
+        code, text, _ = other.result()
+    exactly(code, 78, "the exit code\n" + text)
+    assert 'config: more than one node on a Redis requires store-postgres' in text, text
+    assert a.proc.poll() is None, "the first one goes on\n" + a.text()
+    exactly(list(redis.hash("active:servers")), ["server1"], "who is there")
+    device.subscribe("/topic/public")
+    device.close()
+
+
+@scenario
+def a_node_of_an_older_release_is_noticed_by_one_that_must_be_alone(s):
+    redis = s.redis()
+    a, said = s.node("server1", redis, more=LITE), 'node "old" is on this Redis, of an older release'
+    within(lambda: "server1" in redis.hash("active:servers"), 5, "it is registered")
+    time.sleep(2)
+    assert "older release" not in a.text(), a.text()
+    redis.cli("HSET", "active:servers", "old", "%d 3 1 i elsewhere boot 4 5" % ((time.time() + 3600) * 1000))
+    within(lambda: said in a.text(), 5, "it says so")
+    time.sleep(3)
+    exactly(a.text().count(said), 1, "once a minute")
+    assert a.proc.poll() is None
 
 
 def seconds_since(node, words):
