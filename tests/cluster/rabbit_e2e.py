@@ -502,7 +502,8 @@ def f10_a_stopped_broker_delays_others_and_nobody_here(w):
 def f10_a_broker_that_stands_still_adds_nothing_to_a_receipt(w):
     """Beside a node whose broker answers: both in turns, so that the machine is the same for both."""
     p = Proxy("127.0.0.1:%d" % w.rabbit.port)
-    n = w.node(None, [p.port])
+    # On a slow machine it all takes longer than a link is usually given.
+    n = w.node(None, [p.port], heartbeat="1m", confirm_timeout="10m")
     n.wait_up()
     dest, took = "/topic/pace", ([], [])
     z = w.b.client("zoe")
