@@ -234,7 +234,7 @@ static const struct module *module_for(
 	const chatd_ctx *c = h->shadow_of ? figures_latest(h->shadow_of, cp->name) : NULL;
 	int runs = c && atomic_load(&c->state) == CHATD_PLUGIN_RUNS;
 	if (runs && strcmp(c->module->name, cp->module) == 0) {
-		return c->module;
+		return module_is_damaged(c->module, e) ? NULL : c->module;
 	}
 	return h->shadow_of && !runs ? module_newest(h->modules, cp->module, e)
 								 : module_load(h->modules, cp->module, e);
@@ -242,13 +242,13 @@ static const struct module *module_for(
 
 static int load_instance(struct host *h, const struct conf_plugin *cp, struct diag *d)
 {
-	struct load_error e = { "" };
+	struct load_error e = { .text = "" };
 	const struct module *m = module_for(h, cp, &e);
 	if (!m) {
 		if (!cp->enabled) {
 			return 0; /* switched off, and not there: nothing to complain about */
 		}
-		if (cp->optional) {
+		if (cp->optional && !e.damaged) { /* nor can it be turned off, then */
 			struct host_off *off = note_off(h, cp->name);
 			log_write(CHATD_LOG_WARN, "core", "%s; going on without it (optional: true)", e.text);
 			if (off) {

@@ -168,6 +168,10 @@ int live_disable(struct host *h, const char *name, struct change_text *text)
 	if (!is_on(c)) {
 		return say(text, 0, "plugin \"%s\" is off already", name);
 	}
+	struct load_error e = { "" };
+	if (module_is_damaged(c->module, &e)) {
+		return say(text, -EIO, "%s", e.text);
+	}
 	int rc = may(h, c->conf, c->plugin, text);
 	rc = rc < 0 ? rc : may_go(h, c, text);
 	struct turn *t = rc < 0 ? NULL : turn_create(h, 0);
@@ -287,7 +291,7 @@ int live_load(struct host *h, const char *name, int at_once, struct change_text 
 		return say(text, -EEXIST,
 				"plugin \"%s\": %s is what runs (version %s); put the new file in its place, as install(1) "
 				"and mv do, and say this again",
-				name, m->path, version_of(old));
+				name, m->real, version_of(old));
 	}
 	const struct conf_plugin *cp = conf_plugin_named(h->conf, name);
 	rc = may(h, cp ? cp : old->conf, &m->plugin, text);

@@ -64,6 +64,10 @@ static void forget(struct module *m)
 		struct module *next = m->next;
 		free(m->name);
 		free(m->path);
+		free(m->real);
+		for (size_t i = 0; i < MODULE_TEXTS; i++) {
+			free(m->texts[i]);
+		}
 		free(m);
 		m = next;
 	}
@@ -274,6 +278,53 @@ static int check_parts(const struct candidate *c, const struct module *m, struct
 	return 0;
 }
 
+static void *own_list(const char *const *list)
+{
+	size_t n = 0, bytes = 0;
+	for (; list[n]; n++) {
+		bytes += strlen(list[n]) + 1;
+	}
+	const char **own = malloc((n + 1) * sizeof(*own) + bytes);
+	char *text = own ? (char *)(own + n + 1) : NULL;
+	for (size_t i = 0; own && i < n; i++) {
+		size_t len = strlen(list[i]) + 1;
+		own[i] = memcpy(text, list[i], len);
+		text += len;
+	}
+	if (own) {
+		own[n] = NULL;
+	}
+	return own;
+}
+
+/* Whoever writes over a file in use takes away all that is mapped of it, the descriptor's texts too; the
+ * server must be able to say so. */
+static int keep_texts(struct module *m, struct load_error *e)
+{
+	struct chatd_plugin *p = &m->plugin;
+	const char **texts[] = { &p->name, &p->version, &p->summary };
+	const char *const **lists[] = { &p->provides, &p->needs, &p->wants };
+	_Static_assert(
+			sizeof(texts) / sizeof(texts[0]) + sizeof(lists) / sizeof(lists[0]) == MODULE_TEXTS,
+			"one place each");
+	void **to = m->texts;
+	int lacks = 0;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++, to++) {
+		*to = *texts[i] ? strdup(*texts[i]) : NULL;
+		lacks |= *texts[i] && !*to;
+		*texts[i] = *to;
+	}
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++, to++) {
+		*to = *lists[i] ? own_list(*lists[i]) : NULL;
+		lacks |= *lists[i] && !*to;
+		*lists[i] = *to;
+	}
+	if (lacks) {
+		refuse(e, "plugin \"%s\": no memory", m->name);
+	}
+	return lacks ? -1 : 0;
+}
+
 static int open_descriptor(struct candidate *c, struct module *m, struct load_error *e)
 {
 	c->so = dlopen(c->open_as, RTLD_NOW | RTLD_LOCAL);
@@ -287,7 +338,7 @@ static int open_descriptor(struct candidate *c, struct module *m, struct load_er
 	}
 	size_t n = c->p->struct_size;
 	memcpy(&m->plugin, c->p, n < sizeof(m->plugin) ? n : sizeof(m->plugin));
-	return check_parts(c, m, e);
+	return check_parts(c, m, e) < 0 ? -1 : keep_texts(m, e);
 }
 
 /* ---- loading -------------------------------------------------------------- */
@@ -330,7 +381,8 @@ static int fill_module(struct module *m, struct candidate *c, struct load_error 
 {
 	char why[256];
 	m->name = strdup(c->name);
-	if (!m->name) {
+	m->real = strdup(c->path);
+	if (!m->name || !m->real) {
 		refuse(e, "plugin \"%s\": no memory", c->name);
 		return -1;
 	}
@@ -401,22 +453,39 @@ static struct module *in_use(const struct modules *m, const char *name)
 	return best;
 }
 
+static int same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+int module_is_damaged(const struct module *m, struct load_error *e)
+{
+	struct stat st;
+	int is = stat(m->real, &st) == 0 && m->file.st_dev == st.st_dev &&
+			m->file.st_ino == st.st_ino &&
+			(m->file.st_size != st.st_size || !same_time(&m->file.st_mtim, &st.st_mtim));
+	if (is) {
+		e->damaged = 1;
+		refuse(e,
+				"plugin \"%s\": %s was written over while it is in use, so that the code that runs may be "
+				"damaged: restart the server; next time put the new file in the place of the old one, as "
+				"install(1) and mv do",
+				m->name, m->real);
+	}
+	return is;
+}
+
 const struct module *module_load(struct modules *m, const char *name, struct load_error *e)
 {
 	struct module *have = in_use(m, name);
 	if (have) {
-		return have;
+		return module_is_damaged(have, e) ? NULL : have;
 	}
 	const struct module *mod = module_newest(m, name, e);
 	if (mod) {
 		module_use(m, mod);
 	}
 	return mod;
-}
-
-static int same_time(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
 const struct module *module_newest(struct modules *m, const char *name, struct load_error *e)
@@ -437,13 +506,8 @@ const struct module *module_newest(struct modules *m, const char *name, struct l
 	}
 	if (real && !mod) {
 		mod = open_module(m, name, real, e);
-	} else if (real &&
-			(mod->file.st_size != st.st_size || !same_time(&mod->file.st_mtim, &st.st_mtim))) {
-		mod = refuse(e,
-				"plugin \"%s\": %s was written over while it is in use, so that the code that runs may be "
-				"damaged: restart the server; next time put the new file in the place of the old one, as "
-				"install(1) and mv do",
-				name, real);
+	} else if (real && module_is_damaged(mod, e)) {
+		mod = NULL;
 	}
 	free(real);
 	return mod;

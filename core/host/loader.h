@@ -17,14 +17,18 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+enum { MODULE_TEXTS = 6 };
+
 struct module {
 	struct module *next;
-	char *name; /**< also the file's name, without .so */
-	char *path;
-	size_t index;               /**< how many had been loaded before */
+	char *name;   /**< also the file's name, without .so */
+	char *path;   /**< as it was opened: of several versions each is written another way */
+	char *real;   /**< where it is */
+	size_t index; /**< how many had been loaded before */
 	struct chatd_plugin plugin; /**< copied: fields beyond theirs are zero */
 	uint64_t turn;    /**< of those of one name the one with the highest is used; 0: none */
 	struct stat file; /**< as it was when it was opened */
+	void *texts[MODULE_TEXTS]; /**< of .plugin, copied: its names and lists of services */
 };
 
 struct modules;
@@ -35,6 +39,7 @@ void modules_destroy(struct modules *); /**< forgets them; the files stay mapped
 
 struct load_error {
 	char text[1024];
+	int damaged; /**< 1: what is in use was written over */
 };
 /** NULL after filling @p ret_err.  A module is loaded once: when its file is another one since
  *  then, that is for module_newest(). */
@@ -44,6 +49,8 @@ const struct module *module_load(struct modules *, const char *name, struct load
  *  that was written over, rather than put in the place of the old one, is refused: what is mapped
  *  of it may have changed under the code that runs. */
 const struct module *module_newest(struct modules *, const char *name, struct load_error *ret_err);
+/** 1, and why in @p ret_err: its file was written over since, so nothing of it may be called. */
+int module_is_damaged(const struct module *, struct load_error *ret_err);
 void module_use(struct modules *, const struct module *);
 /** Those that were loaded, by index; free the array.  NULL: no memory. */
 const struct module **modules_all(const struct modules *, size_t *ret_n);

@@ -2,6 +2,7 @@
 /* One live option of a running plugin is given another value. */
 #include "base/diag.h"
 #include "host/change.h"
+#include "host/turn.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@ static int find_option(const chatd_ctx *c, const char *key, struct chatd_opt *re
 	return 0;
 }
 
-static int may_set(const chatd_ctx *c, const char *key, struct change_text *t)
+static int may_set(const struct host *h, const chatd_ctx *c, const char *key, struct change_text *t)
 {
 	struct chatd_opt o;
 	if (!find_option(c, key, &o)) {
@@ -30,8 +31,9 @@ static int may_set(const chatd_ctx *c, const char *key, struct change_text *t)
 	}
 	if (!c->plugin->reload || !(o.flags & CHATD_O_LIVE)) {
 		snprintf(t->p, sizeof(t->p),
-				"%s.%s is read at the start only; change it in the configuration and restart",
-				c->name, key);
+				"%s.%s is read at the start only; change it in the configuration and %s", c->name,
+				key,
+				turn_is_live(h, c->plugin) ? "reload: the plugin begins anew with it" : "restart");
 		return -ENOTSUP;
 	}
 	return 0;
@@ -65,7 +67,12 @@ int live_set(struct host *h, const char *name, const char *assignment, struct ch
 		snprintf(t->p, sizeof(t->p), "plugin \"%.64s\" does not run", name);
 		return -ENOENT;
 	}
-	int rc = may_set(c, key, t);
+	struct load_error e = { "" };
+	if (module_is_damaged(c->module, &e)) {
+		snprintf(t->p, sizeof(t->p), "%s", e.text);
+		return -EIO;
+	}
+	int rc = may_set(h, c, key, t);
 	if (rc < 0) {
 		return rc;
 	}

@@ -168,7 +168,7 @@ def _():
                 ("word", "no", "live.word stays as it was: Invalid argument"),
                 ("number", "many", 'live.number stays as it was: live: number: "many"'),
                 ("number", "11", "live.number stays as it was: live: number: \"11\" is out of range"),
-                ("fixed", "x", "live.fixed is read at the start only; change it in the configuration and restart"),
+                ("fixed", "x", "live.fixed is read at the start only; change it in the configuration and reload: the plugin begins anew with it"),
                 ("other", "x", 'plugin "live" has no option "other"; chatd --describe live lists them')):
             assert said in ctl(server, "plugin", "set", "live", key, value, code=1), (key, value)
             assert seen(server, s) == "second"

@@ -147,7 +147,7 @@ def _():
                 assert version(server, s) == version(server, server.client()) == "1.0"
                 assert rows(server) == [("1.0", "ON", None)], rows(server)
             refused("is what runs (version 1.0); put the new file in its place, as install(1) and mv do, and say this again")
-            refused("cannot be replaced while the server runs: it is not made for that (CHATD_PLUGIN_LIVE); restart the server", "stomp")
+            refused("cannot be replaced while the server runs: it is not made for that (CHATD_PLUGIN_LIVE; its README may say why); restart the server", "stomp")
             refused("what it registers with chatd.net/1 stays; restart the server", "tied")
             refused('plugin "naughty" is off: chatctl plugin enable begins with the file that is there', "naughty")
             refused('no plugin "nobody" is in the configuration', "nobody")
@@ -173,6 +173,24 @@ def _():
             answer = ctl(server, "plugin", "load", "live", code=1)
             assert "was written over while it is in use, so that the code that runs may be damaged: restart" in answer, answer
             assert server.end()[0] == 0
+
+
+@case("a file that cp has written over takes nobody with it who does not call it")
+def _():
+    with Folder() as f:
+        f.take("live")
+        with f.server(ON) as server:
+            with open(f.path("live"), "r+b") as over:  # as cp: what is mapped goes at once
+                over.truncate(0)
+                over.write(b"no plugin at all" * 4096)
+            for words in (("load", "live"), ("load", "live", "--at-once"), ("disable", "live"), ("set", "live", "mark", "x")):
+                answer = ctl(server, "plugin", *words, code=1)
+                assert "live.so was written over while it is in use, so that the code that runs may be damaged" in answer, answer
+            answer = ctl(server, "reload", code=1)
+            assert answer.startswith("chatctl: reload rejected: ") and "was written over" in answer, answer
+            assert [r for r in ctl(server, "plugin", "list").splitlines() if r.startswith("live ")], "it is listed"
+            assert server.proc.poll() is None
+            server.proc.kill()  # its fini() is not there any more
 
 
 @case("a crash is of the version that it is of")
