@@ -5,6 +5,7 @@
  * through every hook and limit, into the history, to each of the newcomer's devices.  The greeter needs
  * no account.  Nobody else must have its id: the server gives accounts and guests random ones, so that can
  * only be a login of auth-static, or of a token that somebody else signs. */
+#include <chatd-sdk/open.h>
 #include <chatd/plugin.h>
 #include <chatd/rooms.h>
 #include <chatd/transport.h>
@@ -19,12 +20,13 @@ struct conf {
 	const char *name, *greeting;
 };
 
-struct self { /* read-only after init(): all workers share it */
+struct self { /* but for .open read-only after init(): all workers share it */
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *sessions;
 	const chatd_ident *greeter;
+	struct chatd_open open; /* what was said and not answered yet: it is turned off after that */
 };
 
 static const struct chatd_opt opts[] = {
@@ -43,17 +45,18 @@ static const struct chatd_opt opts[] = {
 
 static void on_said(void *arg, const struct chatd_outcome *o)
 {
-	const struct self *self = arg;
+	struct self *self = arg;
 	if (o->verdict == CHATD_REJECT) {
 		self->h->log(self->ctx, CHATD_LOG_WARN, "a newcomer was not greeted: %s: %.*s", o->code,
 				(int)o->why.n, o->why.p);
 	}
+	chatd_open_end(&self->open);
 }
 
 /* On the worker that keeps the room's order.  input_as() may be called from any callback on a worker. */
 static void on_room(void *arg, chatd_worker *w, const struct chatd_room_event *e)
 {
-	const struct self *self = arg;
+	struct self *self = arg;
 	const struct chatd_host *h = self->h;
 	const struct chatd_sessions *sessions = self->sessions->vt;
 	char body[GREETING_MAX + 300];
@@ -70,7 +73,8 @@ static void on_room(void *arg, chatd_worker *w, const struct chatd_room_event *e
 		h->log(self->ctx, CHATD_LOG_ERROR, "a newcomer was not greeted: no memory");
 		return;
 	}
-	sessions->input_as(self->sessions->obj, w, self->greeter, m, on_said, (void *)self);
+	chatd_open_begin(&self->open); /* on_said() may come inside the call */
+	sessions->input_as(self->sessions->obj, w, self->greeter, m, on_said, self);
 	h->msg_unref(m);
 }
 
@@ -116,6 +120,12 @@ static chatd_status init(
 	return self->greeter ? vt->watch(rooms->obj, on_room, self) : -ENOMEM;
 }
 
+static int32_t busy(void *selfp)
+{
+	const struct self *self = selfp;
+	return chatd_open_busy(self->h, &self->open);
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -130,10 +140,12 @@ CHATD_PLUGIN = {
 	.name = "greeter",
 	.version = "0.1",
 	.summary = "greets who joins a room",
+	.flags = CHATD_PLUGIN_LIVE, /* "rooms" forgets it when it is turned off */
 	.needs = needs,
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
 	.check = check,
 	.init = init,
+	.busy = busy,
 	.fini = fini,
 };
