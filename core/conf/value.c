@@ -133,7 +133,7 @@ const char *value_duration(struct chatd_str s, int64_t *ret)
 }
 
 #define URL_HOST_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
-enum { URL_MAX = 2048, URL_ADDRESS = 46 };
+enum { URL_MAX = 2048, URL_HOST = 255, URL_ADDRESS = 46 };
 
 static int is_address6(struct chatd_str s)
 {
@@ -162,7 +162,7 @@ static const char *url_authority(struct chatd_str s)
 		while (host < s.n && strchr(URL_HOST_CHARS, s.p[host]))
 			host++;
 	}
-	if (host == 0 || (host < s.n && s.p[host] != ':'))
+	if (host == 0 || host > URL_HOST || (host < s.n && s.p[host] != ':'))
 		return "has no host that could be asked; write for example \"https://example.org/path\"";
 	struct chatd_str rest = chatd_str_of(s.p + host + 1, host < s.n ? s.n - host - 1 : 0);
 	if (host < s.n && (str_u64(rest, &port) < 0 || port < 1 || port > 65535))

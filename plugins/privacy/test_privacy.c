@@ -317,7 +317,7 @@ static void a_block_is_told_to_who_watches(void **state)
 			as(k, "ann", "PUT", "/api/chat/settings", "{\"readReceipts\":false}"), 200, NULL);
 	kit_expect_http(as(k, "ann", "DELETE", "/api/blocks/bob", NULL), 204, NULL);
 	assert_string_equal(heard, "0:ann/bob=1 1:ann/bob=1 0:ann/bob=0 1:ann/bob=0 ");
-	for (int i = 1; i < 8; i++) {
+	for (int i = 1; i < 16; i++) {
 		assert_int_equal(p->watch(s.obj, on_event, NULL), 0);
 	}
 	assert_int_equal(p->watch(s.obj, on_event, NULL), -ENOSPC);
