@@ -8,6 +8,12 @@
 #include "chat/stats.h"
 #include "loop/worker.h"
 
+/* A SUBSCRIBE may be to no more than what has a certain header `about`, or to all but that. */
+static int is_unasked(const struct sub *s, const chatd_msg *msg)
+{
+	return s->about[0] && !str_is(msg_get(msg, "about"), s->about) == s->only;
+}
+
 static void out_end(chatd_call *c, void *arg)
 {
 	chatd_verdict *v = arg;
@@ -52,7 +58,8 @@ static int deliver_acked(struct sub *s, chatd_msg *msg, uint64_t place)
 /* 1: its ACK is waited for. */
 static int deliver_to(struct sub *s, chatd_msg *msg, uint64_t place)
 {
-	if (!session_is_open(s->session) || !may_have(s, msg)) {
+	/* What stands in a queue is somebody's work, whatever it is about. */
+	if (!session_is_open(s->session) || (!place && is_unasked(s, msg)) || !may_have(s, msg)) {
 		return 0;
 	}
 	stat_add(chat_at(session_worker(s->session)), STAT_DELIVERED, 1);
@@ -111,7 +118,7 @@ void dest_fan_out(struct chat_worker *cw, struct dest *d, chatd_msg *msg)
 	cw->dests->delivering++;
 	for (uint32_t i = 0; i < d->n; i++) {
 		struct sub *s = d->subs[i];
-		if (!session_is_open(s->session)) {
+		if (!session_is_open(s->session) || is_unasked(s, msg)) {
 			continue;
 		}
 		if (too_slow_for(s, msg, soft)) {

@@ -284,12 +284,19 @@ static void subscribed(struct chat_worker *cw, const struct dest_joined *joined,
 	free(p);
 }
 
-static struct sub *sub_create(chatd_session *s, const struct chatd_subscribe *want)
+static struct sub *sub_create(
+		chatd_session *s, const struct chatd_subscribe *want, const chatd_msg *frame)
 {
 	struct wire like = { .ops = s->ops, .layer = s->layer, .form = s->form, .id = want->id };
-	struct sub *sub = calloc(1, sizeof(*sub));
+	struct chatd_str only = msg_get(frame, "only");
+	struct chatd_str about = only.n ? only : msg_get(frame, "except");
+	struct sub *sub = calloc(1, sizeof(*sub) + about.n + 1);
 	if (!sub) {
 		return NULL;
+	}
+	sub->only = only.n > 0;
+	if (about.n) {
+		memcpy(sub->about, about.p, about.n);
 	}
 	sub->wire = wire_get(session_wires(s->cw), &like);
 	if (!sub->wire) {
@@ -320,7 +327,7 @@ static void subscribe_end(chatd_call *c, void *arg)
 		return;
 	}
 	struct subscribing *p = malloc(sizeof(*p));
-	struct sub *sub = p ? sub_create(r->session, &r->sub) : NULL;
+	struct sub *sub = p ? sub_create(r->session, &r->sub, call_msg(c)) : NULL;
 	if (!sub) {
 		free(p);
 		refuse_now(r->done, r->arg, "UNAVAILABLE", "the server has no memory left");

@@ -474,7 +474,7 @@ void session_facts(chatd_session *s, struct chatd_session_facts *ret)
 int32_t session_hears(chatd_session *s, struct chatd_str dest)
 {
 	for (struct sub *sub = s->subs; sub; sub = sub->next) {
-		if (str_eq(dest_text(sub), dest)) {
+		if (!sub->only && str_eq(dest_text(sub), dest)) {
 			return 1;
 		}
 	}

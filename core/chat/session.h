@@ -33,6 +33,8 @@ struct sub {
 	int32_t ack;     /**< CHATD_ACK_*, or SUB_ENDING */
 	struct wire *wire;
 	struct hold *hold; /**< NULL: live */
+	int32_t only;      /**< 1: nothing comes but what is about that; 0: all but what is */
+	char about[];      /**< "": all comes */
 };
 
 /** A delivery that waits for its ACK: the copy that a queue gets back. */

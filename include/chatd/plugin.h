@@ -522,7 +522,8 @@ struct chatd_host {
 	 *  came from another node, and for what every node publishes by itself. */
 	chatd_status (*publish_here)(chatd_worker *, chatd_msg *);
 	chatd_status (*publish_user_here)(chatd_worker *, struct chatd_str user, chatd_msg *);
-	/** [worker] 1: this session is subscribed to @p dest. */
+	/** [worker] 1: this session is subscribed to @p dest, and not `only` to some of what comes
+	 *  there (that header of a SUBSCRIBE, and `except`, choose by a message's header `about`). */
 	int32_t (*session_hears)(chatd_session *, struct chatd_str dest);
 	/** [worker] In a subscribe hook, 1: nothing came in; the subscription is there, and after
 	 *  session_renew() is asked about again.  What counts or limits SUBSCRIBEs lets it pass. */

@@ -540,6 +540,9 @@ static chatd_verdict on_subscribe(chatd_call *call, void *selfp, void *wself)
 	if ((!since.p && !self->cluster) || h->call_again(call)) {
 		return CHATD_NEXT;
 	}
+	if (h->msg_get(h->call_msg(call), "only").n) {
+		return CHATD_NEXT; /* to typing, say: none of the rows that have an order */
+	}
 	if (dest.n > prefix && memcmp(dest.p, ROOM_TOPIC, prefix) == 0) {
 		room = chatd_str_of(dest.p + prefix, dest.n - prefix);
 	} else if (!chatd_str_same(dest, CHATD_LIT(INBOX))) {

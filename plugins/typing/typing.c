@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
+#define QUEUE "/user/queue/typing"
+
 enum { CONVERSATIONS_MAX = 8 }; /* that one session types in at once; the oldest ends */
 
 struct conf {
@@ -98,6 +100,14 @@ static void write_event(struct chatd_json *j, const struct typist *t, int32_t ty
 	chatd_json_lit(j, "}");
 }
 
+/* So that a client can subscribe `only` to the typing of the conversation that it shows. */
+static chatd_status say_about(const struct typist *t, chatd_msg *m, const char *dest)
+{
+	const struct chatd_host *h = t->self->h;
+	int own = strcmp(dest, QUEUE) == 0;
+	return h->msg_set(m, "about", own ? h->ident_user(t->who) : CHATD_LIT("typing"));
+}
+
 /* Nobody is told when there is no memory: that is what ephemeral means. */
 static void publish(const struct typist *t, const char *dest, struct chatd_str body)
 {
@@ -107,7 +117,8 @@ static void publish(const struct typist *t, const char *dest, struct chatd_str b
 		return;
 	}
 	chatd_msg *m = h->msg_new(text(dest), body);
-	if (m && h->msg_set(m, "content-type", CHATD_LIT("application/json")) == 0) {
+	if (m && h->msg_set(m, "content-type", CHATD_LIT("application/json")) == 0 &&
+			say_about(t, m, dest) == 0) {
 		(void)h->msg_flags(m, CHATD_MSG_EPHEMERAL);
 		(void)(t->to.is_room ? h->publish(t->w, m) : h->publish_user(t->w, text(t->to.id), m));
 	}
@@ -116,7 +127,7 @@ static void publish(const struct typist *t, const char *dest, struct chatd_str b
 
 static void tell(struct typist *t, int32_t typing)
 {
-	char room[1024], dest[sizeof("/topic/room/") + CHATD_ID_MAX] = "/user/queue/typing";
+	char room[1024], dest[sizeof("/topic/room/") + CHATD_ID_MAX] = QUEUE;
 	struct chatd_json j;
 	chatd_json_init(&j, room, sizeof(room));
 	write_event(&j, t, typing);

@@ -511,6 +511,50 @@ def typing_and_reading_in_a_room(s):
 
 
 @test
+def typing_is_told_to_those_who_look(s):
+    a, b, c = Person(s), Person(s), Person(s)
+    da, db, dc = a.device(), b.device(), c.device()
+    topic, q = "/topic/room/lobby", "/user/queue/typing"
+    for d in (da, db):
+        d.send("/app/chat.join", {"roomId": "lobby"})
+    room = db.resume(topic, {"except": "typing"})["receipt-id"][1:]
+    look = db.resume(topic, {"only": "typing"})["receipt-id"][1:]
+    da.send("/app/chat.typing", {"roomId": "lobby"})
+    f = db.on(topic, type="TYPING", typing=True)
+    same([f.headers["subscription"], f.headers["about"]], [look, "typing"])
+    da.send("/app/chat.typing", {"roomId": "lobby", "typing": False})
+    same(db.on(topic, typing=False).headers["subscription"], look)
+    da.send("/app/chat.send", {"roomId": "lobby", "content": "once"})
+    same(db.on(topic, content="once").headers["subscription"], room)
+    same(db.on(topic, QUIET), None, "and nothing twice")
+    db.unsubscribe(look)
+    da.send("/app/chat.typing", {"roomId": "lobby"})
+    da.send("/app/chat.send", {"roomId": "lobby", "content": "unseen"})
+    db.on(topic, content="unseen")
+    same(db.on(topic, QUIET), None, "nobody looks")
+    alice = Person(s, "alice")
+    room, here = make_room(alice, "whispers", public=False), alice.device()
+    topic = "/topic/room/" + room
+    same(alice.rest("POST", "/api/chat/rooms/%s/members" % room, {"userId": b.id}).status, 201)
+    db.resume(topic, {"only": "typing"})
+    here.send("/app/chat.typing", {"roomId": room})
+    assert db.on(topic, type="TYPING")
+    same(alice.rest("DELETE", "/api/chat/rooms/%s/members/%s" % (room, b.id)).status, 204)
+    here.send("/app/chat.typing", {"roomId": room, "typing": False})
+    here.send("/app/chat.typing", {"roomId": room})
+    same(db.on(topic, QUIET), None, "who was shown out does not hear it any more")
+    alice.rest("DELETE", "/api/chat/rooms/" + room)
+    # One's own queue: of one of those who write.
+    look = db.resume(q, {"only": c.id})["receipt-id"][1:]
+    for d in (da, dc):
+        d.send("/app/chat.typing", {"to": b.id})
+    heard = [db.on(q) for _ in range(3)]
+    same(sorted(f.json["senderId"] for f in heard), sorted([a.id, c.id, c.id]))
+    same([f.json["senderId"] for f in heard if f.headers["subscription"] == look], [c.id])
+    da.send("/app/chat.leave", {"roomId": "lobby"})
+
+
+@test
 def reading_is_told_forward_and_seldom(s):
     a, b = Person(s), Person(s)
     da, db = a.device(), b.device()

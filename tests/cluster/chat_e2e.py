@@ -197,6 +197,27 @@ def typing_and_read_marks_reach_other_nodes(c):
 
 
 @test
+def who_looks_on_another_node_hears_of_typing(c):
+    alice, bob = at(c, "alice", 0), at(c, "bob", 1)
+    name, topic = room(c, alice, bob, public=False)
+    a, b = alice.device(), bob.device()
+    rest = a.resume(topic, {"except": "typing"})["receipt-id"][1:]
+    look = a.resume(topic, {"only": "typing"})["receipt-id"][1:]
+    b.send("/app/chat.typing", {"roomId": name})
+    assert a.on(topic, 10, type="TYPING").headers["subscription"] == look
+    b.send("/app/chat.send", {"roomId": name, "content": "done"})
+    seen = [a.on(topic, 10), a.on(topic, 10)]
+    assert sorted((f.headers["subscription"], f.json["type"]) for f in seen) == sorted([(rest, "CHAT"), (look, "TYPING")]), seen
+    a.send("/app/chat.leave", {"roomId": name})
+    a.sync()
+    a.frames = []
+    b.send("/app/chat.typing", {"roomId": name})
+    assert a.on(topic, 2, type="TYPING") is None, "who has left hears no more"
+    a.close()
+    b.close()
+
+
+@test
 def a_trace_goes_from_node_to_node(c):
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     a, b = at(c, "alice", 0).device(), at(c, "bob", 1).device()

@@ -532,6 +532,83 @@ TEST(a_client_that_never_acknowledges_is_closed_and_its_queue_loses_nothing)
 	rig_destroy(r);
 }
 
+/* ---- only and except ------------------------------------------------------------------- */
+
+struct choosing {
+	struct rig_client *c;
+	const char *id, *dest, *header, *about;
+};
+
+static void ignore(void *arg, const struct chatd_outcome *o)
+{
+	(void)arg;
+	(void)o;
+}
+
+static void subscribe_choosing(void *arg)
+{
+	struct choosing *a = arg;
+	chatd_msg *m = msg_new(str_of(a->dest), CHATD_LIT(""));
+	assert_int_equal(msg_set(m, a->header, str_of(a->about)), 0);
+	struct chatd_subscribe want = {
+		.struct_size = sizeof(want), .id = str_of(a->id), .frame = m
+	};
+	assert_int_equal(chat_sessions_vt.subscribe(a->c->s, &want, ignore, NULL), 0);
+	msg_unref(m);
+}
+
+static void publish_about(void *arg)
+{
+	struct choosing *a = arg;
+	chatd_msg *m = msg_new(str_of(a->dest), str_of(a->id));
+	assert_int_equal(a->about ? msg_set(m, "about", str_of(a->about)) : 0, 0);
+	assert_int_equal(dest_publish(chat_at(loop_worker(a->c->r->loop, 0)), m), 0);
+	msg_unref(m);
+}
+
+static void hears_topic(void *arg)
+{
+	struct choosing *a = arg;
+	assert_int_equal(session_hears(a->c->s, str_of(a->dest)), a->about != NULL);
+}
+
+TEST(a_subscription_may_be_to_what_a_message_is_about)
+{
+	UNUSED;
+	struct rig *r = topic_rig(2);
+	struct rig_client *all = rig_open(r, 0, "all"), *only = rig_open(r, 1, "only"),
+					  *but = rig_open(r, 1, "but");
+	rig_subscribe(all, "/topic/x", CHATD_ACK_AUTO);
+	rig_on(r, 1, subscribe_choosing, &(struct choosing){ only, "o", "/topic/x", "only", "tea" });
+	rig_on(r, 1, subscribe_choosing, &(struct choosing){ but, "b", "/topic/x", "except", "tea" });
+	rig_settle(r);
+	rig_on(r, 1, hears_topic, &(struct choosing){ .c = only, .dest = "/topic/x" });
+	rig_on(r, 1, hears_topic, &(struct choosing){ .c = but, .dest = "/topic/x", .about = "" });
+	rig_on(r, 0, publish_about, &(struct choosing){ all, "1", "/topic/x", NULL, "tea" });
+	rig_on(r, 0, publish_about, &(struct choosing){ all, "2", "/topic/x", NULL, NULL });
+	rig_on(r, 0, publish_about, &(struct choosing){ all, "3", "/topic/x", NULL, "teapots" });
+	rig_settle(r);
+	rig_got(all, 3);
+	assert_int_equal(rig_count(only), 1);
+	assert_string_equal(only->got[0].body, "1");
+	assert_int_equal(rig_count(but), 2);
+	assert_string_equal(but->got[0].body, "2");
+	assert_string_equal(but->got[1].body, "3");
+	rig_destroy(r);
+}
+
+TEST(what_is_in_a_queue_is_work_whatever_it_is_about)
+{
+	UNUSED;
+	struct rig *r = topic_rig(1);
+	struct rig_client *ann = rig_open(r, 0, "ann");
+	rig_on(r, 0, subscribe_choosing, &(struct choosing){ ann, "o", "/queue/x", "only", "tea" });
+	rig_settle(r);
+	rig_on(r, 0, publish_about, &(struct choosing){ ann, "1", "/queue/x", NULL, "coffee" });
+	rig_got(ann, 1);
+	rig_destroy(r);
+}
+
 /* ---- message_out ------------------------------------------------------------------------- */
 
 static chatd_verdict echo_once(chatd_call *c, void *self, void *wself)
@@ -571,12 +648,6 @@ TEST(publishing_while_a_message_goes_out_mixes_nothing_up)
 }
 
 /* ---- leaving in the middle ------------------------------------------------------------------ */
-
-static void ignore(void *arg, const struct chatd_outcome *o)
-{
-	(void)arg;
-	(void)o;
-}
 
 static void subscribe_and_close(void *arg)
 {
@@ -838,6 +909,8 @@ int main(void)
 		cmocka_unit_test(a_consumer_that_leaves_gives_back_what_it_had_not_acknowledged),
 		cmocka_unit_test(client_acks_are_cumulative_within_their_subscription_alone),
 		cmocka_unit_test(a_client_that_never_acknowledges_is_closed_and_its_queue_loses_nothing),
+		cmocka_unit_test(a_subscription_may_be_to_what_a_message_is_about),
+		cmocka_unit_test(what_is_in_a_queue_is_work_whatever_it_is_about),
 		cmocka_unit_test(publishing_while_a_message_goes_out_mixes_nothing_up),
 		cmocka_unit_test(a_client_may_leave_while_its_subscription_is_under_way),
 		cmocka_unit_test(nothing_published_after_a_cut_reaches_who_was_cut_off),
