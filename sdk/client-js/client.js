@@ -5,16 +5,12 @@ import { Connection, newId, Refusal } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Emitter } from "./emitter.js";
 import { identity, isPassing, pauseOf, Storage } from "./identity.js";
-import { request } from "./rest.js";
+import { Lives } from "./lives.js";
+import { OwnQueues } from "./own-queues.js";
+import { authorized, bearer, request } from "./rest.js";
 import { SendQueue } from "./send-queue.js";
-
-const QUEUES = ["messages", "errors", "typing", "read", "presence", "rooms", "keys"];
-const PASSING = ["RATE_LIMIT_EXCEEDED", "STORE_BUSY", "UNAVAILABLE", "TIMEOUT"];
-const LOGGED_OUT = 4401;
-/* Banned, and taken over by another device: coming back would only be refused again. */
-const FINAL = [4403, 4409];
-const SLOW_DOWN = 4429;
-const SLOW_DOWN_MS = 20000;
+import { Typing } from "./typing.js";
+import { Watching } from "./watching.js";
 
 export class ChatClient extends Emitter {
 	#url;
@@ -24,13 +20,11 @@ export class ChatClient extends Emitter {
 	#conversations = new Map();
 	#subscriptions = new Map();
 	#waiting = new Map();
-	#watched = new Set();
-	#cursor = "";
-	#heard = false;
-	#token = "";
-	#refused = undefined;
+	#lives;
+	#own;
+	#typing;
+	#watching;
 	#up = false;
-	#life = 0;
 	#starting = null;
 
 	/* url: where the server is (default: where the page is from). login: {guest: name}, {email, password}, or
@@ -53,8 +47,11 @@ export class ChatClient extends Emitter {
 				failed: (clientId, error) => this.#settle(clientId, ({ reject }) => reject(error)),
 				held: (seconds, error) => this.emit("held", { seconds, code: error.code }),
 			},
-			patient: PASSING,
 		});
+		this.#lives = new Lives(this.#connection);
+		this.#own = new OwnQueues(this.#connection, this.#ears(), () => this.#lost("user"));
+		this.#typing = new Typing(this.#connection, (conversation, body) => conversation.arrived(body));
+		this.#watching = new Watching(this.#connection);
 	}
 
 	/* connecting | online | waiting | stopped */
@@ -96,18 +93,9 @@ export class ChatClient extends Emitter {
 	}
 
 	/* A REST call as whoever is logged in. */
-	async rest(method, path, body) {
-		const call = (token) =>
-			request(method, this.#url + path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, body });
-		const token = await this.#identity.token();
-		try {
-			return await call(token);
-		} catch (error) {
-			if (error.status !== 401) {
-				throw error;
-			}
-			return call(await this.#identity.token(token));
-		}
+	rest(method, path, body) {
+		const call = (token) => request(method, this.#url + path, { headers: bearer(token), body });
+		return authorized((refused) => this.#identity.token(refused), call);
 	}
 
 	async conversations() {
@@ -126,13 +114,11 @@ export class ChatClient extends Emitter {
 
 	/* From now on `presence` events tell of these people, beginning with how they are now. */
 	watch(...userIds) {
-		userIds.forEach((id) => this.#watched.add(id));
-		return this.#up ? this.ask("/app/presence.watch", { users: userIds }) : Promise.resolve();
+		return this.#watching.add(userIds);
 	}
 
 	unwatch(...userIds) {
-		userIds.forEach((id) => this.#watched.delete(id));
-		return this.#up ? this.ask("/app/presence.unwatch", { users: userIds }) : Promise.resolve();
+		return this.#watching.remove(userIds);
 	}
 
 	/* How this device is: online, away, busy. */
@@ -148,7 +134,7 @@ export class ChatClient extends Emitter {
 			up: (headers, transport) => this.#onUp(headers, transport),
 			down: () => this.#onDown(),
 			refused: (message, code) => this.#onRefused(message, code),
-			closed: (why) => this.#onClosed(why),
+			closed: ({ code, reason }) => this.#onEnd(this.#lives.closed(code), reason, `CLOSED_${code}`),
 			state: (now) => now.state !== "online" && this.#stateIs(now.state, now),
 		};
 	}
@@ -160,8 +146,8 @@ export class ChatClient extends Emitter {
 
 	async #prepare() {
 		try {
-			const headers = await this.#identity.headers(this.#refused);
-			this.#token = headers.Authorization?.replace("Bearer ", "") ?? "";
+			const headers = await this.#identity.headers(this.#lives.refused);
+			this.#lives.token = headers.Authorization?.replace("Bearer ", "") ?? "";
 			return headers;
 		} catch (error) {
 			if (isPassing(error)) {
@@ -174,54 +160,54 @@ export class ChatClient extends Emitter {
 	}
 
 	async #onUp(headers, transport) {
-		const life = ++this.#life;
+		const { isPresent, doubtful } = this.#lives.up();
 		this.me = headers["user-name"];
-		const own = QUEUES.map((name) => this.#subscribeOwn(name));
+		if (doubtful) {
+			this.#own.lose();
+			this.#lost("room");
+		}
+		const own = [this.#own.subscribe(), this.#typing.up()];
 		for (const conversation of this.#conversations.values()) {
 			if (conversation.following) {
 				own.push(this.#subscribe(conversation));
 			}
 		}
 		await Promise.allSettled(own);
-		if (life !== this.#life) {
+		if (!isPresent()) {
 			return;
 		}
-		this.#refused = undefined;
+		this.#lives.ready();
 		this.#up = true;
-		if (this.#watched.size > 0) {
-			this.ask("/app/presence.watch", { users: [...this.#watched] }).catch((error) => this.emit("error", error));
-		}
+		this.#watching.up().catch((error) => this.emit("error", error));
 		this.#queue.open();
 		this.#stateIs("online", { transport, userId: this.me });
 		this.#starting?.resolve();
 	}
 
 	#onDown() {
-		this.#life++;
+		this.#lives.down();
+		this.#typing.down();
+		this.#watching.down();
 		this.#up = false;
 		this.#queue.close();
 		this.#subscriptions.clear();
 	}
 
 	#onRefused(message, code) {
-		if (["TOKEN_EXPIRED", "INVALID_TOKEN", "UNAUTHORIZED"].includes(code)) {
-			this.#onClosed({ code: LOGGED_OUT, reason: message });
-		} else if (code === "BANNED") {
-			this.#ended(code, message);
+		const end = this.#lives.rejected(code);
+		if (end) {
+			this.#onEnd(end, message, code);
 		} else {
 			this.emit("error", new Refusal({ code, message }));
 		}
 	}
 
-	#onClosed({ code, reason }) {
-		if (FINAL.includes(code) || (code === LOGGED_OUT && this.#refused !== undefined)) {
-			this.#ended(`CLOSED_${code}`, reason);
-			return { stop: true };
+	#onEnd({ end, waitMs }, reason, code) {
+		if (!end) {
+			return { waitMs };
 		}
-		if (code === LOGGED_OUT) {
-			this.#refused = this.#token; /* once more, with another token */
-		}
-		return code === SLOW_DOWN ? { waitMs: SLOW_DOWN_MS } : null;
+		this.#ended(code, reason);
+		return { stop: true };
 	}
 
 	/* It does not come back by itself. */
@@ -243,10 +229,7 @@ export class ChatClient extends Emitter {
 	}
 
 	async #renewed(token) {
-		if (this.#connection.online && token !== this.#token) {
-			this.#token = token;
-			await this.#connection.ask("/app/auth.refresh", { token }).catch((error) => this.emit("error", error));
-		}
+		await this.#lives.renewed(token).catch((error) => this.emit("error", error));
 	}
 
 	/* ---- conversations ---- */
@@ -263,8 +246,8 @@ export class ChatClient extends Emitter {
 	#core() {
 		return {
 			ask: (destination, body) => this.ask(destination, body),
-			send: (destination, body) => this.#connection.send(destination, body),
 			rest: (method, path, body) => this.rest(method, path, body),
+			typing: this.#typing,
 			post: (body) => this.#post({ clientId: newId(), ...body }),
 			follow: (conversation) => (this.#up ? this.#subscribe(conversation) : Promise.resolve()),
 			unfollow: (conversation) => {
@@ -294,7 +277,7 @@ export class ChatClient extends Emitter {
 		if (conversation.kind !== "room" || this.#subscriptions.has(conversation)) {
 			return;
 		}
-		const headers = conversation.resume();
+		const headers = { ...conversation.resume(), except: "typing" };
 		const made = this.#connection.subscribe(`/topic/room/${conversation.id}`, (body, more) => conversation.arrived(body, more), { headers });
 		this.#subscriptions.set(conversation, made);
 		try {
@@ -309,39 +292,28 @@ export class ChatClient extends Emitter {
 		}
 	}
 
-	/* A server need not have every feature: what it refuses here is not missed. */
-	async #subscribeOwn(name) {
-		const take = {
+	/* What to do with what comes in one's own queues. */
+	#ears() {
+		const direct = (body, headers) => this.#onDirect(body, headers);
+		return {
 			errors: (body) => this.#onSoftError(body),
+			messages: direct,
+			read: direct,
 			presence: (body) => this.emit("presence", body),
 			keys: (body) => this.emit("keys", body),
 			rooms: (body) => this.emit("notice", body),
 		};
-		const direct = (body, headers) => this.#onDirect(body, headers);
-		const headers = name === "messages" ? { since: this.#cursor || "now" } : {};
-		const receipt = await this.#connection.subscribe(`/user/queue/${name}`, take[name] ?? direct, { headers }).done;
-		if (name === "messages") {
-			const whole = this.#cursor && receipt.recovered !== "false";
-			if (this.#heard && !whole) {
-				this.#lostDirect();
-			}
-			this.#heard = true;
-			this.#cursor ||= receipt.cursor ?? "";
-		}
 	}
 
-	/* Without a store, or when it is another one. */
-	#lostDirect() {
-		this.#cursor = "";
+	#lost(kind) {
 		for (const conversation of this.#conversations.values()) {
-			if (conversation.kind === "user") {
+			if (conversation.kind === kind) {
 				conversation.lost();
 			}
 		}
 	}
 
 	#onDirect(body, headers) {
-		this.#cursor = headers.cursor ?? this.#cursor;
 		const sender = body.senderId ?? body.sender;
 		const peer = sender === this.me ? (body.receiverId ?? body.receiver) : sender;
 		if (body.roomId) {

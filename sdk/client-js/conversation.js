@@ -4,15 +4,13 @@
 import { newId } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { Rows } from "./rows.js";
+import { targetOf } from "./typing.js";
 
-const TYPING_AGAIN_MS = 2500;
-
-/* What a conversation asks of its client: ask(destination, body), send(destination, body), rest(method, path, body),
- * post(body) for a message, follow(conversation) and unfollow(conversation). */
+/* What a conversation asks of its client: ask(destination, body), rest(method, path, body), post(body) for a message,
+ * follow(conversation) and unfollow(conversation), and typing, a Typing. */
 export class Conversation extends Emitter {
 	#core;
 	#rows;
-	#typedAt = 0;
 	#readSent = 0;
 
 	constructor(core, kind, id) {
@@ -33,7 +31,7 @@ export class Conversation extends Emitter {
 	}
 
 	get target() {
-		return this.kind === "room" ? { roomId: this.id } : { to: this.id };
+		return targetOf(this);
 	}
 
 	/* ---- what one does ---- */
@@ -41,7 +39,7 @@ export class Conversation extends Emitter {
 	/* Resolves to {id, seq, clientId} once the server has stored it, however often the connection is cut meanwhile;
 	 * rejects with a Refusal. `more`: replyTo, attachments and the like, or a clientId of one's own. */
 	send(content, more = {}) {
-		this.#typedAt = 0;
+		this.#core.typing.said(this);
 		return this.#core.post({ type: "CHAT", ...this.target, content, ...more });
 	}
 
@@ -61,12 +59,16 @@ export class Conversation extends Emitter {
 
 	/* May be called at every keystroke. */
 	typing(on = true) {
-		const now = Date.now();
-		if (on ? now - this.#typedAt < TYPING_AGAIN_MS : this.#typedAt === 0) {
-			return;
-		}
-		this.#typedAt = on ? now : 0;
-		this.#core.send("/app/chat.typing", { ...this.target, typing: on });
+		this.#core.typing.say(this, on);
+	}
+
+	/* From now on `typing` events tell who is typing here: for as long as somebody looks at it. */
+	watchTyping() {
+		return this.#core.typing.watch(this);
+	}
+
+	unwatchTyping() {
+		this.#core.typing.unwatch(this);
 	}
 
 	/* Everything up to `seq` (by default all that came) has been read. */
@@ -142,7 +144,7 @@ export class Conversation extends Emitter {
 		}
 	}
 
-	/* Direct messages cannot be resumed whole: what was said meanwhile is in the history. */
+	/* What was said meanwhile is in the history. */
 	lost() {
 		const { seq, epoch } = this.position;
 		this.#rows.forget();

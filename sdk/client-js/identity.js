@@ -3,7 +3,7 @@
  * headers(refused) for CONNECT and token(refused) for REST; `refused` is a token that the server does not take any
  * more. */
 
-import { ApiError, request } from "./rest.js";
+import { ApiError, bearer, request } from "./rest.js";
 import { Tokens } from "./tokens.js";
 
 const BUSY_MS = 1000;
@@ -54,63 +54,73 @@ class Given {
 	}
 
 	async headers(refused) {
-		return { Authorization: `Bearer ${await this.token(refused)}` };
+		return bearer(await this.token(refused));
 	}
 
 	stop() {}
 }
 
 /* Made at the first visit, found again by its device token. */
-class Guest {
+export class Guest {
 	#url;
+	#kept;
 	#name;
-	#storage;
-	#access = null;
+	#last = Promise.resolve();
 	#underway = null;
+	/* The answer's, if this server gives any. */
+	access = undefined;
+	joined = false;
 
-	constructor(url, name, storage) {
+	/* `kept`: where the device token is kept, get(), set(token) and clear(). `name()`: what to be called. */
+	constructor(url, kept, name) {
 		this.#url = url;
+		this.#kept = kept;
 		this.#name = name;
-		this.#storage = storage;
 	}
 
 	async token(refused) {
-		if (this.#access === null || this.#access === refused) {
-			await this.#join();
+		if (!this.joined || refused !== undefined) {
+			this.#underway ??= this.join().finally(() => (this.#underway = null));
+			await this.#underway;
 		}
-		return this.#access ?? undefined;
+		return this.access;
 	}
 
 	async headers() {
-		await this.#join();
-		const token = this.#storage.get("device-token");
+		await this.join();
+		return this.deviceHeader();
+	}
+
+	deviceHeader() {
+		const token = this.#kept.get();
 		return token ? { "device-token": token } : {};
 	}
 
-	/* One at a time, so that nobody becomes two people. */
-	#join() {
-		this.#underway ??= this.#ask().finally(() => (this.#underway = null));
-		return this.#underway;
+	/* Resolves to what the server says of this guest. One at a time, in all tabs, so that nobody becomes two people. */
+	join(nickname = this.#name()) {
+		const work = () => this.#ask(nickname ? { nickname } : {});
+		const locked = () => (globalThis.navigator?.locks ? navigator.locks.request("chatd.account", work) : work());
+		this.#last = this.#last.then(locked, locked);
+		return this.#last;
 	}
 
-	async #ask() {
-		const body = this.#name ? { nickname: this.#name } : {};
-		const post = (headers) => request("POST", `${this.#url}/api/auth/anonymous`, { headers, body });
-		const known = this.#storage.get("device-token");
+	async #ask(body) {
+		const post = () => request("POST", `${this.#url}/api/auth/anonymous`, { headers: this.deviceHeader(), body });
 		let answer;
 		try {
-			answer = await post(known ? { "device-token": known } : {});
+			answer = await post();
 		} catch (error) {
-			if (!known || error.code === "BANNED" || ![400, 401, 404].includes(error.status)) {
+			if (!this.#kept.get() || error.code === "BANNED" || ![400, 401, 403, 404].includes(error.status)) {
 				throw error;
 			}
-			this.#storage.remove("device-token"); /* a server that keeps nothing has forgotten its guests */
-			answer = await post({});
+			this.#kept.clear(); /* a server that keeps nothing has forgotten its guests */
+			answer = await post();
 		}
 		if (answer.deviceToken) {
-			this.#storage.set("device-token", answer.deviceToken);
+			this.#kept.set(answer.deviceToken);
 		}
-		this.#access = answer.accessToken ?? null;
+		this.access = answer.accessToken;
+		this.joined = true;
 		return answer;
 	}
 
@@ -145,7 +155,7 @@ class Account {
 	}
 
 	async headers(refused) {
-		return { Authorization: `Bearer ${await this.token(refused)}` };
+		return bearer(await this.token(refused));
 	}
 
 	async #logIn() {
@@ -172,7 +182,12 @@ export function identity(url, who, storage, events) {
 		return new Account(url, who, storage, events);
 	}
 	if (who?.guest) {
-		return new Guest(url, typeof who.guest === "string" ? who.guest : "", storage);
+		const kept = {
+			get: () => storage.get("device-token"),
+			set: (token) => storage.set("device-token", token),
+			clear: () => storage.remove("device-token"),
+		};
+		return new Guest(url, kept, () => (typeof who.guest === "string" ? who.guest : ""));
 	}
 	throw new TypeError("login is {guest: name}, {email, password} or {token: function}");
 }

@@ -87,6 +87,7 @@ interface ConversationEvents {
 	message: Message;
 	/** EDIT, DELETE, REACTION, JOIN, LEAVE, SYSTEM */
 	event: Message;
+	/** Between watchTyping() and unwatchTyping(). */
 	typing: { userId: string; name?: string; typing: boolean };
 	read: { userId: string; seq?: number; messageId?: string; status: "READ" | "DELIVERED" };
 	/** Rows are missing that will not come: read the history anew. */
@@ -106,6 +107,8 @@ export class Conversation {
 	delete(messageId: string): Promise<Record<string, string>>;
 	react(messageId: string, reaction: string, on?: boolean): Promise<Record<string, string>>;
 	typing(on?: boolean): void;
+	watchTyping(): Promise<unknown>;
+	unwatchTyping(): void;
 	read(seq?: number): Promise<void>;
 	history(range?: { before?: number; after?: number; limit?: number }): Promise<Page>;
 	join(): Promise<void>;

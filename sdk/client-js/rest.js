@@ -40,3 +40,18 @@ export async function request(method, url, { headers = {}, body, timeoutMs = TIM
 	}
 	return answer ?? {};
 }
+
+/* Runs call(token), and once more with another token when that one is refused. `token(refused)` resolves to one. */
+export async function authorized(token, call) {
+	const first = await token();
+	try {
+		return await call(first);
+	} catch (error) {
+		if (error.status !== 401 || error.code === "INVALID_CREDENTIALS") {
+			throw error; /* the latter: a wrong password in the body */
+		}
+		return call(await token(first));
+	}
+}
+
+export const bearer = (token) => (token ? { Authorization: `Bearer ${token}` } : {});

@@ -8,11 +8,13 @@ import { Refusal } from "./connection.js";
 const SENDS_AT_MOST = 3;
 const PAUSE_S = 5;
 const MARGIN_MS = 50;
+const LIMITED = "RATE_LIMIT_EXCEEDED";
+/* What passes by itself; nobody can be blamed for the first, the others are tried a few times only. */
+const PASSING = [LIMITED, "STORE_BUSY", "UNAVAILABLE", "TIMEOUT"];
 
 export class SendQueue {
 	#ask;
 	#tell;
-	#patient;
 	#items = new Map();
 	#ready = false;
 	#flushing = false;
@@ -20,12 +22,10 @@ export class SendQueue {
 	#timer = 0;
 
 	/* `ask(body)` sends and resolves to the receipt's headers. `tell`: sent(clientId, headers), failed(clientId, error),
-	 * held(seconds, error): what waits is tried again then. `patient`: codes of refusals that pass by themselves; all
-	 * but RATE_LIMIT_EXCEEDED, which nobody can be blamed for, a few times only. */
-	constructor({ ask, tell, patient = ["RATE_LIMIT_EXCEEDED"] }) {
+	 * held(seconds, error): what waits is tried again then. */
+	constructor({ ask, tell }) {
 		this.#ask = ask;
 		this.#tell = tell;
-		this.#patient = patient;
 	}
 
 	/* `body` as /app/chat.send takes it, its clientId in it. One that is here already is tried anew. */
@@ -120,14 +120,14 @@ export class SendQueue {
 		if (this.#items.get(clientId) !== item) {
 			return; /* dropped meanwhile */
 		}
-		const limited = error.code === "RATE_LIMIT_EXCEEDED";
+		const limited = error.code === LIMITED;
 		if (limited) {
 			item.sends = 0;
 		}
 		if (error.code === "DISCONNECTED" && item.sends < SENDS_AT_MOST) {
 			return; /* a message that breaks every connection must not be sent for ever */
 		}
-		if (this.#patient.includes(error.code) && (limited || item.sends < SENDS_AT_MOST)) {
+		if (PASSING.includes(error.code) && (limited || item.sends < SENDS_AT_MOST)) {
 			this.#hold(error.retryAfterSeconds ?? PAUSE_S, error);
 			return;
 		}

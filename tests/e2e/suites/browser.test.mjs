@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
+import { comesTrue, hasChromium, person, withBrowser } from "../lib/browser.mjs";
 import { hasChatd, needs } from "../lib/harness.mjs";
 
 const skip = needs(hasChatd, hasChromium);
@@ -95,6 +95,43 @@ describe("the page in Chromium", () => {
 			await bert.sees("thinking");
 			await bert.page.waitForFunction(() => document.querySelector("#typing").textContent === "");
 			await anna.page.waitForSelector('#messages .message.mine[data-status="read"]');
+		}),
+	);
+
+	test("who is typing is heard of the open conversation alone", limit, () =>
+		withPeople([{}, {}], async (anna, bert) => {
+			const [asked, heard] = [[], []];
+			bert.page.on("websocket", (socket) => {
+				socket.on("framesent", ({ payload }) => asked.push(String(payload)));
+				socket.on("framereceived", ({ payload }) => heard.push(String(payload)));
+			});
+			await anna.join();
+			await bert.join();
+			const annaId = await anna.id();
+			const types = async (text) => {
+				await anna.page.locator("#composer-input").pressSequentially(text, { delay: 20 });
+				await anna.page.press("#composer-input", "Enter");
+			};
+			const typed = () => heard.filter((frame) => frame.includes('"type":"TYPING"') && frame.includes('"typing":true'));
+			const looks = (only) => comesTrue(() => asked.some((frame) => frame.startsWith("SUBSCRIBE") && frame.includes(`only:${only}`)), `looks: ${only}`);
+			await looks("typing");
+			await types("in the lobby");
+			await bert.sees("in the lobby");
+			assert.equal(typed().length, 1);
+			await bert.write(annaId);
+			await looks(annaId);
+			await types("again");
+			await comesTrue(() => heard.some((frame) => frame.includes('"content":"again"')), "what is said in the lobby");
+			assert.equal(typed().length, 1, "of the room that is not open");
+			await anna.write(await bert.id());
+			await types("between us");
+			await bert.sees("between us");
+			assert.equal(typed().length, 2);
+			await bert.go("room:lobby");
+			await bert.sees("again");
+			await types("and on");
+			await bert.page.locator(`#direct-list [data-key="user:${annaId}"] .badge`).waitFor();
+			assert.equal(typed().length, 2, "of the person who is not written to");
 		}),
 	);
 

@@ -118,11 +118,48 @@ describe("sdk/client-js", () => {
 		const { id, seq } = await anna.direct(bert.me).send("hello");
 		assert.equal((await heard).id, id);
 		const typing = next(bert.direct(anna.me), "typing");
+		await bert.direct(anna.me).watchTyping();
 		anna.direct(bert.me).typing();
 		assert.deepEqual({ ...(await typing), name: undefined }, { userId: anna.me, typing: true, name: undefined });
 		const read = next(anna.direct(bert.me), "read", (r) => r.userId === bert.me);
 		await bert.direct(anna.me).read();
 		assert.equal((await read).seq, seq);
+	});
+
+	test("who is typing is told of the conversations that one watches, after a cut too", limit, async () => {
+		const proxy = await Proxy.to(Number(server.http.split(":").pop()));
+		try {
+			const [anna, bert, clara] = [await client(), await client({ url: proxy.url, storage: new Memory() }), await client()];
+			const told = [];
+			const rooms = [anna, bert, clara].map((one) => one.room("lobby"));
+			await Promise.all(rooms.map((room) => room.join()));
+			rooms[1].on("typing", (t) => t.typing && told.push(["lobby", t.userId]));
+			[anna, clara].forEach((one) => bert.direct(one.me).on("typing", (t) => t.typing && told.push(["direct", t.userId])));
+			const type = async () => {
+				for (const one of [anna, clara]) {
+					[one.room("lobby"), one.direct(bert.me)].forEach((place) => (place.typing(false), place.typing()));
+				}
+				/* What is said afterwards comes afterwards. */
+				const said = [next(rooms[1], "message", (m) => m.content === "said"), next(bert.direct(clara.me), "message", (m) => m.content === "said")];
+				await Promise.all([anna.room("lobby").send("said"), clara.direct(bert.me).send("said"), ...said]);
+				return told.splice(0).sort();
+			};
+			assert.deepEqual(await type(), []);
+			await Promise.all([rooms[1].watchTyping(), bert.direct(clara.me).watchTyping()]);
+			const all = [["lobby", anna.me], ["lobby", clara.me], ["direct", clara.me]].sort();
+			assert.deepEqual(await type(), all);
+			const down = next(bert, "state", ({ state }) => state !== "online");
+			proxy.cut();
+			await down;
+			const up = next(bert, "state", ({ state }) => state === "online");
+			bert.retryNow();
+			await up;
+			assert.deepEqual(await type(), all);
+			rooms[1].unwatchTyping();
+			assert.deepEqual(await type(), [["direct", clara.me]]);
+		} finally {
+			proxy.close();
+		}
 	});
 
 	test("presence: how somebody is and becomes, until one watches no more", limit, async () => {

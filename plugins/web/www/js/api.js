@@ -2,7 +2,8 @@
 /* The REST calls. One identity per page: a guest, made or found by the device token; or an account, by the tokens of
  * its login. When a call answers 401 the token is renewed, once. */
 
-import { request } from "../client/rest.js";
+import { Guest } from "../client/identity.js";
+import { authorized, bearer, request } from "../client/rest.js";
 import { Tokens } from "../client/tokens.js";
 import { deviceToken, displayName, login } from "./storage.js";
 
@@ -14,7 +15,7 @@ const where = (conversation) =>
 	`${conversation.kind === "room" ? "roomId" : "with"}=${encodeURIComponent(conversation.id)}`;
 
 export class Api {
-	#accessToken = null;
+	#guest = new Guest("", deviceToken, () => displayName.get());
 	tokens;
 
 	/* `events`: what Tokens tells of. */
@@ -30,8 +31,7 @@ export class Api {
 
 	/* Makes an account; of this browser's guest, if there is one, who is the same person then. */
 	register(body) {
-		const headers = this.isGuest && deviceToken.get() ? { "device-token": deviceToken.get() } : {};
-		return request("POST", "/api/auth/register", { headers, body });
+		return request("POST", "/api/auth/register", { headers: this.isGuest ? this.guestHeaders() : {}, body });
 	}
 
 	/* The answer to a login: tokens and who it is. Nothing is remembered yet. */
@@ -41,7 +41,7 @@ export class Api {
 
 	async logout() {
 		const { accessToken, refreshToken } = login.get();
-		await request("POST", "/api/auth/logout", { headers: { Authorization: `Bearer ${accessToken}` }, body: { refreshToken } });
+		await request("POST", "/api/auth/logout", { headers: bearer(accessToken), body: { refreshToken } });
 	}
 
 	requestReset(email) {
@@ -104,38 +104,14 @@ export class Api {
 
 	/* ---- guests ---- */
 
-	/* Finds or makes this browser's guest account: {userId, nickname}. A device token that the server refuses
-	 * is dropped and a new account made: a server without a store forgets its guests when it restarts. */
-	join(nickname = displayName.get()) {
-		/* One tab at a time, so that the tabs of a person who was forgotten do not become several people. */
-		const work = () => this.#join(nickname);
-		return navigator.locks ? navigator.locks.request("chatd.account", work) : work();
+	/* Finds or makes this browser's guest account: {userId, nickname}. */
+	async join(nickname) {
+		const { userId, nickname: given } = await this.#guest.join(nickname);
+		return { userId, nickname: given || userId };
 	}
 
-	async #join(nickname) {
-		const known = deviceToken.get();
-		const body = nickname ? { nickname } : {};
-		let account;
-		try {
-			account = await request("POST", "/api/auth/anonymous", {
-				headers: known ? { "device-token": known } : {},
-				body,
-			});
-		} catch (error) {
-			if (!known || error.code === "BANNED" || ![400, 401, 403, 404].includes(error.status)) {
-				throw error;
-			}
-			deviceToken.clear();
-			account = await request("POST", "/api/auth/anonymous", { body });
-		}
-		if (account.deviceToken) {
-			deviceToken.set(account.deviceToken);
-		}
-		this.#accessToken = account.accessToken ?? null;
-		return {
-			userId: account.userId,
-			nickname: account.nickname || account.userId,
-		};
+	guestHeaders() {
+		return this.#guest.deviceHeader();
 	}
 
 	async rooms() {
@@ -316,31 +292,20 @@ export class Api {
 	}
 
 	#authorized(method, path, body, timeoutMs) {
-		return this.authorized((token) => request(method, path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, body, timeoutMs }));
+		return this.authorized((token) => request(method, path, { headers: bearer(token), body, timeoutMs }));
 	}
 
 	/* Runs call(token), and once more with a new one when it is refused. */
-	async authorized(call) {
-		const token = await this.#token();
-		try {
-			return await call(token);
-		} catch (error) {
-			if (error.status !== 401 || error.code === "INVALID_CREDENTIALS") {
-				throw error; /* the latter: a wrong password in the body */
-			}
-			return call(await this.#token(token));
-		}
+	authorized(call) {
+		return authorized((refused) => this.#token(refused), call);
 	}
 
-	/* `refused`: one that the server does not take any more. */
+	/* `refused`: one that the server does not take any more. Nobody becomes a guest by asking for something. */
 	async #token(refused) {
 		if (!this.isGuest) {
 			return this.tokens.access(refused);
 		}
-		if (refused !== undefined) {
-			await this.join();
-		}
-		return this.#accessToken;
+		return refused === undefined ? this.#guest.access : this.#guest.token(refused);
 	}
 }
 

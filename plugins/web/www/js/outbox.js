@@ -3,14 +3,13 @@
 
 import { newId } from "../client/connection.js";
 import { SendQueue } from "../client/send-queue.js";
+import { targetOf } from "../client/typing.js";
 import { explainSealed } from "./e2ee-chat.js";
 import { ApiError, explain } from "./errors.js";
 import { attachmentOf } from "./files.js";
 import { t } from "./i18n.js";
 import { outbox as kept, login } from "./storage.js";
 
-/* What passes by itself: it is sent again instead of being the person's to send again. */
-const PATIENT = ["RATE_LIMIT_EXCEEDED", "STORE_BUSY", "UNAVAILABLE", "TIMEOUT"];
 const KEPT_MS = 7 * 24 * 3600 * 1000;
 
 const ownerNow = () => login.get()?.userId ?? "";
@@ -33,7 +32,6 @@ export class Outbox {
 				failed: (clientId, error) => this.#onFailed(clientId, error),
 				held: (seconds, error) => this.#onHeld(seconds, error.code),
 			},
-			patient: PATIENT,
 		});
 	}
 
@@ -127,8 +125,7 @@ export class Outbox {
 			return;
 		}
 		const { clientId, content, replyTo, threadId, mentions, attachments } = entry;
-		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
-		this.#queue.add({ type: "CHAT", ...target, content, clientId, ...(replyTo ? { replyTo } : {}), ...(threadId ? { threadId } : {}), ...(mentions?.length ? { mentions } : {}), ...(attachments?.length ? { attachments: attachments.map(attachmentOf) } : {}) });
+		this.#queue.add({ type: "CHAT", ...targetOf(conversation), content, clientId, ...(replyTo ? { replyTo } : {}), ...(threadId ? { threadId } : {}), ...(mentions?.length ? { mentions } : {}), ...(attachments?.length ? { attachments: attachments.map(attachmentOf) } : {}) });
 	}
 
 	/* One after the other, so that what was written first is sent first. */

@@ -34,8 +34,8 @@ export class Rooms {
 	/* Rooms that one leaves by oneself: nothing to be told. */
 	#leaving = new Set();
 
-	/* `hear(roomId, body, headers)` takes what arrives in a room; `heard()` is told when one more is followed, since
-	 * something may have been said before; `invited(room, by)` tells of an invitation. */
+	/* `hear(roomId, body, headers)` takes what arrives in a room, but for who is typing; `heard()` is told when one more is
+	 * followed, since something may have been said before, or one less; `invited(room, by)` tells of an invitation. */
 	constructor({ state, api, toast, connection, history, hear, heard, invited }) {
 		this.#state = state;
 		this.#api = api;
@@ -138,7 +138,7 @@ export class Rooms {
 			const made = this.#connection.subscribe(
 				`/topic/room/${roomId}`,
 				(body, headers) => this.#hear(roomId, body, headers),
-				{ patienceMs: ENTER_PATIENCE_MS, headers: resume },
+				{ patienceMs: ENTER_PATIENCE_MS, headers: { ...resume, except: "typing" } },
 			);
 			this.#subscriptions.set(roomId, { ...made, resumed: "since" in resume });
 		}
@@ -244,6 +244,7 @@ export class Rooms {
 			this.#state.clearUnread(conversation);
 			this.lost(conversation, 0, "");
 		}
+		this.heard();
 	}
 
 	#remember(roomId, wanted) {

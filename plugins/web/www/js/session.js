@@ -3,6 +3,11 @@
 
 import { Account } from "./account.js";
 import { Connection, newId, Refusal } from "../client/connection.js";
+import { Lives } from "../client/lives.js";
+import { OwnQueues } from "../client/own-queues.js";
+import { bearer } from "../client/rest.js";
+import { Typing } from "../client/typing.js";
+import { Watching } from "../client/watching.js";
 import { h } from "./dom.js";
 import { Encryption, explainSealed } from "./e2ee-chat.js";
 import { ApiError, explain } from "./errors.js";
@@ -13,7 +18,6 @@ import { Rooms } from "./rooms.js";
 import { userKey } from "./state.js";
 import { deviceToken, displayName, login, owner, peers, wantedRooms } from "./storage.js";
 
-const TYPING_AGAIN_MS = 2500;
 const READ_DELAY_MS = 400;
 const ENTER_PATIENCE_MS = 10000;
 const PEOPLE_REFRESH_MS = 20000;
@@ -21,13 +25,6 @@ const PEERS_ASKED = 8;
 const PEERS_WATCHED = 100;
 const COUNTS_PAUSE_MS = 300;
 const HOLE_PAUSE_MS = 500;
-const SLOW_DOWN_MS = 20000;
-/* Close codes */
-const LOGGED_OUT = 4401;
-const BANNED = 4403;
-const TAKEN_OVER = 4409;
-const RATE_LIMIT = 4429;
-const OWN_QUEUES = ["errors", "messages", "typing", "read", "presence", "rooms", "keys"];
 const CHANGES = ["EDIT", "DELETE", "REACTION"];
 const PINS = ["PINNED", "UNPINNED"];
 
@@ -36,27 +33,21 @@ export class Session {
 	#api;
 	#toast;
 	#connection;
-	#typingSent = new Map();
+	#lives;
+	#own;
+	#typing;
+	#watching;
+	/* Where one looks who is typing: the open conversation, once that can be heard. */
+	#lookedAt = null;
 	#readTimer = 0;
 	#refreshTimer = 0;
-	/* Of whom the server tells what becomes of them; null: it does not. */
-	#watched = new Set();
 	#countsTimer = 0;
-	/* Counts connections: what began under an earlier one must not go on. */
-	#life = 0;
+	/* Of the last connection that was ready: whether it is still there. */
+	#isPresent = () => false;
 	/* Subscriptions and rooms are confirmed. What is said before waits, so that nothing goes out of order and nobody
 	 * misses the echo of it. */
 	#ready = false;
 	#freshIdentity = false;
-	/* Where direct messages go on after a reconnect: the last one's `cursor`. */
-	#cursor = "";
-	#heardDirect = false;
-	/* The last connection ended before it was ready: the server may not have liked where this page wants to go on. */
-	#doubtful = false;
-	/* The access token that a connection was begun with. */
-	#usedToken = "";
-	/* The last connection was ended with 4401, and none was ready since. */
-	#thrownOut = false;
 	account;
 	encryption;
 	history;
@@ -75,7 +66,7 @@ export class Session {
 			up: (headers, transport) => this.#up(headers, transport),
 			down: (wasUp) => this.#down(wasUp),
 			refused: (message, code) => this.#refused(message, code),
-			closed: (why) => this.#closed(why),
+			closed: ({ code, reason }) => this.#onEnd(this.#lives.closed(code), reason),
 			state: (connection) => {
 				if (connection.state !== "online") {
 					state.setConnection(connection); /* online is said by #up, once everything is in place */
@@ -83,11 +74,18 @@ export class Session {
 			},
 		}, { loadSockJS });
 		const connection = this.#connection;
+		this.#lives = new Lives(connection);
+		this.#own = new OwnQueues(connection, this.#ears(), () => this.#lost("user"));
+		this.#typing = new Typing(connection, (place, body) => this.#onTyping(place, body));
+		this.#watching = new Watching(connection);
 		this.history = new History(state, api);
 		this.encryption = new Encryption({ state, api, toast });
 		this.outbox = new Outbox({ state, connection, toast, encryption: this.encryption });
 		const hear = (roomId, body, headers) => this.#onRoom(roomId, body, headers);
-		const heard = () => this.#countsSoon();
+		const heard = () => {
+			this.#countsSoon();
+			this.#look();
+		};
 		this.rooms = new Rooms({ state, api, toast, connection, history: this.history, hear, heard, invited });
 	}
 
@@ -139,9 +137,9 @@ export class Session {
 	async end() {
 		this.#api.tokens.stop();
 		await this.#connection.stop();
-		this.#cursor = "";
-		this.#heardDirect = false;
-		this.#thrownOut = false;
+		this.#own.forget();
+		this.#lives.forget();
+		this.#watching.clear();
 		this.outbox.clear();
 		this.#state.forgetConversations();
 		this.#state.me = null;
@@ -149,12 +147,8 @@ export class Session {
 
 	/* Tokens were renewed: the open connection goes on with the new one. */
 	async renewed(token) {
-		if (token === this.#usedToken || !this.#connection.online) {
-			return; /* the next connection begins with it */
-		}
-		this.#usedToken = token;
 		try {
-			await this.#connection.ask("/app/auth.refresh", { token });
+			await this.#lives.renewed(token);
 		} catch (error) {
 			if (!(error instanceof Refusal)) {
 				throw error;
@@ -185,21 +179,21 @@ export class Session {
 
 	async #prepare() {
 		if (!this.isGuest) {
-			return { Authorization: `Bearer ${await this.#accountToken()}` };
+			return bearer(await this.#accountToken());
 		}
+		this.#lives.token = "";
 		if (this.#freshIdentity) {
 			this.#freshIdentity = false; /* it has just been asked for */
 		} else {
 			this.#adopt(await this.#api.join());
 		}
-		const token = deviceToken.get();
-		return token ? { "device-token": token } : {};
+		return this.#api.guestHeaders();
 	}
 
 	/* After a refusal another token than the refused one. */
 	async #accountToken() {
 		try {
-			this.#usedToken = await this.#api.tokens.access(this.#thrownOut ? this.#usedToken : undefined);
+			this.#lives.token = await this.#api.tokens.access(this.#lives.refused);
 		} catch (error) {
 			if (error.code === "LOGGED_OUT") {
 				this.account.loggedOut("");
@@ -210,49 +204,27 @@ export class Session {
 		if (this.#state.me?.id !== userId || this.#state.me.name !== nickname) {
 			this.#state.setMe({ id: userId, name: nickname });
 		}
-		return this.#usedToken;
+		return this.#lives.token;
 	}
 
 	#refused(message, code) {
-		if (code === "BANNED") {
-			this.halt("banned", message);
-		} else if (!this.isGuest && ["TOKEN_EXPIRED", "INVALID_TOKEN", "UNAUTHORIZED"].includes(code)) {
-			this.#closed({ code: LOGGED_OUT, reason: message });
+		const end = this.#lives.rejected(code);
+		if (end) {
+			this.#onEnd(end, message);
 		} else {
 			this.#toast(t("The server refused the connection: {reason}", { reason: explain({ code, message }) }), { kind: "error" });
 		}
 	}
 
-	/* What an end means by its code. */
-	#closed({ code, reason }) {
-		switch (code) {
-			case LOGGED_OUT:
-				return this.#onThrownOut(reason);
-			case BANNED:
-				this.halt("banned", reason);
-				return { stop: true };
-			case TAKEN_OVER:
-				this.halt("taken", reason);
-				return { stop: true };
-			case RATE_LIMIT:
-				this.#toast(t("The server asks for a pause: too much at once."), { kind: "error" });
-				return { waitMs: SLOW_DOWN_MS };
-			default:
-				return null;
-		}
-	}
-
-	/* Once another token may help. */
-	#onThrownOut(reason) {
-		if (this.isGuest) {
-			return null; /* the device token decides */
-		}
-		if (this.#thrownOut) {
+	#onEnd({ end, waitMs }, reason) {
+		if (end === "LOGGED_OUT") {
 			this.account.loggedOut(reason);
-			return { stop: true };
+		} else if (end) {
+			this.halt(end === "BANNED" ? "banned" : "taken", reason);
+		} else if (waitMs) {
+			this.#toast(t("The server asks for a pause: too much at once."), { kind: "error" });
 		}
-		this.#thrownOut = true;
-		return null;
+		return { stop: Boolean(end), waitMs };
 	}
 
 	/* Ends the connection, and says why it does not come back by itself: `what` is banned or taken. */
@@ -264,41 +236,44 @@ export class Session {
 	/* ---- the life of one connection ---- */
 
 	async #up(headers, transport) {
-		const life = ++this.#life;
-		if (this.#doubtful) {
-			this.#beginAnew();
+		const { isPresent, doubtful } = this.#lives.up();
+		if (doubtful) {
+			this.#own.lose(); /* nowhere to go on from: everything is read again */
+			this.#lost("room");
 		}
-		this.#doubtful = true;
 		if (headers["device-token"] && this.isGuest) {
 			deviceToken.set(headers["device-token"]);
 		}
 		if (headers["user-name"] && headers["user-name"] !== this.#state.me?.id) {
 			this.#state.setMe({ id: headers["user-name"], name: displayName.get() || headers["user-name"] });
 		}
-		const own = this.#subscribeOwn();
+		const patience = { patienceMs: ENTER_PATIENCE_MS };
+		const public_ = this.#connection.subscribe("/topic/public", (body) => this.#onAnnouncement(body), patience).done;
+		const own = Promise.allSettled([this.#own.subscribe(ENTER_PATIENCE_MS), public_]);
 		for (const peer of peers.get()) {
 			this.#state.person(peer.id, { name: peer.name });
 			this.#state.conversation("user", peer.id);
 		}
 		this.outbox.restore();
 		await own;
-		const entered = life === this.#life && (await this.rooms.enter());
-		if (life !== this.#life) {
+		const entered = isPresent() && (await this.rooms.enter());
+		if (!isPresent()) {
 			return;
 		}
-		await this.#loadCounts();
-		if (life !== this.#life) {
+		await this.#loadCounts(isPresent);
+		if (!isPresent()) {
 			return;
 		}
 		this.#ready = true;
-		this.#doubtful = false;
-		this.#thrownOut = false;
+		this.#isPresent = isPresent;
+		this.#lives.ready();
 		this.#state.setConnection({ state: "online", transport });
 		if (!entered) {
 			this.#toast(t("The rooms could not be listed."), { kind: "error" });
 		}
 		this.encryption.connected().then(() => this.encryption.retry());
 		this.outbox.open();
+		this.#watching.up().catch(ignoreRefusal);
 		this.#loadActive();
 		this.#watchPeople();
 		if (!this.isGuest) {
@@ -306,64 +281,37 @@ export class Session {
 		}
 	}
 
-	/* Resolves when all are in effect, or are known not to be: a server need not have every feature. */
-	#subscribeOwn() {
-		const handlers = {
+	/* What to do with what comes in one's own queues. */
+	#ears() {
+		const direct = (body, headers) => this.#onDirect(body, headers);
+		return {
 			errors: (body) => this.#onSoftError(body),
+			messages: direct,
+			read: direct,
 			presence: (body) => this.#onPresence(body),
 			rooms: (body) => this.rooms.onNotice(body),
 			keys: (body) => this.encryption.told(body),
 		};
-		const direct = (body, headers) => this.#onDirect(body, headers);
-		const patience = { patienceMs: ENTER_PATIENCE_MS };
-		const subscribe = (name, options) => this.#connection.subscribe(`/user/queue/${name}`, handlers[name] ?? direct, options);
-		const all = OWN_QUEUES.map((name) => {
-			if (name !== "messages") {
-				return subscribe(name, patience).done;
-			}
-			const resume = this.#cursor ? { since: this.#cursor } : {};
-			return subscribe(name, { ...patience, headers: resume }).done.then((receipt) => this.#onHeard(receipt));
-		});
-		all.push(this.#connection.subscribe("/topic/public", (body) => this.#onAnnouncement(body), patience).done);
-		return Promise.allSettled(all);
 	}
 
-	/* Direct messages arrive from here on. Those of the time before are on their way, or have to be read anew. */
-	#onHeard(receipt) {
-		const whole = this.#cursor && receipt.recovered !== "false";
-		if (this.#heardDirect && !whole) {
-			this.#lostDirect();
-		}
-		this.#heardDirect = true;
-	}
-
-	/* Nowhere to go on from: everything is read again. */
-	#beginAnew() {
-		this.#lostDirect();
+	/* What was said meanwhile does not come: it is read again. */
+	#lost(kind) {
 		for (const conversation of this.#state.conversations.values()) {
-			if (conversation.kind === "room") {
-				this.rooms.lost(conversation, 0, "");
-			}
-		}
-	}
-
-	#lostDirect() {
-		this.#cursor = "";
-		for (const conversation of this.#state.conversations.values()) {
-			if (conversation.kind === "user") {
+			if (conversation.kind === kind) {
 				this.rooms.lost(conversation, 0, "");
 			}
 		}
 	}
 
 	#down(wasUp) {
-		this.#life++;
+		this.#lives.down();
 		this.#ready = false;
-		this.#watched = new Set();
+		this.#watching.down();
+		this.#typing.down();
+		this.#lookAt(null);
 		clearInterval(this.#refreshTimer);
 		this.rooms.down();
 		this.outbox.close();
-		this.#typingSent.clear();
 		if (wasUp) {
 			for (const person of this.#state.people.values()) {
 				this.#state.person(person.id, { online: null });
@@ -376,11 +324,32 @@ export class Session {
 		const conversation = this.#state.conversations.get(this.#state.active);
 		if (conversation && this.#ready) {
 			conversation.pagingFailed = "";
+			this.#look();
 			this.rooms.refreshPeople();
 			if (conversation.kind === "user") {
 				this.#watchPeers([conversation.id]);
 			}
 			this.#loadConversation(conversation);
+		}
+	}
+
+	/* Who is typing is of interest where one looks, and nowhere else. */
+	#look() {
+		const open = this.#state.conversations.get(this.#state.active);
+		const heard = open?.kind === "user" || this.#state.rooms.get(open?.id)?.joined;
+		const place = this.#ready && heard ? open : null;
+		if (place !== this.#lookedAt) {
+			this.#lookAt(place);
+		}
+	}
+
+	#lookAt(place) {
+		if (this.#lookedAt) {
+			this.#typing.unwatch(this.#lookedAt);
+		}
+		this.#lookedAt = place;
+		if (place) {
+			this.#typing.watch(place).catch(ignoreRefusal); /* a server need not have this */
 		}
 	}
 
@@ -398,11 +367,10 @@ export class Session {
 	}
 
 	/* Which conversations there are, and what is unread in them. */
-	async #loadCounts() {
-		const life = this.#life;
+	async #loadCounts(isPresent = this.#isPresent) {
 		try {
 			for (const summary of await this.#api.conversations()) {
-				if (life === this.#life) {
+				if (isPresent()) {
 					this.#state.setSummary(summary);
 				}
 			}
@@ -441,7 +409,7 @@ export class Session {
 		direct.sort((a, b) => b.lastAt - a.lastAt);
 		await this.#watchPeers(direct.map((c) => c.id));
 		for (const { id, key } of direct.slice(0, PEERS_ASKED)) {
-			if (key !== this.#state.active && this.#ready && !this.#watched?.has(id)) {
+			if (key !== this.#state.active && this.#ready && !this.#watching.has(id)) {
 				try {
 					this.#state.person(id, await this.#api.status(id));
 				} catch (error) {
@@ -452,23 +420,9 @@ export class Session {
 	}
 
 	async #watchPeers(ids) {
-		const life = this.#life;
-		const users = ids.filter((id) => !this.#watched?.has(id)).slice(0, PEERS_WATCHED - (this.#watched?.size ?? 0));
-		if (!this.#watched || !users.length) {
-			return;
-		}
-		try {
-			await this.#connection.ask("/app/presence.watch", { users }, ENTER_PATIENCE_MS);
-			if (life === this.#life) {
-				users.forEach((id) => this.#watched.add(id));
-			}
-		} catch (error) {
-			if (!(error instanceof Refusal)) {
-				throw error;
-			}
-			if (life === this.#life) {
-				this.#watched = null; /* this server has no such feature, or not for us */
-			}
+		const free = PEERS_WATCHED - this.#watching.size;
+		if (!this.#watching.refused) {
+			await this.#watching.add(ids.filter((id) => !this.#watching.wants(id)).slice(0, free)).catch(ignoreRefusal);
 		}
 	}
 
@@ -483,7 +437,7 @@ export class Session {
 		if (conversation.after !== null && !more.threadId) {
 			this.history.reload(conversation); /* one writes at the end, so that is where one is taken */
 		}
-		this.#stopTyping(conversation);
+		this.#typing.said(conversation);
 		this.outbox.say(conversation, content, more);
 	}
 
@@ -516,25 +470,11 @@ export class Session {
 	}
 
 	typing(conversation) {
-		const last = this.#typingSent.get(conversation.key) ?? 0;
-		if (Date.now() - last > TYPING_AGAIN_MS && this.#sendTyping(conversation, true)) {
-			this.#typingSent.set(conversation.key, Date.now());
-		}
+		this.#typing.say(conversation, true);
 	}
 
 	stopTyping(conversation) {
-		if (this.#stopTyping(conversation)) {
-			this.#sendTyping(conversation, false);
-		}
-	}
-
-	#stopTyping(conversation) {
-		return this.#typingSent.delete(conversation.key);
-	}
-
-	#sendTyping(conversation, typing) {
-		const target = conversation.kind === "room" ? { roomId: conversation.id } : { to: conversation.id };
-		return this.#connection.send("/app/chat.typing", { ...target, typing });
+		this.#typing.say(conversation, false);
 	}
 
 	/* The person has the end of the conversation before their eyes. */
@@ -575,12 +515,8 @@ export class Session {
 	/* ---- what arrives ---- */
 
 	#onDirect(body, headers) {
-		this.#cursor = headers.cursor ?? this.#cursor;
 		const sender = body.senderId ?? body.sender;
 		const receiver = body.receiverId ?? body.receiver;
-		if (body.code === "HISTORY_GAP") {
-			return; /* the receipt says so too */
-		}
 		if (body.code === "COMMAND") {
 			this.#toast(body.content, { sticky: true }); /* for oneself alone: nothing of it stays */
 			return;
@@ -592,6 +528,14 @@ export class Session {
 		const peer = sender === this.#state.me.id ? receiver : sender;
 		if (peer) {
 			this.#onEvent(this.#state.conversation("user", peer), body, headers);
+		}
+	}
+
+	#onTyping(conversation, body) {
+		const sender = body.senderId ?? body.sender;
+		if (sender !== this.#state.me.id) {
+			this.#state.person(sender, { name: body.senderName, online: true });
+			this.#state.setTyping(conversation, sender, body.typing !== false);
 		}
 	}
 
@@ -610,11 +554,7 @@ export class Session {
 			const online = body.type === "LEAVE" ? undefined : true;
 			this.#state.person(sender, { name: body.senderName, online });
 		}
-		if (body.type === "TYPING") {
-			if (!mine) {
-				this.#state.setTyping(conversation, sender, body.typing !== false);
-			}
-		} else if (body.type === "READ") {
+		if (body.type === "READ") {
 			this.#onRead(conversation, sender, mine, body);
 		} else {
 			this.#onRow(conversation, body, mine, headers);
@@ -726,7 +666,7 @@ export class Session {
 	async #onExpiring() {
 		try {
 			if (!this.isGuest && !this.#api.tokens.isNew) {
-				await this.renewed(await this.#api.tokens.access(this.#usedToken));
+				await this.renewed(await this.#api.tokens.access(this.#lives.token));
 			}
 		} catch (error) {
 			ignoreApiError(error);
@@ -760,6 +700,12 @@ function loadSockJS() {
 		const src = new URL("../vendor/sockjs-client/sockjs.min.js", import.meta.url);
 		document.head.append(h("script", { src, onload: () => resolve(globalThis.SockJS), onerror: reject }));
 	});
+}
+
+function ignoreRefusal(error) {
+	if (!(error instanceof Refusal)) {
+		throw error; /* otherwise the server has no such feature, or not for us */
+	}
 }
 
 function ignoreApiError(error) {
