@@ -158,7 +158,7 @@ class Store:
         self.log = open(os.path.join(self.dir, "log"), "w+b")
         self.proc = subprocess.Popen([program, "-d", os.path.join(self.dir, "data"), "-a", "127.0.0.1", "-p", str(self.port), "-s",
                                       "--no-vhost-buckets", "--configure-bucket", BUCKET], stdout=self.log, stderr=self.log)
-        until(self.answers, 30, "s3rver starts")
+        until(self.answers, 120, "s3rver starts")
         self.proxy = Proxy(self.port)
 
     def answers(self):
@@ -399,7 +399,7 @@ def at(url, method="GET", body=None, port=None):
 
 
 def direct(workers):
-    s = Server(workers, accounts=S3.options(presigned_uploads="true", presigned_ttl="30s"))
+    s = Server(workers, accounts=S3.options(presigned_uploads="true", presigned_ttl="10m"))
     try:
         alice, bob = known(s, "alice", "bob")
 
@@ -465,6 +465,47 @@ def direct(workers):
         s.kill()
         s.begin()
         until(lambda: not S3.names("tus"), 30, "what nobody went on with")
+        same(S3.proxy.refused, [])
+    finally:
+        code, log = s.stop()
+    assert code == 0 and " ERROR " not in log and "Sanitizer" not in log, log[-3000:]
+
+
+def so_many_files(workers):
+    """user_files counts what is there, not what is on its way: the store decides when it has come."""
+    s = Server(workers, accounts=S3.options(presigned_uploads="true", presigned_ttl="10m", user_files="2"))
+    try:
+        alice, bob = known(s, "alice", "bob")
+
+        def wish(who, want=201):
+            r = who.rest("POST", "/api/files/direct", {"name": "a.txt", "size": 5})
+            same((r.status, r.json.get("code")), (want, None if want == 201 else "QUOTA_EXCEEDED"), r.body)
+            return r.json
+
+        def complete(who, w):
+            r = who.rest("POST", w["complete"], {})
+            return r.status, r.json.get("code"), r.json
+        three = [wish(alice) for _ in range(3)]
+        for n, w in enumerate(three):
+            same(at(w["url"], "PUT", b"text%d" % n)[0], 200, S3.proxy.refused)
+        files = []
+        for w in three[:2]:
+            status, _, f = complete(alice, w)
+            same(status, 201, f)
+            files.append(f)
+        status, code, why = complete(alice, three[2])
+        same((status, code), (429, "QUOTA_EXCEEDED"), why)
+        assert "as many files" in why["detail"], why
+        same(get(alice, "/api/files/" + three[2]["id"]).status, 404)
+        until(lambda: not S3.names("tus"), what="what was refused is gone")
+        wish(alice, 429)
+        same(complete(alice, three[0])[0], 201, "what is there is there")
+        w = wish(bob)
+        same((at(w["url"], "PUT", b"text9")[0], complete(bob, w)[0]), (200, 201), "another's count is another's")
+        same(alice.rest("DELETE", files[0]["url"]).status, 204)
+        w = wish(alice)
+        same((at(w["url"], "PUT", b"text3")[0], complete(alice, w)[0]), (200, 201))
+        wish(alice, 429)
         same(S3.proxy.refused, [])
     finally:
         code, log = s.stop()
@@ -592,9 +633,11 @@ def main():
     try:
         chosen = [t for t in TESTS if not words or any(w in t.__name__ for w in words)]
         for name, fn in (("downloads_from_there", presigned), ("encrypted", sealed), ("on_two_nodes", on_two_nodes), ("uploads_straight_there", direct),
+                         ("so_many_files_straight_there", so_many_files),
                          ("a_secret_that_is_wrong", a_wrong_secret)):
             if not words or any(w in name for w in words):
                 def run(_, fn=fn):
+                    S3.proxy.refused.clear()  # of the one before
                     fn(workers)
                 run.__name__ = name
                 chosen.append(run)
