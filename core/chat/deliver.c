@@ -11,7 +11,7 @@
 /* A SUBSCRIBE may be to no more than what has a certain header `about`, or to all but that. */
 static int is_unasked(const struct sub *s, const chatd_msg *msg)
 {
-	return s->about[0] && !str_is(msg_get(msg, "about"), s->about) == s->only;
+	return s->about[0] && str_is(msg_get(msg, "about"), s->about) != s->only;
 }
 
 static void out_end(chatd_call *c, void *arg)
