@@ -18,16 +18,24 @@ enum { MICRO = 1000, REDIS_KEY = KEY_MAX + 80, NUMBER = 24, WORDS = 4 };
  * The value is the time at which the bucket will be full.  {0, 0, used, ...}: all are drawn;
  * {which, wait, used, ...}: none is, that one (from 1 on) would have to wait longest.
  * known: so long from now it will not be full, as the node that asks has granted by itself.
- * A clock that steps back leaves it empty at most, one that steps forward full at most. */
+ * A clock that steps back leaves it empty at most, one that steps forward full at most; the former is
+ * written down at once, or whoever is refused would find it empty until the clock is there again. */
 static const char script_draw[] =
 		"local t = redis.call('TIME')\n"
 		"local now = t[1] * 1000000 + t[2]\n"
 		"local after, answer = {}, {0, 0}\n"
+		"local function put(key, at, depth)\n"
+		"  local ttl = math.max(300000, math.ceil(depth / 1000) + 1000)\n"
+		"  redis.call('SET', key, string.format('%.0f', at), 'PX', string.format('%.0f', ttl))\n"
+		"end\n"
 		"for i, key in ipairs(KEYS) do\n"
 		"  local a = i * 4 - 4\n"
 		"  local depth = tonumber(ARGV[a + 2])\n"
 		"  local at = tonumber(redis.call('GET', key) or 0) or 0\n"
-		"  if at > now + depth then at = now + depth end\n"
+		"  if at > now + depth then\n"
+		"    at = now + depth\n"
+		"    put(key, at, depth)\n"
+		"  end\n"
 		"  at = math.max(at, now + math.min(tonumber(ARGV[a + 4]), depth))\n"
 		"  after[i] = at + ARGV[a + 1] * ARGV[a + 3]\n"
 		"  local wait = after[i] - now - depth\n"
@@ -36,8 +44,7 @@ static const char script_draw[] =
 		"end\n"
 		"if answer[1] > 0 then return answer end\n"
 		"for i, key in ipairs(KEYS) do\n"
-		"  local ttl = math.max(300000, math.ceil(ARGV[i * 4 - 2] / 1000) + 1000)\n"
-		"  redis.call('SET', key, string.format('%.0f', after[i]), 'PX', string.format('%.0f', ttl))\n"
+		"  put(key, after[i], ARGV[i * 4 - 2])\n"
 		"  answer[i + 2] = after[i] - now\n"
 		"end\n"
 		"return answer\n";

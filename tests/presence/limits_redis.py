@@ -136,6 +136,32 @@ def calls(redis):
 
 
 @scenario
+def f51_a_clock_of_redis_that_steps_locks_nobody_out_and_lets_nobody_through(s):
+    """What it leaves: buckets that are full at a time far ahead (it stepped back), or long ago, or none (forward)."""
+    redis = s.redis()
+    a = s.node("server1", redis, more=LIMITS, limits=True)
+    d, key, hour = Person(a, "alice").device(), "rate:auth:alice", 3600 * 10 ** 6
+
+    def takes(n):
+        return sum("code" not in d.send("/app/chat.send", {"to": "alice", "content": "x"}) for _ in range(n))
+    begin = time.monotonic()
+    taken = takes(BURST + 10)
+    assert BURST <= taken < BURST + 10, taken
+    now = int("".join(w.rjust(6, "0") for w in redis.lines_of("TIME")))
+    redis.cli("SET", key, str(now + hour))
+    within(lambda: takes(1) == 1, BURST * 60 / RATE + 1, "let in again")
+    stored = int(redis.cli("GET", key))
+    assert stored < now + hour / 2, "the bucket is full at a time that may come"
+    for ahead in (str(now - hour), "none"):
+        redis.cli("SET", key, ahead)
+        taken = takes(3 * BURST)
+        most = BURST + RATE / 60 * (time.monotonic() - begin) + 1
+        assert taken <= most, "%d of %.0f" % (taken, most)
+        begin = time.monotonic()
+    d.close()
+
+
+@scenario
 def f24_without_redis_each_node_grants_its_part(s):
     redis = s.redis()
     nodes = [s.node("server%d" % i, redis, more=LIMITS, limits=True) for i in (1, 2, 3)]
