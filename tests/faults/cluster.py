@@ -29,6 +29,13 @@ def long_case(fn):
     return case(fn) if os.environ.get("CHATD_FULL") == "1" else fn
 
 
+def tell():
+    """What the nodes said last: they go on, and their logs with them."""
+    for n in [n for n in CLUSTER.nodes if os.path.exists(n.log.name)]:
+        lines = [line[:300] for line in n.text().splitlines() if " audit: " not in line][-25:]
+        print("\n# ".join(["# %s, exit code %s:" % (n.id, n.proc.poll()), *lines]))
+
+
 def case(fn):
     """fn(t, cluster, crowd): the crowd talks when it begins, and is judged after it; then the cluster is healed.
     fn returns what judges the checker's figures, or None."""
@@ -53,6 +60,9 @@ def case(fn):
                   % (whole, " ".join("%.1f" % (b - a) for a, b in zip(times, times[1:])), PACE.factor()))
             if judge:
                 judge(text)
+        except BaseException:
+            tell()
+            raise
         finally:
             if crowd.proc.poll() is None:
                 crowd.close()
@@ -408,7 +418,13 @@ def f66_a_node_is_cut_off_from_all_but_its_clients(t, c, crowd):
     time.sleep(2)
     assert not listener.messages(0.1, content="cut off"), "what was refused came all the same"
     listener.close()
-    again = Person(node, crowd.person(0).id).device()
+    def let_in():
+        """After a long time the connections that read try again seconds apart."""
+        try:
+            return Person(node, crowd.person(0).id).device()
+        except ConnectionError:
+            return None
+    again = wait_for(let_in, 20, "logins work again")
     assert "seq" in again.send("/app/chat.send", {"to": crowd.person(1).id, "content": "back"})
     again.close()
     # The node may have held the lock of all writers: the database takes it away after 2 s.
@@ -508,6 +524,7 @@ def f59_what_is_revoked_ends_on_the_other_nodes(t):
     try:
         for _ in range(3 if t.full else 1):
             revoked.table(c, 2)
+        revoked.for_good(c, lambda: c.redis.cli("FLUSHALL"))
         revoked.table(c, 5, away)
         if t.full:
             # They may also just not answer.

@@ -9,7 +9,7 @@ import time
 from harness import HERE, Person, wait_for
 
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "auth"))
-from people import Account  # noqa: E402  found by way of harness
+from people import Account, rest  # noqa: E402  found by way of harness
 
 PUBLIC = "/topic/public"
 ACTS = []
@@ -182,3 +182,21 @@ def all_at_once(w, seconds):
 def table(cluster, seconds, between=lambda: None):
     for _ in all_at_once(World(cluster), seconds):
         between()
+
+
+def for_good(cluster, forget):
+    """G-RED-3: what was revoked stays so when Redis has forgotten everything: the store knows."""
+    w = World(cluster)
+    stays, gone, banned = (w.somebody().log_in() for _ in range(3))
+    assert gone.auth("logout").status in (200, 204)
+    assert w.admin.rest("POST", "/api/users/%s/ban" % banned.id, {"seconds": 600}).status in (200, 204)
+    forget()
+
+    def asks(node, login):
+        return rest(node, login, "GET", "/api/chat/rooms").status
+    for node in (w.here, w.there):
+        assert asks(node, stays) == 200, asks(node, stays)
+        for login in (gone, banned):
+            wait_for(lambda n=node, x=login: asks(n, x) in (401, 403), 5, "refused on " + node.id)
+    for login in (gone, banned):
+        assert login.refresh().status in (401, 403), "a refresh token of before"
