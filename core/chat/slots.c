@@ -36,7 +36,9 @@ chatd_status slots_add(
 	if (i == n) {
 		slot->offset = (uint32_t)chat->slot_bytes;
 		slot->size = room;
-		chat->slot_bytes += chat->slots_frozen ? 0 : room;
+		if (!chat->slots_frozen) { /* later workers read it */
+			chat->slot_bytes += room;
+		}
 	}
 	slot->inst = inst;
 	atomic_store_explicit(&slot->drop, drop, memory_order_release);
