@@ -498,7 +498,8 @@ export class Session {
 		}, READ_DELAY_MS);
 	}
 
-	/* Says to the one who wrote that it has arrived; in rooms that would be a message for everyone's every message. */
+	/* Says to the one who wrote that it has arrived, also when it was read meanwhile: one of the two may keep that to
+	 * themselves. In rooms that would be a message for everyone's every message. */
 	#deliveredSoon(conversation) {
 		if (conversation.kind !== "user" || conversation.delivering) {
 			return;
@@ -506,8 +507,9 @@ export class Session {
 		conversation.delivering = setTimeout(() => {
 			conversation.delivering = 0;
 			const last = conversation.messages.findLast((m) => m.kind === "chat" && m.id && !m.mine);
-			if (last?.seq > conversation.readSent) {
-				this.#connection.send("/app/chat.read", { with: conversation.id, messageId: last.id, seq: last.seq, status: "DELIVERED" });
+			const upTo = { with: conversation.id, messageId: last?.id, seq: last?.seq, status: "DELIVERED" };
+			if (last?.seq > conversation.deliveredSent && this.#connection.send("/app/chat.read", upTo)) {
+				conversation.deliveredSent = last.seq;
 			}
 		}, 2 * READ_DELAY_MS);
 	}

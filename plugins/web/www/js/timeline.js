@@ -37,6 +37,7 @@ export function makeConversation(kind, id) {
 		readUpTo: new Map(),
 		deliveredTo: new Map(),
 		readSent: 0,
+		deliveredSent: 0,
 		readSentId: "",
 	};
 }
