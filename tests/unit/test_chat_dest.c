@@ -550,9 +550,7 @@ static void subscribe_choosing(void *arg)
 	struct choosing *a = arg;
 	chatd_msg *m = msg_new(str_of(a->dest), CHATD_LIT(""));
 	assert_int_equal(msg_set(m, a->header, str_of(a->about)), 0);
-	struct chatd_subscribe want = {
-		.struct_size = sizeof(want), .id = str_of(a->id), .frame = m
-	};
+	struct chatd_subscribe want = { .struct_size = sizeof(want), .id = str_of(a->id), .frame = m };
 	assert_int_equal(chat_sessions_vt.subscribe(a->c->s, &want, ignore, NULL), 0);
 	msg_unref(m);
 }
