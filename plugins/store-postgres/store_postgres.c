@@ -199,6 +199,13 @@ static chatd_status reload(void *selfp, const void *confp)
 	return 0;
 }
 
+static void worker_stop(void *selfp, chatd_worker *w, void *wself)
+{
+	struct self *self = selfp;
+	(void)wself;
+	engine_leave(self->engine, w);
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -221,5 +228,6 @@ CHATD_PLUGIN = {
 	.conf_size = sizeof(struct conf),
 	.init = init,
 	.reload = reload,
+	.worker_stop = worker_stop,
 	.fini = fini,
 };

@@ -125,6 +125,10 @@ void backup_step(struct engine *e)
 	if (!b) {
 		return;
 	}
+	if (atomic_load(&e->leaving)) { /* who waits for it cannot wait any longer */
+		backup_cancel(e, -ESHUTDOWN);
+		return;
+	}
 	int code = sqlite3_backup_step(b->b, PAGES);
 	if (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED) {
 		return;

@@ -339,10 +339,15 @@ static void send_batch(struct engine *e, chatd_worker *w, struct ops *ops)
 {
 	struct batch *b = malloc(sizeof(*b));
 	struct op *op;
+	long n = 0;
+	STAILQ_FOREACH (op, ops, link) {
+		n++;
+	}
 	if (b) {
 		STAILQ_INIT(&b->ops);
 		STAILQ_CONCAT(&b->ops, ops);
 		if (e->h->post(w, on_answers, b) == 0) {
+			asker_told(e, w, n);
 			return;
 		}
 		STAILQ_CONCAT(ops, &b->ops);
@@ -352,6 +357,7 @@ static void send_batch(struct engine *e, chatd_worker *w, struct ops *ops)
 		STAILQ_REMOVE_HEAD(ops, link);
 		op_destroy(op);
 	}
+	asker_told(e, w, n);
 }
 
 void ops_answer(struct engine *e, struct ops *done)

@@ -33,19 +33,26 @@ static void queue_finish(struct queue *q)
 
 /* ---- the service ------------------------------------------------------------- */
 
+static struct asker *asker_of(struct engine *e, chatd_worker *w)
+{
+	return &e->askers[e->h->worker_index(w)];
+}
+
 static chatd_status enqueue(struct engine *e, struct op *op)
 {
+	struct asker *from = asker_of(e, op->w);
 	int writes = op_writes(op) || e->n_readers == 0;
 	struct queue *q = writes ? &e->writes : &e->reads;
 	chatd_status rc = 0;
 	int wake = 0;
 	pthread_mutex_lock(&q->lock);
-	if (e->stopping) {
+	if (e->stopping || atomic_load(&from->left)) {
 		rc = -ESHUTDOWN;
 	} else if (q->bytes + op->size > QUEUE_MAX) {
 		rc = -EAGAIN;
 	} else {
 		STAILQ_INSERT_TAIL(&q->ops, op, link);
+		atomic_fetch_add(&from->open, 1);
 		q->bytes += op->size;
 		wake = ++q->n >= q->wanted;
 		if (writes) {
@@ -160,8 +167,14 @@ chatd_status engine_start(const struct chatd_host *h, chatd_ctx *ctx, const stru
 	e->h = h;
 	e->ctx = ctx;
 	e->conf = *conf;
+	e->askers = h->mem_alloc((size_t)h->worker_count() * sizeof(*e->askers));
+	if (!e->askers) {
+		h->mem_free(e);
+		return -ENOMEM;
+	}
 	queue_init(&e->writes);
 	queue_init(&e->reads);
+	pthread_cond_init(&e->told, NULL);
 	pthread_condattr_t attr;
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -184,6 +197,29 @@ chatd_status engine_start(const struct chatd_host *h, chatd_ctx *ctx, const stru
 	}
 	*ret = e;
 	return 0;
+}
+
+void engine_leave(struct engine *e, chatd_worker *w)
+{
+	struct asker *a = asker_of(e, w);
+	atomic_store(&a->left, 1);
+	atomic_fetch_add(&e->leaving, 1);
+	pthread_mutex_lock(&e->reads.lock);
+	while (atomic_load(&a->open) > 0) {
+		pthread_cond_wait(&e->told, &e->reads.lock);
+	}
+	pthread_mutex_unlock(&e->reads.lock);
+}
+
+void asker_told(struct engine *e, chatd_worker *w, long n)
+{
+	struct asker *a = asker_of(e, w);
+	atomic_fetch_sub(&a->open, n);
+	if (atomic_load(&a->left)) {
+		pthread_mutex_lock(&e->reads.lock);
+		pthread_cond_broadcast(&e->told);
+		pthread_mutex_unlock(&e->reads.lock);
+	}
 }
 
 static void say_stop(struct engine *e)
@@ -218,6 +254,8 @@ void engine_stop(struct engine *e)
 	queue_finish(&e->writes);
 	queue_finish(&e->reads);
 	pthread_cond_destroy(&e->quit);
+	pthread_cond_destroy(&e->told);
+	e->h->mem_free(e->askers);
 	free(e->readers);
 	e->h->mem_free(e);
 }

@@ -107,7 +107,8 @@ chatd_status op_create(
 		struct engine *, enum call, const void *req, const struct op_from *, struct op **ret_op);
 void op_destroy(struct op *);
 int op_writes(const struct op *);
-void ops_answer(struct engine *, struct ops *done); /* [writer, readers] takes them all */
+void ops_answer(struct engine *, struct ops *done);       /* [writer, readers] takes them all */
+void asker_told(struct engine *, chatd_worker *, long n); /* store.c: so many calls are answered */
 
 void *arena_alloc(struct arena *, size_t n); /* zeroed; NULL and .failed: no memory */
 struct chatd_str arena_copy(struct arena *, struct chatd_str);
@@ -152,6 +153,11 @@ struct queue {
 	size_t bytes;
 };
 
+struct asker {        /* a worker */
+	atomic_long open; /* calls that are not answered yet */
+	atomic_int left;  /* it asks nothing more */
+};
+
 struct engine {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
@@ -159,6 +165,9 @@ struct engine {
 	struct queue writes, reads; /* .writes.lock also guards .waiting and ops' flags */
 	struct waiting waiting;     /* oldest first */
 	pthread_cond_t quit;        /* the watch waits here */
+	pthread_cond_t told;        /* with reads.lock: a worker that leaves waits here */
+	struct asker *askers;       /* one for each worker */
+	atomic_int leaving;         /* workers that have left */
 	int stopping;               /* under both locks */
 	atomic_int state;           /* CHATD_STORE_OK ... */
 	atomic_int stalled;
@@ -177,6 +186,9 @@ struct engine {
 
 chatd_status engine_start(
 		const struct chatd_host *, chatd_ctx *, const struct store_conf *, struct engine **ret);
+/* [worker] Its last act: what it has asked is answered by then, else whoever asked would wait, and
+ * keep what they hold, for ever; from now on it is refused with -ESHUTDOWN. */
+void engine_leave(struct engine *, chatd_worker *);
 void engine_stop(struct engine *); /* NULL is fine; frees it */
 chatd_status engine_provide(struct engine *);
 int64_t clock_ms(void); /* monotonic */

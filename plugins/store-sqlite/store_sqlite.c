@@ -135,6 +135,13 @@ static chatd_status init(
 	return rc < 0 ? rc : engine_provide(self->engine);
 }
 
+static void worker_stop(void *selfp, chatd_worker *w, void *wself)
+{
+	struct self *self = selfp;
+	(void)wself;
+	engine_leave(self->engine, w);
+}
+
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
@@ -156,5 +163,6 @@ CHATD_PLUGIN = {
 	.opts = opts,
 	.conf_size = sizeof(struct conf),
 	.init = init,
+	.worker_stop = worker_stop,
 	.fini = fini,
 };

@@ -122,6 +122,16 @@ static chatd_status post(chatd_worker *w, void (*fn)(void *arg), void *arg)
 	return 0;
 }
 
+static int32_t worker_count(void)
+{
+	return HOST_WORKERS;
+}
+
+static int32_t worker_index(const chatd_worker *w)
+{
+	return w->index;
+}
+
 static const char *server_id(void)
 {
 	return the.node;
@@ -148,6 +158,8 @@ static const struct chatd_host table = {
 	.post = post,
 	.random = random_bytes,
 	.server_id = server_id,
+	.worker_count = worker_count,
+	.worker_index = worker_index,
 };
 
 void host_set_node(const char *id)
@@ -272,6 +284,7 @@ static struct host *open_plugin(const char *so, const char *const *set)
 		abort();
 	}
 	for (int i = 0; i < HOST_WORKERS; i++) {
+		h->workers[i].index = i;
 		pthread_mutex_init(&h->workers[i].lock, NULL);
 		pthread_cond_init(&h->workers[i].more, NULL);
 		h->workers[i].last = &h->workers[i].first;

@@ -16,6 +16,7 @@
 enum { HOST_WORKERS = 8 };
 
 struct chatd_worker {
+	int32_t index;
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	struct host_post *first, **last;

@@ -181,12 +181,46 @@ static void calls_of_one_commit_see_each_other(void **state)
 	}
 }
 
+/* The others go on. */
+static void who_leaves_has_all_answers(void **state)
+{
+	struct kept *k[200], *other;
+	struct chatd_store_append w = { SZ(chatd_store_append), .conv = ROOM("r"), .sender = S("ann"),
+		.body = S("{}"), .wall = WALL };
+	struct chatd_store_page r = { SZ(chatd_store_page), .limit = 10, .conv = ROOM("r"),
+		.after = -1 };
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		char id[8];
+		snprintf(id, sizeof(id), "%d", i);
+		w.id = z(id);
+		k[i] = kept_new();
+		k[i]->rc = i % 2 ? h->vt->page(h->obj, &h->workers[0], &r, keep, k[i])
+						 : h->vt->append(h->obj, &h->workers[0], &w, keep, k[i]);
+		assert_int_equal(k[i]->rc, 0);
+	}
+	h->plugin->worker_stop(h->self, &h->workers[0], NULL);
+	while (host_turn(&h->workers[0], 0)) {
+	}
+	for (int i = 0; i < 200; i++) {
+		assert_true(k[i]->done);
+		assert_int_equal(k[i]->rc, 0);
+	}
+	assert_int_equal(h->vt->page(h->obj, &h->workers[0], &r, keep, kept_new()), -ESHUTDOWN);
+	other = kept_new();
+	assert_int_equal(h->vt->page(h->obj, &h->workers[1], &r, keep, other), 0);
+	h->plugin->worker_stop(h->self, &h->workers[1], NULL);
+	assert_int_equal(host_turn(&h->workers[1], 0), 1);
+	assert_int_equal(other->done, 1);
+	assert_int_equal(other->a.n_messages, 10);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, begin, teardown)
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { CASE(boot_epochs_grow), CASE(what_changed_is_told_in_order),
 		CASE(what_was_handed_over_moves_forward), CASE(the_rows_before_are_those_of_both_inboxes),
-		CASE(calls_of_one_commit_see_each_other) };
+		CASE(calls_of_one_commit_see_each_other), CASE(who_leaves_has_all_answers) };
 	return suite_args(argc, argv) ? cmocka_run_group_tests(tests, NULL, NULL) : 2;
 }
