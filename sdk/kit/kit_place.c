@@ -129,8 +129,8 @@ static int read_place(const char *text, struct place *p)
 			colon--;
 		}
 	}
-	p->line = colon ? (int)strtol(colon + 1, NULL, 10) : 0;
-	if (!colon || p->line <= 0 || *text == '?') {
+	p->line = colon ? (int)strtol(colon + 1, NULL, 10) : 0; /* 0: code of several lines */
+	if (!colon || *text == '?') {
 		return 0;
 	}
 	snprintf(path, sizeof(path), "%.*s", (int)(colon - text), text);
@@ -202,7 +202,12 @@ static int tell(struct telling *t, const char *what)
 static int tell_place(void *arg, const struct place *p)
 {
 	char what[PATH_MAX + 160];
-	snprintf(what, sizeof(what), "%s (%s:%d)", p->function, p->file, p->line);
+	int n = snprintf(what, sizeof(what), "%s (%s", p->function, p->file);
+	if (p->line > 0) {
+		snprintf(what + n, sizeof(what) - (size_t)n, ":%d)", p->line);
+	} else {
+		snprintf(what + n, sizeof(what) - (size_t)n, ")");
+	}
 	return tell(arg, what);
 }
 
@@ -254,6 +259,9 @@ struct first {
 static int take_first(void *arg, const struct place *p)
 {
 	struct first *first = arg;
+	if (p->line <= 0) {
+		return 0;
+	}
 	snprintf(first->file, first->room, "%s", p->file);
 	first->line = p->line;
 	return 1;
