@@ -358,6 +358,15 @@ static void do_deed(int deed)
 	commit();
 }
 
+/* AddressSanitizer finds it before the kit does, and where it writes to is its user's choice. */
+#define FREED_ALREADY "mem_free() of what mem_alloc() did not give"
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#undef FREED_ALREADY
+#define FREED_ALREADY ""
+#endif
+#endif
+
 int main(void)
 {
 	static const struct deed_row rows[] = {
@@ -377,8 +386,7 @@ int main(void)
 		{ TAKES_TOO_MUCH, "data() that takes too much is found", "data() took 6 bytes of 5" },
 		{ NEITHER_TAKES_NOR_CLOSES, "a stream that nobody wants is found",
 				"neither attached to the stream nor closed it" },
-		{ FREES_BEFORE_DONE, "who takes done() to come inside the call is found",
-				"mem_free() of what mem_alloc() did not give" },
+		{ FREES_BEFORE_DONE, "who takes done() to come inside the call is found", FREED_ALREADY },
 		{ ASKS_NOBODY, "a request that was not made is found", "sent: nothing" },
 		{ HOLDS_THE_STORE, "who holds the store is told how", "kit_store_hold()" },
 	};
