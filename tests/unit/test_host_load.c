@@ -128,13 +128,32 @@ TEST(another_minor_is_no_reason_to_refuse)
 	modules_destroy(m);
 }
 
+/* So large is a descriptor in the file: AddressSanitizer puts some room behind each variable. */
+static size_t descriptor_room(void)
+{
+	char command[256];
+	size_t n = 0;
+	snprintf(command, sizeof(command), "readelf -sW '%s/wrong-size.so'", built());
+	FILE *f = popen(command, "r");
+	char line[512];
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (strstr(line, " chatd_plugin_v1")) {
+			assert_int_equal(sscanf(line, "%*s %*s %zu", &n), 1);
+		}
+	}
+	pclose(f);
+	assert_true(n >= sizeof(struct chatd_plugin));
+	return n;
+}
+
 TEST(a_descriptor_of_an_impossible_size_is_refused)
 {
 	UNUSED;
 	expect_refused(built(), "wrong-size",
 			"plugin \"wrong-size\" (%s/wrong-size.so): its descriptor is damaged (it says 8 bytes, and "
 			"has %zu; %zu at the least); write CHATD_PLUGIN_HEADER in it and rebuild it",
-			built(), sizeof(struct chatd_plugin), offsetof(struct chatd_plugin, check));
+			built(), descriptor_room(), offsetof(struct chatd_plugin, check));
 }
 
 TEST(a_file_must_have_the_plugins_name)
