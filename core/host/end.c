@@ -41,26 +41,37 @@ static int has_stopped(const chatd_ctx *c)
 	return atomic_load(&c->state) == CHATD_PLUGIN_DRAINS && !c->started;
 }
 
-/* Whose a call is, its code says; other instances of the file that are there are waited for, too. */
-static bool is_of(const void *arg, const void *code)
-{
-	const chatd_ctx *c = arg;
-	int owner = memory_owner(code);
-	return owner >= 0 && (size_t)owner == c->module->index;
-}
-
 static int is_busy(const chatd_ctx *c)
 {
 	return c->inited && c->self && CHATD_HAS(c->plugin, busy) && c->plugin->busy(c->self);
 }
 
-/* What it has posted from one worker to another may come there after its worker_stop(), and post
- * again; what it asked others for is answered some time.  As at the server's end, all of that comes
- * before fini(). */
-static int is_quiet(const struct host *h, const chatd_ctx *c)
+/* Whose a call is, its code says; other instances of the file that are there are waited for, too. */
+static bool is_of_idle(const void *arg, const void *code)
 {
-	const struct loop_whose whose = { .is = is_of, .arg = c };
-	return !is_busy(c) && loop_quiet(h->loop, &whose);
+	const struct host *h = arg;
+	int owner = memory_owner(code);
+	for (size_t i = 0; owner >= 0 && i < h->n; i++) {
+		if (h->inst[i]->idle && h->inst[i]->module->index == (size_t)owner) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* What one has posted from one worker to another may come there after its worker_stop(), and post
+ * again; what it asked others for is answered some time.  As at the server's end, all of that comes
+ * before fini().  One look for all of them: behind a full mailbox it takes a while. */
+static int look(struct host *h)
+{
+	const struct loop_whose whose = { .is = is_of_idle, .arg = h };
+	int n = 0;
+	for (size_t i = 0; i < h->n; i++) {
+		chatd_ctx *c = h->inst[i];
+		c->idle = has_stopped(c) && !is_busy(c);
+		n += c->idle;
+	}
+	return n > 0 && loop_quiet(h->loop, &whose);
 }
 
 static void finish(struct host *h, chatd_ctx *c)
@@ -76,13 +87,13 @@ static void finish(struct host *h, chatd_ctx *c)
 
 int end_settle(struct host *h)
 {
-	int left = 0;
+	int left = 0, quiet = look(h);
 	for (size_t i = h->n; i-- > 0;) { /* users before those whose services they use */
 		chatd_ctx *c = h->order[i];
 		if (!has_stopped(c)) {
 			continue;
 		}
-		if (left == 0 && is_quiet(h, c)) {
+		if (quiet && c->idle && left == 0) {
 			finish(h, c);
 		} else {
 			left++;

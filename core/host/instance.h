@@ -39,6 +39,7 @@ struct chatd_ctx {
 	int skipped;    /**< graph: optional, and not to be had */
 	int inited;
 	int failed;             /**< it was turned on while the server ran, and could not start */
+	int idle;               /**< it has stopped, and waits for nobody's answer */
 	int leaves;             /**< a turn has begun in which it ends */
 	int hears;              /**< others call it of themselves, see chatd_plugins.hearer */
 	const chatd_ctx **uses; /**< whose services it was given in its init() */

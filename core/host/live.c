@@ -36,8 +36,8 @@ static int may(struct host *h, const struct conf_plugin *cp, const struct chatd_
 	if (!turn_may(h, p, why, sizeof(why))) {
 		return say(t, -ENOTSUP,
 				"plugin \"%s\" cannot be turned on or off while the server runs: %s; set enabled: in the "
-				"configuration and restart",
-				cp->name, why);
+				"configuration and restart%s",
+				cp->name, why, p->flags & CHATD_PLUGIN_LIVE ? "" : "; its README may say why");
 	}
 	const char *lacks = turn_lacks(h, p->needs);
 	if (lacks) {

@@ -106,7 +106,7 @@ int turn_may(const struct host *h, const struct chatd_plugin *p, char *why, size
 {
 	const char *tie = tie_of(h, p);
 	if (!(p->flags & CHATD_PLUGIN_LIVE)) {
-		snprintf(why, room, "it is not made for that (CHATD_PLUGIN_LIVE; its README may say why)");
+		snprintf(why, room, "it is not made for that (CHATD_PLUGIN_LIVE)");
 	} else if (tie) {
 		snprintf(why, room, "what it registers with %s stays", tie);
 	} else {
