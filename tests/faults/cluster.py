@@ -528,6 +528,7 @@ def f59_what_is_revoked_ends_on_the_other_nodes(t):
         revoked.table(c, 5, away)
         if t.full:
             # They may also just not answer.
+            c.rabbit.start_app()
             c.heal()
             revoked.table(c, 5, lambda: (c.redis.freeze(), c.rabbit.freeze()))
     finally:

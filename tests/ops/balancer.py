@@ -31,7 +31,8 @@ def case(fn):
 
 class Setup:
     def __enter__(self):
-        more = ("http.trusted_proxies=[127.0.0.1]", "limit-rate.enabled=false", "server.log_level=debug")
+        more = ("http.trusted_proxies=[127.0.0.1]", "limit-rate.enabled=false", "server.log_level=debug",
+                "sockjs.disconnect_delay=1m")  # however slow the machine, no session ends while they are counted
         self.nodes = [proc.Server("chat.yaml", "server.workers=1", "server.server_id=node%d" % i, *more)
                       for i in (1, 2, 3)]
         for n in self.nodes:
