@@ -167,9 +167,14 @@ void host_set_node(const char *id)
 	snprintf(the.node, sizeof(the.node), "%s", id);
 }
 
+/* A copy, for the main thread: the store's go on writing. */
 const char *host_log(void)
 {
-	return the.log;
+	static char copy[sizeof(the.log)];
+	pthread_mutex_lock(&the.lock);
+	memcpy(copy, the.log, the.n + 1);
+	pthread_mutex_unlock(&the.lock);
+	return copy;
 }
 
 void host_log_clear(void)

@@ -37,7 +37,8 @@ struct host {
  * what init() said; host_close() in any case. */
 struct host *host_open(const char *so, const char *dir, const char *const *set);
 void host_close(struct host *);
-/* What the plugin has said since host_open(); log lines, one per line. */
+/* What the plugin has said since host_open(); log lines, one per line.  It is good until the next
+ * call, which is the test's main thread's, too. */
 const char *host_log(void);
 void host_log_clear(void);
 /* The plugin encrypt, for stores that are opened from now on, with these options; .so NULL: none.
