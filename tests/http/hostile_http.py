@@ -763,6 +763,9 @@ def h017_opened_paths(workers):
         stream.write("x")
     server = Server(workers, "web.root=" + root, "upload.enabled=false")  # which opens its own folder now and then
     try:
+        while "no administrator yet" not in server.text():  # its file was written, a moment after the start
+            assert server.process.poll() is None, server.text()
+            time.sleep(0.02)
         with subprocess.Popen(["strace", "-f", "-e", "trace=open,openat,openat2,creat", "-o", trace, "-p",
                                str(server.process.pid)], stderr=subprocess.PIPE, text=True) as tracer:
             if "attached" not in tracer.stderr.readline():
