@@ -371,6 +371,8 @@ static void fill(const struct lws_worker *w, struct lws_context_creation_info *i
 	info->ssl_private_key_filepath = conf->tls_key;
 	info->ssl_options_set = SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 |
 			SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE;
+	/* It connects to nobody; what libwebsockets makes itself for that, it does not free. */
+	info->provided_client_ssl_ctx = w->engine->tls;
 	info->alpn = all->http2 ? "h2,http/1.1" : "http/1.1";
 }
 
