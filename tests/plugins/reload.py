@@ -90,7 +90,7 @@ def _():
                 write(f, "  live: {enabled: false}\n  naughty: {}\n  gives-x: {}\n", many)
                 lines, first = reload(server)
                 assert lines == ["live: turned off", "naughty: turned on",
-                                 "gives-x: needs a restart (it is not made for that (CHATD_PLUGIN_LIVE; its README may say why))"], lines
+                                 "gives-x: needs a restart (it is not made for that (CHATD_PLUGIN_LIVE))"], lines
                 assert seen(server, s) is None and states(server) | {"live": "OFF", "naughty": "ON", "gives-x": "OFF"} == \
                     states(server)
                 assert server.end()[0] == 0 and " ERROR " not in server.log(), server.log()
@@ -113,10 +113,10 @@ def _():
                 assert [x for x in lines if x not in now] == [
                     "server.workers: needs a restart",
                     "server.stall: needs a restart",
-                    "auth-refresh: needs a restart (it is not made for that (CHATD_PLUGIN_LIVE; its README may say why))",
+                    "auth-refresh: needs a restart (it is not made for that (CHATD_PLUGIN_LIVE))",
                     "http.keepalive: needs a restart",
                     "metrics.order: needs a restart",
-                    "gives-x%s: needs a restart (it is not made for that (CHATD_PLUGIN_LIVE; its README may say why))" % ("" if now else ".enabled")], lines
+                    "gives-x%s: needs a restart (it is not made for that (CHATD_PLUGIN_LIVE))" % ("" if now else ".enabled")], lines
                 assert first.endswith("of the configuration %d changes are in force, 6 wait for a restart" % len(now)), first
             assert seen(server, s) == "two" and states(server)["auth-refresh"] == "ON", "what waits goes on"
             assert server.end()[0] == 0

@@ -147,7 +147,7 @@ def _():
                 assert version(server, s) == version(server, server.client()) == "1.0"
                 assert rows(server) == [("1.0", "ON", None)], rows(server)
             refused("is what runs (version 1.0); put the new file in its place, as install(1) and mv do, and say this again")
-            refused("cannot be replaced while the server runs: it is not made for that (CHATD_PLUGIN_LIVE; its README may say why); restart the server", "stomp")
+            refused("cannot be replaced while the server runs: it is not made for that (CHATD_PLUGIN_LIVE); restart the server", "stomp")
             refused("what it registers with chatd.net/1 stays; restart the server", "tied")
             refused('plugin "naughty" is off: chatctl plugin enable begins with the file that is there', "naughty")
             refused('no plugin "nobody" is in the configuration', "nobody")
