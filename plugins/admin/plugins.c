@@ -20,7 +20,7 @@ static const char *state_name(int32_t state)
 
 static void put_facts(struct chatd_json *j, const struct chatd_plugin_facts *f, int first)
 {
-	chatd_json_raw(j, ",{" + first, (size_t)(2 - first));
+	chatd_json_raw(j, &",{"[first], (size_t)(2 - first));
 	chatd_json_member(j, "plugin", text(f->name));
 	chatd_json_member(j, "state", text(state_name(f->state)));
 	chatd_json_member(j, "module", text(f->module));

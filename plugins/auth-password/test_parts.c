@@ -222,8 +222,8 @@ TEST(argon2id_is_the_same_as_libsodiums)
 	assert_true(hash_verify(theirs, NULL, pass));
 	static const char *const broken[] = { "$argon2id$", "$argon2id$v=19$m=16,t=2,p=1$",
 		"$argon2id$v=19$m=16,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$short",
-		"$argon2id$v=19$m=9999999,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$"
-		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" };
+		("$argon2id$v=19$m=9999999,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$"
+		 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA") };
 	for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
 		assert_false(hash_verify(broken[i], NULL, pass));
 	}

@@ -80,6 +80,7 @@ void conn_close(struct conn *c)
 	}
 }
 
+static void lose(struct conn *c, const char *fmt, ...) CHATD_PRINTF(2, 3);
 static void lose(struct conn *c, const char *fmt, ...)
 {
 	va_list ap;

@@ -32,6 +32,7 @@ int copy_fail(int code, const char *fmt, ...)
 
 /* ---- as much of a host as connecting and migrating ask for ---------------------------------- */
 
+static void host_log(chatd_ctx *ctx, int32_t level, const char *fmt, ...) CHATD_PRINTF(3, 4);
 static void host_log(chatd_ctx *ctx, int32_t level, const char *fmt, ...)
 {
 	va_list ap;
