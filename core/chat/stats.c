@@ -143,19 +143,17 @@ static chatd_status take_over(const struct chat_owners *owners, struct stat_row 
 		}
 		vacant = owners->ended(o->by) ? o : vacant;
 	}
-	if (!vacant) {
-		vacant = calloc(1, sizeof(*vacant));
-		if (!vacant) {
-			return -ENOMEM;
-		}
-		atomic_init(&vacant->next, r->of.next);
-		atomic_init(&vacant->by, by);
-		vacant->read = d->read;
-		vacant->arg = d->arg;
-		atomic_store_explicit(&r->of.next, vacant, memory_order_release);
+	if (vacant) {
+		fill(vacant, by, d);
 		return 0;
 	}
-	fill(vacant, by, d);
+	struct stat_of *o = calloc(1, sizeof(*o));
+	if (!o) {
+		return -ENOMEM;
+	}
+	atomic_init(&o->next, r->of.next);
+	fill(o, by, d);
+	atomic_store_explicit(&r->of.next, o, memory_order_release);
 	return 0;
 }
 

@@ -249,6 +249,7 @@ static struct kit *blank(const struct chatd_plugin *plugin)
 	k->plugin = plugin;
 	k->ctx.k = k;
 	k->published_tail = &k->published;
+	k->said_tail = &k->said;
 	k->now = 1000;
 	the.kit = k;
 	map_init();

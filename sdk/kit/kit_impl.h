@@ -227,8 +227,9 @@ struct kit {
 	size_t n_tickets;
 	struct kit_outcome last;
 	const struct kit_route *routed; /* by whom the last request was taken */
-	struct kit_published *published, **published_tail, *said; /* .said: by input_as() */
-	struct kit_offered *offered, *given;                      /* by the test; by the plugin */
+	struct kit_published *published, **published_tail;
+	struct kit_published *said, **said_tail; /* by input_as() */
+	struct kit_offered *offered, *given;     /* by the test; by the plugin */
 	struct kit_route *routes;
 	struct kit_req *reqs;
 	struct chatd_service service[KIT_SERVICES], own_sessions;
@@ -321,6 +322,8 @@ chatd_status kit_answers_send(struct kit_answer *, int of);
 int64_t kit_answers_due(const struct kit *); /* when the next one of those held fails by itself */
 void kit_answers_expire(struct kit *);
 int kit_beside(void);
+/* At the end of a list: it was published, or said. */
+void kit_remember(struct kit_published ***tail, struct chatd_str user, chatd_msg *);
 void kit_answers_late(struct kit *);
 void kit_answers_flush(struct kit *); /* answer what is still held: the services stop */
 void kit_questions_finish(struct kit *);

@@ -5,7 +5,6 @@
 
 #include <chatd/kit_fakes.h>
 
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- sessions: the server's own, but that identities are counted ----------------------------- */
@@ -54,15 +53,7 @@ static void s_input_as(void *obj, chatd_worker *w, const chatd_ident *ident, cha
 		chatd_done *done, void *arg)
 {
 	struct kit *k = kit_the();
-	struct kit_published *p = calloc(1, sizeof(*p)), **at = &k->said;
-	while (*at) {
-		at = &(*at)->next;
-	}
-	if (p) {
-		p->user = kit_dup(ident_user(ident));
-		p->msg = msg_ref(msg);
-		*at = p;
-	}
+	kit_remember(&k->said_tail, ident_user(ident), msg);
 	k->sessions->input_as(obj, w, ident, msg, done, arg);
 }
 

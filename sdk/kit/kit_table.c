@@ -511,14 +511,14 @@ static chatd_status t_msg_flags(chatd_msg *m, uint32_t flags)
 	return msg_flags(m, flags);
 }
 
-static void note(struct kit *k, struct chatd_str user, chatd_msg *m)
+void kit_remember(struct kit_published ***tail, struct chatd_str user, chatd_msg *m)
 {
 	struct kit_published *p = calloc(1, sizeof(*p));
 	if (p) {
 		p->user = kit_dup(user);
 		p->msg = msg_ref(m);
-		*k->published_tail = p;
-		k->published_tail = &p->next;
+		**tail = p;
+		*tail = &p->next;
 	}
 }
 
@@ -527,7 +527,7 @@ static chatd_status t_publish(chatd_worker *w, chatd_msg *m)
 	on_worker(w, "publish()");
 	chatd_status rc = kit_fault(w->k) ? -ENOMEM : dest_publish(chat_at(w), m);
 	if (rc == 0) {
-		note(w->k, chatd_str_of(NULL, 0), m);
+		kit_remember(&w->k->published_tail, chatd_str_of(NULL, 0), m);
 	}
 	return rc;
 }
@@ -537,7 +537,7 @@ static chatd_status t_publish_user(chatd_worker *w, struct chatd_str user, chatd
 	on_worker(w, "publish_user()");
 	chatd_status rc = kit_fault(w->k) ? -ENOMEM : dest_publish_user(chat_at(w), user, m);
 	if (rc == 0) {
-		note(w->k, user, m);
+		kit_remember(&w->k->published_tail, user, m);
 	}
 	return rc;
 }
@@ -559,7 +559,7 @@ static chatd_status t_publish_here(chatd_worker *w, chatd_msg *m)
 	on_worker(w, "publish_here()");
 	chatd_status rc = kit_fault(w->k) ? -ENOMEM : dest_publish_here(chat_at(w), m);
 	if (rc == 0) {
-		note(w->k, chatd_str_of(NULL, 0), m);
+		kit_remember(&w->k->published_tail, chatd_str_of(NULL, 0), m);
 	}
 	return rc;
 }
@@ -587,7 +587,7 @@ static chatd_status t_publish_user_here(chatd_worker *w, struct chatd_str user, 
 	on_worker(w, "publish_user_here()");
 	chatd_status rc = kit_fault(w->k) ? -ENOMEM : dest_publish_user_here(chat_at(w), user, m);
 	if (rc == 0) {
-		note(w->k, user, m);
+		kit_remember(&w->k->published_tail, user, m);
 	}
 	return rc;
 }

@@ -256,21 +256,26 @@ static int number(const char *option, const char *text, uint64_t max, uint64_t *
 	return 0;
 }
 
+static int keep(const char *option, const char **list, size_t *n, const char *text)
+{
+	if (*n == MESSAGES_MAX) {
+		fprintf(stderr, "chatd-plugin: --%s: %d at most\n", option, MESSAGES_MAX);
+		return -1;
+	}
+	list[(*n)++] = text;
+	return 0;
+}
+
 static int add_record(struct check *c, const char *text)
 {
 	size_t space = strcspn(text, " "), key = text[space] ? strcspn(text + space + 1, " ") : 0;
-	if (c->n_records == MESSAGES_MAX) {
-		fprintf(stderr, "chatd-plugin: --record: %d at most\n", MESSAGES_MAX);
-		return -1;
-	}
 	if (space == 0 || space > 32 || key == 0 || key > 256 || !text[space + 1 + key]) {
 		fputs("chatd-plugin: --record: give a space, a key and a value with a blank between them, as in "
 			  "--record 'example.karma bob 7'\n",
 				stderr);
 		return -1;
 	}
-	c->records[c->n_records++] = text;
-	return 0;
+	return keep("record", c->records, &c->n_records, text);
 }
 
 static int add_message(struct check *c, const char *text)
@@ -281,12 +286,7 @@ static int add_message(struct check *c, const char *text)
 				stderr);
 		return -1;
 	}
-	if (c->n_messages == MESSAGES_MAX) {
-		fprintf(stderr, "chatd-plugin: --message: %d at most\n", MESSAGES_MAX);
-		return -1;
-	}
-	c->messages[c->n_messages++] = text;
-	return 0;
+	return keep("message", c->messages, &c->n_messages, text);
 }
 
 static int add_call(struct check *c, const char *text)
@@ -302,12 +302,7 @@ static int add_call(struct check *c, const char *text)
 				stderr);
 		return -1;
 	}
-	if (c->n_calls == MESSAGES_MAX) {
-		fprintf(stderr, "chatd-plugin: --call: %d at most\n", MESSAGES_MAX);
-		return -1;
-	}
-	c->calls[c->n_calls++] = text;
-	return 0;
+	return keep("call", c->calls, &c->n_calls, text);
 }
 
 static int parse(int argc, char **argv, struct check *c)

@@ -18,15 +18,13 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "chat"))
 from client import BUILD, Person, Server, same, tap, until  # noqa: E402
-from sessions import recorded, stomp  # noqa: E402
+from sessions import SANITIZED, recorded, stomp  # noqa: E402
 
 FULL = os.environ.get("CHATD_FULL") == "1"
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 1000000 if FULL else 20000
 WORKERS = int(sys.argv[2]) if len(sys.argv) > 2 else 2
 RATE = 200      # messages a second of those who behave
 PACE = 500      # broken sessions a second beside them, from each of two programs
-with open(os.path.join(BUILD, "bin", "chatd"), "rb") as program:  # sanitizers keep what was freed for a while
-    SANITIZED = bool({b"__asan_init", b"__tsan_init"} & set(program.read().split(b"\0")))
 PATIENT = 3600  # seconds: a million connections, a slow machine, a sanitizer's build
 # The flood is more than a busy machine's disk takes, and is told so.
 TOO_MUCH = ("a commit takes longer than commit_timeout", "session_auth failed: Device or resource busy")

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Short valid sessions over every transport, for those who break them."""
 import json
+import os
 import struct
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CHATD = os.path.join(os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build")), "bin", "chatd")
+with open(CHATD, "rb") as program:  # sanitizers keep what was freed for a while
+    SANITIZED = bool({b"__asan_init", b"__tsan_init"} & set(program.read().split(b"\0")))
 MASK = b"\x37\xfa\x21\x3d"
 
 

@@ -24,13 +24,9 @@ import threading
 import time
 import traceback
 
-from sessions import CONNECT, conversation, masked, post, recorded, stomp
+from sessions import CHATD, CONNECT, ROOT, SANITIZED, conversation, masked, post, recorded, stomp
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CHATD = os.path.join(os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build")), "bin", "chatd")
 REPORTS = ("ERROR: AddressSanitizer", "LeakSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "Assertion")
-with open(CHATD, "rb") as program:  # sanitizers keep what was freed for a while
-    SANITIZED = bool({b"__asan_init", b"__tsan_init"} & set(program.read().split(b"\0")))
 
 
 class Server:

@@ -149,7 +149,8 @@ struct kit_test {
 #endif
 /** KIT_MAIN(KIT_TEST(this_holds), KIT_TEST(that_holds)): main().  Each test runs three times, as
  *  it is, in kit_sweep() and in kit_trouble(), each time in a child; the results are TAP.  Built with
- *  -fsanitize=address a test also fails if malloc()ed memory has leaked at its end.  An argument names the only test to run, which then runs in this process, for a debugger. */
+ *  -fsanitize=address a test also fails if malloc()ed memory has leaked at its end.  An argument
+ *  names the only test to run, which then runs in this process, for a debugger. */
 #define KIT_MAIN(...)                                                   \
 	int main(int argc, char **argv)                                     \
 	{                                                                   \
