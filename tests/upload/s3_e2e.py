@@ -156,10 +156,15 @@ class Store:
         self.port = port.getsockname()[1]
         port.close()
         self.log = open(os.path.join(self.dir, "log"), "w+b")
+        self.proxy = None
         self.proc = subprocess.Popen([program, "-d", os.path.join(self.dir, "data"), "-a", "127.0.0.1", "-p", str(self.port), "-s",
                                       "--no-vhost-buckets", "--configure-bucket", BUCKET], stdout=self.log, stderr=self.log)
-        until(self.answers, 120, "s3rver starts")
-        self.proxy = Proxy(self.port)
+        try:
+            until(self.answers, 120, "s3rver starts")
+            self.proxy = Proxy(self.port)
+        except BaseException:
+            self.close()
+            raise
 
     def answers(self):
         try:
@@ -180,8 +185,9 @@ class Store:
                 for p in glob.glob(os.path.join(root, part, "*._S3rver_object"))}
 
     def close(self):
-        self.proxy.shutdown()
-        self.proxy.server_close()
+        if self.proxy:
+            self.proxy.shutdown()
+            self.proxy.server_close()
         self.proc.terminate()
         self.proc.wait(10)
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -423,7 +429,7 @@ def direct(workers):
         status, f = complete(alice, w)
         same((status, f["id"], f["name"], f["size"], f["contentType"], f["width"]), (201, w["id"], "at sea.png", len(data), "image/png", 600))
         same((get(alice, f["url"]).body == data, get(bob, f["url"]).status, get(alice, f["thumbnail"]).status), (True, 404, 200))
-        same((S3.names("tus"), local(s)), ({}, []))
+        until(lambda: (S3.names("tus"), local(s)) == ({}, []), what="the piece is taken away after the answer")
         same(complete(alice, w), (201, f), "said again")
         # Who has the address changes nothing any more; what he puts there is swept.
         same(at(w["url"], "PUT", b"y" * len(data))[0], 200)
