@@ -239,9 +239,15 @@ static void look(struct news *n)
 
 static void take_mentions(struct news *n, struct chatd_str body)
 {
+	static const char member[] = "\"mentions\"";
 	char why[CHATD_JSON_WHY];
-	json_t *root = chatd_json_parse(body, why), *one;
+	json_t *root, *one;
 	size_t i;
+	/* Few have any, and to take each message apart would be a good part of what it costs. */
+	if (!memmem(body.p, body.n, member, sizeof(member) - 1)) {
+		return;
+	}
+	root = chatd_json_parse(body, why);
 	json_array_foreach (json_object_get(root, "mentions"), i, one) {
 		const char *user = json_string_value(one);
 		struct names *to = &n->said;

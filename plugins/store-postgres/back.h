@@ -115,6 +115,8 @@ int64_t db_last_pos(struct db *);
 #define SQL_INNER            " JOIN"
 #define SQL_BY(index)        ""
 #define SQL_LAST_CHAR        "chr(1114111)"
+#define SQL_SAID             " msg m"
+#define SQL_SAID_ORDER       " ORDER BY m.pos DESC"
 #define SQL_ONE_EACH(column) "DISTINCT ON (" column ") "
 #define SQL_EACH(column)     ""
 #define SQL_REACTIONS                                                                            \

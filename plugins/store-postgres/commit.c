@@ -258,6 +258,8 @@ static void refuse_group(struct engine *e, struct ops *group)
 int commit_group(struct engine *e, struct ops *group)
 {
 	struct db *db = &e->db;
+	while (writer_more(e, group)) {
+	}
 	if (!run(e, group)) {
 		return 0;
 	}

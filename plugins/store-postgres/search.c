@@ -95,3 +95,8 @@ void words_remove(struct db *db, int64_t pos)
 	(void)db;
 	(void)pos;
 }
+
+void words_remove_row(struct db *db, int64_t pos)
+{
+	words_remove(db, pos);
+}

@@ -55,13 +55,12 @@ static void run_saved(struct db *db, struct op *op)
 	db_exec(db, "RELEASE one", "");
 }
 
-/* Appends check everything before they write, so that they need no savepoint each; 0: one
- * failed nevertheless after it had written, and the group must be run again with savepoints. */
-static int run_group(struct engine *e, struct ops *group, int saved)
+/* From @p op on.  Appends check everything before they write, so that they need no savepoint each;
+ * 0: one failed nevertheless after it had written, and the group must be run again with savepoints. */
+static int run_from(struct engine *e, struct op *op, int saved)
 {
 	struct db *db = &e->db;
-	struct op *op;
-	STAILQ_FOREACH (op, group, link) {
+	for (; op; op = STAILQ_NEXT(op, link)) {
 		/* Who was told "busy" will send again: better not to have it twice. */
 		if (is_answered(e, op)) {
 			continue;
@@ -88,7 +87,7 @@ static void run_again(struct engine *e, struct ops *group, int64_t next_pos)
 	e->db.next_pos = next_pos;
 	db_exec(&e->db, "ROLLBACK", "");
 	if (e->db.err == 0 && begin(e, group) == 0) {
-		run_group(e, group, 1);
+		run_from(e, STAILQ_FIRST(group), 1);
 	}
 }
 
@@ -113,7 +112,13 @@ static void commit(struct engine *e, struct ops *group)
 	}
 	if (begin(e, group) == 0) {
 		int64_t next_pos = db->next_pos;
-		if (!run_group(e, group, 0)) {
+		struct op *op = STAILQ_FIRST(group);
+		int whole = 1;
+		while (whole && op) {
+			whole = run_from(e, op, 0);
+			op = db->err == 0 && whole ? writer_more(e, group) : NULL;
+		}
+		if (!whole) {
 			run_again(e, group, next_pos);
 		}
 		index_group(db, group);

@@ -288,17 +288,20 @@ static int may_update(struct db *db, struct op *op, const struct chatd_store_acc
 static void lift_guest(struct db *db, struct op *op, struct chatd_str id)
 {
 	int64_t now = op->e->h->wall_ms();
+	int64_t before = INT64_MAX;
 	db_exec(db, "UPDATE member SET guest=0 WHERE user=? AND guest <> 0 AND role > 0", "s", id);
 	/* What others did to its messages (reactions) has their flag and their end. */
 	db_exec(db,
 			"UPDATE msg SET flags=flags & ~ 1, expires=NULL WHERE target IN"
-			" (SELECT id FROM msg WHERE sender=?1 AND flags & 1 <> 0) AND flags & 1 <> 0"
-			" AND coalesce(expires, ?2 + 1) > ?2",
-			"si", id, now);
+			" (SELECT m.id FROM" SQL_SAID
+			" WHERE m.sender=?1 AND m.pos < ?2 AND m.flags & 1 <> 0) AND flags & 1 <> 0"
+			" AND coalesce(expires, ?3 + 1) > ?3",
+			"sii", id, before, now);
 	db_exec(db,
-			"UPDATE msg SET flags=flags & ~ 1, expires=NULL WHERE sender=?1 AND flags & 1 <> 0"
-			" AND coalesce(expires, ?2 + 1) > ?2",
-			"si", id, now);
+			"UPDATE msg SET flags=flags & ~ 1, expires=NULL WHERE pos IN (SELECT m.pos FROM" SQL_SAID
+			" WHERE m.sender=?1 AND m.pos < ?2 AND m.flags & 1 <> 0)"
+			" AND coalesce(expires, ?3 + 1) > ?3",
+			"sii", id, before, now);
 }
 
 void do_account_update(struct db *db, struct op *op)
@@ -387,11 +390,10 @@ void do_sent(struct db *db, struct op *op)
 		return;
 	}
 	db_rows *s = db_query(db,
-			"SELECT " MSG_COLUMNS " FROM msg m" SQL_BY("msg_sender") SQL_INNER
-			" conv c ON c.n=m.conv"
+			"SELECT " MSG_COLUMNS " FROM" SQL_SAID SQL_INNER " conv c ON c.n=m.conv"
 			" WHERE m.sender=?1 AND m.pos < ?2 AND m.kind=1 AND m.flags & 24 = 0"
-			" AND m.seq >= c.first AND (m.expires IS NULL OR m.expires > ?3)"
-			" ORDER BY m.pos DESC LIMIT ?4",
+			" AND m.seq >= c.first AND (m.expires IS NULL OR m.expires > ?3)" SQL_SAID_ORDER
+			" LIMIT ?4",
 			"siid", r->user, r->before > 0 ? r->before : INT64_MAX, op->e->h->wall_ms(), r->limit);
 	while (db_step(db, s)) {
 		push_message(db, op, s, &v);

@@ -97,9 +97,10 @@ static int64_t erase_gone(struct db *db, struct chatd_str user, int64_t pos)
 	struct list l;
 	list_rows(db,
 			db_query(db,
-					"SELECT pos, conv, seq FROM msg WHERE sender=?1 AND pos <= ?2 AND kind IN (1, 2)"
-					" AND flags & 16 = 0 ORDER BY pos DESC LIMIT ?3",
-					"sid", user, pos, SWEEP_ROWS),
+					"SELECT m.pos, m.conv, m.seq FROM" SQL_SAID
+					" WHERE m.sender=?1 AND m.pos < ?2 AND m.kind IN (1, 2) AND m.flags & 16 = 0" SQL_SAID_ORDER
+					" LIMIT ?3",
+					"sid", user, pos + 1, SWEEP_ROWS),
 			&l);
 	erase_rows(db, &l);
 	if (l.n < SWEEP_ROWS) {
@@ -201,7 +202,7 @@ static int64_t remove_hidden(struct db *db, int64_t wall)
 					"d", SWEEP_ROWS),
 			&l);
 	for (size_t i = 0; i < l.n; i++) {
-		words_remove(db, l.row[i].pos);
+		words_remove_row(db, l.row[i].pos);
 		forget_extras(db, l.row[i].conv, l.row[i].pos);
 		keep_client_id(db, l.row[i].pos, wall);
 		db_push(db, "DELETE FROM msg WHERE pos=?", "i", l.row[i].pos);

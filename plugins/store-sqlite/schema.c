@@ -139,6 +139,12 @@ static const char *const steps[] = {
 	("ALTER TABLE msg ADD COLUMN sealed BLOB;"
 	 "ALTER TABLE outbox ADD COLUMN sealed BLOB;"
 	 "ALTER TABLE record ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;"),
+	/* 12: what one said, up to the mark of the search index: see words.c */
+	("CREATE TABLE said(sender TEXT NOT NULL, pos INTEGER NOT NULL, PRIMARY KEY(sender, pos))"
+	 " STRICT, WITHOUT ROWID;"
+	 "INSERT INTO said SELECT sender, pos FROM msg WHERE sender <> '' AND pos <="
+	 " (SELECT value FROM meta WHERE key='indexed') ORDER BY sender, pos;"
+	 "DROP INDEX msg_sender;"),
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 

@@ -45,7 +45,7 @@ struct db {
 	char why[160];
 	int64_t deadline;                 /* monotonic ms; 0: none */
 	int64_t next_pos;                 /* writer: of the next row */
-	int64_t indexed;                  /* writer: rows up to here are in the search index */
+	int64_t indexed;                  /* writer: rows up to here are in words and said */
 	struct chatd_hash_key client_key; /* writer: of client_number() */
 	size_t index_bytes;               /* writer: of the texts above, about */
 	struct db *tail;                  /* words.c: an index in memory of what is above */
@@ -88,11 +88,18 @@ static inline int64_t db_last_pos(struct db *db)
 
 /* What PostgreSQL says in another way.  A condition on an index must be written as the index
  * says it. */
-#define SQL_ON(number)       " " number " "
-#define SQL_OFF(number)      " NOT " number " "
-#define SQL_INNER            " CROSS JOIN" /* in this order */
-#define SQL_BY(index)        " INDEXED BY " index
-#define SQL_LAST_CHAR        "char(0x10ffff)"
+#define SQL_ON(number)  " " number " "
+#define SQL_OFF(number) " NOT " number " "
+#define SQL_INNER       " CROSS JOIN" /* in this order */
+#define SQL_BY(index)   " INDEXED BY " index
+#define SQL_LAST_CHAR   "char(0x10ffff)"
+/* msg m: what ?1 said before ?2, the last first; both must be in the condition as well.  The limit is
+ * none: without one SQLite takes the order as not meant. */
+#define SQL_SAID                                                                                    \
+	" (SELECT pos FROM said WHERE sender=?1 AND pos < ?2 UNION ALL SELECT pos FROM msg WHERE pos >" \
+	" (SELECT value FROM meta WHERE key='indexed') AND pos < ?2 AND sender=?1"                      \
+	" ORDER BY pos DESC LIMIT -1) s CROSS JOIN msg m ON m.pos=s.pos"
+#define SQL_SAID_ORDER       ""
 #define SQL_ONE_EACH(column) ""
 #define SQL_EACH(column)     " GROUP BY " column
 #define SQL_REACTIONS                                                  \

@@ -174,6 +174,9 @@ struct engine {
 	struct db db; /* the writer's */
 	pthread_t writer, watch, *readers;
 	int n_readers, has_writer, has_watch;
+	/* The writer's group: calls in it, after it those of the last one; how many it waits for; until when. */
+	int64_t group_n, group_want;
+	struct timespec group_end;
 	int64_t next_sweep;
 	int64_t trim_at;                   /* next_pos at which the oldest rows go */
 	const struct chatd_cipher *cipher; /* NULL: there is none */
@@ -200,6 +203,9 @@ void *reader_main(void *engine); /* reader.c */
 /* writer.c: for commit_group(). */
 int all_answered(struct engine *, struct ops *group); /* has the watch answered all of them? */
 int is_answered(struct engine *, const struct op *);
+/* Waits for more calls to share the commit, and puts them into the group; the first of them.
+ * NULL: nobody is to be waited for any more.  Not with a group that is empty. */
+struct op *writer_more(struct engine *, struct ops *group);
 void op_again(struct op *); /* as if it had not run */
 void fail_group(struct ops *group, chatd_status rc);
 
@@ -380,7 +386,8 @@ int64_t records_sweep(struct db *, int64_t wall);
 /* The search index, the back-end's. */
 /* [writer] A text was changed: it is no more, and there is a new one. */
 void words_change(struct db *, int64_t pos, struct chatd_str old_text, struct chatd_str new_text);
-void words_remove(struct db *, int64_t pos); /* [writer] the row goes, or its text */
+void words_remove(struct db *, int64_t pos);     /* [writer] the row's text goes */
+void words_remove_row(struct db *, int64_t pos); /* [writer] the row goes */
 
 /* do_sweep.c: what a user's messages say goes: some now, what is left by the sweep. */
 int64_t erase_messages(struct db *, struct chatd_str sender);

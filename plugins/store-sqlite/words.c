@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The words of messages, for search.
+/* The words of messages, for search, and who said which (table said).
  *
  * A commit does not wait for them: rows are indexed a while later, many at once, up to a mark
  * that is committed with them.  So after a kill nothing is indexed twice or forgotten.  What is
  * above the mark, some thousand rows at most, a search reads through itself: it puts them into
- * an index in memory that takes words apart like the one on disk. */
+ * an index in memory that takes words apart like the one on disk.  Each sender's rows lie somewhere
+ * else in an index by senders: a thousand rows at once write far fewer of its pages than each commit
+ * would. */
 #include "tokenizer.h"
 
 #include <errno.h>
@@ -41,6 +43,22 @@ void words_remove(struct db *db, int64_t pos)
 	}
 }
 
+void words_remove_row(struct db *db, int64_t pos)
+{
+	words_remove(db, pos);
+	db_exec(db, "DELETE FROM said WHERE sender=(SELECT sender FROM msg WHERE pos=?1) AND pos=?1",
+			"i", pos);
+}
+
+/* Who said what is above the mark, up to @p to. */
+static void index_senders(struct db *db, int64_t to)
+{
+	db_exec(db,
+			"INSERT INTO said SELECT sender, pos FROM msg WHERE pos > ? AND pos <= ?"
+			" AND sender <> '' ORDER BY sender, pos",
+			"ii", db->indexed, to);
+}
+
 /* Some of the rows above the mark; returns the new mark. */
 static int64_t index_some(struct db *db)
 {
@@ -62,6 +80,7 @@ static int64_t index_some(struct db *db)
 		}
 	}
 	db->index_bytes -= bytes < db->index_bytes ? bytes : db->index_bytes;
+	index_senders(db, mark);
 	db_exec(db, "UPDATE meta SET value=? WHERE key='indexed'", "i", mark);
 	return mark;
 }
@@ -121,6 +140,7 @@ static void index_anew(struct db *db)
 			"INSERT INTO words(rowid, text) SELECT pos, text FROM msg WHERE text IS NOT NULL"
 			" AND (sealed IS NOT NULL OR NOT ?)",
 			"d", seals(db->e));
+	index_senders(db, db->next_pos - 1);
 	db_exec(db, "UPDATE meta SET value=? WHERE key='indexed'", "i", db->next_pos - 1);
 }
 

@@ -4,7 +4,7 @@
  * A group is what came while the one before was being synced.  When groups are small
  * only because their senders wait for the answers of the last one, it pays to wait a
  * moment: so the writer waits until as many are there as last time, at most
- * commit_window.  Alone, a call waits for nobody. */
+ * commit_window, and carries out meanwhile what is there.  Alone, a call waits for nobody. */
 #include "store.h"
 
 #include <errno.h>
@@ -24,38 +24,69 @@ static struct timespec at_ns(int64_t ns)
 }
 
 /* Waits for work, a moment; with the lock. */
-static void await(struct engine *e, int64_t last)
+static void await(struct engine *e)
 {
 	struct queue *q = &e->writes;
 	if (q->n == 0 && !e->stopping && !back_busy(e)) {
 		struct timespec end = at_ns(IDLE_MS * INT64_C(1000000));
 		pthread_cond_timedwait(&q->more, &q->lock, &end);
 	}
-	int64_t want = last < e->conf.commit_rows ? last : e->conf.commit_rows;
-	if (q->n > 0 && q->n < want && e->conf.commit_window > 0) {
-		struct timespec end = at_ns(e->conf.commit_window * 1000000);
-		q->wanted = want;
-		while (q->n < want && !e->stopping &&
-				pthread_cond_timedwait(&q->more, &q->lock, &end) == 0) {
-		}
-		q->wanted = 1;
-	}
 }
 
-static int64_t take(struct engine *e, struct ops *group)
+/* With the lock.  A backup is no part of a transaction that has begun. */
+static void take(struct engine *e, struct ops *group)
 {
 	struct queue *q = &e->writes;
 	struct op *op;
-	int64_t n = 0;
-	while (n < e->conf.commit_rows && (op = STAILQ_FIRST(&q->ops))) {
+	while (e->group_n < e->conf.commit_rows && (op = STAILQ_FIRST(&q->ops))) {
+		if (op->call == CALL_backup && e->group_n > 0) {
+			break;
+		}
 		STAILQ_REMOVE_HEAD(&q->ops, link);
 		STAILQ_INSERT_TAIL(group, op, link);
 		op->running = 1;
 		q->bytes -= op->size;
 		q->n--;
-		n++;
+		e->group_n++;
 	}
-	return n;
+}
+
+/* With the lock. */
+static void take_first(struct engine *e, struct ops *group)
+{
+	int64_t last = e->group_n;
+	e->group_n = 0;
+	e->group_want = last < e->conf.commit_rows ? last : e->conf.commit_rows;
+	e->group_end = at_ns(e->conf.commit_window * 1000000);
+	take(e, group);
+}
+
+/* With the lock.  Wakes for half of what is missing: what is there is carried out meanwhile. */
+static void await_more(struct engine *e, int64_t missing)
+{
+	struct queue *q = &e->writes;
+	q->wanted = (missing + 1) / 2;
+	while (q->n < q->wanted && !e->stopping) {
+		if (pthread_cond_timedwait(&q->more, &q->lock, &e->group_end) != 0) {
+			e->group_want = 0;
+			break;
+		}
+	}
+	q->wanted = 1;
+}
+
+struct op *writer_more(struct engine *e, struct ops *group)
+{
+	int64_t had = e->group_n, missing = e->group_want - had;
+	if (missing <= 0 || e->conf.commit_window <= 0) {
+		return NULL;
+	}
+	pthread_mutex_lock(&e->writes.lock);
+	await_more(e, missing);
+	struct op *first = STAILQ_FIRST(&e->writes.ops);
+	take(e, group);
+	pthread_mutex_unlock(&e->writes.lock);
+	return e->group_n > had ? first : NULL;
 }
 
 /* ---- one group --------------------------------------------------------------- */
@@ -197,11 +228,10 @@ static void refuse_rest(struct engine *e)
 void *writer_main(void *arg)
 {
 	struct engine *e = arg;
-	int64_t last = 1;
 	pthread_mutex_lock(&e->writes.lock);
 	for (;;) {
 		struct ops group = STAILQ_HEAD_INITIALIZER(group);
-		await(e, last);
+		await(e);
 		pthread_mutex_unlock(&e->writes.lock);
 		int ready = back_ready(e);
 		pthread_mutex_lock(&e->writes.lock);
@@ -209,7 +239,7 @@ void *writer_main(void *arg)
 			break;
 		}
 		if (ready && e->writes.n > 0) {
-			last = take(e, &group);
+			take_first(e, &group);
 		}
 		pthread_mutex_unlock(&e->writes.lock);
 		run_group(e, &group);

@@ -444,7 +444,7 @@ static const char to_schema_5[] =
 		"ALTER TABLE msg DROP COLUMN sealed; ALTER TABLE outbox DROP COLUMN sealed;"
 		"DROP INDEX account_email; DROP INDEX account_nick; DROP INDEX account_roles;"
 		"DROP INDEX account_people; DROP INDEX account_people_id; DROP INDEX member_past;"
-		"DROP INDEX msg_sender; DROP INDEX reaction_user;"
+		"DROP TABLE said; DROP INDEX reaction_user;"
 		"ALTER TABLE account DROP COLUMN email; ALTER TABLE account DROP COLUMN password;"
 		"ALTER TABLE account DROP COLUMN roles; ALTER TABLE account DROP COLUMN avatar;"
 		"ALTER TABLE account DROP COLUMN banned; ALTER TABLE account DROP COLUMN bits;"
