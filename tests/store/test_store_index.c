@@ -203,6 +203,69 @@ static void many_rows_are_indexed_without_a_pause(void **state)
 	check_words();
 }
 
+/* ---- who said it ------------------------------------------------------------------- */
+
+/* The newest first, a few at a time; all are the user's. */
+static size_t sent_by_pages(struct chatd_str user)
+{
+	struct chatd_store_sent r = { SZ(chatd_store_sent), .user = user, .limit = 7 };
+	size_t n = 0;
+	struct kept *k;
+	do {
+		k = ASK(h, sent, r);
+		assert_int_equal(k->rc, 0);
+		for (size_t i = 0; i < k->a.n_messages; i++) {
+			assert_int_equal(k->a.messages[i].sender.n, user.n);
+			assert_memory_equal(k->a.messages[i].sender.p, user.p, user.n);
+			assert_true(!r.before || k->a.messages[i].pos < r.before);
+			r.before = k->a.messages[i].pos;
+		}
+		n += k->a.n_messages;
+	} while (k->a.n_messages);
+	return n;
+}
+
+static void what_one_said_is_found_before_and_after_it_is_indexed(void **state)
+{
+	(void)state;
+	open_store();
+	struct chatd_account ann = { SZ(chatd_account), .id = S("ann"), .nickname = S("Ann") };
+	assert_int_equal(ASK(h, account_create, ann)->rc, 0);
+	say_some("old", 20);
+	assert_int_equal(say("r", "bob", "bob 1")->rc, 0);
+	wait_for_mark(21);
+	assert_int_equal(ask_file("SELECT count(*) FROM said WHERE sender='ann'"), 20);
+	say_some("new", 10); /* perhaps not indexed yet */
+	assert_int_equal(sent_by_pages(S("ann")), 30);
+	assert_int_equal(sent_by_pages(S("bob")), 1);
+	wait_for_mark(31);
+	assert_int_equal(sent_by_pages(S("ann")), 30);
+	say_some("last", 5);
+	struct chatd_store_account_delete gone = { SZ(chatd_store_account_delete), .id = S("ann") };
+	assert_int_equal(ASK(h, account_delete, gone)->rc, 0);
+	assert_int_equal(sent_by_pages(S("ann")), 0);
+	assert_int_equal(ask_file("SELECT count(*) FROM msg WHERE sender='ann' AND body <> ''"), 0);
+	assert_int_equal(hits("bob"), 1);
+}
+
+static void who_said_what_goes_with_the_row(void **state)
+{
+	(void)state;
+	open_store();
+	struct chatd_store_append r = { SZ(chatd_store_append), .conv = conv_of("r"), .id = S("short"),
+		.sender = S("ann"), .body = S("short"), .text = S("short"), .wall = WALL,
+		.expires = WALL + 1000 };
+	assert_int_equal(ASK(h, append, r)->rc, 0);
+	say_some("long", 1);
+	wait_for_mark(2);
+	assert_int_equal(ask_file("SELECT count(*) FROM said"), 2);
+	struct chatd_store_sweep sweep = { SZ(chatd_store_sweep), .wall = WALL + 2000 };
+	while (ASK(h, sweep, sweep)->a.n > 0) {
+	}
+	assert_int_equal(ask_file("SELECT count(*) FROM msg"), 1);
+	assert_int_equal(ask_file("SELECT count(*) FROM said"), 1);
+}
+
 static void change(int32_t kind, const char *target, const char *id)
 {
 	struct chatd_store_change r = { SZ(chatd_store_change), .kind = kind, .target = z(target),
@@ -276,6 +339,8 @@ static void an_older_file_is_brought_up_to_date(void **state)
 	assert_int_equal(say_again("c1", "h1")->a.repeated, 1);
 	wait_for_mark(4);
 	assert_int_equal(hits("apple"), 3);
+	assert_int_equal(ask_file("SELECT count(*) FROM msg WHERE sender <> ''"),
+			ask_file("SELECT count(*) FROM said"));
 	check_words();
 }
 
@@ -437,6 +502,8 @@ int main(int argc, char **argv)
 		CASE(words_are_found_before_and_after_they_are_indexed),
 		CASE(what_a_kill_left_unindexed_is_indexed_later),
 		CASE(many_rows_are_indexed_without_a_pause),
+		CASE(what_one_said_is_found_before_and_after_it_is_indexed),
+		CASE(who_said_what_goes_with_the_row),
 		CASE(edits_count_wherever_the_row_is),
 		CASE(an_older_file_is_brought_up_to_date),
 		CASE(devices_that_are_gone_leave_one_cursor),
