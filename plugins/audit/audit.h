@@ -17,7 +17,8 @@
 
 #include <sys/queue.h>
 
-#define SPACE "audit"
+#define SPACE     "audit"
+#define END_SPACE "audit.end"
 
 enum { ROUTES = 1, TEXT_MAX = 1000, HASH_HEX = 65, QUEUE_MAX = 10000 };
 
@@ -46,9 +47,12 @@ struct chain { /* of this process, on worker 0 */
 	struct items waiting; /* the first one is under way, if .asking */
 	size_t n_waiting;
 	int64_t lost; /* entries that found no place here */
-	int32_t known, asking, dead;
+	int32_t asking, dead;
+	enum { FIND_END, LOOK_BACK, READY } step;
 	int32_t looked; /* entries, for the last of this node; the oldest of them */
 	char looked_at[37];
+	char end_id[37];     /* of the entry that the record of the end holds */
+	int64_t version;     /* of that record; 0: there is none */
 	int64_t n;           /* number of the last entry of this node */
 	char last[HASH_HEX]; /* its hash */
 	char next[HASH_HEX]; /* of the one that is under way */

@@ -253,19 +253,31 @@ static void a_store_that_fails_leaves_no_hole(void **state)
 	end(k);
 }
 
-/* An answer that was lost: the entry is there, so the next one comes after it. */
-static void what_is_there_already_counts(void **state)
+/* Two versions of the plugin, one of which is about to go: here it ended between its end of the chain
+ * and the entry. */
+static void what_another_version_wrote_comes_before(void **state)
 {
+	static const char other[] =
+			"{\"id\":\"5\",\"node\":\"kit\",\"n\":2,\"action\":\"room.ban\",\"hash\":\"aa\"}";
 	(void)state;
 	struct kit *k = begin("", 1);
 	note_by(k, 0, "ann");
-	kit_store_fail(-EEXIST);
+	kit_store_put(END_SPACE, "kit", other);
 	note_by(k, 0, "carol");
-	kit_store_fail(0);
 	assert_int_equal(busy(k), 0);
-	note_by(k, 0, "dave");
-	json_t *list = entries(k, "");
+	assert_string_equal(kit_store_value(SPACE, "5"), other);
+	json_t *list = entries(k, "?actor=carol");
 	assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "n")), 3);
+	assert_string_equal(member(list, 0, "prev"), "aa");
+	json_decref(list);
+	assert_int_equal(kit_store_count(SPACE), 3);
+	/* As a plugin that kept no end left it. */
+	kit_free(k);
+	kit_store_put(END_SPACE, "kit", "nothing known");
+	k = begin("", 1);
+	note_by(k, 0, "dave");
+	list = entries(k, "?actor=dave");
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "n")), 4);
 	json_decref(list);
 	end(k);
 }
@@ -435,7 +447,7 @@ int main(void)
 		cmocka_unit_test(entries_are_numbered_and_sealed),
 		cmocka_unit_test(a_text_is_one_line_and_whole_characters),
 		cmocka_unit_test(a_store_that_fails_leaves_no_hole),
-		cmocka_unit_test(what_is_there_already_counts),
+		cmocka_unit_test(what_another_version_wrote_comes_before),
 		cmocka_unit_test(a_node_goes_on_where_it_stopped),
 		cmocka_unit_test(too_many_that_wait_are_in_the_log_alone),
 		cmocka_unit_test(entries_are_kept_as_long_as_was_said),
