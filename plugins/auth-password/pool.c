@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool.h"
 
+#include <chatd-sdk/thread.h>
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <sodium.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -305,15 +304,10 @@ void pool_rise(struct pool_seat *seat)
 	}
 }
 
-/* Signals are the main thread's. */
 static int start(struct slot *s)
 {
-	sigset_t all, was;
 	sem_init(&s->work, 0, 0);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &was);
-	int rc = pthread_create(&s->thread, NULL, run, s);
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
+	int rc = chatd_thread(&s->thread, "chatd-hash", run, s);
 	if (rc != 0) {
 		sem_destroy(&s->work);
 	}

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "outbox.h"
 
+#include <chatd-sdk/thread.h>
 #include <curl/curl.h>
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -280,7 +279,6 @@ void outbox_rise(struct seat *seat)
 
 struct outbox *outbox_create(struct self *self)
 {
-	sigset_t all, was;
 	pthread_condattr_t attr;
 	struct outbox *box = self->h->mem_alloc(sizeof(*box));
 	if (!box) {
@@ -293,11 +291,7 @@ struct outbox *outbox_create(struct self *self)
 	pthread_cond_init(&box->work, &attr);
 	pthread_cond_init(&box->idle, &attr);
 	pthread_condattr_destroy(&attr);
-	sigfillset(&all); /* signals are the main thread's */
-	pthread_sigmask(SIG_SETMASK, &all, &was);
-	int rc = pthread_create(&box->thread, NULL, run, box);
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
-	if (rc != 0) {
+	if (chatd_thread(&box->thread, "chatd-smtp", run, box) < 0) {
 		pthread_mutex_destroy(&box->lock);
 		pthread_cond_destroy(&box->work);
 		pthread_cond_destroy(&box->idle);

@@ -3,6 +3,7 @@
 #include "engine.h"
 #include "op.h"
 
+#include <chatd-sdk/thread.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -406,7 +407,7 @@ chatd_status engine_start(struct engine *e)
 	if (rc < 0) {
 		return e->h->fail(e->ctx, rc, "the thread that talks to Redis has no memory");
 	}
-	rc = -pthread_create(&e->thread, NULL, run, e);
+	rc = chatd_thread(&e->thread, "chatd-redis", run, e);
 	if (rc < 0) {
 		return e->h->fail(
 				e->ctx, rc, "the thread that talks to Redis cannot be started: %s", strerror(-rc));

@@ -807,7 +807,7 @@ struct consumer *consumer_create(struct rabbit *r)
 
 int consumer_start(struct consumer *c)
 {
-	int rc = rabbit_thread(&c->thread, run, c);
+	int rc = chatd_thread(&c->thread, "chatd-amqp-in", run, c);
 	c->running = rc == 0;
 	return rc;
 }

@@ -627,7 +627,7 @@ struct publisher *publisher_create(struct rabbit *r)
 
 int publisher_start(struct publisher *p)
 {
-	int rc = rabbit_thread(&p->thread, run, p);
+	int rc = chatd_thread(&p->thread, "chatd-amqp-out", run, p);
 	p->running = rc == 0;
 	return rc;
 }

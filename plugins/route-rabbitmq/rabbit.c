@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rabbit.h"
 
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -75,14 +74,4 @@ const struct chatd_cluster_receiver *rabbit_receiver(const struct rabbit *r, str
 		}
 	}
 	return NULL;
-}
-
-int rabbit_thread(pthread_t *ret, void *(*run)(void *), void *arg)
-{
-	sigset_t all, was;
-	sigfillset(&all); /* signals are the main thread's */
-	pthread_sigmask(SIG_SETMASK, &all, &was);
-	int rc = pthread_create(ret, NULL, run, arg);
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
-	return -rc;
 }

@@ -14,9 +14,9 @@
 #include "wire.h"
 
 #include <chatd-sdk/hash.h>
+#include <chatd-sdk/thread.h>
 #include <chatd/cluster.h>
 #include <chatd/presence.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 
@@ -186,8 +186,6 @@ int32_t rabbit_is_up(const struct rabbit *);
 /* One of the connections has come or gone. */
 void rabbit_link(struct rabbit *, atomic_int *which, int up);
 const struct chatd_cluster_receiver *rabbit_receiver(const struct rabbit *, struct chatd_str kind);
-/* A thread with all signals blocked. */
-int rabbit_thread(pthread_t *, void *(*run)(void *), void *arg);
 
 /* ---- item.c --------------------------------------------------------------------------- */
 

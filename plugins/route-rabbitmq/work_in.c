@@ -615,7 +615,7 @@ struct work_in *work_in_create(struct rabbit *r)
 
 int work_in_start(struct work_in *c)
 {
-	int rc = rabbit_thread(&c->thread, run, c);
+	int rc = chatd_thread(&c->thread, "chatd-work-in", run, c);
 	c->running = rc == 0;
 	return rc;
 }

@@ -545,7 +545,7 @@ struct work_out *work_out_create(struct rabbit *r)
 
 int work_out_start(struct work_out *o)
 {
-	int rc = rabbit_thread(&o->thread, run, o);
+	int rc = chatd_thread(&o->thread, "chatd-work-out", run, o);
 	o->running = rc == 0;
 	return rc;
 }

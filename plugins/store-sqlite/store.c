@@ -2,8 +2,8 @@
 /* The engine's life and its queues; the service that puts calls into them. */
 #include "store.h"
 
+#include <chatd-sdk/thread.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -126,23 +126,12 @@ chatd_status engine_provide(struct engine *e)
 
 /* ---- life ------------------------------------------------------------------------ */
 
-/* The server's signals are for its main thread. */
-static int thread_start(pthread_t *ret, void *(*fn)(void *), struct engine *e)
-{
-	sigset_t all, old;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int rc = pthread_create(ret, NULL, fn, e);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -rc;
-}
-
 static chatd_status start_threads(struct engine *e)
 {
-	int rc = thread_start(&e->writer, writer_main, e);
+	int rc = chatd_thread(&e->writer, "chatd-writer", writer_main, e);
 	e->has_writer = rc == 0;
 	if (rc == 0) {
-		rc = thread_start(&e->watch, watch_main, e);
+		rc = chatd_thread(&e->watch, "chatd-late", watch_main, e);
 		e->has_watch = rc == 0;
 	}
 	int n = (int)e->conf.readers;
@@ -151,7 +140,7 @@ static chatd_status start_threads(struct engine *e)
 		rc = -ENOMEM;
 	}
 	while (rc == 0 && e->n_readers < n) {
-		rc = thread_start(&e->readers[e->n_readers], reader_main, e);
+		rc = chatd_thread(&e->readers[e->n_readers], "chatd-reader", reader_main, e);
 		e->n_readers += rc == 0;
 	}
 	return rc < 0 ? e->h->fail(e->ctx, rc, "no thread: %s", strerror(-rc)) : 0;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crew.h"
 
+#include <chatd-sdk/thread.h>
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
@@ -161,18 +160,11 @@ void crew_rise(struct crew *c, chatd_worker *w)
 	seat->watch = NULL;
 }
 
-/* Signals are the main thread's. */
 static chatd_status start(struct crew *c, const char *name)
 {
-	sigset_t all, was;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &was);
-	int rc = pthread_create(&c->threads[c->n_threads], NULL, run, c);
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
-	if (rc == 0) {
-		pthread_setname_np(c->threads[c->n_threads++], name);
-	}
-	return -rc;
+	chatd_status rc = chatd_thread(&c->threads[c->n_threads], name, run, c);
+	c->n_threads += rc == 0;
+	return rc;
 }
 
 static chatd_status open_seats(struct crew *c)

@@ -7,6 +7,7 @@ CHATD_FULL=1: the long forms too."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -527,6 +528,43 @@ def f10_a_broker_that_stands_still_adds_nothing_to_a_receipt(w):
     close(*pair, z)
     w.drop(n)
     p.close()
+
+
+@test
+def who_serves_clients_never_talks_to_the_broker(w):
+    """G-BRK-1: no call into rabbitmq-c on a worker; by the system calls on connections to the broker."""
+    if not shutil.which("strace"):
+        print("# skipped: no strace")
+        return
+    x, y = w.meet("/topic/threads")
+    trace = os.path.join(w.a.dir, "trace")
+    names = {t: open("/proc/%d/task/%s/comm" % (w.a.proc.pid, t)).read().strip() for t in os.listdir("/proc/%d/task" % w.a.proc.pid)}
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-yy", "-s", "0", "-o", trace, "-e", "trace=network,read,write,readv,writev",
+                               "-p", str(w.a.proc.pid)], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: tracer.poll() is not None or "TracerPid:\t%d\n" % tracer.pid in open("/proc/%d/status" % w.a.proc.pid).read(),
+               30, "strace is there")
+    if tracer.poll() is not None:
+        print("# skipped: strace may not attach here: " + tracer.stderr.read()[:100])
+        return
+    calls = []
+
+    def done():
+        for c in (x, y):
+            c.send("/topic/threads", b"one")
+        with open(trace, errors="replace") as f:
+            calls[:] = re.findall(r"^(\d+) +([a-z]+)\(\d+<TCP:\[[^]]*->[^]]*:%d\]>" % w.rabbit.port, f.read(), re.M)
+        return {"send", "recv"} <= {call[:4] for _, call in calls}
+    try:
+        wait_until(done, 60, "something was sent to the broker and read")
+        hear(x, "/topic/more", w.rabbit, "n1")
+        done()
+    finally:
+        tracer.terminate()
+        tracer.wait()
+    who = {names.get(tid, "a thread that has just begun") for tid, _ in calls}
+    print("# %d calls by %s" % (len(calls), ", ".join(sorted(who))))
+    assert not [n for n in who if "worker" in n], who
+    close(x, y)
 
 
 @test
