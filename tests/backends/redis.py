@@ -8,9 +8,23 @@
         sentinel.failover()                # until the replica is the master
 """
 import os
+import re
 import subprocess
 
 from .base import Process, program, wait_until
+
+
+ACL_PASSWORD = "of-its-own"
+
+
+def acl(password=ACL_PASSWORD, prefix=None):
+    """The user of plugins/redis/README.md, as a line of Redis' configuration."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "plugins", "redis", "README.md")) as f:
+        text = re.search(r"```\n(user chatd .*?)```", f.read(), re.S).group(1)
+    words = text.replace(">PASSWORD", ">" + password).split()
+    if prefix:
+        words = [w for w in words if w[0] not in "~&"] + ["~%s*" % prefix, "&%s*" % prefix]
+    return " ".join(words)
 
 
 class Redis(Process):
@@ -71,6 +85,11 @@ class Redis(Process):
     def hash(self, key):
         words = self.lines_of("HGETALL", key)
         return dict(zip(words[::2], words[1::2]))
+
+    def refused(self):
+        """What chatd was not allowed to do."""
+        lines = self.lines_of("ACL", "LOG")
+        return sorted({lines[i + 1] for i in range(len(lines) - 1) if lines[i] == "object"})
 
     def role(self):
         return self.lines_of("ROLE")[0]

@@ -11,7 +11,7 @@ import time
 from plain import TESTS as ROOT   # before the rest: it knows where that is
 from plain import KEY, Plain, wait_until
 from backends.nginx import Nginx
-from backends.redis import Redis
+from backends.redis import ACL_PASSWORD, Redis, acl
 from seal import signed
 
 FULL = os.environ.get("CHATD_FULL") == "1"
@@ -46,14 +46,14 @@ class Fleet:
 
     def __init__(self, w):
         self.w = w
-        self.redis = Redis().start()
+        self.redis = Redis(settings=[acl()]).start()
         self.nodes = [self.node("n9%d" % i) for i in (1, 2, 3)]
         for n in self.nodes:
             n.wait_up()
 
     def node(self, name, *settings):
         n = Plain(name, [self.w.rabbit.port], self.w.workers,
-                  extra="  redis: { addresses: [\"127.0.0.1:%d\"], retry: 300ms }\n" % self.redis.port,
+                  extra="  redis: { addresses: [\"127.0.0.1:%d\"], user: chatd, password: %s, retry: 300ms }\n" % (self.redis.port, ACL_PASSWORD),
                   settings=("sockjs.jsonp=true", "http.trusted_proxies=[127.0.0.1]", *settings))
         self.w.more.append(n)
         return n

@@ -13,7 +13,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "chat")]
 from backends.base import IN_CI, Missing, wait_until  # noqa: E402,F401
-from backends.redis import Redis, Sentinel  # noqa: E402,F401
+from backends.redis import ACL_PASSWORD, Redis, Sentinel, acl  # noqa: E402,F401
 from client import BUILD, START_LIMIT, Device, Person, Server, put, rest  # noqa: E402,F401
 
 HELD = re.compile(r"held (?:worker \d+ )?for (\d+) ms")
@@ -30,7 +30,7 @@ class Node(Server):
 
     def __init__(self, name, redis, workers=2, more="", settings=(), limits=False, lease=LEASE):
         self.name, self.frozen = name, False
-        options = redis if isinstance(redis, str) else 'addresses: ["127.0.0.1:%d"]' % redis.port
+        options = redis if isinstance(redis, str) else 'addresses: ["127.0.0.1:%d"], user: chatd, password: "%s"' % (redis.port, ACL_PASSWORD)
         plugins = ("  presence-memory: { enabled: false }\n"
                    "  redis: { %s }\n  presence-redis: { lease: %ds }\n  rooms: { announce: true }\n" % (options, lease)) + more
         super().__init__(workers, "server.server_id=" + name, "server.drain_timeout=100ms", *settings,
@@ -157,7 +157,7 @@ class Scene:
         self.nodes, self.others = [], []
 
     def redis(self, *args, **kw):
-        self.others.append(Redis(*args, **kw))
+        self.others.append(Redis(*args, **{"settings": [acl()], **kw}))
         return self.others[-1].start()
 
     def sentinel(self, master):
@@ -174,6 +174,8 @@ class Scene:
 
     def close(self, good):
         try:
+            for r in (o for o in self.others if isinstance(o, Redis) and good and o.child and o.child.poll() is None and o.ready()):
+                exactly(r.refused(), [], "refused by Redis")
             for n in self.nodes:
                 if good:
                     n.end()

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-from nodes import (FULL, LEASE, START_LIMIT, SWEEP_AFTER, Eye, Missing, Person, Watch, exactly, rest, run, wait_until, within)
+from nodes import (FULL, LEASE, START_LIMIT, SWEEP_AFTER, Eye, Missing, Person, Watch, exactly, rest, run, acl, wait_until, within)
 
 SCENARIOS = []
 
@@ -634,7 +634,7 @@ def certificates(folder):
 def tls_and_a_password(s):
     with tempfile.TemporaryDirectory() as folder:
         tls = certificates(folder)
-        redis = s.redis(password="sesame", tls=tls, settings=["user chatd on >barley ~t:* &t:* +@all"])
+        redis = s.redis(password="sesame", tls=tls, settings=[acl("barley", "t:")])
         base = 'addresses: ["127.0.0.1:%d"], tls: true, prefix: "t:"' % redis.port
         good = s.node("server1", base + ', ca_file: "%s", user: chatd, password: barley' % tls[2])
         alice = Person(good, "alice")
