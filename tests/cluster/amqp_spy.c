@@ -49,13 +49,13 @@ static amqp_connection_state_t listen_to(int port, const char *key)
 			"login");
 	amqp_channel_open(c, 1);
 	answered(c, "channel");
-	amqp_queue_declare(c, 1, amqp_cstring_bytes("spy"), 0, 0, 1, 1, amqp_empty_table);
+	amqp_queue_declare(c, 1, amqp_cstring_bytes("chat.spy"), 0, 0, 1, 1, amqp_empty_table);
 	answered(c, "queue");
-	amqp_queue_bind(c, 1, amqp_cstring_bytes("spy"), amqp_cstring_bytes("chat.exchange"),
+	amqp_queue_bind(c, 1, amqp_cstring_bytes("chat.spy"), amqp_cstring_bytes("chat.exchange"),
 			amqp_cstring_bytes(key), amqp_empty_table);
 	answered(c, "bind");
 	amqp_basic_consume(
-			c, 1, amqp_cstring_bytes("spy"), amqp_empty_bytes, 0, 1, 1, amqp_empty_table);
+			c, 1, amqp_cstring_bytes("chat.spy"), amqp_empty_bytes, 0, 1, 1, amqp_empty_table);
 	answered(c, "consume");
 	return c;
 }
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
 				"consume");
 	}
 	/* What it publishes itself by that key is not for it. */
-	amqp_queue_unbind(c, 1, amqp_cstring_bytes("spy"), amqp_cstring_bytes("chat.exchange"),
+	amqp_queue_unbind(c, 1, amqp_cstring_bytes("chat.spy"), amqp_cstring_bytes("chat.exchange"),
 			amqp_cstring_bytes(argv[2]), amqp_empty_table);
 	say("taken");
 	while (scanf("%15s %255s", how, key) == 2) {

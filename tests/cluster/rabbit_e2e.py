@@ -55,6 +55,9 @@ class World:
     def __init__(self, workers):
         self.workers, self.more, self.named = workers, [], 0
         self.rabbit = Rabbit().start()
+        # All that the README says a node needs.
+        self.rabbit.erlang('rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"/">>, %s, <<"test">>).'
+                           % ", ".join(3 * ['<<"^chat\\\\.">>']))
         self.a, self.b = self.node("n1"), self.node("n2")
         for n in (self.a, self.b):
             n.wait_up()
