@@ -2,7 +2,7 @@
 /* Keys and bots: made, listed, revoked. */
 #include "api.h"
 
-#include <chatd-sdk/text.h>
+#include <chatd-sdk/name.h>
 #include <errno.h>
 
 /* A key, and of a bot its account, being made. */
@@ -223,7 +223,7 @@ void run_bots_make(struct job *j)
 		return;
 	}
 	chatd_str_copy(m->key.bot, sizeof(m->key.bot), id);
-	if (!chatd_text_seen(nick, m->nick, sizeof(m->nick))) {
+	if (chatd_name_clean(nick, m->nick, sizeof(m->nick)) <= 0) {
 		chatd_str_copy(m->nick, sizeof(m->nick), text(m->key.name));
 	}
 	const struct chatd_store_account_key r = {

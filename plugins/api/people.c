@@ -3,7 +3,7 @@
 #include "api.h"
 
 #include <chatd-sdk/events.h>
-#include <chatd-sdk/text.h>
+#include <chatd-sdk/name.h>
 
 #include <errno.h>
 
@@ -24,19 +24,6 @@ static void random_id(const struct chatd_host *h, char ret[CHATD_ID_MAX + 1])
 		ret[5 + i] = letters[raw[i] & 31];
 	}
 	ret[5 + sizeof(raw)] = '\0';
-}
-
-static int name_ok(struct chatd_str name)
-{
-	size_t at = 0, n = 0;
-	while (at < name.n) {
-		uint32_t c = chatd_char_next(name, &at);
-		if (chatd_char_invisible(c)) {
-			return 0;
-		}
-		n++;
-	}
-	return n >= 1 && n <= 32;
 }
 
 static void on_made(void *arg, chatd_status rc, const struct chatd_store_answer *a)
@@ -70,8 +57,9 @@ void run_user_make(struct job *j)
 		job_problem(j, 409, "EXISTS", sender_taken);
 		return;
 	}
-	if (!nick.p || !name_ok(nick)) {
-		job_problem(j, 422, "VALIDATION", "nickname must have 1 to 32 characters that can be seen");
+	bad = chatd_nick_take(nick, j->nick);
+	if (bad) {
+		job_problem(j, 422, "VALIDATION", bad);
 		return;
 	}
 	if (id.p) {
@@ -79,10 +67,9 @@ void run_user_make(struct job *j)
 	} else {
 		random_id(j->self->h, j->as);
 	}
-	chatd_str_copy(j->nick, sizeof(j->nick), nick);
 	const struct chatd_account a = { .struct_size = sizeof(a),
 		.id = text(j->as),
-		.nickname = nick,
+		.nickname = text(j->nick),
 		.created = j->self->h->wall_ms() };
 	j->under_way = 1;
 	chatd_status rc = store_of(j)->account_create(j->self->store->obj, j->w, &a, on_made, j);

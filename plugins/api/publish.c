@@ -2,7 +2,7 @@
 /* Messages: the way of a client's SEND, with every hook on it, and answered when it is. */
 #include "api.h"
 
-#include <chatd-sdk/text.h>
+#include <chatd-sdk/name.h>
 #include <errno.h>
 
 enum { REASON_MAX = 250 };
@@ -228,7 +228,8 @@ static int take_name(struct job *j)
 {
 	const char *bad = NULL;
 	struct chatd_str name = job_text(j, "senderName", &bad);
-	if (bad || name.n >= NICK_MAX || (name.p && !chatd_text_seen(name, j->nick, sizeof(j->nick)))) {
+	if (bad || name.n >= NICK_MAX ||
+			(name.p && chatd_name_clean(name, j->nick, sizeof(j->nick)) <= 0)) {
 		job_problem(j, 422, "VALIDATION",
 				"senderName must be a string of 1 to 255 bytes, of which something is seen");
 		return 0;

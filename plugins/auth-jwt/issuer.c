@@ -5,6 +5,7 @@
 #include "key.h"
 
 #include <chatd-sdk/json.h>
+#include <chatd-sdk/name.h>
 #include <chatd-sdk/text.h>
 #include <errno.h>
 #include <jose/jws.h>
@@ -197,17 +198,12 @@ static void map_user(const struct issuer *is, struct chatd_str sub, struct who *
 	sodium_bin2hex(ret->user + 2, sizeof(ret->user) - 2, hash, sizeof(hash));
 }
 
-/* Whole characters, none of them a control character. */
+/* As the names that people give themselves: they must not look alike by what cannot be seen. */
 static void map_name(struct chatd_str name, struct who *ret)
 {
-	size_t n = chatd_text_cut(name, NAME_MAX_BYTES).n;
-	for (size_t i = 0; i < n; i++) {
-		if ((unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7f) {
-			n = 0;
-		}
+	if (chatd_name_clean(chatd_text_cut(name, NAME_MAX_BYTES), ret->name, sizeof(ret->name)) <= 0) {
+		chatd_str_copy(ret->name, sizeof(ret->name), chatd_str_of(ret->user, strlen(ret->user)));
 	}
-	chatd_str_copy(ret->name, sizeof(ret->name),
-			n ? chatd_str_of(name.p, n) : chatd_str_of(ret->user, strlen(ret->user)));
 }
 
 struct mapping {

@@ -560,8 +560,9 @@ TEST(a_foreign_token_is_read_by_its_issuers_rules)
 	json_t *keys = keys_of(&is, jwks, why);
 	assert_non_null(keys);
 	assert_int_equal(json_array_size(keys), 2);
-	const char *body = THEIRS(",\"sub\":\"f3c1-22_A\",\"name\":\"Zo\xc3\xab\",\"realm_access\":{"
-							  "\"roles\":[\"mods\",\"admin\",\"x=y\",\"chat-admins\",\"mods\",1]}");
+	const char *body = THEIRS(
+			",\"sub\":\"f3c1-22_A\",\"name\":\"\xef\xbc\xba\\u202eoe\xcc\x88\\u0007\\u200b \",\"realm_access\":{"
+			"\"roles\":[\"mods\",\"admin\",\"x=y\",\"chat-admins\",\"mods\",1]}");
 	assert_int_equal(
 			foreign(&is, keys, forge_pkey("{\"alg\":\"RS256\",\"kid\":\"r\"}", body, rsa), &who),
 			0);

@@ -2,7 +2,6 @@
 #include "check.h"
 
 #include <chatd-sdk/json.h>
-#include <chatd-sdk/name.h>
 
 #include <string.h>
 
@@ -65,18 +64,6 @@ const char *check_email(struct chatd_str s, char ret[EMAIL_MAX + 1])
 }
 
 /* ---- names -------------------------------------------------------------------- */
-
-const char *check_nickname(struct chatd_str s, char ret[NICK_MAX + 1])
-{
-	int64_t n = chatd_name_clean(s, ret, NICK_MAX + 1);
-	if (n == -ENOMEM) {
-		return "the server has no memory left";
-	}
-	if (n < 0 || chatd_str_chars(chatd_str_of(ret, (size_t)n)) > NICK_CHARS) {
-		return "a nickname has at most 32 characters";
-	}
-	return n == 0 ? "a nickname must not be empty" : NULL;
-}
 
 void check_nickname_of(const char *email, char ret[NICK_MAX + 1])
 {

@@ -6,12 +6,13 @@
 #ifndef AUTH_CHECK_H
 #define AUTH_CHECK_H
 
+#include <chatd-sdk/name.h>
 #include <chatd/plugin.h>
 
 enum {
 	EMAIL_MAX = 254,
-	NICK_CHARS = 32,
-	NICK_MAX = 4 * NICK_CHARS,
+	NICK_CHARS = CHATD_NICK_CHARS,
+	NICK_MAX = CHATD_NICK_MAX,
 	DEVICE_MAX = 100,
 	PASSWORD_BYTES = 1024,
 	CODE_LEN = 26, /* 128 bits, five a character */
@@ -20,7 +21,6 @@ enum {
 /** In lower case into @p ret.  NULL: it is one; else what is wrong with it. */
 const char *check_email(struct chatd_str s, char ret[EMAIL_MAX + 1]);
 /** Without spaces at either end into @p ret; likewise. */
-const char *check_nickname(struct chatd_str s, char ret[NICK_MAX + 1]);
 /** The beginning of an address, as far as it can be a nickname; never empty. */
 void check_nickname_of(const char *email, char ret[NICK_MAX + 1]);
 /** For people to read: what cannot be shown is left out. */

@@ -49,7 +49,7 @@ static void check(struct op *op, const struct fields *f)
 	op_check_email(op, f->email);
 	op_check_password(op, "password", f->password);
 	if (f->nickname.n) {
-		const char *why = check_nickname(f->nickname, op->nick);
+		const char *why = chatd_nick_take(f->nickname, op->nick);
 		op->nick_given = 1;
 		if (why) {
 			op_fault(op, "nickname", "INVALID", why);

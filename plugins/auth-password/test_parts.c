@@ -119,16 +119,16 @@ TEST(nicknames_are_trimmed_and_cannot_fake_others)
 {
 	UNUSED;
 	char got[NICK_MAX + 1];
-	assert_null(check_nickname(z("  Ann Lee "), got));
+	assert_null(chatd_nick_take(z("  Ann Lee "), got));
 	assert_string_equal(got, "Ann Lee");
-	assert_null(check_nickname(z("\xed\x95\x9c\xea\xb8\x80"), got));
-	assert_non_null(check_nickname(z("   "), got));
-	assert_null(check_nickname(z("A\xe2\x80\x8bn\nn"), got)); /* zero width */
+	assert_null(chatd_nick_take(z("\xed\x95\x9c\xea\xb8\x80"), got));
+	assert_non_null(chatd_nick_take(z("   "), got));
+	assert_null(chatd_nick_take(z("A\xe2\x80\x8bn\nn"), got)); /* zero width */
 	assert_string_equal(got, "Ann");
-	assert_null(check_nickname(z("\xef\xbc\xa1nn"), got)); /* full width */
+	assert_null(chatd_nick_take(z("\xef\xbc\xa1nn"), got)); /* full width */
 	assert_string_equal(got, "Ann");
-	assert_non_null(check_nickname(z("\xe2\x80\x8b"), got));
-	assert_non_null(check_nickname(z("123456789012345678901234567890123"), got));
+	assert_non_null(chatd_nick_take(z("\xe2\x80\x8b"), got));
+	assert_non_null(chatd_nick_take(z("123456789012345678901234567890123"), got));
 	check_nickname_of("1234567890123456789012345678901234567890@b.cc", got);
 	assert_true(strlen(got) <= NICK_CHARS - 6);
 	check_device(z("Fire\x1b[31mfox\xe2\x80\xae"), got);

@@ -208,7 +208,7 @@ static const struct chatd_json_field patch_fields[] = {
 static const char *take_patch(
 		struct ask *a, const struct patch *p, struct chatd_store_account_update *u)
 {
-	const char *fault = p->nickname.p ? check_nickname(p->nickname, a->nick) : NULL;
+	const char *fault = p->nickname.p ? chatd_nick_take(p->nickname, a->nick) : NULL;
 	if (!fault && a->nick[0] && is_reserved(a->self->conf->reserved_names, a->nick) &&
 			rank_of(ask_flags(a)) == 0) {
 		fault = "this nickname is kept for those who run the server; choose another";

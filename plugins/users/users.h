@@ -11,6 +11,7 @@
 #define USERS_H
 
 #include <chatd-sdk/json.h>
+#include <chatd-sdk/name.h>
 #include <chatd-sdk/text.h>
 #include <chatd-sdk/touched.h>
 #include <chatd/audit.h>
@@ -24,8 +25,7 @@
 #include <stdatomic.h>
 
 enum {
-	NICK_CHARS = 32,
-	NICK_MAX = 4 * NICK_CHARS,
+	NICK_MAX = CHATD_NICK_MAX,
 	AVATAR_MAX = 1024,
 	ROLES_MAX = 512,
 	REASON_MAX = 400,
@@ -127,7 +127,6 @@ uint32_t flags_of_roles(struct chatd_str roles); /* CHATD_ID_ADMIN, CHATD_ID_MOD
 /* 0 somebody, 1 a moderator, 2 an administrator */
 int rank_of(uint32_t flags);
 /* NULL: it may be a nickname, and is in @p ret; else what is wrong. */
-const char *check_nickname(struct chatd_str s, char ret[NICK_MAX + 1]);
 int is_reserved(const char *const *names, const char *nick);
 const char *check_avatar(struct chatd_str s);
 /* NULL, and the roles as the store keeps them; else what is wrong. */

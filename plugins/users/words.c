@@ -2,8 +2,6 @@
 /* Roles, nicknames, avatars: what they may be. */
 #include "users.h"
 
-#include <chatd-sdk/name.h>
-
 enum { ROLE_CHARS = 32, ROLES_IN_ALL = 16 };
 
 /* ---- roles --------------------------------------------------------------------- */
@@ -70,30 +68,6 @@ const char *check_roles(json_t *list, char ret[ROLES_MAX + 1])
 }
 
 /* ---- names --------------------------------------------------------------------- */
-
-static int blank(struct chatd_str s)
-{
-	size_t at = 0;
-	while (at < s.n) {
-		if (!chatd_char_space(chatd_char_next(s, &at))) {
-			return 0;
-		}
-	}
-	return 1;
-}
-
-const char *check_nickname(struct chatd_str s, char ret[NICK_MAX + 1])
-{
-	int64_t n = chatd_name_clean(s, ret, NICK_MAX + 1);
-	struct chatd_str name = chatd_str_of(ret, n < 0 ? 0 : (size_t)n);
-	if (n == -ENOMEM) {
-		return "the server has no memory left";
-	}
-	if (n < 0 || chatd_str_chars(name) > NICK_CHARS) {
-		return "a nickname has at most 32 characters";
-	}
-	return blank(name) ? "a nickname must not be empty" : NULL;
-}
 
 /* "A_d-m in" is read as "admin". */
 int is_reserved(const char *const *names, const char *nick)

@@ -3,6 +3,7 @@
  * the room makes them. */
 #include "webhooks.h"
 
+#include <chatd-sdk/name.h>
 #include <chatd-sdk/retry.h>
 #include <chatd-sdk/text.h>
 #include <errno.h>
@@ -475,7 +476,7 @@ static void say(struct job *j)
 	const struct chatd_identity who = { .struct_size = sizeof(who),
 		.flags = CHATD_ID_BOT | CHATD_ID_SYSTEM,
 		.user = text(user),
-		.name = name.n <= USERNAME_MAX && chatd_text_seen(name, seen, sizeof(seen))
+		.name = name.n <= USERNAME_MAX && chatd_name_clean(name, seen, sizeof(seen)) > 0
 				? text(seen)
 				: text(j->hook.name),
 		.login = text(user) };

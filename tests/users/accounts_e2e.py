@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "auth"))
-from people import Account, Server, Socket, auth, tap  # noqa: E402
+from people import PASSWORD, Account, Server, Socket, auth, tap  # noqa: E402
 
 LIVE = 2.0  # within so many seconds open sessions feel a change
 CHEAP = ("auth-password.hash_threads=0", "auth-password.argon2_memory=256 KiB", "auth-password.argon2_passes=1")
@@ -78,8 +78,11 @@ def a_moderator_bans_but_not_an_administrator(s):
 @test
 def nicknames_are_unique_among_the_registered(s):
     one, two = Account(s, nickname="Unique One").log_in(), Account(s).log_in()
-    r = two.rest("PATCH", "/api/users/me", {"nickname": "unique ONE"})
-    same((r.status, r.json["code"]), (409, "NICKNAME_TAKEN"))
+    for alike in ("unique ONE", "\uff35nique\u3000One", "Uni\u200bque\u00ad One", "\u202eUnique One\ufeff", " Unique One "):
+        r = two.rest("PATCH", "/api/users/me", {"nickname": alike})
+        same((r.status, r.json["code"]), (409, "NICKNAME_TAKEN"), alike)
+        r = auth(s, "register", {"email": "alike@example.org", "password": PASSWORD, "nickname": alike})
+        same((r.status, r.json["code"]), (409, "NICKNAME_TAKEN"), alike)
     same(one.rest("PATCH", "/api/users/me", {"nickname": "UNIQUE one"}).status, 200, "one's own in other letters")
     same(two.rest("GET", "/api/users?q=unique").json["users"],
          [{"userId": one.id, "nickname": "UNIQUE one", "anonymous": False}])

@@ -48,7 +48,7 @@ static inline int64_t chatd_name_clean(struct chatd_str s, char *ret, size_t cap
 	if (!norm && n) {
 		return -ENOMEM;
 	}
-	const char *p = (const char *)norm;
+	const char *p = norm ? (const char *)norm : "";
 	while (len && *p == ' ') {
 		p++;
 		len--;
@@ -64,6 +64,28 @@ static inline int64_t chatd_name_clean(struct chatd_str s, char *ret, size_t cap
 	}
 	free(norm);
 	return len < cap ? (int64_t)len : -ERANGE;
+}
+
+/** Of a nickname: characters, and bytes of them. */
+enum { CHATD_NICK_CHARS = 32, CHATD_NICK_MAX = 4 * CHATD_NICK_CHARS };
+
+/** NULL: a nickname, as accounts keep it; else what is wrong with it. */
+static inline const char *chatd_nick_take(struct chatd_str s, char ret[CHATD_NICK_MAX + 1])
+{
+	int64_t n = chatd_name_clean(s, ret, CHATD_NICK_MAX + 1);
+	struct chatd_str nick = chatd_str_of(ret, n < 0 ? 0 : (size_t)n);
+	size_t at = 0, chars = 0, seen = 0;
+	if (n == -ENOMEM) {
+		return "the server has no memory left";
+	}
+	while (at < nick.n) {
+		seen += !chatd_char_space(chatd_char_next(nick, &at));
+		chars++;
+	}
+	if (n < 0 || chars > CHATD_NICK_CHARS) {
+		return "a nickname has at most 32 characters";
+	}
+	return seen ? NULL : "a nickname must not be empty";
 }
 
 #endif
