@@ -122,14 +122,18 @@ static void run_list(struct chatd_ask *ap)
 		return;
 	}
 	if (before.p && (before.n != 36 || !chatd_id_ok(before))) {
-		chatd_ask_problem(ap, 422, "VALIDATION", "before must be the id of an entry");
+		chatd_ask_bad_cursor(ap);
 		return;
 	}
+	int32_t limit = chatd_ask_limit(ap, 100, LIMIT_MAX);
+	if (!limit) {
+		return;
+	}
+	a->limit = limit;
 	for (int i = 0; i < FILTERS; i++) {
 		chatd_str_copy(a->want[i], sizeof(a->want[i]), ap->http->req_query(ap->req, filters[i]));
 	}
 	chatd_str_copy(a->before, sizeof(a->before), before);
-	a->limit = chatd_ask_limit(ap, 100, LIMIT_MAX);
 	chatd_json_lit(&ap->out, "{\"entries\":[");
 	look(a);
 }

@@ -392,8 +392,8 @@ static void a_list_comes_in_pages_and_filtered(void **state)
 	assert_int_equal(json_array_size(list), 2);
 	json_decref(list);
 	kit_expect_http(look(k, "?actor=carol&room=attic"), 200, "{\"entries\":[]}");
-	kit_expect_http(look(k, "?before=x"), 422, "before must be the id of an entry");
-	kit_expect_http(look(k, "?before="), 422, "before must be the id of an entry");
+	kit_expect_http(look(k, "?before=x"), 400, "BAD_CURSOR");
+	kit_expect_http(look(k, "?before="), 400, "BAD_CURSOR");
 	kit_store_fail(-EIO);
 	kit_expect_http(look(k, ""), 503, "UNAVAILABLE");
 	kit_store_fail(0);

@@ -5,7 +5,7 @@
 
 #include <chatd-sdk/page.h>
 
-enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 200, QUERY_MAX = 256 };
+enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 100, QUERY_MAX = 256 };
 enum kind { ROOM_PAGE, DIRECT_PAGE, CONVERSATIONS, SEARCH, MENTIONS, PINS, ONE, THREAD };
 
 struct ask {
@@ -515,11 +515,11 @@ static int take_range(struct ask *a)
 	a->limit = chatd_page_limit(http->req_query(a->req, "limit"), LIMIT_DEFAULT, LIMIT_MAX);
 	a->after = -1;
 	if (!a->limit) {
-		invalid(a, "limit must be a number, 1 to 200");
+		problem(a, 400, "VALIDATION", CHATD_PAGE_NO_LIMIT);
 		return -1;
 	}
 	if (!take_int(a, "before", &a->before) || (pages && !take_int(a, "after", &a->after))) {
-		invalid(a, "before and after must be numbers");
+		problem(a, 400, "BAD_CURSOR", CHATD_PAGE_NO_CURSOR);
 		return -1;
 	}
 	if (a->before > 0 && a->after >= 0) {

@@ -92,20 +92,39 @@ static void list(struct ask *a)
 			&a->a, store_of(a)->record_list(self_of(a)->store->obj, a->a.w, &r, on_list, a));
 }
 
+/* Of a report in that room, if one is named. */
+static int is_key(struct chatd_str key, struct chatd_str room)
+{
+	size_t dots = 0;
+	for (size_t i = 0; i < key.n; i++) {
+		dots += key.p[i] == '.';
+		if (key.p[i] != '.' && !chatd_id_ok(chatd_str_of(key.p + i, 1))) {
+			return 0;
+		}
+	}
+	return key.n <= KEY_MAX && dots == 2 &&
+			(!room.n ||
+					(key.n > room.n && key.p[room.n] == '.' && memcmp(key.p, room.p, room.n) == 0));
+}
+
 void run_list(struct chatd_ask *ap)
 {
 	struct ask *a = (struct ask *)ap;
 	struct chatd_str room = ap->http->req_query(ap->req, "roomId");
 	struct chatd_str status = ap->http->req_query(ap->req, "status");
 	struct chatd_str after = ap->http->req_query(ap->req, "after");
+	int32_t limit = chatd_ask_limit(ap, 50, 200);
+	if (!limit) {
+		return;
+	}
+	a->limit = limit;
 	a->closed = chatd_str_same(status, CHATD_LIT("closed"));
-	a->limit = chatd_ask_limit(ap, 50, 200);
 	if (room.n && !chatd_id_ok(room)) {
 		ask_problem(a, 404, "NOT_FOUND", "there is no such room");
 	} else if (status.n && !a->closed && !chatd_str_same(status, CHATD_LIT("open"))) {
 		ask_problem(a, 422, "VALIDATION", "status must be open or closed");
-	} else if (after.n > KEY_MAX) {
-		ask_problem(a, 422, "VALIDATION", "after must be the one that the page before gave");
+	} else if (after.p && !is_key(after, room)) {
+		chatd_ask_bad_cursor(ap);
 	} else {
 		chatd_str_copy(a->room, sizeof(a->room), room);
 		/* Copied: the client may have left by the time the room has been looked up. */

@@ -379,6 +379,12 @@ static void who_may_see_reports(void **state)
 		{ &keeper, "/api/reports?limit=1", 200, "\"after\":\".d1.ann\"" },
 		{ &keeper, "/api/reports?limit=1&after=.d1.ann", 200, "lobby.m1.ann" },
 		{ &mod, "/api/reports?roomId=lobby&after=lobby.m1.ann", 200, "{\"reports\":[]}" },
+		{ &mod, "/api/reports?roomId=lobby&after=lobbyx.m1.ann", 400, "BAD_CURSOR" },
+		{ &mod, "/api/reports?roomId=lobby&after=.d1.ann", 400, "BAD_CURSOR" },
+		{ &keeper, "/api/reports?after=lobby.m1", 400, "BAD_CURSOR" },
+		{ &keeper, "/api/reports?after=lobby.m1.a%20b", 400, "BAD_CURSOR" },
+		{ &keeper, "/api/reports?after=", 400, "BAD_CURSOR" },
+		{ &keeper, "/api/reports?limit=x", 400, "VALIDATION" },
 	};
 	char path[300];
 	(void)state;
@@ -389,7 +395,7 @@ static void who_may_see_reports(void **state)
 		kit_expect_http(as(k, table[i].who, table[i].path, NULL), table[i].status, table[i].part);
 	}
 	snprintf(path, sizeof(path), "/api/reports?after=%0250d", 1);
-	kit_expect_http(as(k, &keeper, path, NULL), 422, "the one that the page before gave");
+	kit_expect_http(as(k, &keeper, path, NULL), 400, "BAD_CURSOR");
 	kit_expect_http(kit_http(k, "GET", "/api/reports", NULL, NULL), 401, "");
 	kit_store_fail(-EIO);
 	kit_expect_http(as(k, &mod, "/api/reports?roomId=lobby", NULL), 503, "UNAVAILABLE");

@@ -233,11 +233,14 @@ static void run_list(struct chatd_ask *ap)
 		.space = CHATD_LIT("privacy.block"),
 		.prefix = pair(prefix, me, CHATD_LIT("")),
 		.wall = self->h->wall_ms() };
-	if (after.n && !chatd_id_ok(after)) {
-		chatd_ask_problem(ap, 422, "VALIDATION", "after must be the id of a user");
+	if (!r.limit) {
 		return;
 	}
-	if (after.n) {
+	if (after.p && !chatd_id_ok(after)) {
+		chatd_ask_bad_cursor(ap);
+		return;
+	}
+	if (after.p) {
 		r.after = pair(a->after, me, after);
 	}
 	a->limit = r.limit;

@@ -389,11 +389,11 @@ static int take_page(struct op *op)
 	op->limit =
 			(int32_t)chatd_page_limit(http_of(op)->req_query(op->req, "limit"), LIST_MAX, LIST_MAX);
 	if (!op->limit) {
-		answer_problem(op, 422, "VALIDATION", "limit must be a number, 1 to 1000");
+		answer_problem(op, 400, "VALIDATION", CHATD_PAGE_NO_LIMIT);
 		return -1;
 	}
 	if (after.p && !chatd_id_ok(after)) {
-		answer_problem(op, 422, "VALIDATION", "after must be the id of a user");
+		answer_problem(op, 400, "BAD_CURSOR", CHATD_PAGE_NO_CURSOR);
 		return -1;
 	}
 	chatd_str_copy(op->after, sizeof(op->after), after);

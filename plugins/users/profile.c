@@ -130,7 +130,7 @@ void run_search(struct ask *a)
 		return;
 	}
 	if (!r.limit) {
-		ask_problem(a, 422, "VALIDATION", "limit must be a number, 1 to 100");
+		ask_problem(a, 400, "VALIDATION", CHATD_PAGE_NO_LIMIT);
 		return;
 	}
 	chatd_str_copy(a->target, sizeof(a->target), chatd_id_ok(q) ? q : CHATD_LIT(""));

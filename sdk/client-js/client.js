@@ -99,7 +99,14 @@ export class ChatClient extends Emitter {
 	}
 
 	async conversations() {
-		return (await this.rest("GET", "/api/chat/conversations?limit=200")).conversations ?? [];
+		const found = [];
+		let before = "";
+		do {
+			const page = await this.rest("GET", `/api/chat/conversations?limit=100${before}`);
+			found.push(...(page.conversations ?? []));
+			before = page.before === undefined ? "" : `&before=${page.before}`;
+		} while (before);
+		return found;
 	}
 
 	async rooms() {

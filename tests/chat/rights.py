@@ -116,7 +116,7 @@ def listed(output):
     return routes, [h.split()[0] for h in handlers.splitlines()], [p.split()[0] for p in prefixes.splitlines()]
 
 
-def _pattern(path):
+def pattern(path):
     return re.compile(re.sub(r"\\\{[a-z]+\\\}", "[^/]+", re.escape(path)) + "$")
 
 
@@ -127,7 +127,7 @@ def gaps(sections, output):
     asked = {(r.method, re.sub(r"[{}]", "", r.target.partition("?")[0])) for r in rows}
     missing = []
     for method, path in routes:
-        literal = [a for a in asked if a[0] == method and _pattern(path).match(a[1]) and not any(
+        literal = [a for a in asked if a[0] == method and pattern(path).match(a[1]) and not any(
             p != path and m == method and "{" not in p and p == a[1] for m, p in routes)]
         if not literal and "%s %s" % (method, path) not in sections["open"]:
             missing.append("%s %s" % (method, path))
@@ -135,6 +135,6 @@ def gaps(sections, output):
     missing += [m + " " + p for p in prefixes for m in ("SEND", "SUBSCRIBE") if not any(
         a[0] == m and a[1].startswith(p) for a in asked)]
     stale = ["%s %s" % a for a in sorted(asked) if a[1].startswith("/api/") and not any(
-        m == a[0] and _pattern(p).match(a[1]) for m, p in routes)]
+        m == a[0] and pattern(p).match(a[1]) for m, p in routes)]
     stale += [s for s in sections["open"] if tuple(s.split()) not in routes]
     return missing, stale

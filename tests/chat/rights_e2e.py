@@ -12,7 +12,7 @@ import sys
 import uuid
 
 from client import BUILD, QUIET, ROOT, Device, Person, Server, rest, same, tap
-from rights import GONE, ask, gaps, read_table
+from rights import GONE, ask, fill, gaps, listed, pattern, read_table
 
 ACCOUNTS = ["stranger", "invited", "member", "muted", "banned", "kicked", "moder", "owner", "admin", "spare", "newcomer"]
 OUTSIDERS = ("guest", "stranger", "banned", "kicked")
@@ -123,16 +123,67 @@ def run_section(s, name, make):
     assert not wrong, "%d cells\n%s" % (len(wrong), "\n".join(wrong))
 
 
+def everything():
+    """What chat.yaml's server says that it answers to."""
+    config = os.path.join(ROOT, "config", "chat.yaml")
+    return subprocess.run([os.path.join(BUILD, "bin", "chatd"), "-c", config, "--set", "server.log_level=debug",
+                           "--list-hooks"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+
+
 @test
 def the_table_names_whatever_the_server_answers_to(s):
-    config = os.path.join(ROOT, "config", "chat.yaml")
-    out = subprocess.run([os.path.join(BUILD, "bin", "chatd"), "-c", config, "--set", "server.log_level=debug",
-                          "--list-hooks"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
-    missing, stale = gaps(s.table, out)
+    missing, stale = gaps(s.table, everything())
     same(missing, [], "served, but in no line of rights.table")
     same(stale, [], "in rights.table, but not served")
     for name in ("private", "missing"):
         same(sorted({r.text for r in s.table["public"]} ^ {r.text for r in s.table[name]}), [], "not in public and " + name)
+
+
+# Query -> what a page may be told to begin after, of a list that has such; None: that there is more is not told.
+PAGED = {
+    "/api/audit": "before", "/api/blocks": "after", "/api/reports": "after", "/api/users?q=nobody-at-all": None,
+    "/api/chat/conversations": "before", "/api/chat/mentions": "before", "/api/chat/search?q={word}": "before",
+    "/api/chat/search?q={word}&roomId={room}": "before", "/api/chat/pins?roomId={room}": "before",
+    "/api/chat/messages/room/{room}": "before after", "/api/chat/messages/direct?with=spare": "before after",
+    "/api/chat/messages/{theirs}/thread": "before after", "/api/chat/rooms/{room}/members": "after",
+    "/api/chat/rooms/{room}/bans": "after"}
+# One thing, or as much of it as there may be.
+WHOLE = {
+    "/api/auth/sessions", "/api/chat/commands", "/api/chat/messages/{message}", "/api/chat/presence", "/api/chat/reads",
+    "/api/chat/rooms", "/api/chat/rooms/{id}", "/api/chat/rooms/{id}/hooks", "/api/chat/settings",
+    "/api/chat/users/{user}/rooms", "/api/chat/users/{id}/status", "/api/keys", "/api/keys/{id}", "/api/push/key",
+    "/api/push/settings", "/api/push/subscriptions", "/api/users/me", "/api/users/me/export", "/api/users/{id}"}
+LIMITS = {"-1": 200, "0": 200, "1": 200, "101": 200, "1000000000": 200, "9" * 20: 200,
+          "abc": 400, "1e9": 400, "1.5": 400, "": 400, "-": 400, "9" * 2000: 400}
+# What is longer is refused by http: a request line has 8 KiB.
+CURSORS = ["", "a%20b", "..%2F..", "%27%20OR%201%3D1", "%EF%BC%91", "x" * 6000]
+
+
+def ask_page(s, path, more):
+    return s.cast.people["admin"].rest("GET", path + ("&" if "?" in path else "?") + more)
+
+
+@test
+def every_page_is_asked_for_in_the_same_way(s):
+    served = {path for method, path in listed(everything())[0] if method == "GET" and path.startswith("/api/")}
+    unknown = [p for p in served if p not in WHOLE and not p.startswith(("/api/files/", "/api/server/")) and not any(
+        pattern(p).match(q.partition("?")[0]) for q in PAGED)]
+    same(sorted(unknown), [], "served, and neither in PAGED nor in WHOLE")
+    same(sorted(WHOLE - served), [], "in WHOLE, but not served")
+    room, wrong = Room(s.cast), []
+    for path, cursors in PAGED.items():
+        path = fill(path, room.names("admin"))
+        for limit, status in LIMITS.items():
+            r = ask_page(s, path, "limit=" + limit)
+            if (r.status, r.status == 200 or r.json["code"]) != (status, True if status == 200 else "VALIDATION"):
+                wrong.append((path, "limit=" + limit[:30], r.status, r.body[:120]))
+        for cursor in (cursors or "").split():
+            for value in CURSORS:
+                r = ask_page(s, path, "%s=%s" % (cursor, value))
+                if (r.status, r.json.get("code")) != (400, "BAD_CURSOR"):
+                    wrong.append((path, "%s=%s" % (cursor, value[:30]), r.status, r.body[:120]))
+    room.remove()
+    assert not wrong, "%d\n%s" % (len(wrong), "\n".join(map(str, wrong)))
 
 
 @test

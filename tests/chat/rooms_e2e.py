@@ -233,9 +233,6 @@ def members_and_bans_come_in_pages(s):
     same(seen, sorted(["alice", "bob", "carol"]))
     for limit, n in (("0", 1), ("-5", 1), ("3", 3), ("99999999999999999999", 3)):
         same(len(carol.rest("GET", base + "/members?limit=" + limit).json["members"]), n, limit)
-    for bad in ("limit=", "limit=x", "limit=1e3", "limit=-", "after=a%20b", "after="):
-        r = carol.rest("GET", base + "/members?" + bad)
-        same([r.status, r.json["code"]], [422, "VALIDATION"], bad)
     same([p["userId"] for p in alice.rest("GET", base + "/bans?limit=1").json["bans"]], ["dave"])
     same(alice.rest("GET", base + "/bans?after=dave").json["bans"], [])
 

@@ -149,7 +149,7 @@ class Rest:
             path = "/api/chat/messages/direct?with=%s&" % (rest[1] if rest[0] == user else rest[0])
         after = 0
         while True:
-            page = self.page(user, path + "events=true&limit=200&after=%d" % after)["messages"]
+            page = self.page(user, path + "events=true&limit=100&after=%d" % after)["messages"]
             if not page:
                 return
             yield from (row_of(conv, m, None) for m in page)

@@ -82,7 +82,7 @@ def f40_what_was_read_before_the_end_is_processed(t):
 
         def all_there():
             for u in to:
-                page = a.rest("GET", "/api/chat/messages/direct?with=%s&limit=200" % u).json["messages"]
+                page = a.rest("GET", "/api/chat/messages/direct?with=%s&limit=100" % u).json["messages"]
                 got[u] = [m["content"] for m in page if m["content"].startswith("%d-" % turn)]
             return sum(map(len, got.values())) == 500
         try:

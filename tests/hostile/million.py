@@ -100,12 +100,12 @@ class Bystanders:
         for who in (self.alice, self.bob):
             other = self.bob if who is self.alice else self.alice
             for path in ("/api/users/me", "/api/chat/rooms/" + self.room, "/api/chat/rooms/%s/members" % self.room,
-                         "/api/chat/messages/room/%s?limit=200&events=true" % self.room,
-                         "/api/chat/messages/direct?with=%s&limit=200" % other.id):
+                         "/api/chat/messages/room/%s?limit=100&events=true" % self.room,
+                         "/api/chat/messages/direct?with=%s&limit=100" % other.id):
                 answer = who.rest("GET", path)
                 same(answer.status, 200, path)
                 seen.append((path, answer.json))
-            known = [c for c in who.rest("GET", "/api/chat/conversations?limit=200").json["conversations"]
+            known = [c for c in who.rest("GET", "/api/chat/conversations?limit=100").json["conversations"]
                      if c.get("roomId") == self.room or c.get("userId") == other.id]
             assert known, "they know nothing of what they have"
             seen.append(sorted(known, key=json.dumps))

@@ -130,7 +130,7 @@ def history(c, who, other):
     """All contents of a conversation, oldest first."""
     got, before = [], ""
     while True:
-        page = Person(c.nodes[0], who).rest("GET", "/api/chat/messages/direct?with=%s&limit=200%s" % (other, before))
+        page = Person(c.nodes[0], who).rest("GET", "/api/chat/messages/direct?with=%s&limit=100%s" % (other, before))
         assert page.status == 200, (page.status, page.body[:300])
         got = [m["content"] for m in page.json["messages"]] + got
         if "before" not in page.json:

@@ -115,7 +115,8 @@ class Story:
 
     def look(self):
         """What alice and bob are shown."""
-        shared = ["/api/chat/messages/room/%s?limit=200&before=100000" % self.room, "/api/chat/mentions",
+        shared = ["/api/chat/messages/room/%s?limit=100&before=100000" % self.room,
+                 "/api/chat/messages/room/%s?limit=100&after=0" % self.room, "/api/chat/mentions",
                  "/api/chat/pins?roomId=" + self.room, "/api/chat/rooms", self.base(), self.base() + "/members",
                  "/api/chat/messages/" + self.pinned["message-id"], "/api/chat/conversations"]
         shared += ["/api/chat/search?q=" + q for q in ("first", "frist", "caf", "cafe", "n1", "password", "just%20us", "%E4%BD%A0")]
@@ -148,7 +149,7 @@ def check_repeats(story):
     answer = b.resume(story.topic, {"since": int(story.top["seq"]) - 3, "epoch": story.top["epoch"]})
     same([answer["recovered"], answer["epoch"]], ["true", story.top["epoch"]], answer)
     top = int(answer["seq"])
-    same(top, story.seen["alice", "/api/chat/messages/room/%s?limit=200&before=100000" % story.room]["topSeq"])
+    same(top, story.seen["alice", "/api/chat/messages/room/%s?limit=100&before=100000" % story.room]["topSeq"])
     answer = b.resume(INBOX, {"since": story.cursor})
     same(answer["recovered"], "true", answer)
     same(b.on(INBOX).json["content"], "while bob was away")

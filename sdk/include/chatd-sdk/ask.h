@@ -21,6 +21,7 @@
 #endif
 
 #include <chatd-sdk/json.h>
+#include <chatd-sdk/page.h>
 #include <chatd/http.h>
 #include <chatd/store.h>
 
@@ -147,18 +148,19 @@ static inline int chatd_ask_body(
 	return rc == 0;
 }
 
-/** A number of the query: brought into [1, max]; @p fallback if it is none. */
+/** The limit of the query, brought into [1, max].  0: it is none, and the answer has been given. */
 static inline int32_t chatd_ask_limit(struct chatd_ask *a, int32_t fallback, int32_t max)
 {
-	struct chatd_str s = a->http->req_query(a->req, "limit");
-	int64_t n = 0;
-	for (size_t i = 0; i < s.n && n <= max; i++) {
-		if (s.p[i] < '0' || s.p[i] > '9') {
-			return fallback;
-		}
-		n = n * 10 + (s.p[i] - '0');
+	int64_t n = chatd_page_limit(a->http->req_query(a->req, "limit"), fallback, max);
+	if (!n) {
+		chatd_ask_problem(a, 400, "VALIDATION", CHATD_PAGE_NO_LIMIT);
 	}
-	return !s.n ? fallback : n < 1 ? 1 : n > max ? max : (int32_t)n;
+	return (int32_t)n;
+}
+
+static inline void chatd_ask_bad_cursor(struct chatd_ask *a)
+{
+	chatd_ask_problem(a, 400, "BAD_CURSOR", CHATD_PAGE_NO_CURSOR);
 }
 
 static inline void chatd_ask_gone(void *arg)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file chatd-sdk/page.h
- * @brief How many a client wants of a list.
+ * @brief Which part of a list a client wants, and how many.
  *
  * Header only and no part of the contract.  [any]
  */
@@ -9,6 +9,10 @@
 #define CHATD_SDK_PAGE_H
 
 #include <chatd/plugin.h>
+
+/** What a query is told that asks for a page which there cannot be: 400, VALIDATION and BAD_CURSOR. */
+#define CHATD_PAGE_NO_LIMIT  "limit must be a whole number"
+#define CHATD_PAGE_NO_CURSOR "before and after must be what another page gave for the next one"
 
 /** @p limit as a query says it, brought into 1..max: a client that asks for more than there may
  *  be in an answer gets that many, and looks for the next page.  Absent: fallback; 0: no number. */

@@ -198,7 +198,7 @@ export class Api {
 		let before;
 		do {
 			const more = before === undefined ? "" : `&before=${encodeURIComponent(before)}`;
-			const page = await this.#authorized("GET", `/api/chat/conversations?limit=200${more}`);
+			const page = await this.#authorized("GET", `/api/chat/conversations?limit=100${more}`);
 			found.push(...(page.conversations ?? []));
 			before = page.before;
 		} while (before !== undefined && found.length < CONVERSATIONS_AT_MOST);
