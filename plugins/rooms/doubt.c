@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Somebody was shown out, and the store said -EBUSY while the commit was under way: it may have
- * happened, and then they must hear nothing more although nobody asks again.
+/* Somebody came, got another role or was shown out, and the store said -EBUSY while the commit was
+ * under way: it may have happened, and then the room must hear of it, and who was shown out must
+ * hear nothing more, although nobody asks again.
  *
  * The store carries out a worker's writes in order, so when a later one has been answered the
  * change has happened or never will; the later one here writes nothing.  Then the row of the
@@ -33,6 +34,11 @@ static int answered(struct op *d)
 static void again(struct op *d)
 {
 	d->self->h->timer_set(d->home, &d->timer, AGAIN_MS, settle, d);
+}
+
+static int shows_out(enum op_kind kind)
+{
+	return kind == OP_LEAVE || kind == OP_REMOVE || kind == OP_BAN;
 }
 
 /* Whoever came back meanwhile keeps what they hear; who left a public room, or was banned in vain
@@ -82,9 +88,7 @@ static void tell(struct op *d, const struct chatd_store_answer *a)
 		.pos = a->messages[0].pos,
 		.epoch = a->epoch };
 	say_publish(d, &row);
-	if (d->kind != OP_LEAVE) {
-		say_user(d, text(d->target));
-	}
+	say_user(d, text(d->target));
 	d->told = 1;
 }
 
@@ -96,13 +100,19 @@ static void on_event(void *arg, chatd_status rc, const struct chatd_store_answer
 	}
 	if (rc == -ENOENT && d->kind != OP_BAN) { /* a ban of somebody who is not in there has no row */
 		end(d);
-	} else if (rc < 0 && rc != -ENOENT) {
+		return;
+	}
+	if (rc < 0 && rc != -ENOENT) {
 		again(d);
-	} else {
-		if (rc == 0 && !d->told) {
-			tell(d, a);
-		}
+		return;
+	}
+	if (rc == 0 && !d->told) {
+		tell(d, a);
+	}
+	if (shows_out(d->kind)) {
 		look(d);
+	} else {
+		end(d);
 	}
 }
 
@@ -143,7 +153,7 @@ void doubt_begin(struct op *op, struct chatd_str user)
 	struct op *d = op_create(op->self, op->home, op->kind);
 	if (!d) {
 		op->self->h->log(op->self->ctx, CHATD_LOG_ERROR,
-				"no memory to see whether %.*s has left room %s", (int)user.n, user.p, op->room);
+				"no memory to see what became of %.*s in room %s", (int)user.n, user.p, op->room);
 		return;
 	}
 	d->home = op->home;

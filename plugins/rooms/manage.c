@@ -68,10 +68,20 @@ static struct chatd_str nick_of(const struct op *op)
 	return op->who ? op->self->h->ident_name(op->who) : text(op->nick);
 }
 
+/* If it may have happened, or happen yet, that is found out. */
+static void change_refused(
+		struct op *op, chatd_status rc, const struct chatd_store_answer *a, struct chatd_str user)
+{
+	if (rc == -EBUSY && a && a->in_doubt) {
+		doubt_begin(op, user);
+	}
+	op_refused(op, rc, a);
+}
+
 static void on_joined(struct op *op, chatd_status rc, const struct chatd_store_answer *a)
 {
 	if (rc < 0) {
-		op_refused(op, rc, a);
+		change_refused(op, rc, a, op_user(op));
 		return;
 	}
 	say_publish(op, a);
@@ -92,12 +102,6 @@ static void run_join(struct op *op)
 	put(op, &w, on_joined);
 }
 
-/* It may have happened, or happen yet. */
-static int in_doubt(chatd_status rc, const struct chatd_store_answer *a)
-{
-	return rc == -EBUSY && a && a->in_doubt;
-}
-
 static void not_member(struct op *op)
 {
 	op_fail(op, 403, "NOT_MEMBER", "you are not a member of this room");
@@ -108,10 +112,7 @@ static void on_left(struct op *op, chatd_status rc, const struct chatd_store_ans
 	if (rc == -ENOENT || (rc == 0 && a->repeated)) {
 		not_member(op);
 	} else if (rc < 0) {
-		if (in_doubt(rc, a)) {
-			doubt_begin(op, op_user(op));
-		}
-		op_refused(op, rc, a);
+		change_refused(op, rc, a, op_user(op));
 	} else {
 		say_publish(op, a);
 		say_user(op, op_user(op));
@@ -150,7 +151,7 @@ static void run_leave(struct op *op)
 static void on_added(struct op *op, chatd_status rc, const struct chatd_store_answer *a)
 {
 	if (rc < 0) {
-		op_refused(op, rc, a);
+		change_refused(op, rc, a, text(op->target));
 		return;
 	}
 	say_publish(op, a);
@@ -181,10 +182,7 @@ static void on_removed(struct op *op, chatd_status rc, const struct chatd_store_
 				text(op->target)); /* out already: should there be something left to hear, no more */
 	}
 	if (rc < 0) {
-		if (in_doubt(rc, a)) {
-			doubt_begin(op, text(op->target));
-		}
-		op_refused(op, rc, a);
+		change_refused(op, rc, a, text(op->target));
 	} else if (a->repeated && op->kind == OP_REMOVE) {
 		op_fail(op, 404, "NOT_FOUND", "the room has no such member");
 	} else {
@@ -298,18 +296,19 @@ static void step_back(struct op *op)
 static void on_role(struct op *op, chatd_status rc, const struct chatd_store_answer *a)
 {
 	if (rc < 0) {
-		op_refused(op, rc, a);
+		change_refused(op, rc, a, text(op->target));
 		return;
 	}
 	write_member(op, a);
-	if (a->repeated) {
-		return;
+	if (!a->repeated) {
+		say_publish(op, a);
+		say_user(op, text(op->target));
+		audit(op, op->role == CHATD_ROLE_OWNER ? "makes owner" : "gives another role to",
+				text(op->target));
 	}
-	say_publish(op, a);
-	say_user(op, text(op->target));
-	audit(op, op->role == CHATD_ROLE_OWNER ? "makes owner" : "gives another role to",
-			text(op->target));
-	if (op->role == CHATD_ROLE_OWNER && !op_is_admin(op)) {
+	/* Also when asked for again: the first time may have been committed and not answered. */
+	if (op->role == CHATD_ROLE_OWNER && !op_is_admin(op) &&
+			!chatd_str_same(text(op->target), op_user(op))) {
 		step_back(op);
 	}
 }

@@ -362,3 +362,34 @@ def somebody_shown_out_late_hears_nothing_although_nobody_asks_again(t):
         d.send("/app/chat.send", {"roomId": room, "content": "among us"})
         assert c.on(topic, 1, content="among us") is None, "%s: heard by who was shown out" % how
         t.end(node)
+
+
+@test
+def who_came_in_late_is_told_to_the_room_although_nobody_speaks(t):
+    """Likewise: a new member; in the long form a new role, too: the room that has two owners then has one when it is
+    asked for again."""
+    node = t.node("store-sqlite.commit_timeout=1s", faults=True)
+    owner, b = node.person(0), node.person(1)
+    room = owner.rest("POST", "/api/chat/rooms", {"name": "r"}).json["id"]
+    path, topic = "/api/chat/rooms/%s" % room, "/topic/room/" + room
+    d, c = owner.device(), b.device()
+    d.subscribe(topic)
+    c.subscribe("/user/queue/rooms")
+
+    def hangs(who, method, where, body=None):
+        node.rules.set(0, "fdatasync", "chatd.db", last=1, delay_ms=2500)
+        r = who.rest(method, path + where, body)
+        assert r.status == 503 and r.json["code"] == "STORE_BUSY", r.body
+    hangs(b, "POST", "/join")
+    assert d.on(topic, 20, type="JOIN").json["sender"] == "u01"
+    assert c.on("/user/queue/rooms", 20, type="JOIN"), "nor the other devices"
+    wait_for(lambda: readyz(node) == 200, 30, "commits come back")
+    if t.full:
+        hangs(owner, "PUT", "/members/u01/role", {"role": "owner"})
+        told = d.on(topic, 20, code="ROLE_CHANGED").json
+        assert [told["userId"], told["role"]] == ["u01", "owner"], told
+        wait_for(lambda: readyz(node) == 200, 30, "commits come back")
+        assert owner.rest("PUT", path + "/members/u01/role", {"role": "owner"}).status == 200
+        roles = {m["userId"]: m["role"] for m in b.rest("GET", path + "/members").json["members"]}
+        assert roles == {"u00": "moderator", "u01": "owner"}, roles
+    t.end(node)
