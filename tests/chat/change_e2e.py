@@ -324,6 +324,19 @@ def what_is_read_on_one_device_is_read(s):
 
 
 @test
+def one_reads_for_oneself_alone(s):
+    a, b, c = Person(s), Person(s), Person(s)
+    da, db = a.device(), b.device()
+    for other in (b, c):
+        da.send("/app/chat.send", {"to": other.id, "content": "x"})
+    named = {k: c.id for k in ("user", "userId", "sender", "senderId", "from", "reader")}
+    assert "code" not in db.send("/app/chat.read", {"with": a.id, "seq": 1, **named})
+    event = da.on(READS).json
+    same([event[k] for k in ("sender", "senderId", "receiverId")], [b.id, b.id, a.id])
+    same([unread(p, **{"with": a.id}) for p in (b, c)], [[0, 1], [1, 0]])
+
+
+@test
 def delivered_is_not_read(s):
     a, b = Person(s), Person(s)
     da, db = a.device(), b.device()
