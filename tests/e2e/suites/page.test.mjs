@@ -477,6 +477,28 @@ describe("what the page remembers and manages", () => {
 		await row.waitFor({ state: "detached" });
 	});
 
+	test("of a room with more people than come in one page, all can be seen", limit, async () => {
+		const id = await room("Many", { public: false });
+		const small = (url) => url.pathname.endsWith(`/rooms/${id}/members`) || url.pathname.endsWith(`/rooms/${id}/bans`);
+		await ann.page.route(small, (route) => {
+			const url = new URL(route.request().url());
+			url.searchParams.set("limit", "1");
+			return route.continue({ url: url.href });
+		});
+		await ann.page.click(`#room-list [data-key="room:${id}"]`);
+		const shown = ann.page.locator("#people-list .person");
+		const more = ann.page.locator("#people-more");
+		for (const n of [1, 2]) {
+			await comesTrue(async () => (await shown.count()) === n, `${n} of three people`);
+			await ann.page.locator("#head-sub", { hasText: "3 people" }).waitFor();
+			await more.click();
+		}
+		await more.waitFor({ state: "hidden" });
+		await ann.page.locator("#people-count", { hasText: "of 3 online" }).waitFor();
+		assert.equal(await shown.count(), 3);
+		await ann.page.unroute(small);
+	});
+
 	test("a private room: made, invited to, joined, managed, and plainly over", limit, async () => {
 		await ann.page.click("#new-room");
 		await ann.page.fill("#room-name", "Inner circle");

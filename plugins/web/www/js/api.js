@@ -9,6 +9,7 @@ import { deviceToken, displayName, login } from "./storage.js";
 
 const EXPORT_TIMEOUT_MS = 300000;
 const CONVERSATIONS_AT_MOST = 1000;
+const PAGE = 1000;
 
 const room = (id, rest = "") => `/api/chat/rooms/${encodeURIComponent(id)}${rest}`;
 const where = (conversation) =>
@@ -134,8 +135,11 @@ export class Api {
 		return this.#authorized("DELETE", room(id));
 	}
 
-	async members(roomId) {
-		return (await this.#authorized("GET", room(roomId, "/members"))).members ?? [];
+	/* At least `wanted` of them, if there are so many; `total`: in the room. */
+	async members(roomId, wanted) {
+		const { found, more, page } = await this.#pages(room(roomId, `/members?limit=${PAGE}`), "members", "after", wanted);
+		const total = page.total ?? found.length;
+		return { members: found, total, more: more && found.length < total };
 	}
 
 	addMember(roomId, userId) {
@@ -164,7 +168,7 @@ export class Api {
 	}
 
 	async bans(roomId) {
-		return (await this.#authorized("GET", room(roomId, "/bans"))).bans ?? [];
+		return (await this.#pages(room(roomId, `/bans?limit=${PAGE}`), "bans", "after", Infinity)).found;
 	}
 
 	/* `seconds` 0: may speak again. */
@@ -194,15 +198,7 @@ export class Api {
 	}
 
 	async conversations() {
-		const found = [];
-		let before;
-		do {
-			const more = before === undefined ? "" : `&before=${encodeURIComponent(before)}`;
-			const page = await this.#authorized("GET", `/api/chat/conversations?limit=100${more}`);
-			found.push(...(page.conversations ?? []));
-			before = page.before;
-		} while (before !== undefined && found.length < CONVERSATIONS_AT_MOST);
-		return found;
+		return (await this.#pages("/api/chat/conversations?limit=100", "conversations", "before", CONVERSATIONS_AT_MOST)).found;
 	}
 
 	/* {messages, before}; `conversation` null: everywhere. */
@@ -250,7 +246,7 @@ export class Api {
 	/* ---- privacy and moderation ---- */
 
 	async blocks() {
-		return (await this.#authorized("GET", "/api/blocks?limit=1000")).blocks ?? [];
+		return (await this.#pages(`/api/blocks?limit=${PAGE}`, "blocks", "after", Infinity)).found;
 	}
 
 	block(userId) {
@@ -289,6 +285,18 @@ export class Api {
 
 	get deviceName() {
 		return deviceName();
+	}
+
+	/* A list from its beginning, until there are `wanted` of it or no more. */
+	async #pages(path, key, cursor, wanted) {
+		const found = [];
+		let page = {};
+		do {
+			const next = page[cursor] === undefined ? "" : `&${cursor}=${encodeURIComponent(page[cursor])}`;
+			page = await this.#authorized("GET", path + next);
+			found.push(...(page[key] ?? []));
+		} while (page[cursor] !== undefined && found.length < wanted);
+		return { found, page, more: page[cursor] !== undefined };
 	}
 
 	#authorized(method, path, body, timeoutMs) {

@@ -420,6 +420,7 @@ $("close-sidebar").addEventListener("click", closeDrawers);
 $("veil").addEventListener("click", closeDrawers);
 $("toggle-people").addEventListener("click", togglePeople);
 $("close-people").addEventListener("click", togglePeople);
+$("people-more").addEventListener("click", () => session.rooms.morePeople(activeConversation().id));
 
 /* ---- the rest of the buttons ---- */
 

@@ -25,6 +25,8 @@ export class Rooms {
 	#hear;
 	#subscriptions = new Map();
 	#peopleTimer = 0;
+	/* Room id -> how many people were asked for; of a large room not all, unless one wants to see them. */
+	#peopleWanted = new Map();
 	#loadTimer = 0;
 	/* What was asked for without a connection, to be done once there is one. */
 	#later = new Set();
@@ -364,13 +366,18 @@ export class Rooms {
 			if (kind === "user") {
 				this.#state.person(id, await this.#api.status(id));
 			} else if (this.#state.rooms.get(id)?.joined && !this.#leaving.has(id)) {
-				this.#state.setMembers(id, await this.#api.members(id));
+				this.#state.setMembers(id, await this.#api.members(id, this.#peopleWanted.get(id) ?? 1));
 			}
 		} catch (error) {
 			if (!(error instanceof ApiError)) {
 				throw error; /* otherwise: as it was */
 			}
 		}
+	}
+
+	morePeople(roomId) {
+		this.#peopleWanted.set(roomId, (this.#state.members.get(roomId) ?? []).length + 1);
+		return this.refreshPeople();
 	}
 
 	/* One's own; guests manage nothing. */

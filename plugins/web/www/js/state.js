@@ -22,6 +22,8 @@ export class State {
 	gone = new Map();
 	people = new Map();
 	members = new Map();
+	/* Rooms of which they are not all. */
+	large = new Set();
 	conversations = new Map();
 	active = null;
 	#heldUntil = 0;
@@ -102,15 +104,17 @@ export class State {
 		return this.people.get(id)?.name ?? id;
 	}
 
-	setMembers(roomId, members) {
+	/* `total`: in the room; `more`: they are not all. */
+	setMembers(roomId, { members, total, more }) {
 		for (const m of members) {
 			this.person(m.userId, { name: m.nickname, online: m.online });
 		}
 		this.members.set(roomId, members.map((m) => ({ id: m.userId, role: m.role ?? "member" })));
 		const room = this.rooms.get(roomId);
 		if (room) {
-			room.members = members.length;
+			room.members = total;
 		}
+		this.large[more ? "add" : "delete"](roomId);
 		this.#changed("people");
 	}
 
@@ -196,6 +200,7 @@ export class State {
 	forgetConversations() {
 		this.conversations.clear();
 		this.members.clear();
+		this.large.clear();
 		this.rooms.clear();
 		this.gone.clear();
 		this.people.clear();

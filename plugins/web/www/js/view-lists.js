@@ -147,8 +147,10 @@ export function showPeople(state, roomId, onOpen, manager) {
 			return { key: id, id, name: person.name, online: person.online, role, managed, me: id === state.me?.id };
 		})
 		.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
-	const known = people.some((p) => p.online !== null);
+	const more = state.large.has(roomId);
+	const known = !more && people.some((p) => p.online !== null);
 	$("people-count").textContent = known ? t("{n} of {all} online", { n: people.filter((p) => p.online).length, all: people.length }) : "";
+	$("people-more").hidden = !more;
 	reconcile($("people-list"), people, (item) => personRow(item, roomId, onOpen, manager));
 }
 
