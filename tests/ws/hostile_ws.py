@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 
-from wsclient import (BINARY, CLOSE, PING, PONG, TEXT, Closed, Server, Ws, close_frame, encode_key,
+from wsclient import (BINARY, CLOSE, PING, PONG, TEXT, WAIT, Closed, Server, Ws, close_frame, encode_key,
                       engine, frame, handshake, open_stomp, open_ws, stomp)
 
 ORIGIN = "https://app.example.com"
@@ -286,22 +286,22 @@ def h049_data_after_close(server):
 
 @waiting
 def h050_close_is_not_answered(server):
-    with open_stomp(server.http, timeout=20) as ws:
+    with open_stomp(server.http) as ws:
+        since = time.monotonic()
         ws.send(frame(TEXT, b"NONSENSE\n\n\0"))
         opcode, payload = ws.message()
         assert payload.startswith(b"ERROR"), payload[:100]
         code, _ = ws.close_code()
         assert code == 1002, code
-        since = time.monotonic()
         ws.send(frame(PING, b"still talking"))
         ws.expect_end()
         took = time.monotonic() - since
-        assert 4 < took < 18, f"ended after {took:.1f} s"
+        assert took > 4, f"ended after {took:.1f} s"
 
 
 @test
 def h051_ping_burst(server):
-    with open_stomp(server.http, timeout=10) as ws:
+    with open_stomp(server.http) as ws:
         ws.send(b"".join(frame(PING, b"%d" % i) for i in range(10000)) + frame(PING, b"last"))
         pongs, payload = 0, b""
         while payload != b"last":
@@ -313,21 +313,23 @@ def h051_ping_burst(server):
 
 
 def flood(server, one, per_second, code, why):
-    """Sends at a rate for up to 30 seconds; returns how long it took to be closed."""
-    with open_stomp(server.http, timeout=0.02) as ws:
-        begin = time.monotonic()
-        for tick in itertools.count(1):
-            ws.send(one * (per_second // 20))
+    """Sends at a rate, however late a turn comes; returns how long it took to be closed."""
+    with open_stomp(server.http) as ws:
+        ws.sock.settimeout(WAIT)
+        begin, sent = time.monotonic(), 0
+        while True:
+            took = time.monotonic() - begin
+            assert took < WAIT, "not closed"
+            due = int(took * per_second) + 1
+            ws.send(one * (due - sent))
+            sent = due
+            ws.sock.settimeout(0.05)
             try:
                 got, reason = ws.close_code()
                 assert (got, reason) == (code, why), (got, reason)
                 return time.monotonic() - begin
             except TimeoutError:
-                pass
-            due = begin + tick / 20
-            assert due < begin + 30, "not closed"
-            time.sleep(max(0, due - time.monotonic()))
-    return None
+                ws.sock.settimeout(WAIT)
 
 
 @waiting
@@ -408,7 +410,7 @@ def h057_cut_in_the_middle_of_a_frame(server):
             if i % 2:
                 ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             ws.sock.close()
-        limit = time.monotonic() + 4
+        limit = time.monotonic() + WAIT
         while server.descriptors() > before + 1 and time.monotonic() < limit:
             time.sleep(0.05)
         assert server.descriptors() <= before + 1, (before, server.descriptors())
@@ -445,26 +447,32 @@ def slow_consumer_is_closed(server):
 
 # ---- settings of their own ---------------------------------------------------------------------------
 
+def cut_off(ws, ended):
+    """Answers nothing until the connection is gone: then `ended` has when."""
+    try:
+        while True:
+            assert ws.frame()[0] in (PING, CLOSE)
+    except Closed:
+        ended.append(time.monotonic())
+
+
 def pings(workers):
     """A silent client is pinged, then cut off; one that answers or has heart-beats is not."""
-    server = Server(workers, "broker.yaml", "websocket.ping=500ms", "websocket.pong=1500ms")
+    server = Server(workers, "broker.yaml", "websocket.ping=500ms", "websocket.pong=4s")
+    begin = time.monotonic()
     try:
         with open_stomp(server.http) as silent, open_stomp(server.http) as polite, \
                 open_stomp(server.http, beats="0,1000") as beating:
-            begin = time.monotonic()
             assert silent.frame() == (PING, b"")
-            waited = time.monotonic() - begin
-            assert 0.3 < waited < 4, waited
-            while time.monotonic() < begin + 3.2:
+            ended = []
+            reader = threading.Thread(target=cut_off, args=(silent, ended))
+            reader.start()
+            while reader.is_alive():
                 opcode, payload = polite.frame()
                 assert opcode == PING, opcode
                 polite.send(frame(PONG, payload))
+            assert ended and ended[0] > begin + 4, "it was not waited for, or not cut off"
             lives(polite)
-            try:
-                while True:
-                    assert silent.frame()[0] in (PING, CLOSE)
-            except Closed:
-                pass
             opcode, payload = beating.frame()
             assert (opcode, payload) == (TEXT, b"\n"), (opcode, payload)
     finally:
@@ -473,6 +481,15 @@ def pings(workers):
 
 def drain(workers):
     """SIGTERM: every connection is told 1012, not all at the same moment, and the server ends well."""
+    # Who sleeps meanwhile hears it all at one moment: then it is looked at again.
+    spreads = []
+    while not any(spread > 0.3 for spread in spreads):
+        assert len(spreads) < 4, spreads
+        spreads.append(drain_once(workers))
+
+
+def drain_once(workers):
+    """Returns for how long they were told, in seconds."""
     server = Server(workers, "broker.yaml", "server.drain_spread=1s")
     many = [open_stomp(server.http, path) for path in ("/ws-chat", WS) * 60 * workers]
     codes, times = [], []
@@ -490,12 +507,12 @@ def drain(workers):
     time.sleep(0.2)
     code = server.stop()
     for thread in threads:
-        thread.join(10)
+        thread.join(WAIT)
     for ws in many:
         ws.sock.close()
     assert code == 0, code
     assert codes == [1012] * len(many), sorted(set(codes))
-    assert 0.3 < max(times) - min(times) < 15, max(times) - min(times)
+    return max(times) - min(times)
 
 
 # ---- running ---------------------------------------------------------------------------------------------
@@ -504,7 +521,7 @@ class Control:
     """Two bystanders who exchange messages all the while: none may be lost, doubled or turned round."""
 
     def __init__(self, server):
-        self.sender, self.receiver = open_stomp(server.http), open_stomp(server.http, timeout=10)
+        self.sender, self.receiver = open_stomp(server.http), open_stomp(server.http)
         self.receiver.send(frame(TEXT, stomp("SUBSCRIBE", [("id", "c"), ("destination", "/topic/control")])))
         lives(self.receiver)
         self.sent, self.stopping, self.error = 0, False, None
@@ -534,7 +551,9 @@ class Control:
         """Returns what went wrong, or None."""
         self.stopping = True
         for thread in self.threads:
-            thread.join(15)
+            thread.join(WAIT)
+        if any(thread.is_alive() for thread in self.threads):
+            self.error = self.error or TimeoutError("not all has come")
         self.sender.sock.close()
         self.receiver.sock.close()
         return repr(self.error) if self.error else None
@@ -579,7 +598,7 @@ def hostile(tap, workers, tag):
 
     def nothing_is_left():
         assert server.alive(), "the server died"
-        limit = time.monotonic() + 10
+        limit = time.monotonic() + WAIT
         while server.descriptors() > before - 2 and time.monotonic() < limit:
             time.sleep(0.1)
         assert server.descriptors() <= before - 2, (before, server.descriptors())

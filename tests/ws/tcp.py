@@ -12,13 +12,13 @@ import tempfile
 import time
 import traceback
 
-from wsclient import Server, stomp
+from wsclient import WAIT, Server, stomp
 
 CONNECT = stomp("CONNECT", [("accept-version", "1.2"), ("host", "x"), ("login", "guest"),
                             ("passcode", "guest"), ("heart-beat", "0,0")])
 
 
-def dial(address, timeout=20):
+def dial(address, timeout=WAIT):
     host, port = address.rsplit(":", 1)
     sock = socket.create_connection((host, int(port)), timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -75,21 +75,25 @@ def any_split_gives_the_same(server):
             assert frame(sock).startswith(b"CONNECTED\n") and b"receipt-id:r" in frame(sock), at
 
 
+def descriptors_become(server, n, why):
+    limit = time.monotonic() + WAIT
+    while server.descriptors() != n:
+        assert time.monotonic() < limit, f"{server.descriptors()}, not {n}: {why}"
+        time.sleep(0.05)
+
+
 def slow_reader_is_cut_off(server):
     with dial(server.tcp) as slow, dial(server.tcp) as sender:
         login(slow).sendall(stomp("SUBSCRIBE", [("id", "1"), ("destination", "/topic/s"), ("receipt", "s")]))
         assert b"receipt-id:s" in frame(slow)
         login(sender)
         one = stomp("SEND", [("destination", "/topic/s")], b"x" * 60000)
-        before = server.descriptors()
+        descriptors_become(server, server.idle + 2, "those two alone")
         for _ in range(300):
             sender.sendall(one)
         sender.sendall(stomp("SEND", [("destination", "/topic/n"), ("receipt", "r")]))
         assert b"receipt-id:r" in frame(sender)
-        limit = time.monotonic() + 3
-        while server.descriptors() >= before and time.monotonic() < limit:
-            time.sleep(0.05)
-        assert server.descriptors() == before - 1, "the slow one is still there"
+        descriptors_become(server, server.idle + 1, "the slow one is still there")
 
 
 def drains(server):
@@ -164,6 +168,7 @@ def main():
     for workers in (1, 4):
         for start, cases in PLAN:
             server = start(workers)
+            server.idle = server.descriptors()
             for case in cases:
                 n += 1
                 try:

@@ -17,6 +17,7 @@ import engine  # pylint: disable=wrong-import-position
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 MASK = b"\x37\xfa\x21\x3d"
+WAIT = 60  # for a machine with much else to do
 
 
 def mask(payload, key=MASK):
@@ -75,7 +76,7 @@ class Closed(Exception):
 
 
 class Ws:
-    def __init__(self, address, timeout=20):
+    def __init__(self, address, timeout=WAIT):
         host, port = address.rsplit(":", 1)
         self.sock = socket.create_connection((host.strip("[]"), int(port)), timeout=timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -127,19 +128,32 @@ class Ws:
         return status, headers, body
 
     def frame(self):
-        """(opcode, payload) of the next frame; Closed at the end."""
-        first, second = self.take(2)
+        """(opcode, payload) of the next frame; Closed at the end.  After a timeout within one it can be asked for again."""
+        taken = []
+
+        def take(n):
+            taken.append(self.take(n))
+            return taken[-1]
+
+        try:
+            return self.parse(take)
+        except TimeoutError:
+            self.buf = b"".join(taken) + self.buf
+            raise
+
+    def parse(self, take):
+        first, second = take(2)
         assert first & 0x70 == 0, "reserved bits from the server"
         assert second & 0x80 == 0, "the server masks"
         n = second & 0x7F
         if n == 126:
-            (n,) = struct.unpack(">H", self.take(2))
+            (n,) = struct.unpack(">H", take(2))
             assert n > 125, "length not in its shortest form"
         elif n == 127:
-            (n,) = struct.unpack(">Q", self.take(8))
+            (n,) = struct.unpack(">Q", take(8))
             assert n > 0xFFFF, "length not in its shortest form"
         assert first & 0x80, "the server fragments"
-        return first & 0x0F, self.take(n)
+        return first & 0x0F, take(n)
 
     def message(self):
         """The next frame that is no ping, pong, or STOMP heart-beat."""
@@ -166,7 +180,7 @@ class Ws:
         raise AssertionError(f"data where the end was awaited: {self.buf[:80]!r}")
 
 
-def open_ws(address, path="/ws-chat/websocket", timeout=20, **over):
+def open_ws(address, path="/ws-chat/websocket", timeout=WAIT, **over):
     ws = Ws(address, timeout)
     status, headers, body = ws.request(handshake(path, **over))
     assert status == 101, f"handshake: {status} {body[:200]!r}"
@@ -174,7 +188,7 @@ def open_ws(address, path="/ws-chat/websocket", timeout=20, **over):
     return ws
 
 
-def open_stomp(address, path="/ws-chat/websocket", beats="0,0", timeout=20):
+def open_stomp(address, path="/ws-chat/websocket", beats="0,0", timeout=WAIT):
     ws = open_ws(address, path, timeout)
     ws.send(frame(TEXT, stomp("CONNECT", [
         ("accept-version", "1.2"), ("host", "localhost"), ("login", "guest"), ("passcode", "guest"),
@@ -208,7 +222,7 @@ class Server:
         self.log = open(self.log_path, "wb")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         self.pid = self.process.pid
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + WAIT
         while True:
             try:
                 with open(ready, encoding="utf-8") as f:
@@ -232,7 +246,7 @@ class Server:
     def alive(self):
         return self.process.poll() is None
 
-    def stop(self, timeout=15):
+    def stop(self, timeout=WAIT):
         """SIGTERM; returns the exit code."""
         if self.alive():
             self.process.send_signal(signal.SIGTERM)
