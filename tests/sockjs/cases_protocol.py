@@ -9,7 +9,7 @@ import kit
 from kit import (BASE, BUSY, CLOSE, COOKIE, FORM, GET, GO_AWAY, INTERRUPTED, NO_WS, OPTIONS, POST,
                  Stream, among, case, equal, frame, has_cookie, has_cors, is_405, is_fresh,
                  is_lasting, jsonp, jsonp_sent, opened, polled, preflight, request, sent, session,
-                 type_is, websocket, ws_url)
+                 type_is, waiting_poll, websocket, ws_url)
 from wire import Closed, Http, WebSocket
 
 # ---- greeting, iframe, info ---------------------------------------------------
@@ -153,10 +153,7 @@ def simple_session():
     polled(url, 'a["a"]')
     r = POST(session() + "/xhr_send", body='["a"]')
     equal((r.status, r.body), (404, b""))
-    first = Http(kit.address)
-    first.ask("POST", url + "/xhr")
-    time.sleep(0.25)
-    polled(url, BUSY)
+    first = waiting_poll(url)
     sent(url, "still there")
     equal(first.finish(first.head(), "POST").body, b'a["still there"]\n')
     first.close()
@@ -660,7 +657,7 @@ def second_stream_is_refused():
 
 
 def after_abort(poll, frame):
-    for _ in range(50):
+    for _ in range(600):
         have = poll()
         if have != frame(BUSY):  # the server has yet to learn that the first one left
             break
@@ -688,10 +685,7 @@ def aborted_stream_ends_the_session():
 @case
 def aborted_poll_ends_the_session():
     url = opened()
-    one = Http(kit.address)
-    one.ask("POST", url + "/xhr")
-    time.sleep(0.25)
-    polled(url, BUSY)
+    one = waiting_poll(url)
     one.close()
     after_abort(lambda: POST(url + "/xhr").body, lambda f: (f + "\n").encode())
 

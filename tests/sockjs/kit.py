@@ -3,10 +3,11 @@
 import json
 import os
 import re
+import select
 import urllib.parse
 import uuid
 
-from wire import Http, Server, WebSocket
+from wire import TIMEOUT, Http, Server, WebSocket
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CONFIG = os.path.join(ROOT, "config", "conformance.yaml")
@@ -95,6 +96,18 @@ def sent(url, *messages, **kw):
     r = POST(url + "/xhr_send", body=json.dumps(messages), **kw)
     equal((r.status, r.body), (204, b""), "send:")
     return r
+
+
+def waiting_poll(url):
+    """A poll that the server knows to wait: of two at once it refuses the second one, whichever that is."""
+    two = [Http(address), Http(address)]
+    for c in two:
+        c.ask("POST", url + "/xhr")
+    ready = select.select([c.s for c in two], [], [], TIMEOUT)[0]
+    waits, refused = two if two[1].s in ready else two[::-1]
+    equal(refused.finish(refused.head(), "POST").body.decode(), BUSY + "\n")
+    refused.close()
+    return waits
 
 
 def type_is(r, want):

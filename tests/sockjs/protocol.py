@@ -42,7 +42,8 @@ def main(build, workers_list):
         failed += not ok
         print(("ok" if ok else "not ok"), number, "-", text, flush=True)
 
-    settings = {"sockjs.max_body": "64 KiB", "sockjs.max_queue": "512 KiB"}
+    settings = {"sockjs.max_body": "64 KiB", "sockjs.max_queue": "512 KiB",
+                "sockjs.disconnect_delay": "30s"}  # none is forgotten while a busy machine takes its time
     for workers in workers_list:
         server = Server(build, kit.CONFIG, {"server.workers": workers, **settings})
         kit.address = server.address
