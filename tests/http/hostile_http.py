@@ -30,6 +30,7 @@ CONFIG = os.environ.get("CHATD_CONFIG", os.path.join(ROOT, "config", "chat.yaml"
 ORIGIN = "https://app.example.com"
 FULL = os.environ.get("CHATD_FULL") == "1"
 TESTS, SLOW = [], []
+WAIT = 60  # for a machine with much else to do
 
 
 def test(fn):
@@ -53,7 +54,7 @@ class Server:
         for value in values:
             command += ["--set", value]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-        until = time.monotonic() + 20
+        until = time.monotonic() + WAIT
         while not (os.path.exists(ready) and os.path.getsize(ready)):
             if self.process.poll() is not None or time.monotonic() > until:
                 raise SystemExit("Bail out! the server did not start:\n" + self.text())
@@ -70,12 +71,12 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(20)
+        code = self.process.wait(WAIT)
         shutil.rmtree(self.dir, ignore_errors=True)
         return code
 
     def connect(self):
-        return Client(socket.create_connection(self.address, 5))
+        return Client(socket.create_connection(self.address, WAIT))
 
 
 class Answer:
@@ -688,7 +689,7 @@ def h034_tls(workers):
     try:
         context = ssl.create_default_context(cafile=cert)
         context.check_hostname = False
-        with context.wrap_socket(socket.create_connection(server.address, 5), server_hostname="unknown.example") as sock:
+        with context.wrap_socket(socket.create_connection(server.address, WAIT), server_hostname="unknown.example") as sock:
             client = Client(sock)
             client.send(request("GET /api/chat/health HTTP/1.1", "Origin: https://a"))
             assert client.answer().status == 200
@@ -700,7 +701,7 @@ def h034_tls(workers):
         for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
             old.minimum_version = old.maximum_version = version
             try:
-                old.wrap_socket(socket.create_connection(server.address, 5))
+                old.wrap_socket(socket.create_connection(server.address, WAIT))
                 raise AssertionError("%s was accepted" % version)
             except (ssl.SSLError, ConnectionResetError):
                 pass
@@ -711,11 +712,10 @@ def h034_tls(workers):
             assert not client.buffer.startswith(b"HTTP"), client.buffer
         begun = time.monotonic()
         with server.connect() as client:
-            client.sock.settimeout(30)
             client.send(b"\x16\x03\x01")
             while client.more():
                 pass
-        assert time.monotonic() - begun < 20, "a stalled handshake was not given up"
+        assert time.monotonic() - begun < WAIT, "a stalled handshake was not given up"
     finally:
         assert server.stop() == 0
         shutil.rmtree(folder, ignore_errors=True)
@@ -779,7 +779,7 @@ def h017_opened_paths(workers):
                         assert client.answer().status in (400, 404), path
             finally:
                 tracer.send_signal(signal.SIGINT)
-            tracer.wait(10)
+            tracer.wait(WAIT)
         with open(trace, encoding="utf-8", errors="replace") as stream:
             names = [line.split('"')[1] for line in stream if '"' in line]
         assert root in names and "index.html" in names, names
@@ -788,6 +788,30 @@ def h017_opened_paths(workers):
         assert server.stop() == 0
         shutil.rmtree(folder, ignore_errors=True)
     return None
+
+
+def has_read(server, client):
+    """Waits until the server has taken what the client has sent."""
+    ours, end = client.sock.getsockname()[1], time.monotonic() + WAIT
+    while True:
+        with open("/proc/net/tcp", encoding="ascii") as stream:
+            rows = [line.split() for line in stream][1:]
+        there = [row[4] for row in rows if row[1].endswith(":%04X" % server.address[1]) and row[2].endswith(":%04X" % ours)]
+        if there and there[0].endswith(":00000000"):
+            return
+        assert time.monotonic() < end, there
+        time.sleep(0.02)
+
+
+def listens_no_more(server):
+    end = time.monotonic() + WAIT
+    while True:
+        try:
+            socket.create_connection(server.address, WAIT).close()
+        except (ConnectionRefusedError, ConnectionResetError):
+            return
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def overload_and_drain(workers):
@@ -801,15 +825,16 @@ def overload_and_drain(workers):
                 result = three.answer()
                 assert result.status == 503 and result.get("retry-after") == "5" and three.ended()
             one.send(b"GET /healthz HTTP/1.1\r\n")
-            time.sleep(0.1)
+            has_read(server, one)
             server.process.send_signal(signal.SIGTERM)
+            listens_no_more(server)
             time.sleep(0.3)
             one.send(b"Host: a\r\n\r\n")
             result = one.answer()
             assert result.status == 200 and result.get("connection") == "close", result.headers
             assert two.ended()
     finally:
-        assert server.process.wait(20) == 0
+        assert server.process.wait(WAIT) == 0
         shutil.rmtree(server.dir, ignore_errors=True)
 
 
@@ -835,16 +860,16 @@ def drip(client, data, most):
             return
         except TimeoutError:
             pass
-    client.sock.settimeout(30)
+    client.sock.settimeout(WAIT)
 
 
 @slow
 def h020_slow_head(server):
+    begun = time.monotonic()
     with server.connect() as client:
-        begun = time.monotonic()
         drip(client, b"GET / HTTP/1.1\r\nHost: a\r\nX: yyyyyyyyyyyy", 30)
         result = client.answer()
-        took(begun, 9.5, 30)
+        took(begun, 9.5, WAIT)
         assert result.status == 408 and result.json()["code"] == "REQUEST_TIMEOUT" and client.ended()
 
 
@@ -853,44 +878,41 @@ def h020_slow_body(server):
     """Each octet comes in time, the whole does not: body_timeout is 65 s, which the long form waits for."""
     own, seconds = (None, 65) if FULL else (Server(1, "http.body_timeout=20s"), 20)
     with (own or server).connect() as client:
-        client.send(post("Content-Type: application/json", "Content-Length: 1000"))
         begun = time.monotonic()
+        client.send(post("Content-Type: application/json", "Content-Length: 1000"))
         drip(client, b" " * 100, 100)
         result = client.answer()
-        took(begun, seconds - 2, seconds + 25)
+        took(begun, seconds - 2, seconds + WAIT)
         assert result.status == 408 and result.json()["code"] == "REQUEST_TIMEOUT" and client.ended()
     assert own is None or own.stop() == 0
 
 
 @slow
 def h020_silence(server):
+    begun = time.monotonic()
     with server.connect() as client:
-        client.sock.settimeout(45)
-        begun = time.monotonic()
         assert client.ended()
-        took(begun, 9.5, 30)
+        took(begun, 9.5, WAIT)
 
 
 @slow
 def h191_silence_after_100(server):
+    begun = time.monotonic()
     with server.connect() as client:
         client.send(post("Content-Type: application/json", "Expect: 100-continue", "Content-Length: 2"))
         assert client.answer().status == 100
-        client.sock.settimeout(45)
-        begun = time.monotonic()
         assert client.answer().status == 408 and client.ended()
-        took(begun, 9.5, 30)
+        took(begun, 9.5, WAIT)
 
 
 @slow
 def idle_connections_end(server):
+    begun = time.monotonic()
     with server.connect() as client:
         client.send(request("GET /healthz HTTP/1.1"))
         assert client.answer().status == 200
-        client.sock.settimeout(45)
-        begun = time.monotonic()
         assert client.ended()
-        took(begun, 14.5, 40)
+        took(begun, 14.5, WAIT)
 
 
 # ---- the run ------------------------------------------------------------------------------------
