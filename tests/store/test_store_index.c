@@ -122,7 +122,7 @@ static size_t hits_by_pages(const char *query)
 static void wait_for_mark(int64_t pos)
 {
 	for (int i = 0; mark() < pos; i++) {
-		assert_true(i < 500);
+		assert_true(i < 3000);
 		usleep(20000);
 	}
 }

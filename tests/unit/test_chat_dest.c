@@ -877,7 +877,7 @@ static void one_leaves_inside_send(int32_t ack, const char *dest)
 	/* A queue gives to each in turn, and first the one that the leaver did not take; what goes back takes some
 	 * turns of the loop. */
 	size_t want = strncmp(dest, "/queue/", 7) == 0 ? 6 : 12;
-	for (int i = 0; i < 400 && others[0]->n_got + others[1]->n_got < want; i++) {
+	for (int i = 0; i < 6000 && others[0]->n_got + others[1]->n_got < want; i++) {
 		usleep(5000);
 		rig_settle(r);
 	}
