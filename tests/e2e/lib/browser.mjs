@@ -110,8 +110,8 @@ export async function comesTrue(look, what) {
 export async function person(browser, server, { query = "", prepare, ...options } = {}) {
 	/* Without motion: what moves cannot be clicked yet. Without the service worker, whose requests no gate can stop. */
 	const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, reducedMotion: "reduce", serviceWorkers: "block", ...options });
+	context.setDefaultTimeout(WAIT_MS);
 	const page = await context.newPage();
-	page.setDefaultTimeout(WAIT_MS);
 	const complaints = watch(page);
 	await prepare?.(page);
 	await page.goto(`${server.url}/${query}`);
@@ -138,6 +138,26 @@ class Person {
 		await this.page.press("#login-password", "Enter");
 		await this.online();
 		await this.page.waitForSelector("#composer-input:visible");
+	}
+
+	/* Something that is shown for a moment only: looked for from now on, at each change of the page. */
+	glimpse(selector, text) {
+		const work = ([s, source]) =>
+			new Promise((resolve) => {
+				const wanted = new RegExp(source);
+				const observer = new MutationObserver(() => look());
+				const look = () => {
+					if ([...document.querySelectorAll(s)].some((e) => wanted.test(e.textContent))) {
+						observer.disconnect();
+						resolve();
+					}
+				};
+				observer.observe(document.documentElement, { subtree: true, childList: true, characterData: true, attributes: true });
+				look();
+			});
+		const seen = this.page.evaluate(work, [selector, text instanceof RegExp ? text.source : text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")]);
+		seen.catch(() => {}); /* of a test that has failed meanwhile */
+		return seen;
 	}
 
 	/* Waits for what has the focus. */
@@ -174,7 +194,6 @@ class Person {
 	/* Another tab of the same browser, and so the same person. */
 	async tab(server) {
 		const page = await this.context.newPage();
-		page.setDefaultTimeout(WAIT_MS);
 		const complaints = watch(page);
 		await page.goto(server.url);
 		return new Person(this.context, page, complaints);

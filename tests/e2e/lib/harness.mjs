@@ -16,8 +16,8 @@ export const BUILD = path.resolve(process.env.CHATD_BUILD ?? path.join(REPO, "bu
 export const ENGINE = process.env.CHATD_HTTP_ENGINE ?? "";
 export const WORKERS = process.env.CHATD_WORKERS ?? "1";
 
-const START_MS = 30000;
-const STOP_MS = 30000;
+const START_MS = 60000;
+const STOP_MS = 60000;
 const LAST_LINES = 24; /* of what it said: a report shows so many */
 const REPORT = /(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: )/;
 

@@ -124,7 +124,7 @@ export class RawStomp {
 	}
 
 	/* An ERROR frame comes, then the connection ends. */
-	async refused(ms = 10000) {
+	async refused(ms = 30000) {
 		const got = await this.frames.find((f) => f.command === "ERROR", ms);
 		const close = await Promise.race([
 			this.closed,
