@@ -14,7 +14,7 @@ const require = createRequire(import.meta.url);
 const { Stomp } = require("stompjs/lib/stomp.js");
 
 const skip = needs(hasChatd);
-const limit = { timeout: 60000, skip };
+const limit = { timeout: 180000, skip };
 let sessions = 0;
 
 describe("SockJS", () => {
@@ -157,11 +157,12 @@ describe("SockJS", () => {
 		const first = await poll();
 		assert.match(first.headers["content-type"], /^application\/javascript; ?charset=UTF-8$/i);
 		assert.match(await first.done, /^a\["CONNECTED\\n/);
-		const request = open(`${base}/xhr`, { method: "POST" });
-		await new Promise((resolve) => setTimeout(resolve, 100));
-		assert.equal(await (await poll()).done, 'c[2010,"Another connection still open"]\n');
+		/* Of two at once it is the second one that is told, whichever that is. */
+		const two = [0, 1].map(async () => (await poll()).done);
+		const refused = 'c[2010,"Another connection still open"]\n';
+		assert.equal(await Promise.race(two), refused);
 		await sendTo(base, JSON.stringify([frame("DISCONNECT", { receipt: "bye" }).toString()]));
-		assert.match(await (await request).done, /^a\["RECEIPT\\nreceipt-id:bye\\n/);
+		assert.match((await Promise.all(two)).filter((text) => text !== refused).join(), /^a\["RECEIPT\\nreceipt-id:bye\\n/);
 		assert.match(await (await poll()).done, /^c\[\d+,"[^"]*"\]\n$/);
 	});
 

@@ -11,7 +11,7 @@ const require = createRequire(import.meta.url);
 const stompit = require("stompit");
 
 const skip = needs(hasChatd);
-const limit = { timeout: 60000, skip };
+const limit = { timeout: 180000, skip };
 
 function connect(server, headers = {}) {
 	return new Promise((resolve, reject) => {
