@@ -21,7 +21,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { FRAME_MAX = 256 * 1024, PATIENCE_S = 20, ONETIMES = 20 };
+enum { FRAME_MAX = 256 * 1024, PATIENCE_S = 60, ONETIMES = 20 };
 
 struct peer {
 	struct e2ee_device device;

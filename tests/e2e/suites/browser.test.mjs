@@ -73,6 +73,7 @@ describe("the page in Chromium", () => {
 			await anna.online();
 			assert.equal(await anna.id(), id);
 			await bert.say("in between");
+			await anna.sees("in between"); /* who says two things in a row is named once */
 			await anna.say("second name");
 			await bert.sees("second name");
 			assert.equal(await author("second name"), "Anna B");
@@ -88,7 +89,7 @@ describe("the page in Chromium", () => {
 			await bert.write(annaId);
 			await bert.page.bringToFront();
 			/* Shown for a few seconds: looked for from before. */
-			const seen = bert.page.waitForFunction(() => document.querySelector("#typing").textContent.includes("is typing"));
+			const seen = bert.glimpse("#typing", "is typing");
 			await anna.page.locator("#composer-input").pressSequentially("thinking", { delay: 20 });
 			await seen;
 			await anna.page.press("#composer-input", "Enter");
@@ -112,26 +113,35 @@ describe("the page in Chromium", () => {
 				await anna.page.locator("#composer-input").pressSequentially(text, { delay: 20 });
 				await anna.page.press("#composer-input", "Enter");
 			};
-			const typed = () => heard.filter((frame) => frame.includes('"type":"TYPING"') && frame.includes('"typing":true'));
-			const looks = (only) => comesTrue(() => asked.some((frame) => frame.startsWith("SUBSCRIBE") && frame.includes(`only:${only}`)), `looks: ${only}`);
-			await looks("typing");
+			const has = (frame, header) => frame.split("\n").includes(header);
+			/* The server has said yes to the last SUBSCRIBE with `only`, and so to what was unsubscribed before it. */
+			const looks = (only, n) =>
+				comesTrue(() => {
+					const of = asked.filter((frame) => frame.startsWith("SUBSCRIBE\n") && has(frame, `only:${only}`));
+					const receipt = of.length === n && of[n - 1].match(/^receipt:(.*)$/m)?.[1];
+					return receipt && heard.some((frame) => has(frame, `receipt-id:${receipt}`));
+				}, `looks: ${only}`);
+			/* How often somebody was said to type, once the message has come: one who types slowly is said to more than once. */
+			const typed = async (text) => {
+				await comesTrue(() => heard.some((frame) => frame.includes(`"content":"${text}"`)), text);
+				return heard.filter((frame) => frame.includes('"type":"TYPING"') && frame.includes('"typing":true')).length;
+			};
+			await looks("typing", 1);
 			await types("in the lobby");
-			await bert.sees("in the lobby");
-			assert.equal(typed().length, 1);
+			const inRoom = await typed("in the lobby");
+			assert.ok(inRoom > 0);
 			await bert.write(annaId);
-			await looks(annaId);
+			await looks(annaId, 1);
 			await types("again");
-			await comesTrue(() => heard.some((frame) => frame.includes('"content":"again"')), "what is said in the lobby");
-			assert.equal(typed().length, 1, "of the room that is not open");
+			assert.equal(await typed("again"), inRoom, "of the room that is not open");
 			await anna.write(await bert.id());
 			await types("between us");
-			await bert.sees("between us");
-			assert.equal(typed().length, 2);
+			const between = await typed("between us");
+			assert.ok(between > inRoom);
 			await bert.go("room:lobby");
-			await bert.sees("again");
+			await looks("typing", 2);
 			await types("and on");
-			await bert.page.locator(`#direct-list [data-key="user:${annaId}"] .badge`).waitFor();
-			assert.equal(typed().length, 2, "of the person who is not written to");
+			assert.equal(await typed("and on"), between, "of the person who is not written to");
 		}),
 	);
 
