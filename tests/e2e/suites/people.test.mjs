@@ -59,7 +59,10 @@ describe("three people on the page", () => {
 		}
 	});
 
-	const toast = (who, text) => who.page.locator("#toasts .toast", { hasText: text }).first().waitFor();
+	/* They go by themselves: looked for from before. */
+	const toast = (who, text) => who.glimpse("#toasts .toast", text);
+	/* The server knows it: what is read from then on is told, or is not. */
+	const switchReads = (page) => Promise.all([page.waitForResponse((r) => r.request().method() === "PUT" && r.url().endsWith("/api/chat/settings")), page.click("#privacy-reads")]);
 	const tick = (who, text, status) => who.message(text, `.mine[data-status="${status}"]`).waitFor();
 	const inRoom = () => Promise.all([ann, bob, cat].map((one) => one.go(`room:${room}`)));
 
@@ -74,8 +77,9 @@ describe("three people on the page", () => {
 		await bob.say("I am loud");
 		await Promise.all([ann, cat].map((one) => one.sees("I am loud")));
 		await ann.act("I am loud", "Block Bob Bauer…");
+		const told = toast(ann, "Bob Bauer is blocked");
 		await ann.page.click("#confirm-yes");
-		await toast(ann, "Bob Bauer is blocked");
+		await told;
 		const hidden = ann.page.locator("#messages [data-act=reveal]");
 		await hidden.first().waitFor();
 		assert.equal(await ann.message("I am loud").count(), 0);
@@ -142,6 +146,7 @@ describe("three people on the page", () => {
 		assert.equal(await reports.filter({ hasText: "Bob" }).count(), 0, "who has reported it is nobody's affair");
 		await of("buy my shoes").getByRole("button", { name: "Dismiss the report about Cat Conrad" }).click();
 		await of("buy my shoes").waitFor({ state: "detached" });
+		const told = toast(cat, "muted you in Round table");
 		await of("buy my watches").getByRole("button", { name: "Delete the message and mute Cat Conrad for an hour" }).click();
 		await ann.page.locator("#reports-empty:visible").waitFor();
 		await ann.escape("manage");
@@ -149,7 +154,7 @@ describe("three people on the page", () => {
 			await one.message("buy my watches").waitFor({ state: "detached" });
 			await one.sees("buy my shoes");
 		}
-		await toast(cat, "muted you in Round table");
+		await told;
 		await cat.page.locator("#composer-input").waitFor({ state: "hidden" });
 		await bob.page.locator("#composer-input").waitFor();
 		await bob.say("it is quiet now");
@@ -166,7 +171,7 @@ describe("three people on the page", () => {
 		await cat.go(`room:${room}`);
 		await line.filter({ hasText: "Bob Bauer" }).filter({ hasText: "Cat Conrad" }).waitFor();
 
-		await account(cat, (page) => page.click("#privacy-reads"));
+		await account(cat, switchReads);
 		await ann.say("and this");
 		await Promise.all([bob, cat].map((one) => one.sees("and this")));
 		await ann.message("and this").locator(".read-line", { hasText: /^Read by Bob Bauer$/ }).waitFor();
@@ -188,7 +193,7 @@ describe("three people on the page", () => {
 		await ann.go(`user:${ids.cat}`);
 		assert.equal(await ann.message("do you see me", '[data-status="read"]').count(), 0);
 
-		await account(cat, (page) => page.click("#privacy-reads"));
+		await account(cat, switchReads);
 		await ann.say("and now");
 		await cat.sees("and now");
 		await tick(ann, "and now", "read");

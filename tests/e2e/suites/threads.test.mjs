@@ -122,7 +122,7 @@ describe("threads and drafts", () => {
 		await page.waitForFunction(() => document.activeElement.id === "thread-composer-input");
 		await page.keyboard.type("and answered");
 		await page.keyboard.press("Enter");
-		await inThread(eve, "and answered").waitFor();
+		await inThread(eve, "and answered").and(page.locator('[data-status="sent"]')).waitFor(); /* what has not been sent is not edited */
 		await page.keyboard.press("ArrowUp");
 		await page.locator("#thread-writing-what", { hasText: "Editing" }).waitFor();
 		await page.keyboard.press("Escape");
