@@ -7,7 +7,7 @@ import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
 import { hasChatd, needs } from "../lib/harness.mjs";
 
 const skip = needs(hasChatd, hasChromium);
-const limit = { timeout: 120000, skip };
+const limit = { timeout: 240000, skip };
 
 describe("commands", () => {
 	let server;

@@ -46,7 +46,6 @@ describe("files at an S3 server, presigned", () => {
 	});
 
 	const shows = (selector) => ann.page.waitForFunction((s) => document.querySelector(s)?.naturalWidth > 0, selector);
-	const toast = (text) => ann.page.locator("#toasts", { hasText: text }).waitFor();
 	/* Requests for bytes of files that came from the page. */
 	const fetched = () => s3.seen.filter(({ path, headers }) => path.includes("X-Amz-Signature") && /Chrome/.test(headers["user-agent"]));
 
@@ -127,8 +126,9 @@ describe("files at an S3 server, presigned", () => {
 		await s3.away();
 		/* Whoever has answered a moment ago is taken to be there. */
 		await comesTrue(async () => (await api(server, account, "GET", path)).status === 503, "the server knows");
+		const told = ann.glimpse("#toasts .toast", "cannot get at this file right now");
 		await row.click();
-		await toast("cannot get at this file right now");
+		await told;
 		assert.equal(ann.page.url().split("#")[0], `${server.url}/`);
 		await ann.page.reload();
 		await ann.online();

@@ -11,7 +11,7 @@ import { hasChromium, person, withBrowser } from "../lib/browser.mjs";
 import { hasChatd, needs } from "../lib/harness.mjs";
 
 const skip = needs(hasChatd, hasChromium);
-const limit = { timeout: 120000, skip };
+const limit = { timeout: 240000, skip };
 const SCRIPT_AT_MOST = 65_000;
 const ALL_SCRIPT_AT_MOST = 100_000;
 const FIRST_LOAD_AT_MOST = 160_000;
