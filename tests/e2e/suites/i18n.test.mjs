@@ -10,7 +10,7 @@ import { hasChatd, needs, REPO } from "../lib/harness.mjs";
 
 const WWW = path.join(REPO, "plugins/web/www");
 const skip = needs(hasChatd, hasChromium);
-const limit = { timeout: 120000, skip };
+const limit = { timeout: 240000, skip };
 const HANGUL = /[가-힣]/;
 /* Names, and what is the same everywhere. */
 const NOT_TRANSLATED = new Set(["chatd", "name@example.org"]);

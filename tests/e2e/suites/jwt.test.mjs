@@ -17,7 +17,7 @@ import { fetchAll } from "../lib/http.mjs";
 import { SockJS, StompUser, transports } from "../lib/stomp.mjs";
 
 const skip = needs(hasChatd);
-const limit = { timeout: 60000, skip };
+const limit = { timeout: 180000, skip };
 const SECRET = "this-secret-is-shared-with-the-test-and-long-enough-for-hs384";
 
 const b64 = (value) => Buffer.from(typeof value === "string" ? value : JSON.stringify(value)).toString("base64url");
@@ -86,7 +86,7 @@ ${more}`;
 		const started = await startChatd({ config: file, set });
 		/* auth-static makes its accounts once the workers run */
 		for (let i = 0; (await rest({ Authorization: `Bearer ${token()}` }, "", started)).status !== 200; i++) {
-			assert.ok(i < 200, "ann has no account");
+			assert.ok(i < 1200, "ann has no account");
 			await sleep(50);
 		}
 		return started;
@@ -294,7 +294,7 @@ ${more}`;
 		const soft = await user.events("/user/queue/errors");
 		const receipt = await user.send("/app/auth.refresh", { token: token({ exp: seconds() + 900 }) });
 		assert.ok(Number(receipt.headers.expiresIn) > 900 && Number(receipt.headers.expiresIn) <= 930);
-		assert.ok(Math.abs(Number(receipt.headers.expires) - Date.now() - 930000) < 10000);
+		assert.ok(Math.abs(Number(receipt.headers.expires) - Date.now() - 930000) < 30000);
 		for (const [body, code] of [
 			[{ token: token({ sub: "bob" }) }, "OTHER_USER"],
 			[{ token: token({ type: "refresh" }) }, "INVALID_TOKEN"],

@@ -11,7 +11,7 @@ import { fetchAll } from "../lib/http.mjs";
 const WWW = path.join(REPO, "plugins/web/www");
 const CLIENT = path.join(REPO, "sdk/client-js");
 const skip = needs(hasChatd);
-const limit = { timeout: 30000 };
+const limit = { timeout: 120000 };
 const served = { ...limit, skip };
 
 async function files(folder) {
