@@ -17,13 +17,25 @@ import traceback
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CHATD = os.path.join(os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build")), "bin", "chatd")
 CONFIGS = os.path.join(ROOT, "config")
+PATIENCE = 60  # seconds that a machine with much else to do is given
 CONNECT = b"CONNECT\naccept-version:1.2\nhost:x\nheart-beat:0,0\n\n\0"
 
 
-def chatd(*args, seconds=20):
+def chatd(*args, seconds=PATIENCE):
     """What an invocation that ends by itself says: (exit code, standard output, standard error)."""
     done = subprocess.run([CHATD, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
     return done.returncode, done.stdout, done.stderr
+
+
+def until(fits, what):
+    """What fits() gives, once it gives something."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        got = fits()
+        if got:
+            return got
+        assert time.monotonic() < end, "it did not happen: %s" % (what() if callable(what) else what)
+        time.sleep(0.02)
 
 
 class Server:
@@ -39,7 +51,7 @@ class Server:
             args += ["--set", s]
         with open(os.path.join(self.dir, "log"), "wb") as log:
             self.proc = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.ready, end = None, time.monotonic() + 20
+        self.ready, end = None, time.monotonic() + PATIENCE
         while self.proc.poll() is None and self.ready is None and time.monotonic() < end:
             if os.path.exists(ready):
                 with open(ready, encoding="utf-8") as f:
@@ -56,6 +68,10 @@ class Server:
             self.proc.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
 
+    def says(self, text):
+        """Until its log has that."""
+        until(lambda: text in self.log(), lambda: "it does not say %r:\n%s" % (text, self.log()))
+
     def log(self):
         with open(os.path.join(self.dir, "log"), encoding="utf-8") as f:
             return f.read()
@@ -65,20 +81,20 @@ class Server:
         return host, int(port)
 
     def get(self, path):
-        c = http.client.HTTPConnection(*self.address(), timeout=10)
+        c = http.client.HTTPConnection(*self.address(), timeout=PATIENCE)
         c.request("GET", path)
         status = c.getresponse().status
         c.close()
         return status
 
-    def end(self, sig=signal.SIGTERM, seconds=15):
+    def end(self, sig=signal.SIGTERM, seconds=PATIENCE):
         """(exit code, seconds it took) after the signal."""
         begin = time.monotonic()
         self.proc.send_signal(sig)
         return self.proc.wait(seconds), time.monotonic() - begin
 
 
-def read_until(s, mark, seconds=10):
+def read_until(s, mark, seconds=PATIENCE):
     got, s_end = b"", time.monotonic() + seconds
     while mark not in got and time.monotonic() < s_end:
         piece = s.recv(65536)
@@ -90,16 +106,14 @@ def read_until(s, mark, seconds=10):
 
 def tcp_connect(server):
     """The first frame that answers a CONNECT over TCP."""
-    with socket.create_connection(server.address("tcp"), 10) as s:
-        s.settimeout(10)
+    with socket.create_connection(server.address("tcp"), PATIENCE) as s:
         s.sendall(CONNECT)
         return read_until(s, b"\0").decode()
 
 
 def websocket(server):
     """A socket that has upgraded and connected, and what it was answered."""
-    s = socket.create_connection(server.address(), 10)
-    s.settimeout(20)
+    s = socket.create_connection(server.address(), PATIENCE)
     s.sendall(b"GET /ws-chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
               b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\r\n\r\n")
     head = read_until(s, b"\r\n\r\n")
