@@ -27,7 +27,7 @@ def chatd(*args, seconds=PATIENCE):
     return done.returncode, done.stdout, done.stderr
 
 
-def until(fits, what):
+def until(fits, what=""):
     """What fits() gives, once it gives something."""
     end = time.monotonic() + PATIENCE
     while True:

@@ -296,7 +296,7 @@ def _():
             code, said = check(f, "  %s: {on_error: continue}\n" % real)
             assert code == 78 and '"continue" is not for this plugin' in said, (real, said)
         server = f.server("  asks-who: {on_error: continue}\n")
-        code, said = server.proc.wait(20), server.log()
+        code, said = server.proc.wait(60), server.log()
         server.__exit__()
         assert code == 78, said
         assert "asks-who: on_error: continue is not for a plugin that is asked who may come in" in said, said

@@ -26,8 +26,8 @@ def case(name):
     return keep
 
 
-def died(server, sig, seconds=10):
-    assert server.proc.wait(seconds) == -sig, (server.proc.returncode, server.log())
+def died(server, sig):
+    assert server.proc.wait(60) == -sig, (server.proc.returncode, server.log())
 
 
 def crashes(how, sig, said, settings="", body=None):
@@ -130,8 +130,8 @@ def _():
             note(f, *(age - 5 for age in ages))  # the file is older than any of them
             assert left_out() == out, (ages, out)
         note(f, *(age + 10 for age in (20, 10, 0)))
+        os.utime(at)  # however long all that took
         assert not left_out(), "the file was put there after the last crash"
-        assert at
 
 
 @case("one that is not optional, or that others need, is tried again; the log says why")
@@ -151,7 +151,7 @@ def _():
         with Folder() as f:
             f.take("naughty")
             server = f.server("  other: {plugin: naughty, init: %s}\n  naughty: {}\n" % how)
-            assert server.proc.wait(20) == code, (server.proc.returncode, server.log())
+            assert server.proc.wait(60) == code, (server.proc.returncode, server.log())
             assert re.search(r'ERROR core: plugin "other" could not start: ', server.log()), server.log()
             assert "INFO  other: gone" in server.log(), "fini() after a failed init(), as it had set its self"
             assert not os.path.exists(os.path.join(f.dir, "ready"))
@@ -169,14 +169,12 @@ def _():
         f.take("naughty")
         with f.server("  naughty: {enabled: false, init: busy}\n") as server:
             server.ctl("plugin", "list")
+            server.unasked()
             before = holds(server)
             for _ in range(5):
                 code, _out, said = server.ctl("plugin", "enable", "naughty")
                 assert code == 1 and 'plugin "naughty" could not start: Device or resource busy' in said, said
-            end = time.monotonic() + 20  # chatctl's connection is closed a little later
-            while holds(server) != before and time.monotonic() < end:
-                time.sleep(0.05)
-            assert holds(server) == before, (holds(server), before)
+            proc.until(lambda: holds(server) == before, lambda: (holds(server), before))
             assert server.log().count("INFO  naughty: gone") == 5 and server.end()[0] == 0
 
 
@@ -212,31 +210,33 @@ if FULL:
 def stalls(server):
     import http.client
     host, port = server.address("metrics")
-    c = http.client.HTTPConnection(host, port, timeout=10)
+    c = http.client.HTTPConnection(host, port, timeout=60)
     c.request("GET", "/metrics")
     text = c.getresponse().read().decode()
     c.close()
     return int(re.search(r"^chatd_worker_stalls_total (\d+)", text, re.M).group(1))
 
 
+def told_while_it_holds(f):
+    """False: the machine itself had no time for the worker, or for who watches it."""
+    with f.server("  naughty: {}\n", server="workers: 2") as server:
+        s = server.client()
+        server.asked(s, "spin 50")
+        if "held worker" in server.log():
+            return False
+        assert server.asked(s, "spin 700").startswith("RECEIPT"), server.log()
+        over = re.compile(r'WARN  core: plugin "naughty" held worker \d for ([6-9]\d\d|\d{4,}) ms in message_in\n')
+        proc.until(lambda: over.search(server.log()), server.log)  # the RECEIPT leaves before
+        assert stalls(server) >= 1
+        return re.search(r'WARN  core: plugin "naughty" held worker \d for \d+ ms in message_in and has not returned; '
+                         r"it is at: .*naughty\.so\+0x[0-9a-f]+", server.log())
+
+
 @case("a hook that holds its worker is named while it does, with where it is, and again when it is over")
 def _():
     with Folder() as f:
         f.take("naughty")
-        with f.server("  naughty: {}\n", server="workers: 2") as server:
-            s = server.client()
-            server.asked(s, "spin 50")
-            quiet = server.log()
-            assert server.asked(s, "spin 700").startswith("RECEIPT"), server.log()
-            assert " message_in" not in quiet or "has not returned" not in quiet, quiet
-            assert re.search(r'WARN  core: plugin "naughty" held worker \d for \d+ ms in message_in and has not returned; '
-                             r"it is at: .*naughty\.so\+0x[0-9a-f]+", server.log()), server.log()
-            over = re.compile(r'WARN  core: plugin "naughty" held worker \d for ([6-9]\d\d|\d{4,}) ms in message_in\n')
-            end = time.monotonic() + 20  # the RECEIPT leaves before the watchdog looks again
-            while not over.search(server.log()) and time.monotonic() < end:
-                time.sleep(0.02)
-            assert over.search(server.log()), server.log()
-            assert stalls(server) >= 1
+        fixture.one_of(5, lambda: told_while_it_holds(f))
 
 
 @case("held for 2 s: aborted and named where that is wanted, and else not")
@@ -246,8 +246,8 @@ def _():
             f.take("naughty")
             with f.server("  naughty: {}\n", server="on_stall: abort") as server:
                 server.send(server.client(), how)
-                died(server, signal.SIGABRT, 20)
-                assert re.search(r'ERROR core: plugin "naughty": worker \d has been held for [2-9]\d{3} ms in message_in: '
+                died(server, signal.SIGABRT)
+                assert re.search(r'ERROR core: plugin "naughty": worker \d has been held for ([2-9]\d{3}|\d{5,}) ms in message_in: '
                                  r"the server is aborted, for its supervisor to start it again \(server\.on_stall\)",
                                  server.log()), server.log()
                 assert re.search("crashed: SIGABRT" + IN_HOOK, server.log()), server.log()
@@ -272,7 +272,7 @@ def _():
                 del os.environ["NOTIFY_SOCKET"]
             with server:
                 server.send(server.client(), "spin 60000")
-                died(server, signal.SIGABRT, 20)
+                died(server, signal.SIGABRT)
 
 
 def answers(server, body, errors):

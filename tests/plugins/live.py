@@ -47,7 +47,7 @@ def seen(server, s, dest="/topic/live"):
 
 
 def metrics(server):
-    c = http.client.HTTPConnection(*server.address("metrics"), timeout=10)
+    c = http.client.HTTPConnection(*server.address("metrics"), timeout=60)
     c.request("GET", "/metrics")
     text = c.getresponse().read().decode()
     c.close()
@@ -91,19 +91,26 @@ def _():
 def _():
     with Folder() as f, server_with(f, ON, server="workers: 2") as server:
         s, other = server.client(), server.client()
-        server.send(s, "wait 3000", "/topic/live", receipt="late")
-        time.sleep(0.2)
-        done = []
-        off = threading.Thread(target=lambda: done.append(ctl(server, "plugin", "disable", "live")))
-        off.start()
-        end = time.monotonic() + 20
-        while plugin(server, "live")["state"] != "DRAINING" and time.monotonic() < end:
-            time.sleep(0.02)
-        assert not done and seen(server, other) is None
-        answer = proc.read_until(s, b"\0").decode()
-        assert "receipt-id:late" in answer, answer
-        off.join()
-        assert "is off" in done[0]
+        waits = iter((3000, 20000, 60000))
+
+        def seen_to_drain():
+            """False: what was to be waited for was over before anybody could look."""
+            before, done = plugin(server, "live")["calls"], []
+            server.send(s, "wait %d" % next(waits), "/topic/live", receipt="late")
+            proc.until(lambda: plugin(server, "live")["calls"] > before, "the call waits")
+            off = threading.Thread(target=lambda: done.append(ctl(server, "plugin", "disable", "live")))
+            off.start()
+            proc.until(lambda: plugin(server, "live")["state"] != "ON", "it drains")
+            draining = plugin(server, "live")["state"] == "DRAINING"
+            assert seen(server, other) is None
+            answer = proc.read_until(s, b"\0").decode()
+            assert "receipt-id:late" in answer, answer
+            off.join()
+            assert "is off" in done[0]
+            if not draining:
+                ctl(server, "plugin", "enable", "live")
+            return draining
+        fixture.one_of(3, seen_to_drain)
         assert "stopped while calls wait" not in server.log(), server.log()
 
 
@@ -184,20 +191,32 @@ def _():
 def _():
     with Folder() as f, server_with(f, ON + "  naughty: {on_error: continue, timeout: 100ms}\n") as server:
         s = server.client()
-        for _ in range(200):
-            server.asked(s, "x", "/topic/live")
-        for body in ("error", "never", "spin 250", "nonsense"):
+        names = "live", "naughty"
+
+        def figures(*which):
+            return {n: [plugin(server, n)[x] for x in which] for n in names}
+
+        def one_is_slow():
+            """Whoever gets no processor meanwhile is slow as well."""
+            was = figures("slow", "busyMicros")
+            for _ in range(200):
+                server.asked(s, "x", "/topic/live")
+            server.asked(s, "spin 250")
+            live, bad = ([b - a for a, b in zip(was[n], now)] for n, now in figures("slow", "busyMicros").items())
+            assert bad[0] >= 1 and bad[1] >= 200000, bad
+            return (live[0], bad[0]) == (0, 1) and live[1] < 200000
+        fixture.one_of(10, one_is_slow)
+        for body in ("error", "never", "nonsense"):
             server.asked(s, body)
         live, bad = plugin(server, "live"), plugin(server, "naughty")
         assert live["calls"] >= 204 and live["errors"] == 0 and live["bytes"] > 100000, live
-        assert (bad["errors"], bad["timeouts"], bad["slow"]) == (2, 1, 1), bad
-        assert bad["busyMicros"] >= 200000 > live["busyMicros"], (bad, live)
+        assert (bad["errors"], bad["timeouts"]) == (2, 1), bad
         n = metrics(server)
         assert n['chatd_plugin_up{plugin="live"}'] == 1
         assert n['chatd_plugin_calls_total{plugin="live"}'] == live["calls"]
         assert n['chatd_plugin_errors_total{plugin="naughty"}'] == 2
         assert n['chatd_plugin_timeouts_total{plugin="naughty"}'] == 1
-        assert n['chatd_plugin_slow_total{plugin="naughty"}'] == 1
+        assert n['chatd_plugin_slow_total{plugin="naughty"}'] == bad["slow"]
         assert abs(n['chatd_plugin_busy_seconds_total{plugin="naughty"}'] - bad["busyMicros"] / 1e6) < 1e-6
         assert n['chatd_plugin_memory_bytes{plugin="live"}'] > 100000
         before = live["bytes"]
@@ -226,7 +245,7 @@ def _():
         with f.server("  naughty: {optional: true}\n  absent: {optional: true}\n") as server:
             assert re.search(r"^pluginsLeftOut +naughty absent$|^pluginsLeftOut +absent naughty$", ctl(server, "status"),
                              re.M), ctl(server, "status")
-            c = http.client.HTTPConnection(*server.address(), timeout=10)
+            c = http.client.HTTPConnection(*server.address(), timeout=60)
             c.request("GET", "/readyz")
             answer = c.getresponse()
             body = json.loads(answer.read())

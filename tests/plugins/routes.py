@@ -9,7 +9,6 @@ import re
 import shutil
 import socket
 import threading
-import time
 
 import fixture
 import proc
@@ -39,15 +38,8 @@ def plugin(server, name):
     return next(row for row in rows if row["plugin"] == name)
 
 
-def until(what, seconds=20):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.02)
-
-
 def ask(server, path, method="GET", body=None):
-    c = http.client.HTTPConnection(*server.address(), timeout=30)
+    c = http.client.HTTPConnection(*server.address(), timeout=60)
     try:
         c.request(method, path, body)
         answer = c.getresponse()
@@ -113,24 +105,25 @@ def _():
 @case("turned off while requests are under way: they are answered, new ones get 404; what does not end is cut off")
 def _():
     for engine in ENGINES:
-        with Folder() as f, server_with(f, PAGES, engine, "workers: 2, drain_timeout: 3s") as server:
+        with Folder() as f, server_with(f, PAGES, engine, "workers: 2, drain_timeout: 1m") as server:
             got, off_said = [], []
             waits = [threading.Thread(target=lambda: got.append(ask(server, "/pages/late?ms=1000"))) for _ in range(5)]
             for t in waits:
                 t.start()
-            until(lambda: plugin(server, "pages")["calls"] >= 5)
+            proc.until(lambda: plugin(server, "pages")["calls"] >= 5, "they wait")
             off = threading.Thread(target=lambda: off_said.append(ctl(server, "plugin", "disable", "pages")))
             off.start()
-            until(lambda: plugin(server, "pages")["state"] != "ON")
+            proc.until(lambda: plugin(server, "pages")["state"] != "ON", "it goes")
             assert ask(server, "/pages/now")[0] == 404
             for t in waits + [off]:
                 t.join()
             assert got == [(200, "1.0")] * 5 and "is off" in off_said[0], (engine, got, off_said)
-            ctl(server, "plugin", "enable", "pages")
-            with socket.create_connection(server.address(), 30) as c:
-                c.sendall(b"GET /pages/late?ms=600000 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert server.end()[0] == 0
+        with Folder() as f, server_with(f, PAGES, engine, "workers: 2, drain_timeout: 2s") as server:
+            with socket.create_connection(server.address(), proc.PATIENCE) as c:
                 before = plugin(server, "pages")["calls"]
-                until(lambda: plugin(server, "pages")["calls"] > 5 or before > 5)
+                c.sendall(b"GET /pages/late?ms=600000 HTTP/1.1\r\nHost: x\r\n\r\n")
+                proc.until(lambda: plugin(server, "pages")["calls"] > before, "it is under way")
                 assert "is off" in ctl(server, "plugin", "disable", "pages")
                 try:
                     assert c.recv(100) == b""
@@ -200,8 +193,8 @@ def _():
         assert ask(server, "/pages/now") == (200, "2.0")
         assert [seen(server, old), seen(server, new), seen(server, old), seen(server, new)] == [2, 1, 3, 2]
         old.close()
-        until(lambda: len([r for r in json.loads(ctl(server, "--json", "plugin", "list"))["plugins"]
-                           if r["plugin"] == "pages"]) == 1)
+        proc.until(lambda: len([r for r in json.loads(ctl(server, "--json", "plugin", "list"))["plugins"]
+                                if r["plugin"] == "pages"]) == 1, "the old one goes")
         assert seen(server, new) == 3 and ask(server, "/pages/now") == (200, "2.0")
         assert server.end()[0] == 0
 
@@ -221,7 +214,7 @@ def _():
         f.conf(fixture.BASE)
         said = ctl(server, "reload")
         assert "pages: turned off" in said and "needs-pages: turned off" in said, said
-        until(lambda: ask(server, "/pages/now")[0] == 404)
+        proc.until(lambda: ask(server, "/pages/now")[0] == 404, "it goes")
         f.conf(fixture.BASE + "  stays-pages: {}\n" + PAGES)
         assert server.end()[0] == 0
     with Folder() as f, server_with(f, PAGES + "  stays-pages: {}\n") as server:
@@ -242,9 +235,16 @@ def _():
             for _ in range(100):
                 assert ask(server, "/pages/now")[0] == 200
             assert plugin(server, "pages")["calls"] == was["calls"] + 100
-            assert ask(server, "/pages/spin")[0] == 500
-            now = plugin(server, "pages")
-            assert now["errors"] == 1 and now["slow"] == 1 and now["busyMicros"] >= 200000, now
+            tries = [0]
+
+            def one_is_slow():
+                tries[0] += 1
+                was = plugin(server, "pages")
+                assert ask(server, "/pages/spin")[0] == 500
+                now = plugin(server, "pages")
+                assert now["errors"] == tries[0] and now["busyMicros"] - was["busyMicros"] >= 200000, (was, now)
+                return now["slow"] - was["slow"] == 1
+            fixture.one_of(5, one_is_slow)
             assert 'plugin "pages" held worker' in server.log() and "in a request" in server.log()
             before = plugin(server, "pages")["calls"]
             assert ask(server, "/pages/late?ms=1")[0] == 200

@@ -41,13 +41,6 @@ def version(server, s, dest="/topic/live"):
     return found and found.group(1)
 
 
-def until(what, seconds=30):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.02)
-
-
 def load(server, *more):
     return ctl(server, "plugin", "load", "live", *more)
 
@@ -71,11 +64,11 @@ def _():
                 assert rows(server) == [("2.0", "ON", None), ("1.0", "OLD", 6)], rows(server)
                 for s in old[1:]:
                     s.close()
-                until(lambda: rows(server)[1:] == [("1.0", "OLD", 1)])
+                proc.until(lambda: rows(server)[1:] == [("1.0", "OLD", 1)])
                 assert version(server, old[0]) == "1.0" and "INFO  live: gone" not in server.log()
                 old[0].close()
-                until(lambda: rows(server) == [("2.0", "ON", None)])
-                until(lambda: server.log().count("INFO  live: gone") == 1)
+                proc.until(lambda: rows(server) == [("2.0", "ON", None)])
+                proc.until(lambda: server.log().count("INFO  live: gone") == 1)
                 assert {version(server, s) for s in new} == {"2.0"}
                 assert server.end()[0] == 0
                 assert server.log().count("INFO  live: gone") == 2 and " ERROR " not in server.log(), server.log()
@@ -94,7 +87,7 @@ def _():
             assert "receipt-id:late" in proc.read_until(s, b"\0").decode()
             server.send(s, "wait 60000", "/topic/live")
             s.close()
-            until(lambda: "INFO  live: gone" in server.log())
+            proc.until(lambda: "INFO  live: gone" in server.log())
             assert "stopped while calls wait" not in server.log(), server.log()
 
 
@@ -276,7 +269,7 @@ def _():
             assert FULL or not wrong, wrong[:1]
             assert not [w for w in wrong if " after " not in w], wrong[:1]
             for ear in ears:
-                until(lambda ear=ear: len([x for x in ear.got if not x.startswith("wait")]) >= len(sent))
+                proc.until(lambda ear=ear: len([x for x in ear.got if not x.startswith("wait")]) >= len(sent))
                 heard = [x for x in ear.got if not x.startswith("wait")]
                 assert len(set(heard)) == len(heard), "twice"
                 assert set(heard) == set(sent), set(heard) ^ set(sent)
