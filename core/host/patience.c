@@ -5,7 +5,9 @@
 #include "loop/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 #include <time.h>
@@ -21,7 +23,36 @@ struct patience {
 	const char *who, *what; /* who NULL: nobody starts */
 	int waits, ending;
 	int64_t begin, until;
+	int64_t starved; /* so long main had waited for a processor then */
 };
+
+/* How long main was ready to run and had no processor, since it began; 0: the kernel does not tell.  At the start it
+ * is the first thread, which has the number of the process. */
+static int64_t starved_ms(void)
+{
+	char path[64], text[96] = "", *wait = text;
+	snprintf(path, sizeof(path), "/proc/self/task/%ld/schedstat", (long)getpid());
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		return 0;
+	}
+	if (read(fd, text, sizeof(text) - 1) > 0) {
+		(void)strtoull(text, &wait, 10); /* the time that it ran */
+	}
+	close(fd);
+	return (int64_t)(strtoull(wait, NULL, 10) / 1000000);
+}
+
+/* A machine that has no time for us is no fault of the plugin's. */
+static int has_more(struct patience *p)
+{
+	int64_t until = p->begin + LIMIT_MS + starved_ms() - p->starved;
+	if (p->waits || until <= worker_clock_ms()) {
+		return 0;
+	}
+	p->until = until;
+	return 1;
+}
 
 static void name_it(struct patience *p)
 {
@@ -50,7 +81,7 @@ static void *keep(void *arg)
 		if (!p->who) {
 			pthread_cond_wait(&p->wake, &p->lock);
 		} else if (pthread_cond_timedwait(&p->wake, &p->lock, &at) == ETIMEDOUT && p->who &&
-				worker_clock_ms() >= p->until) {
+				worker_clock_ms() >= p->until && !has_more(p)) {
 			name_it(p);
 		}
 	}
@@ -90,6 +121,7 @@ static void set(struct patience *p, const char *who, const char *what, int waits
 	p->waits = waits;
 	p->begin = worker_clock_ms();
 	p->until = p->begin + LIMIT_MS;
+	p->starved = who ? starved_ms() : 0;
 	pthread_cond_signal(&p->wake);
 	pthread_mutex_unlock(&p->lock);
 	atomic_store(&p->here->mark.who, who);

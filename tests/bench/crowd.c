@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STUCK_NS 10000000000u
+#define STUCK_NS 60000000000u
 
 struct crowd {
 	const struct load_opts *o;

@@ -14,7 +14,7 @@
 
 enum { TEXT_MAX = 2048, IN_FLIGHT_MAX = 1024 };
 
-#define STUCK_NS 10000000000u
+#define STUCK_NS 60000000000u
 
 /* One connection's unanswered messages: a ring, as receipts come in the order of the SENDs. */
 struct talker {
@@ -131,7 +131,7 @@ static void on_message(void *arg, struct swarm_conn *c, const struct wire_stomp 
 	d->r->deliveries++;
 }
 
-/* Turns until `done` reaches `want`. False: nothing moved for ten seconds, or something broke. */
+/* Turns until `done` reaches `want`. False: nothing moved for a minute, or something broke. */
 static bool until(struct durable *d, const uint64_t *done, uint64_t want, uint64_t end)
 {
 	uint64_t seen = *done, moved = wire_now();

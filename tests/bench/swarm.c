@@ -21,7 +21,7 @@ enum {
 	COMPLAINTS_MAX = 5
 };
 
-#define STUCK_NS 10000000000u
+#define STUCK_NS 60000000000u
 
 static const char *const state_names[] = { "free", "dialing", "upgrading", "logging in", "joining",
 	"subscribing", "ready", "leaving", "closing" };
@@ -495,7 +495,7 @@ bool swarm_fill(struct swarm *s, uint32_t first, uint32_t count, const struct sw
 			moved = wire_now();
 		} else if (wire_now() - moved > STUCK_NS) {
 			swarm_complain(
-					s, &s->conn[first], "no answer for ten seconds", (struct wire_str){ NULL, 0 });
+					s, &s->conn[first], "no answer for a minute", (struct wire_str){ NULL, 0 });
 			return false;
 		}
 	}

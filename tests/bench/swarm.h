@@ -101,7 +101,7 @@ void swarm_rest(struct swarm *s, double seconds);
 void swarm_hold(struct swarm *s);
 
 /* Opens `count` connections from the array's `first`, a few at a time, until all are ready.
- * `role` NULL: each has its own already. False when nothing moved for ten seconds. */
+ * `role` NULL: each has its own already. False when nothing moved for a minute. */
 bool swarm_fill(struct swarm *s, uint32_t first, uint32_t count, const struct swarm_role *role);
 
 void swarm_write(struct swarm *s, struct swarm_conn *c, const char *p, size_t n);

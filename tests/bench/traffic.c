@@ -15,7 +15,7 @@
 
 enum { MARK_LEN = 2 + 5 + 1 + 10 + 1 + 19 + 1, TEXT_MAX = 16384, BURST_MAX = 64 };
 
-#define STUCK_NS 10000000000u
+#define STUCK_NS 60000000000u
 
 struct sender {
 	struct swarm_conn *c;
@@ -275,7 +275,7 @@ static void measure(struct traffic *t)
 		stats_group_begin(&t->o->group[i]);
 	r->server_cpu = stats_cpu(pid);
 	if (!run(t, t->o->seconds))
-		r->why = "not everything arrived within ten seconds";
+		r->why = "not everything arrived within a minute";
 	r->server_cpu = stats_cpu(pid) - r->server_cpu;
 	for (uint32_t i = 0; i < t->o->groups; i++)
 		stats_group_end(&t->o->group[i]);
