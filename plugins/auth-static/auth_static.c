@@ -22,12 +22,23 @@ struct conf {
 	int32_t allow_any, anonymous;
 };
 
+/* An account that others are to find before its user has ever been here. */
+struct entry {
+	struct self *self;
+	const struct user *user;
+	chatd_worker *w; /* NULL: it is too late */
+	struct chatd_timer again;
+};
+
 struct self {
 	const struct chatd_host *h;
 	chatd_ctx *ctx;
 	const struct conf *conf;
 	const struct chatd_service *accounts; /* NULL: nobody keeps any */
+	struct entry *entries;                /* one for each user; NULL without accounts */
 };
+
+enum { AGAIN_MS = 1000 }; /* after a store that could not take an account just then */
 
 /* One password being checked on the pool; the call is parked meanwhile. */
 struct check {
@@ -359,40 +370,79 @@ static chatd_status init(
 	return h->hook(ctx, chatd_hook_session_auth, CHATD_ORDER_CHECK, on_auth);
 }
 
+static void make_again(void *arg);
+
 static void account_done(void *arg, chatd_status rc, const struct chatd_account *a)
 {
-	const struct self *self = arg;
+	struct entry *e = arg;
+	const struct chatd_host *h = e->self->h;
 	(void)a;
-	if (rc < 0 && rc != -EEXIST) {
-		(void)self->h->fail(self->ctx, rc, "an account of the configuration cannot be made");
+	if ((rc == -EBUSY || rc == -EAGAIN) && e->w) {
+		h->timer_set(e->w, &e->again, AGAIN_MS, make_again, e);
+	} else if (rc < 0 && rc != -EEXIST) {
+		(void)h->fail(e->self->ctx, rc, "an account of the configuration cannot be made");
 	}
 }
 
-/* So that others can find them before they have ever been here. */
+static chatd_status make_account(struct entry *e)
+{
+	const struct user *u = e->user;
+	const struct chatd_service *s = e->self->accounts;
+	const struct chatd_accounts *accounts = s->vt;
+	struct chatd_account a = { .struct_size = sizeof(a),
+		.id = text(u->login),
+		.nickname = text(u->name ? u->name : u->login),
+		.flags = u->admin ? CHATD_ID_ADMIN : 0,
+		.created = e->self->h->wall_ms() };
+	return accounts->create(s->obj, e->w, &a, account_done, e);
+}
+
+static void make_again(void *arg)
+{
+	struct entry *e = arg;
+	chatd_status rc = make_account(e);
+	if (rc < 0) {
+		account_done(e, rc, NULL);
+	}
+}
+
 static chatd_status worker_start(void *selfp, chatd_worker *w, void *wself)
 {
 	struct self *self = selfp;
 	const struct user *users = self->conf->users.items;
-	const struct chatd_accounts *accounts = self->accounts ? self->accounts->vt : NULL;
+	size_t n = self->conf->users.n;
 	chatd_status rc = 0;
 	(void)wself;
-	if (!accounts || w != self->h->worker_at(0)) {
+	if (!self->accounts || n == 0 || w != self->h->worker_at(0)) {
 		return 0;
 	}
-	for (size_t i = 0; rc == 0 && i < self->conf->users.n; i++) {
-		struct chatd_account a = { .struct_size = sizeof(a),
-			.id = text(users[i].login),
-			.nickname = text(users[i].name ? users[i].name : users[i].login),
-			.flags = users[i].admin ? CHATD_ID_ADMIN : 0,
-			.created = self->h->wall_ms() };
-		rc = accounts->create(self->accounts->obj, w, &a, account_done, self);
+	self->entries = self->h->mem_alloc(n * sizeof(*self->entries));
+	if (!self->entries) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < n; i++) {
+		self->entries[i] = (struct entry){ .self = self, .user = &users[i], .w = w };
+	}
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		rc = make_account(&self->entries[i]);
 	}
 	return rc;
+}
+
+static void worker_stop(void *selfp, chatd_worker *w, void *wself)
+{
+	struct self *self = selfp;
+	(void)wself;
+	for (size_t i = 0; self->entries && w == self->h->worker_at(0) && i < self->conf->users.n; i++) {
+		self->h->timer_clear(&self->entries[i].again);
+		self->entries[i].w = NULL;
+	}
 }
 
 static void fini(void *selfp)
 {
 	struct self *self = selfp;
+	self->h->mem_free(self->entries);
 	self->h->mem_free(self);
 }
 
@@ -410,5 +460,6 @@ CHATD_PLUGIN = {
 	.wants = wants,
 	.init = init,
 	.worker_start = worker_start,
+	.worker_stop = worker_stop,
 	.fini = fini,
 };
