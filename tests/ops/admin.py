@@ -45,7 +45,7 @@ def ask(server, *args, code=0):
 def raw(server, data):
     """The answer to these bytes, one line; b"": it was hung up."""
     with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(10)
+        s.settimeout(60)
         s.connect(os.path.join(server.dir, "admin.sock"))
         s.sendall(data)
         got = b""
@@ -60,7 +60,7 @@ def raw(server, data):
         return got
 
 
-def until(fits, seconds=20):
+def until(fits, seconds=60):
     end = time.monotonic() + seconds
     while not fits():
         assert time.monotonic() < end, "it did not come to that"
@@ -114,7 +114,7 @@ def ended_by(device):
     """The ERROR that ends it."""
     f = device.wait(lambda f: f.command == "ERROR")
     try:
-        assert device.wait(lambda f: False, 3) is None
+        assert device.wait(lambda f: False, 30) is None
         raise AssertionError("it is still open")
     except ConnectionError:
         return f
@@ -305,12 +305,12 @@ def drain(workers):
     assert told["ok"] and told["pid"] == server.proc.pid, told
     server.proc.send_signal(signal.SIGTERM)
     try:
-        d.wait(lambda f: False, 10)
+        d.wait(lambda f: False, 60)
         raise AssertionError("it is still open")
     except ConnectionError:
         pass
-    assert server.proc.wait(20) == 0
-    assert begin.wait(10) == 0
+    assert server.proc.wait(60) == 0
+    assert begin.wait(60) == 0
     begin.stdout.close()
     assert not os.path.exists(os.path.join(server.dir, "admin.sock")), "the socket's file is left"
     code, log = server.stop()

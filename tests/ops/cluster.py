@@ -36,7 +36,7 @@ def ctl(node, *args, code=0):
     return json.loads(done.stdout)
 
 
-def until(fits, seconds=15):
+def until(fits, seconds=60):
     end = time.monotonic() + seconds
     while True:
         got = fits()
