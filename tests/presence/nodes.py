@@ -110,7 +110,7 @@ class Eye:
         """What it is told first, by user."""
         answer = self.device.send("/app/presence.watch", {"users": list(users)})
         assert "code" not in answer, answer
-        f = self.device.wait(lambda f: f.headers.get("destination") == PRESENCE and "users" in f.json, 1)
+        f = self.device.wait(lambda f: f.headers.get("destination") == PRESENCE and "users" in f.json)
         return {u["userId"]: u for u in f.json["users"]}
 
     def read(self, seconds=0.1):

@@ -102,7 +102,7 @@ def a_stopped_node_says_so(s):
     watch.until("JOIN", "alice", 10)
     a.proc.send_signal(signal.SIGTERM)
     watch.until("LEAVE", "alice", 1 + 0.2)
-    exactly(a.proc.wait(5), 0, "a clean end")
+    exactly(a.proc.wait(60), 0, "a clean end")
     assert "server1" not in redis.hash("active:servers")
     device.close()
 
@@ -373,7 +373,7 @@ def nodes_that_cannot_share_their_stores_are_refused(s):
     redis.start()
     within(lambda: a.proc.poll() is not None or b.proc.poll() is not None, LEASE + 12, "one of them ends")
     ended, other = (a, b) if a.proc.poll() is not None else (b, a)
-    exactly(ended.proc.wait(5), 78, "the exit code")
+    exactly(ended.proc.wait(60), 78, "the exit code")
     assert "(sqlite files cannot be shared between nodes): node id \"%s\" is held by " % other.name in ended.text(), ended.text()
     time.sleep(1)
     assert other.proc.poll() is None, "the other one goes on"
