@@ -433,7 +433,8 @@ static void worker_stop(void *selfp, chatd_worker *w, void *wself)
 {
 	struct self *self = selfp;
 	(void)wself;
-	for (size_t i = 0; self->entries && w == self->h->worker_at(0) && i < self->conf->users.n; i++) {
+	for (size_t i = 0; self->entries && w == self->h->worker_at(0) && i < self->conf->users.n;
+			i++) {
 		self->h->timer_clear(&self->entries[i].again);
 		self->entries[i].w = NULL;
 	}

@@ -219,7 +219,9 @@ def f45_a_message_lost_between_workers(t):
     node.rules.set(0, "calloc", every=100, caller=place, error=12)
     for _ in range(20 if t.full else 2):
         crowd.load(300)
+        before = node.rules.seen(0)
         time.sleep(5 if t.full else 2)
+        wait_for(lambda before=before: node.rules.seen(0) >= before + 300, 60, "a slow machine has told others often enough")
         crowd.load(0)
         time.sleep(1)
     seen = node.rules.seen(0)
