@@ -42,7 +42,7 @@ class Server:
             args += ["--set", "limit-rate.enabled=false"]
         with open(os.path.join(self.dir, "log"), "wb") as log:
             self.proc = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not (os.path.exists(ready) and os.path.getsize(ready)):
             if self.proc.poll() is not None or time.monotonic() > end:
                 raise RuntimeError("the server does not start: " + self.log())
@@ -305,7 +305,7 @@ class Pair:
         return text
 
     def enter(self, address):
-        sock = socket.create_connection(address, 10)
+        sock = socket.create_connection(address, 60)
         text = self.ask(sock, CONNECT, b"CONNECTED").decode()
         names = [l.split(":", 1)[1] for l in text.split("\n") if l.startswith("user-name:")]
         return sock, names[0] if names else ""
@@ -355,7 +355,7 @@ class Pair:
             self.sent += 1
             time.sleep(0.02)
 
-    def finish(self, seconds=25):
+    def finish(self, seconds=60):
         self.over.set()
         self.threads[2].join(10)
         end = time.monotonic() + seconds
@@ -397,8 +397,7 @@ def until(fits, seconds):
 
 def half(server, data):
     """What a client reads that sends and shuts down its side at once, as nc -N does."""
-    with socket.create_connection(server.http, 5) as sock:
-        sock.settimeout(10)
+    with socket.create_connection(server.http, 60) as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
         text = b""
@@ -471,8 +470,7 @@ def hot_topic(server, args):
 
 
 def alive(server):
-    with socket.create_connection(server.http, 5) as sock:
-        sock.settimeout(5)
+    with socket.create_connection(server.http, 60) as sock:
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         text = sock.recv(4096)
     assert text.startswith(b"HTTP/1.1 200"), text
@@ -502,7 +500,7 @@ def storm_again(server, chat, args):
 
 def settled(server, args):
     """Memory in KiB, once all that came is gone again."""
-    assert until(lambda: server.descriptors() <= args.descriptors + 16, 20), \
+    assert until(lambda: server.descriptors() <= args.descriptors + 16, 60), \
         "%d descriptors are left, %d were at first" % (server.descriptors(), args.descriptors)
     return server.memory()
 
