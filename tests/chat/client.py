@@ -15,7 +15,7 @@ import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CHATD_BUILD", os.path.join(ROOT, "build"))
-WAIT = 20.0  # for a machine with much else to do
+WAIT = 60.0  # for a machine with much else to do, which may stand still for some seconds
 QUIET = 0.25
 START_LIMIT = 60  # seconds; a sanitizer's build on a busy machine needs many
 
@@ -96,7 +96,7 @@ class Server:
         if self.proc.poll() is None:
             self.proc.send_signal(signal.SIGTERM)
         try:
-            code = self.proc.wait(20)
+            code = self.proc.wait(WAIT)
         except subprocess.TimeoutExpired:
             self.proc.kill()
             code = -9
@@ -111,7 +111,7 @@ def same(a, b, what=""):
     assert a == b, "%s: %r is not %r" % (what, a, b)
 
 
-def until(fn, seconds=15, what=""):
+def until(fn, seconds=WAIT, what=""):
     """What fn gives, once it gives something."""
     end = time.monotonic() + seconds
     while True:
@@ -245,6 +245,7 @@ class Device:
 
     def write(self, command, headers, body=b""):
         plain = command in ("CONNECT",)
+        self.sock.settimeout(WAIT)  # not what was left of it when something was waited for
         lines = [command] + ["%s:%s" % ((k, v) if plain else (escape(k), escape(v))) for k, v in headers.items()]
         if body:
             lines.append("content-length:%d" % len(body))
