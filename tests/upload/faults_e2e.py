@@ -58,14 +58,14 @@ class Fault:
     def __exit__(self, *_):
         self.proc.send_signal(signal.SIGINT)
         self.proc.stderr.close()
-        self.proc.wait(10)
+        self.proc.wait(up.client.WAIT)
 
 
 def may_trace():
     """Where containers forbid it there is nothing to be tried."""
     other = subprocess.Popen(["sleep", "60"])
     try:
-        done = subprocess.run(["timeout", "-s", "INT", "0.5", "strace", "-q", "-p", str(other.pid)], capture_output=True, check=False)
+        done = subprocess.run(["timeout", "-s", "INT", "2", "strace", "-q", "-p", str(other.pid)], capture_output=True, check=False)
         return b"Operation not permitted" not in done.stderr
     except OSError:
         return False
@@ -108,14 +108,14 @@ def killed_at_each_step(s):
                 raise AssertionError("it was answered with %d although it was killed at %s" % (r.status, call))
             except (OSError, up.client.http.client.HTTPException):
                 pass
-            s.proc.wait(10)
+            s.proc.wait(up.client.WAIT)
         s.begin()
         audit(s)
         same(get(alice, kept["url"]).body == data, True, call)
     age(s, 4000)
     s.kill()
     s.begin()
-    until(lambda: not temps(s) and not audit(s), 15, "what the uploads have left")
+    until(lambda: not temps(s) and not audit(s), what="what the uploads have left")
     same(get(alice, kept["url"]).body == data, True)
 
 

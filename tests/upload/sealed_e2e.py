@@ -87,10 +87,8 @@ def there(s):
     """What lies below the files' folder, and in the names."""
     found = []
     for folder, _, names in os.walk(os.path.join(s.dir, "files")):
-        for name in names:
-            with open(os.path.join(folder, name), "rb") as f:
-                found.append((name, f.read()))
-    return found
+        found += [(name, up.content(os.path.join(folder, name))) for name in names]
+    return [(name, bytes_) for name, bytes_ in found if bytes_ is not None]
 
 
 def text_of(seed, size):
@@ -102,11 +100,19 @@ def sealed(s):
     return set(up.objects(s))
 
 
+def size_at(path):
+    """-1: it has gone meanwhile."""
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return -1
+
+
 def new_one(s, who, data, **kw):
-    """The file, and where it lies."""
-    before = sealed(s)
+    """The file, and where it lies: the one of its size, for others may be encrypted in the background meanwhile."""
+    before, n = sealed(s), len(data)
     f = upload(who, data, **kw)
-    made = sealed(s) - before
+    made = {p for p in sealed(s) - before if size_at(p) in (n, n + (RECORD - CHUNK) * -(-n // CHUNK))}
     same(len(made), 1, made)
     return f, made.pop()
 
@@ -191,7 +197,7 @@ def equal_files_are_one(s):
     f, path = new_one(s, alice, data)
     before = sealed(s)
     g = upload(bob, data)
-    until(lambda: sealed(s) == before, what="one object of two files")
+    until(lambda: not sealed(s) - before, what="one object of two files")
     same(alice.rest("DELETE", f["url"]).status, 204)
     same((get(alice, f["url"]).status, get(bob, g["url"]).body == data), (404, True))
     assert os.path.exists(path)
@@ -219,7 +225,7 @@ def in_pieces(s):
     sock = socket.create_connection(s.address("http"), up.client.WAIT)
     sock.sendall(("PATCH %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: "
                   "application/offset+octet-stream\r\nContent-Length: %d\r\n\r\n" % (url, alice.token, len(data))).encode() + data[:500000])
-    until(lambda: any(os.path.getsize(os.path.join(s.dir, "files", "tmp", t)) for t in up.temps(s)), what="it is written")
+    until(lambda: any(size_at(os.path.join(s.dir, "files", "tmp", t)) > 0 for t in up.temps(s)), what="it is written")
     sock.close()
     until(lambda: up.offset(alice, url) > 0, what="what was broken off is there")
     at = up.offset(alice, url)
@@ -303,21 +309,21 @@ def other_keys(s):
     (alice,) = known(s, "alice")
     data = text_of(11, 100000)
     f, path = new_one(s, alice, data)
+    old = heads_of(path)
     KEYS.lines.append("two " + secrets.token_hex(32))
     KEYS.write()
     s.hang_up()
     g, newer = new_one(s, alice, text_of(12, 100000))
-    heads = [heads_of(path), heads_of(newer)]
-    same([len(h) for h in heads], [1, 1])
-    assert heads[0] != heads[1], "what is new has the new key"
+    same((len(old), len(heads_of(newer))), (1, 1))
+    assert heads_of(newer) != old, "what is new has the new key"
     same([get(alice, x["url"]).status for x in (f, g)], [200, 200])
-    same(up.objects(s).count(path), 1)
+    assert os.path.exists(path)
     KEYS.write(KEYS.lines[1:])
     s.hang_up()
     same(get(alice, g["url"]).status, 200)
-    if heads_of(path) != heads[0]:
-        return  # the background was here first
     r = get(alice, f["url"])
+    if heads_of(path) != old:
+        return  # the background was here first
     same((r.status, r.json["code"]), (500, "DECRYPT_FAILED"))
     assert re.search(r"is encrypted with the key [0-9a-f]{16}, which is not among encrypt.keys; put it back there", s.said())
     KEYS.write()
@@ -350,12 +356,12 @@ def encrypted_anew(workers):
             for f, d in zip(files, datas):  # whatever is done to them meanwhile
                 same(get(alice, f["url"]).body == d, True)
             return not any(heads_of(o) & old for o in objects)
-        until(all_new, 30, "all have the new key")
+        until(all_new, what="all have the new key")
         same(set(glob.glob(os.path.join(s.dir, "files", "objects", "*", "*"))), objects)
-        until(lambda: "7 files were encrypted anew" in s.said(), 20, "it is said")
+        until(lambda: "7 files were encrypted anew" in s.said(), what="it is said")
         assert "all files have the active key" not in s.said(), "it has not looked again"
         s.again()
-        until(lambda: "all files have the active key" in s.said(), 30, "a round finds nothing")
+        until(lambda: "all files have the active key" in s.said(), what="a round finds nothing")
         keys.write(keys.lines[1:])
         s.again()
         (alice,) = known(s, "alice")
@@ -379,7 +385,7 @@ def plain_ones_too(workers):
         picture = upload(alice, thumbs_e2e.png(200, 100))
         damaged, path = new_one(s, alice, text_of(70, 5000))
         damage(path, flip(4000))
-        s.change(lambda text: put(text, "  encrypt: { keys: \"file:%s\", pace: 40 }\n" % keys.path))
+        s.change(lambda text: put(text, "  encrypt: { keys: \"file:%s\", pace: 1 }\n" % keys.path))
 
         def lie(sealed):
             return [p for p in glob.glob(os.path.join(s.dir, "files", "objects", "*", "*")) if ("sealed" in p) == sealed and p != path]
@@ -392,15 +398,17 @@ def plain_ones_too(workers):
             n = len(lie(True))
             s.again()
             (alice,) = known(s, "alice")
-            until(lambda: reads() or len(lie(True)) > n or not lie(False), 60, "one more is encrypted")
+            reads()
+            until(lambda: len(lie(True)) > n or not lie(False), what="one more is encrypted")
+            reads()
             kills += 1
         assert kills > 1, "it was killed amid it"
         s.again()
         (alice,) = known(s, "alice")
         reads()
         same(get(alice, picture["thumbnail"]).status, 200, "made again")
-        until(lambda: not any(MARK[:12] in bytes_ for name, bytes_ in there(s) if name != os.path.basename(path)), 30, "nothing is readable")
-        until(lambda: os.path.basename(path) + " is damaged" in s.said(), 30, "what is damaged is said to be")
+        until(lambda: not any(MARK[:12] in bytes_ for name, bytes_ in there(s) if name != os.path.basename(path)), what="nothing is readable")
+        until(lambda: os.path.basename(path) + " is damaged" in s.said(), what="what is damaged is said to be")
         assert os.path.exists(path) and get(alice, damaged["url"]).status == 200
     finally:
         s.finish(errors=True)
@@ -498,11 +506,11 @@ def a_scanner(workers):
             f.write(SCANNER % folder)
         n = s.said().count("the scanner says nothing of")
         s.again()
-        until(lambda: s.said().count("the scanner says nothing of") > n, 20, "it is asked again")
+        until(lambda: s.said().count("the scanner says nothing of") > n, what="it is asked again")
         same((get(bob, waits["url"]).status, len(scans())), (404, 1))
         damage(path, flip(400000))
         s.again()
-        until(lambda: get(bob, waits["url"]).status == 200, 20, "it is good after all")
+        until(lambda: get(bob, waits["url"]).status == 200, what="it is good after all")
         a.close()
     finally:
         log = s.finish(errors=True)

@@ -84,9 +84,10 @@ def a_picture_has_small_ones(s):
     up.attach(a, {"to": "bob"}, f["url"])
     same(get(bob, f["thumbnail"]).status, 200)
     signed = get(bob, f["url"] + "/url").json["url"].replace("?", "/thumbnail?")
-    for url, want in ((signed, 200), (signed.replace("?", "?size=960&"), 200), (signed.replace("?", "?size=960&size=320&"), 403),
-                      (signed + "&size=960", 403), (signed.replace("?", "?x=960&"), 403)):
-        same(up.client.rest(s, None, "GET", url).status, want, url)
+    for url in (signed.replace("?", "?size=960&size=320&"), signed + "&size=960", signed.replace("?", "?x=960&")):
+        same(up.client.rest(s, None, "GET", url).status, 403, url)
+    for query in ("/thumbnail?", "/thumbnail?size=960&"):
+        same(up.while_it_lasts(bob, f["url"], lambda u: up.client.rest(s, None, "GET", u.replace("?", query))).status, 200, query)
     # It goes with the file, and what is small is made again.
     for p in thumbs(s):
         os.unlink(p)
@@ -101,9 +102,9 @@ def a_picture_has_small_ones(s):
 @test
 def equal_pictures_have_one(s):
     alice, bob = known(s, "alice", "bob")
-    before = len(thumbs(s))
+    before = set(thumbs(s))
     one, two = upload(alice, png(400, 300, 1)), upload(bob, png(400, 300, 1))
-    until(lambda: len(thumbs(s)) == before + 2, what="those of the second have gone with it")
+    until(lambda: len(set(thumbs(s)) - before) == 2, what="those of the second have gone with it")
     same(get(alice, one["thumbnail"]).headers["etag"], get(bob, two["thumbnail"]).headers["etag"])
     same((two["width"], two["height"]), (400, 300))
 
@@ -153,18 +154,22 @@ def a_bad_program(workers):
         f.write(PROGRAM)
     os.chmod(program, 0o755)
     s = Server(workers, accounts=up.ACCOUNTS.replace(
-        "max_size: 8 MiB", "thumbnailer: %s, thumbnail_timeout: 2s, thumbnails: [320], max_size: 8 MiB" % program))
+        "max_size: 8 MiB", "thumbnailer: %s, thumbnail_timeout: 60s, thumbnails: [320], max_size: 8 MiB" % program))
     try:
         (alice,) = known(s, "alice")
-        for word in (b"CRASH", b"STUCK", b"MUCH", b"LIES", b"MINUS", b"SHORT", b"NOTHING"):
+        for word in (b"CRASH", b"MUCH", b"LIES", b"MINUS", b"SHORT", b"NOTHING", b"STUCK"):
+            if word == b"STUCK":  # for this one alone: on a busy machine the others may take as long
+                s.settings = ("upload.thumbnail_timeout=1s",)
+                s.kill()
+                s.begin()
             data = png(50, 50) + word
             r = post(s, alice, form(data))
             same((r.status, "thumbnail" in r.json), (201, False), word)
             same(get(alice, r.json["url"]).body == data, True, word)
             r = get(alice, r.json["url"] + "/thumbnail")
             same(r.status, 503 if word == b"STUCK" else 404, word)
-        pids = [p for p in os.listdir("/proc") if p.isdigit() and program.encode() in read("/proc/%s/cmdline" % p)]
-        same(pids, [])
+        until(lambda: not [p for p in os.listdir("/proc") if p.isdigit() and program.encode() in read("/proc/%s/cmdline" % p)],
+              what="none of them runs on")
     finally:
         code, log = s.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -197,7 +202,7 @@ def small_ones_are_swept(s):
         os.utime(p, (time.time() - 4000,) * 2)
     s.kill()
     s.begin()
-    until(lambda: not os.path.exists(lone), 15, "one that belongs to nothing")
+    until(lambda: not os.path.exists(lone), what="one that belongs to nothing")
     for p in have + [other]:
         assert os.path.exists(p), p
     gone = upload(alice, png(500, 400, 3))
@@ -206,7 +211,7 @@ def small_ones_are_swept(s):
     same(alice.rest("DELETE", gone["url"]).status, 204)
     s.kill()
     s.begin()
-    until(lambda: not any(map(os.path.exists, new)), 15, "those of a picture that was deleted")
+    until(lambda: not any(map(os.path.exists, new)), what="those of a picture that was deleted")
     same(get(alice, kept["thumbnail"]).status, 200)
 
 
