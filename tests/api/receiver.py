@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import socket
 import threading
 import time
 
@@ -28,7 +29,7 @@ class Receiver:
         self.answers, self.got, self.faults, self.lock = {}, {}, [], threading.Condition(threading.RLock())
         self.port = port
         self.secrets = {"/plain": (PLAIN, OLD)}
-        self.server = None
+        self.server = self.kept = None
         self.begin()
 
     def begin(self):
@@ -45,19 +46,24 @@ class Receiver:
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
-            allow_reuse_address = True
+            allow_reuse_address, request_queue_size = True, 128
 
             def handle_error(self, request, client_address):
                 pass  # who asks may end at any time
 
         self.server = Server(("127.0.0.1", self.port), Handler)
         self.port = self.server.server_address[1]
+        if self.kept:
+            self.kept.close()
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def end(self):
-        """Nobody listens there any more."""
+        """Nobody listens there any more; nor does anybody else get the port."""
         self.server.shutdown()
         self.server.server_close()
+        self.kept = socket.socket()
+        self.kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.kept.bind(("127.0.0.1", self.port))
 
     def url(self, path):
         return "http://127.0.0.1:%d%s" % (self.port, path)
@@ -88,7 +94,7 @@ class Receiver:
         with self.lock:
             return [e for _, body, said in self.got.get(path, []) if said == status for e in body["events"]]
 
-    def until(self, fits, seconds=20):
+    def until(self, fits, seconds=60):
         """What fits() returns once it is true."""
         end = time.monotonic() + seconds
         with self.lock:
