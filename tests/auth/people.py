@@ -45,7 +45,7 @@ class Server(client.Server):
             out.append((to, subject, text))
         return out
 
-    def code_for(self, address, seconds=5):
+    def code_for(self, address, seconds=client.WAIT):
         """The newest code mailed to an address, which is waited for."""
         end = time.monotonic() + seconds
         while True:
@@ -164,7 +164,7 @@ class MailServer(threading.Thread):
             except OSError:
                 return
             try:
-                conn.settimeout(10)
+                conn.settimeout(client.WAIT)
                 self.serve(conn)
             except (OSError, ValueError):
                 pass
@@ -214,7 +214,7 @@ class MailServer(threading.Thread):
             else:
                 say("250 ok")
 
-    def wait(self, n=1, seconds=10):
+    def wait(self, n=1, seconds=client.WAIT):
         with self.news:
             self.news.wait_for(lambda: len(self.mails) >= n, seconds)
             return list(self.mails)
