@@ -8,7 +8,7 @@ store-memory if the second argument says "memory".
 import sys
 import time
 
-from client import QUIET, Device, Person, Server, rest, same, tap
+from client import QUIET, Device, Person, Server, rest, same, tap, until
 
 NOTICES = "/user/queue/rooms"
 TESTS = []
@@ -176,7 +176,7 @@ def a_ban_holds_until_it_ends(s):
     dc.subscribe(topic)
     dc.subscribe(NOTICES)
     da.subscribe(topic)
-    same(bob.rest("POST", base + "/ban", {"userId": "carol", "seconds": 3}).status, 204)
+    same(bob.rest("POST", base + "/ban", {"userId": "carol", "seconds": 600}).status, 204)
     same(da.on(topic, type="LEAVE").json["code"], "BANNED")
     notice = dc.on(NOTICES).json
     assert notice["code"] == "BANNED" and notice["until"], notice
@@ -185,8 +185,8 @@ def a_ban_holds_until_it_ends(s):
     same(say(dc, room), "BANNED")
     bans = bob.rest("GET", base + "/bans").json
     same([[b["userId"] for b in bans["bans"]], "until" in bans["bans"][0], bans["total"]], [["carol"], True, 1])
-    time.sleep(3)
-    same(dc.send("/app/chat.join", {"roomId": room}).get("code"), None)
+    same(bob.rest("POST", base + "/ban", {"userId": "carol", "seconds": 1}).status, 204)
+    until(lambda: dc.send("/app/chat.join", {"roomId": room}).get("code") is None, what="the end of the ban")
     same(bob.rest("POST", base + "/ban", {"userId": "carol"}).status, 204)
     same(bob.rest("POST", base + "/invite", {"userId": "carol"}).json["code"], "BANNED")
     same(bob.rest("DELETE", base + "/ban/carol").status, 204)
@@ -201,11 +201,11 @@ def a_mute_says_when_one_may_speak_again(s):
     room, base = make_room(s)
     dc = carol.device()
     dc.subscribe(NOTICES)
-    same(bob.rest("POST", base + "/mute", {"userId": "carol", "seconds": 60}).status, 204)
+    same(bob.rest("POST", base + "/mute", {"userId": "carol", "seconds": 600}).status, 204)
     same(dc.on(NOTICES, code="MUTED").json["actor"], "bob")
     e = dc.send("/app/chat.send", {"roomId": room, "content": "x"})
     same(e["code"], "MUTED")
-    assert 50 <= e["retryAfterSeconds"] <= 60, e
+    assert 500 <= e["retryAfterSeconds"] <= 600, e
     assert carol.rest("GET", base).json["mutedUntil"]
     same(dc.send("/app/chat.leave", {"roomId": room}).get("code"), None)
     same(dc.send("/app/chat.join", {"roomId": room}).get("code"), None)
@@ -248,7 +248,7 @@ def who_asks_for_rooms_of_others_again_and_again_is_closed(s):
     try:
         f = d.wait(lambda f: f.command == "ERROR")
         assert "not yours" in f.headers["message"], f.headers
-        d.wait(lambda f: False, 5)
+        d.wait(lambda f: False)
         raise AssertionError("still open")
     except ConnectionError:
         pass
@@ -264,12 +264,12 @@ def slow_mode_and_read_only_bind_members(s):
     room, base = make_room(s)
     db, dc = bob.device(), carol.device()
     dc.subscribe("/topic/room/" + room)
-    same(bob.rest("PATCH", base, {"slowMode": 30}).json["slowMode"], 30)
-    same(dc.on("/topic/room/" + room, code="ROOM_CHANGED").json["slowMode"], 30)
+    same(bob.rest("PATCH", base, {"slowMode": 300}).json["slowMode"], 300)
+    same(dc.on("/topic/room/" + room, code="ROOM_CHANGED").json["slowMode"], 300)
     same(say(dc, room), None)
     e = dc.send("/app/chat.send", {"roomId": room, "content": "x"})
     same(e["code"], "SLOW_MODE")
-    assert 25 <= e["retryAfterSeconds"] <= 30, e
+    assert 250 <= e["retryAfterSeconds"] <= 300, e
     same([say(db, room), say(db, room)], [None, None])
     same(bob.rest("PATCH", base, {"slowMode": 0, "readOnly": True}).json["readOnly"], True)
     same(say(dc, room), "READ_ONLY")

@@ -31,7 +31,7 @@ WORDS = """  word-filter:
       - { file: words/refuse.txt, action: refuse }
       - { file: words/flag.txt, action: flag }
 """
-LIVE = 5.0
+LIVE = client.WAIT
 TESTS = []
 
 
