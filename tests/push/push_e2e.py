@@ -6,6 +6,7 @@ Usage: push_e2e.py [workers [store [test ...]]]; the server is $CHATD_BUILD/bin/
 sqlite or memory.
 """
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.client
@@ -121,12 +122,6 @@ def who_is_there_is_not_told(s):
     say(d, to=bob.id, content="here")
     assert here.messages(content="here")
     nothing_more(lambda: s.stock.messages(sub), 0)
-    # Who comes back within the grace is not told either.
-    here.close()
-    away(s, bob)
-    say(d, to=bob.id, content="reload")
-    here = bob.device()
-    nothing_more(lambda: s.stock.messages(sub), 0, 2.5)
     here.close()
     d.close()
 
@@ -155,8 +150,7 @@ def a_conversation_is_told_once_with_its_count(s):
     sub = subscribe(bob, s.rude.sub("/collapse"))
     away(s, bob)
     d = alice.device()
-    for i in range(20):
-        last = say(d, to=bob.id, content="m%d" % i)
+    say(d, to=bob.id, content="m")
     came = until(lambda: s.rude.at("/collapse"), what="a push")
     nothing_more(lambda: s.rude.at("/collapse"), 1)
     headers = came[0][2]
@@ -167,15 +161,44 @@ def a_conversation_is_told_once_with_its_count(s):
     came = until(lambda: len(s.rude.at("/collapse")) == 2 and s.rude.at("/collapse"), what="a second push")
     same(came[0][2]["Topic"], came[1][2]["Topic"])
     assert len(came[0][2]["Topic"]) <= 32
-    # What was read on the way is not told.
-    say(d, to=bob.id, content="read at once")
-    assert last
-    reader = bob.device()
-    reader.send("/app/chat.read", {"with": alice.id, "seq": 22})
-    reader.close()
-    nothing_more(lambda: s.rude.at("/collapse"), 2)
     assert bob.rest("DELETE", "/api/push/subscriptions?id=" + sub["id"]).status == 204
     d.close()
+
+
+@contextlib.contextmanager
+def another(s, settings):
+    """A server of its own, whose pushes have these settings: a busy machine takes its time within a grace too."""
+    other = Server(s.workers, memory="store" if s.memory else False, accounts=s.block.replace("push: { grace: 200ms,", "push: { %s," % settings))
+    other.names, other.rude = list(NAMES), s.rude
+    try:
+        yield other
+    finally:
+        code, text = other.stop()
+    same(code, 0, text[-2000:])
+
+
+@test
+def within_the_grace_one_may_say_more_come_back_or_read(s):
+    with another(s, "grace: 4s") as t:
+        alice, much, back, reads, last = people(t, 5)
+        for p in (much, back, reads, last):
+            subscribe(p, s.rude.sub("/grace/" + p.id))
+            away(t, p)
+        d = alice.device()
+        for p in (back, reads):
+            say(d, to=p.id, content="there")
+        here, reader = back.device(), reads.device()
+        reader.send("/app/chat.read", {"with": alice.id, "seq": 1})
+        reader.close()
+        for i in range(20):
+            d.write("SEND", {"destination": "/app/chat.send"}, json.dumps({"to": much.id, "content": "m%d" % i}).encode())
+        say(d, to=last.id, content="behind all of it")
+        until(lambda: s.rude.at("/grace/" + last.id), what="a push")
+        until(lambda: s.rude.at("/grace/" + much.id), what="a push")
+        nothing_more(lambda: s.rude.at("/grace/" + much.id), 1)
+        same([s.rude.at("/grace/" + p.id) for p in (back, reads)], [[], []])
+        here.close()
+        d.close()
 
 
 @test
@@ -199,11 +222,11 @@ def rooms_mutes_and_mentions(s):
     # The mute has its time; and who has left is told nothing.
     wants(muted, conversations=[{"roomId": name, "mode": "off", "until": 1}])
     assert all_of_it.rest("POST", "/api/chat/rooms/%s/leave" % name).status in (200, 204)
-    n = len(s.stock.messages(subs[0]))
+    until(lambda: len(s.stock.messages(subs[0])) == 2, what="who is told of all of it got both")
     say(d, roomId=name, content="after the mute")
     got = until(lambda: s.stock.messages(subs[2]), what="a push after the mute")
     same(got[0]["content"], "after the mute")
-    nothing_more(lambda: s.stock.messages(subs[0]), n)
+    nothing_more(lambda: s.stock.messages(subs[0]), 2)
     d.close()
 
 
@@ -252,7 +275,7 @@ def what_quiet_hours_put_off_is_told_when_they_are_over(s):
     alice, bob = people(s, 2)
     sub = on_stock(s, bob)
     # They end with this minute, of which enough must be left.
-    now = until(lambda: (lambda t: t if t % 60 < 50 else 0)(time.time()), 30, "a minute with seconds left")
+    now = until(lambda: (lambda t: t if t % 60 < 40 else 0)(time.time()), 60, "a minute with seconds left")
     clock = [time.strftime("%H:%M", time.gmtime(now + 60 * k)) for k in (-1, 1)]
     wants(bob, quiet={"from": clock[0], "to": clock[1], "offset": 0})
     away(s, bob)
@@ -312,9 +335,9 @@ def what_fails_is_tried_again_three_times_in_all(s):
     away(s, bob)
     d = alice.device()
     say(d, to=bob.id, content="x")
-    until(lambda: len(s.rude.at("/never")) == 3, 30, "three tries")
-    nothing_more(lambda: s.rude.at("/never"), 3)
-    same([len(s.rude.at(p)) for p in ("/later", "/no", "/busy")], [2, 1, 2])
+    until(lambda: len(s.rude.at("/never")) == 3, what="three tries")
+    until(lambda: [len(s.rude.at(p)) for p in ("/later", "/no", "/busy")] == [2, 1, 2], what="two of what passes")
+    nothing_more(lambda: s.rude.at("/never") + s.rude.at("/no"), 4)
     first, second = (c[0] for c in s.rude.at("/busy"))
     assert second - first >= 1.9, "Retry-After was not heeded: %r" % (second - first)
     same(len(bob.rest("GET", "/api/push/subscriptions").json["subscriptions"]), 4)
@@ -337,12 +360,13 @@ def f70_a_push_service_that_misbehaves_holds_up_nobody(s):
     d = alice.device()
     say(d, to=bob.id, content="x")
     until(lambda: all(s.rude.at(p) for p in ("/stall", "/drip", "/flood", "/redirect")), what="each was asked")
-    slowest = 0
+    slow = 0
     for i in range(50):
         begin = time.monotonic()
         say(d, to=carol.id, content="chat goes on %d" % i)
-        slowest = max(slowest, time.monotonic() - begin)
-    assert slowest < 4.5, slowest  # the misbehaving ones take 5 s
+        slow += time.monotonic() - begin > 4.5
+    # Who waited for the misbehaving ones, 5 s for each of their tries, would do so several times; a machine may stand still once.
+    assert slow < 2, slow
     until(lambda: s.rude.at("/good"), what="others are told meanwhile")
     same((s.rude.at("/target"), s.rude.at("/tls"), len(s.rude.at("/redirect"))), ([], [], 1))
     for p in (bob, carol):
@@ -447,31 +471,27 @@ def settings_that_are_none(s):
 @test
 def f70_what_is_over_the_queue_is_counted_and_not_told(s):
     """A server whose queue holds 2: users that wait are as many, the rest are not told, and chat goes on."""
-    small = Server(s.workers, memory="store" if s.memory else False,
-                   accounts=s.block.replace("push: { grace: 200ms,", "push: { queue: 2, grace: 3s,"))
-    small.names, small.rude = list(NAMES), s.rude
-    try:
+    with another(s, "queue: 2, grace: 5s") as small:
         alice, *absent = people(small, 8)
         for i, p in enumerate(absent):
             subscribe(p, s.rude.sub("/queue/%d" % i))
             away(small, p)
         d = alice.device()
-        for p in absent:
+        for i, p in enumerate(absent):
             say(d, to=p.id, content="x")
+            if i < 2:  # they are written after the answer
+                until(lambda: number(small, None) == i + 1, what="it waits")
         until(lambda: number(small, "full") == 5, what="five are over it")
         same(number(small, None), 2)
-        told = until(lambda: (lambda n: n if n >= 2 else 0)(sum(len(s.rude.at("/queue/%d" % i)) for i in range(7))), 30,
-                     "those that fitted are told")
+        told = until(lambda: (lambda n: n if n >= 2 else 0)(sum(len(s.rude.at("/queue/%d" % i)) for i in range(7))),
+                     what="those that fitted are told")
         same(told, 2)
-        until(lambda: number(small, None) == 0, 30, "nothing waits")
+        until(lambda: number(small, None) == 0, what="nothing waits")
         # There is room again.
         say(d, to=absent[-1].id, content="room again")
-        until(lambda: s.rude.at("/queue/6"), 30, "the next one is told")
+        until(lambda: s.rude.at("/queue/6"), what="the next one is told")
         same(number(small, "full"), 5)
         d.close()
-    finally:
-        code, text = small.stop()
-    same(code, 0, text[-2000:])
 
 
 @test
@@ -483,10 +503,11 @@ def what_waits_survives_a_kill(s):
     subscribe(bob, {"endpoint": s.rude.url("/kill"), "keys": KEYS})
     away(s, bob)
     d = alice.device()
+    waiting = number(s, None)
     say(d, to=bob.id, content="x")
     if s.memory:
         return
-    time.sleep(0.1)  # it is a record by now, and not due yet
+    until(lambda: number(s, None) > waiting or s.rude.at("/kill"), what="it is a record by now")
     s.kill()
     s.rude.plan["/kill"] = [201]
     s.begin()

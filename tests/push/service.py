@@ -27,17 +27,22 @@ class Stock:
     """A process of web-push-testing."""
 
     def __init__(self):
+        end = time.monotonic() + 120
+        while not self.begins():  # another has taken its port
+            assert time.monotonic() < end, "web-push-testing does not start"
+
+    def begins(self):
         self.port = free_port()
         self.proc = subprocess.Popen(["node", os.path.join(PACKAGE, "src", "bin", "server.js"), str(self.port)],
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 20
-        while True:
+        end = time.monotonic() + 60
+        while self.proc.poll() is None and time.monotonic() < end:
             try:
-                self.ask("/status", {})
-                break
-            except OSError:
-                assert time.monotonic() < end and self.proc.poll() is None, "web-push-testing does not start"
+                return self.ask("/status", {})
+            except (OSError, http.client.HTTPException):
                 time.sleep(0.05)
+        self.stop()
+        return None
 
     @staticmethod
     def there():
@@ -47,7 +52,7 @@ class Stock:
         return "localhost:%d" % self.port
 
     def ask(self, path, body):
-        conn = http.client.HTTPConnection("localhost", self.port, timeout=10)
+        conn = http.client.HTTPConnection("localhost", self.port, timeout=60)
         conn.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         r = conn.getresponse()
         data = r.read()
