@@ -12,6 +12,7 @@ import hmac
 import http.client
 import http.server
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -123,7 +124,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             proxy.refused.append((self.command, self.path, why))
             self.answer(403, [], b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
             return
-        conn = http.client.HTTPConnection("127.0.0.1", proxy.to, timeout=20)
+        conn = http.client.HTTPConnection("127.0.0.1", proxy.to, timeout=up.client.WAIT)
         conn.request(self.command, self.path, body or None, {k: v for k, v in headers.items() if k != "connection"})
         r = conn.getresponse()
         data = r.read()
@@ -151,27 +152,22 @@ class Store:
         program = os.path.join(E2E, "node_modules", ".bin", "s3rver")
         subprocess.run([os.path.join(E2E, "run"), "--install"], check=True, stdout=sys.stderr)
         self.dir = tempfile.mkdtemp(prefix="chatd-s3-")
-        port = up.client.socket.socket()
-        port.bind(("127.0.0.1", 0))
-        self.port = port.getsockname()[1]
-        port.close()
         self.log = open(os.path.join(self.dir, "log"), "w+b")
         self.proxy = None
-        self.proc = subprocess.Popen([program, "-d", os.path.join(self.dir, "data"), "-a", "127.0.0.1", "-p", str(self.port), "-s",
+        self.proc = subprocess.Popen([program, "-d", os.path.join(self.dir, "data"), "-a", "127.0.0.1", "-p", "0", "-s",
                                       "--no-vhost-buckets", "--configure-bucket", BUCKET], stdout=self.log, stderr=self.log)
         try:
-            until(self.answers, 120, "s3rver starts")
+            self.port = until(self.listens, 120, "s3rver starts")
             self.proxy = Proxy(self.port)
         except BaseException:
             self.close()
             raise
 
-    def answers(self):
-        try:
-            up.client.socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        except OSError:
-            return False
+    def listens(self):
+        """The port, which it has chosen itself: nobody else can have taken it."""
+        with open(self.log.name, errors="replace") as f:
+            said = re.search(r"listening on 127\.0\.0\.1:(\d+)\n", f.read())
+        return int(said.group(1)) if said else None
 
     def options(self, **more):
         said = dict({"backend": "s3", "s3_endpoint": "http://127.0.0.1:%d" % self.proxy.server_address[1], "s3_bucket": BUCKET,
@@ -189,7 +185,7 @@ class Store:
             self.proxy.shutdown()
             self.proxy.server_close()
         self.proc.terminate()
-        self.proc.wait(10)
+        self.proc.wait(up.client.WAIT)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
@@ -198,6 +194,11 @@ S3 = None
 
 def local(s):
     return [p for part in ("tmp", "objects/*") for p in glob.glob(os.path.join(s.dir, "files", part, "*"))]
+
+
+def nothing_here(*servers):
+    """What was made on the way is closed and removed after the answer."""
+    until(lambda: not any(map(local, servers)), what="nothing lies here")
 
 
 def age(name, touched=True):
@@ -226,7 +227,7 @@ def files_lie_there_and_nowhere_else(s):
     hash_ = hashlib.sha256(data).hexdigest()
     here = [n for n in S3.names() if n.startswith(hash_)]
     same(sorted("-" in n for n in here), [False, True, True], here)
-    same(local(s), [])
+    nothing_here(s)
     r = get(alice, f["url"])
     same((r.status, r.body == data, r.headers["content-length"]), (200, True, str(len(data))))
     for spec, want in (("0-1", data[:2]), ("5-9", data[5:10]), ("262143-262145", data[262143:262146]), ("-10", data[-10:])):
@@ -252,7 +253,7 @@ def small_pictures_lie_there_too(s):
     same(thumbs_e2e.size_of(get(alice, f["thumbnail"]).body), (320, 240), "made again from what lies there")
     g = upload(alice, b"a text\n")
     same(get(alice, g["url"] + "/thumbnail").status, 404)
-    same(local(s), [])
+    nothing_here(s)
 
 
 @test
@@ -263,7 +264,8 @@ def in_pieces(s):
     same(up.tus(alice, "PATCH", url, data[:5000], Upload_Offset=0).status, 204)
     same(up.tus(alice, "PATCH", url, data[5000:], Upload_Offset=5000).status, 204)
     same(get(alice, url.replace("/tus/", "/")).body == data, True)
-    same((S3.names("tus"), local(s)), ({}, []), "what is whole lies elsewhere")
+    same(S3.names("tus"), {}, "what is whole lies elsewhere")
+    nothing_here(s)
     # What nobody goes on with is swept; what somebody does is not.
     old, young = up.begin(alice, len(data)), up.begin(alice, len(data))
     for url in (old, young):
@@ -273,7 +275,8 @@ def in_pieces(s):
     s.kill()
     s.begin()
     until(lambda: up.offset(alice, old) == 404, 30, "it is over")
-    same((up.offset(alice, young), len(S3.names("tus"))), (5000, 2))
+    until(lambda: len(S3.names("tus")) == 2, what="all of it")
+    same(up.offset(alice, young), 5000)
     same(up.tus(alice, "DELETE", young).status, 204)
     same(S3.names("tus"), {})
 
@@ -313,7 +316,7 @@ def it_is_away(s):
     a = alice.device()
     assert "message-id" in attach(a, {"to": "bob"}, kept["url"]), "who chats is not kept waiting"
     a.close()
-    same([p for p in local(s) if "tmp" in p], [], "what could not be put away is not kept")
+    until(lambda: not [p for p in local(s) if "tmp" in p], what="what could not be put away is not kept")
     S3.proxy.fail = []
     until(lambda: get(bob, kept["url"]).status == 200, what="it is back")
     same(get(alice, upload(alice, big(6, 300000))["url"]).status, 200)
@@ -323,8 +326,8 @@ def it_is_away(s):
 def what_nobody_needs_is_swept(s):
     (alice,) = known(s, "alice")
     kept, gone = upload(alice, big(7, 200000)), upload(alice, big(8, 200000))
-    same(alice.rest("DELETE", gone["url"]).status, 204)
     names = S3.names()
+    same(alice.rest("DELETE", gone["url"]).status, 204)
     of = {k: [n for n in names if n.startswith(hashlib.sha256(big(k, 200000)).hexdigest())] for k in (7, 8)}
     same([len(of[7]), len(of[8])], [3, 3])
     sample = names[of[7][0]]
@@ -350,7 +353,7 @@ def what_nobody_needs_is_swept(s):
 
 
 def presigned(workers):
-    s = Server(workers, accounts=S3.options(presigned="true", presigned_ttl="5s"))
+    s = Server(workers, accounts=S3.options(presigned="true", presigned_ttl="5m"))
     try:
         alice, bob = known(s, "alice", "bob")
         data = b"a text and more of it\n" * 50
@@ -360,7 +363,7 @@ def presigned(workers):
         to = urllib.parse.urlsplit(r.headers["location"])
 
         def fetch(query, method="GET", headers=()):
-            conn = http.client.HTTPConnection(to.hostname, to.port, timeout=10)
+            conn = http.client.HTTPConnection(to.hostname, to.port, timeout=up.client.WAIT)
             conn.request(method, to.path + "?" + query, headers=dict(headers))
             a = conn.getresponse()
             return a.status, a.read(), a.headers
@@ -396,7 +399,7 @@ def presigned(workers):
 def at(url, method="GET", body=None, port=None):
     """What the S3 server says to who has an address; port: past the proxy, which checks signatures."""
     to = urllib.parse.urlsplit(url)
-    conn = http.client.HTTPConnection(to.hostname, port or to.port, timeout=10)
+    conn = http.client.HTTPConnection(to.hostname, port or to.port, timeout=up.client.WAIT)
     conn.request(method, to.path + "?" + to.query, body, {"Host": to.netloc})
     r = conn.getresponse()
     answer = (r.status, r.read())
@@ -449,9 +452,10 @@ def direct(workers):
             same(complete(alice, w)[1]["code"], "NOT_UPLOADED", size)
         same(at(w["url"], "PUT", b"a" * 1000, S3.port)[0], 200)
         same(complete(alice, w)[0], 201)
-        equal = len(S3.names())
+        until(lambda: not any(n.startswith(w["id"]) for n in S3.names("tus")), what="it counts no more as one under way")
+        before = set(S3.names())
         upload(bob, b"a" * 1000)
-        until(lambda: len(S3.names()) == equal, what="equal files are one object")
+        until(lambda: not set(S3.names()) - before, what="equal files are one object")
         # What is refused at once.
         wish(alice, "a.png", 9 * up.MIB, 413)
         for body in ({}, {"size": 0}, {"size": -1}, {"size": "5"}, {"size": 5, "name": 5}, {"size": 5, "name": "a\0b"}):
@@ -550,13 +554,14 @@ def on_two_nodes(workers):
         sock = up.client.socket.create_connection(nodes[0].address("http"), up.client.WAIT)
         sock.sendall(("PATCH %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: "
                       "application/offset+octet-stream\r\nContent-Length: %d\r\n\r\n" % (url, people[0][0].token, len(data))).encode() + data[:600000])
-        until(lambda: any(os.path.getsize(p) for p in local(nodes[0]) if "tmp" in p), what="it is written")
+        until(lambda: any(sealed_e2e.size_at(p) > 0 for p in local(nodes[0]) if "tmp" in p), what="it is written")
         sock.close()
         until(lambda: up.offset(people[1][0], url) > 0, what="what was broken off is there")
         at = up.offset(people[1][0], url)
         same(up.tus(people[1][0], "PATCH", url, data[at:], Upload_Offset=at).status, 204)
         same(get(people[1][0], url.replace("/tus/", "/")).body == data, True)
-        same((S3.names("tus"), [local(n) for n in nodes]), ({}, [[], []]))
+        same(S3.names("tus"), {})
+        nothing_here(*nodes)
         # What cannot be put away is not lost with what was there before.
         url = up.begin(people[0][0], 20000)
         same(up.tus(people[0][0], "PATCH", url, data[:9000], Upload_Offset=0).status, 204)
@@ -611,7 +616,7 @@ def sealed(workers):
         keys.lines.append("two " + secrets.token_hex(32))
         keys.write()
         s.proc.send_signal(signal.SIGHUP)
-        until(lambda: not any(sealed_e2e.heads_of(p) & old for p in mine), 40, "all are encrypted anew")
+        until(lambda: not any(sealed_e2e.heads_of(p) & old for p in mine), what="all are encrypted anew")
         same((get(alice, f["url"]).body == data, get(alice, g["thumbnail"]).body[:4]), (True, b"RIFF"))
     finally:
         code, log = s.stop()
