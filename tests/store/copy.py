@@ -56,7 +56,7 @@ def start():
 
 def end(server):
     server.proc.terminate()
-    same(server.proc.wait(30), 0)
+    same(server.proc.wait(60), 0)
 
 
 def on_postgres(server, url, schema):

@@ -91,14 +91,14 @@ class Node:
         except subprocess.TimeoutExpired:
             self.child.kill()
             raise
-        self.reader.join(10)
+        self.reader.join(60)
         same(self.child.returncode, 0, self.log())
         return self
 
     def kill(self):
         self.child.kill()
         self.child.wait()
-        self.reader.join(10)
+        self.reader.join(60)
         return self
 
     def log(self):
@@ -202,7 +202,7 @@ def nodes_with_other_keys_undo_nothing_and_lose_nothing(pg):
     # One node has the new key already, the other only knows it: both write, both look through the rows.
     a = Node(pg.url, schema, "append", "n1", 100000, 4, keys=one + "\n" + two + " standby")
     b = Node(pg.url, schema, "append", "n2", 200000, 4, keys=one + "\n" + two)
-    wait_until(lambda: count(old + " AND pos <= %d" % before) == 0, 30, "older rows have the new key")
+    wait_until(lambda: count(old + " AND pos <= %d" % before) == 0, 60, "older rows have the new key")
     a.wait_acks(50)
     a.stop()
     same(count(old + " AND pos <= %d" % before), 0, "and it stays so")
@@ -210,7 +210,7 @@ def nodes_with_other_keys_undo_nothing_and_lose_nothing(pg):
     b.wait_acks(50)
     b.stop()
     c = Node(pg.url, schema, "watch", "n3", keys=one + "\n" + two)
-    wait_until(lambda: count(old) == 0, 30, "all rows have the new key")
+    wait_until(lambda: count(old) == 0, 60, "all rows have the new key")
     c.stop()
     n = count("true")
     shown = asked(pg, schema, two)
@@ -355,7 +355,7 @@ def a_commit_that_was_lost_and_has_happened_is_acknowledged(pg):
     for _ in range(5 if FULL else 2):
         pg.sql("ALTER SYSTEM SET synchronous_standby_names='nobody'")
         pg.sql("SELECT pg_reload_conf()")
-        wait_until(lambda: pg.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event='SyncRep'") == "1", 20,
+        wait_until(lambda: pg.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event='SyncRep'") == "1", 60,
                    "a commit that waits")
         pg.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event='SyncRep'")
         pg.sql("ALTER SYSTEM RESET synchronous_standby_names")
@@ -373,12 +373,12 @@ def a_frozen_server_hangs_nobody(pg):
     node.wait_acks(50)
     pg.freeze()
     try:
-        wait_until(lambda: 3 in node.states, 20, "the state says that it stalls")
+        wait_until(lambda: 3 in node.states, 60, "the state says that it stalls")
         began = time.monotonic()
         idle = Node(pg.url, "frozen", "ask", "two", start_timeout="2s", commit_timeout="1s")
         idle.child.wait(60)
         assert time.monotonic() - began < 50
-        idle.reader.join(10)
+        idle.reader.join(60)
         assert idle.lines[0].startswith("open -"), idle.lines
     finally:
         pg.thaw()
@@ -403,7 +403,7 @@ def a_read_only_server_is_down_until_it_writes_again(pg):
     node.wait_acks(50)
     pg.sql("ALTER SYSTEM SET default_transaction_read_only=on")
     pg.sql("SELECT pg_reload_conf()")
-    wait_until(lambda: 3 in node.states, 30, "the state says that it stalls")
+    wait_until(lambda: 3 in node.states, 60, "the state says that it stalls")
     n = len(node.acks)
     time.sleep(0.5)
     same(len(node.acks), n, "acknowledgements while it is read-only")
@@ -426,7 +426,7 @@ def add_rows(pg, schema, name, first, n):
 def history_is_read_from_a_replica_that_is_not_behind(_):
     with Postgres(fsync="off") as pg, Standby(pg, fsync="off") as standby:
         add_rows(pg, "r", "one", 1, 100)
-        wait_until(lambda: standby.sql("SELECT count(*) FROM r.msg") == pg.sql("SELECT count(*) FROM r.msg"), 20, "the same")
+        wait_until(lambda: standby.sql("SELECT count(*) FROM r.msg") == pg.sql("SELECT count(*) FROM r.msg"), 60, "the same")
         old = ask(pg, "r", replicas=standby.url)
         same(old["page"], old["seq"])
         standby.sql("SELECT pg_wal_replay_pause()")
@@ -465,7 +465,7 @@ def a_standby_that_takes_over_has_what_was_acknowledged(_):
 def ask(pg, schema, url=None, **options):
     node = Node(url or pg.url, schema, "ask", "one", **options)
     node.child.wait(90)
-    node.reader.join(10)
+    node.reader.join(60)
     found = {"open": int(node.lines[0].split()[1]), "log": "\n".join(node.lines[1:])}
     top = [line.split() for line in node.lines if line.startswith("top ")]
     page = [int(line.split()[1]) for line in node.lines if line.startswith("page ")]
@@ -477,7 +477,7 @@ def many_nodes_start_at_once_on_an_empty_database(pg):
     nodes = [Node(pg.url, "many", "ask", "n%d" % i) for i in range(8)]
     for node in nodes:
         node.child.wait(90)
-        node.reader.join(10)
+        node.reader.join(60)
         same(node.lines[0], "open 0", node.log())
     same(len({line for node in nodes for line in node.lines if line.startswith("top ")}), 1, "epochs")
 
@@ -655,7 +655,7 @@ def a_server_that_is_not_there_is_waited_for(pg):
     time.sleep(1)
     pg.start()
     node.child.wait(90)
-    node.reader.join(10)
+    node.reader.join(60)
     same(node.lines[0], "open 0", node.log())
 
 
