@@ -12,7 +12,7 @@
 
 enum {
 	APPLICATION_ID = 0x63686174, /* of store-sqlite's files */
-	FILE_SCHEMA = 11,            /* the number that the tables below are of */
+	FILE_SCHEMA = 12,            /* the number that the tables below are of */
 };
 
 int file_failed(struct copy *c)

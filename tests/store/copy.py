@@ -240,7 +240,7 @@ def every_table_goes_over_as_it_is(pg, kept):
              f.execute("SELECT value FROM meta WHERE key='epoch'").fetchone()[0])
         # what the tables of the file and the program's list have: neither may forget one of the other
         named = {r[0] for r in f.execute("SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite%'"
-                                         " AND name NOT LIKE 'words%'")} - {"meta"}
+                                         " AND name NOT LIKE 'words%'")} - {"meta", "said"}  # who said what goes with the words
         same({t[0] for t in tables}, named, "tables")
 
 
