@@ -6,6 +6,8 @@
  * calloc(), where the code is that calls it, from which and to which occurrence it holds, and
  * what happens then. */
 #undef _FILE_OFFSET_BITS /* both names of a call are wanted, not one under the other's */
+#include "faultrec.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -176,40 +179,79 @@ ssize_t write(int fd, const void *p, size_t n)
 	return REAL(write)(fd, p, n);
 }
 
+static ssize_t wrote(ssize_t rc, int fd, const void *p, int64_t at)
+{
+	if (rc > 0) {
+		rec_write(fd, p, (size_t)rc, at);
+	}
+	return rc;
+}
+
 ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
 {
 	FAIL_IF(CALL_pwrite, fd, NULL);
-	return REAL(pwrite)(fd, p, n, at);
+	return wrote(REAL(pwrite)(fd, p, n, at), fd, p, at);
 }
 
 ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at)
 {
 	FAIL_IF(CALL_pwrite, fd, NULL);
-	return REAL(pwrite64)(fd, p, n, at);
+	return wrote(REAL(pwrite64)(fd, p, n, at), fd, p, at);
+}
+
+static int synced(int rc, int fd)
+{
+	if (rc == 0) {
+		rec_sync(fd);
+	}
+	return rc;
 }
 
 int fsync(int fd)
 {
 	FAIL_IF(CALL_fsync, fd, NULL);
-	return REAL(fsync)(fd);
+	return synced(REAL(fsync)(fd), fd);
 }
 
 int fdatasync(int fd)
 {
 	FAIL_IF(CALL_fdatasync, fd, NULL);
-	return REAL(fdatasync)(fd);
+	return synced(REAL(fdatasync)(fd), fd);
+}
+
+static int truncated(int rc, int fd, int64_t n)
+{
+	if (rc == 0) {
+		rec_truncate(fd, n);
+	}
+	return rc;
 }
 
 int ftruncate(int fd, off_t n)
 {
 	FAIL_IF(CALL_ftruncate, fd, NULL);
-	return REAL(ftruncate)(fd, n);
+	return truncated(REAL(ftruncate)(fd, n), fd, n);
 }
 
 int ftruncate64(int fd, off64_t n)
 {
 	FAIL_IF(CALL_ftruncate, fd, NULL);
-	return REAL(ftruncate64)(fd, n);
+	return truncated(REAL(ftruncate64)(fd, n), fd, n);
+}
+
+int unlink(const char *path)
+{
+	int rc = REAL(unlink)(path);
+	if (rc == 0) {
+		rec_unlink(path);
+	}
+	return rc;
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	rec_send(fd, m->msg_iov, m->msg_iovlen);
+	return REAL(sendmsg)(fd, m, flags);
 }
 
 void *__libc_calloc(size_t n, size_t size); /* NOLINT: glibc's name */

@@ -22,11 +22,12 @@ def name_of(i):
 
 
 class Node(Server):
-    """Sixty accounts, and faultpre.so if asked for."""
+    """Sixty accounts, and faultpre.so if asked for; record: what it does to its database is written down, too."""
 
-    def __init__(self, workers, *settings, faults=False, prefix=(), db=None):
+    def __init__(self, workers, *settings, faults=False, record=False, prefix=(), db=None):
         self.db_elsewhere = db
-        self.rules, self.prefix, self.faults, self.dying = None, tuple(prefix), faults, False
+        self.rules, self.prefix, self.faults, self.dying = None, tuple(prefix), faults or record, False
+        self.record = record
         super().__init__(workers, *settings, accounts=self.accounts())
         # They are made after the start, and whoever is not yet there cannot be written to.
         wait_for(lambda: ask(self.db, "SELECT count(*) FROM account")[0][0] >= USERS, 10, "the accounts are there")
@@ -42,6 +43,8 @@ class Node(Server):
         if self.faults and not self.rules:
             self.rules = Rules(os.path.join(self.dir, "rules"))
             self.env = self.rules.env(BUILD)
+            if self.record:
+                self.env.update(FAULTREC=self.record_file, FAULTREC_DB=os.path.realpath(self.db))
         if self.prefix and "ASAN_OPTIONS" in os.environ:  # LeakSanitizer fails in who is traced
             self.env = dict(self.env, ASAN_OPTIONS=os.environ["ASAN_OPTIONS"] + ":detect_leaks=0")
         super().begin()
@@ -79,6 +82,10 @@ class Node(Server):
     @property
     def ready_file(self):
         return os.path.join(self.dir, "ready")
+
+    @property
+    def record_file(self):
+        return os.path.join(self.dir, "record")
 
     def text(self):
         """What it has logged so far."""

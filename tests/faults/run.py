@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fault cases of one group, against real servers.  Prints TAP.
 
-Usage: run.py GROUP [WORKERS [WORD]]; GROUP is kills, disks, clients, ends or cluster; WORD: only cases whose name has
+Usage: run.py GROUP [WORKERS [WORD]]; GROUP is kills, disks, power, clients, ends or cluster; WORD: only cases whose name has
 it, =NAME: that one alone.  CHATD_FULL=1 in the environment: the long forms.  The server is $CHATD_BUILD/bin/chatd.
 
 Cases with servers of their own mostly wait: where a group says so (SIDE_BY_SIDE), that many run at a time, each in a

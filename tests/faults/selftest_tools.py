@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""faultproxy and faultpre.so do what they say.  Prints TAP."""
+"""faultproxy, faultpre.so and images.py do what they say.  Prints TAP."""
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 import traceback
 
 from harness import BUILD, Proxy
+from images import DB, FOLDER, SYNC, TRUNCATE, UNLINK, WAL, WRITE, Disk, File
 from pre import Rules
 
 TESTS = []
@@ -251,6 +253,56 @@ def the_wall_clock_jumps(rules, folder):
     rules.clock(-86400)
     now = int(run(rules, folder).stdout.split()[-1])
     assert -86500 < now - time.time() < -86300, now
+
+
+def kinds(file):
+    """Of 300 images each that there is; sectors hold one kind of byte each, "-" is no such sector."""
+    rng = random.Random(1)
+    images = [bytes(file.image(rng, rng.random())) for _ in range(300)]
+    return {"".join(chr(i[k]) if k < len(i) else "-" for k in range(0, 1024, 512)).replace("\0", "0") for i in images}
+
+
+@test
+def what_was_not_synced_is_on_the_disk_in_parts_and_in_any_order():
+    f = File()
+    f.write(0, b"a" * 1024)
+    f.sync()
+    assert kinds(f) == {"aa"}
+    f.write(0, b"b" * 1024)
+    f.write(0, b"c" * 512)
+    assert kinds(f) == {x + y for x in "abc" for y in "ab"}
+    f.sync()
+    assert kinds(f) == {"cb"}
+
+
+@test
+def a_file_that_grew_or_was_cut_off_has_either_length():
+    f = File()
+    f.write(0, b"a" * 1024)
+    assert kinds(f) == {"--", "a0", "0a", "aa", "00"}
+    f.sync()
+    f.truncate(0)
+    assert kinds(f) == {"--", "aa"}
+    f.write(0, b"b" * 512)
+    assert kinds(f) == {"--", "0-", "b-", "aa", "ba"}
+    f.sync()
+    assert kinds(f) == {"b-"} and f.disk == f.now
+
+
+@test
+def a_name_is_only_sure_once_its_folder_was_synced():
+    rng, disk = random.Random(1), Disk()
+
+    def names():
+        return {"".join(sorted(n[8:] or "db" for n in disk.image(rng))) for _ in range(100)}
+    for record in ((WRITE, DB, 0, 0, b"a"), (SYNC, DB, 0, 0, b"")):
+        disk.apply(record)
+    assert names() == {"", "db"}
+    disk.apply((SYNC, FOLDER, 0, 0, b""))
+    assert names() == {"db"}
+    for record in ((WRITE, WAL, 0, 0, b"a"), (UNLINK, WAL, 0, 0, b""), (TRUNCATE, DB, 0, 0, b"")):
+        disk.apply(record)
+    assert names() == {"db", "-waldb"} and disk.now[DB].now == b""
 
 
 def main():
