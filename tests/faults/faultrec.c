@@ -17,7 +17,7 @@ enum file { FILE_DB, FILE_WAL, FILE_JOURNAL, FILE_FOLDER, FILES, FILE_NONE = -1 
 struct record {
 	uint32_t kind;
 	uint32_t where; /* enum file; of what is sent the descriptor */
-	uint32_t pid;
+	uint32_t thread;
 	uint32_t n; /* bytes that follow */
 	int64_t at; /* offset, or length */
 };
@@ -65,7 +65,7 @@ static enum file file_of(int fd)
 static void put(enum kind kind, int where, int64_t at, const struct iovec *iov, size_t parts)
 {
 	struct record r = {
-		.kind = kind, .where = (uint32_t)where, .pid = (uint32_t)getpid(), .at = at
+		.kind = kind, .where = (uint32_t)where, .thread = (uint32_t)gettid(), .at = at
 	};
 	struct iovec all[IOV] = { { &r, sizeof(r) } };
 	int error = errno;

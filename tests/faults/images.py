@@ -18,25 +18,25 @@ NAMES = {DB: "chatd.db", WAL: "chatd.db-wal", JOURNAL: "chatd.db-journal"}
 
 
 class Log:
-    """Records (kind, where, pid, at, bytes) in their order."""
+    """Records (kind, where, thread, at, bytes) in their order."""
 
     def __init__(self, path):
         with open(path, "rb") as f:
             raw = memoryview(f.read())
         self.records, i = [], 0
         while i < len(raw):
-            kind, where, pid, n, at = HEAD.unpack_from(raw, i)
+            kind, where, thread, n, at = HEAD.unpack_from(raw, i)
             i += HEAD.size
-            self.records.append((kind, where, pid, at, raw[i:i + n]))
+            self.records.append((kind, where, thread, at, raw[i:i + n]))
             i += n
 
     def receipts(self):
         """(number of the record that sends it, headers) of each RECEIPT."""
         rest = {}
-        for i, (kind, where, pid, _, data) in enumerate(self.records):
+        for i, (kind, where, thread, _, data) in enumerate(self.records):
             if kind != SEND:
                 continue
-            *frames, rest[pid, where] = (rest.get((pid, where), b"") + data).split(b"\0")
+            *frames, rest[thread, where] = (rest.get((thread, where), b"") + data).split(b"\0")
             for frame in frames:
                 command, *lines = frame.lstrip(b"\n").partition(b"\n\n")[0].decode("utf-8", "replace").split("\n")
                 if command == "RECEIPT":

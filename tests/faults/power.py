@@ -9,7 +9,7 @@ import threading
 
 from client import Device
 from harness import ask, name_of
-from images import DB, FOLDER, NAMES, WAL, WRITE, Disk, Log, judge, put
+from images import DB, FOLDER, NAMES, SEND, WAL, WRITE, Disk, Log, judge, put
 
 TESTS = []
 SIDE_BY_SIDE = 2
@@ -177,9 +177,36 @@ def f32_what_was_acknowledged_survives_a_loss_of_power(t):
 
 
 @test
+def f33_one_thread_alone_writes_syncs_and_checkpoints(t):
+    """While others read: no reader ever does."""
+    node = t.node(*SETTINGS, "store-sqlite.read_timeout=60s", record=True)
+    load, over, read_pages = Load(node), threading.Event(), [0, 0]
+
+    def read(i):
+        while not over.is_set():
+            history(node, i, "room/%s?" % load.rooms[i % 2])
+            read_pages[i] += 1
+    readers = [threading.Thread(target=read, args=(i,)) for i in range(2)]
+    for r in readers:
+        r.start()
+    load.run(240)
+    over.set()
+    for r in readers:
+        r.join()
+    records = Log(node.record_file).records
+    begun = next(i for i, r in enumerate(records) if r[0] == SEND)  # the main thread makes the file, and closes it
+    changes = [r for r in records[begun:] if r[0] != SEND]
+    pages = sum(r[:2] == (WRITE, DB) for r in changes)
+    print("# %d changes, %d of them pages in checkpoints; read %d and %d times" % (len(changes), pages, *read_pages))
+    assert pages > 0 and all(read_pages), "there was no checkpoint, or nobody read"
+    assert len({thread for _, _, thread, _, _ in changes}) == 1, "a reader wrote"
+    t.end(node)
+
+
+@test
 def f32_with_synchronous_normal_something_is_lost_and_nothing_damaged(t):
     """As the option says; so the images tell the one from the other."""
-    node, load = lived(t, "store-sqlite.synchronous=normal", kills=[("pwrite", 6000)])
+    node, load = lived(t, "store-sqlite.synchronous=normal", kills=[("pwrite", 6000 if t.full else 3000)])
     found = list(Life(node, load).wrong(t.folder(), random.Random(32), 300 if t.full else 30))
     print("# %d images of those lack something, such as: %s" % (len(found), found[:1]))
     assert found, "nothing is ever lost"
