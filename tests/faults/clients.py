@@ -3,11 +3,15 @@
 import json
 import os
 import random
+import sys
 import threading
 import time
 
 from client import Device
-from harness import Crowd, Proxy, name_of, wait_for
+from harness import HERE, Crowd, Proxy, name_of, wait_for
+
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "ws"))
+import wsclient  # noqa: E402
 
 INBOX = "/user/queue/messages"
 TESTS = []
@@ -105,6 +109,10 @@ def f41_resuming_while_500_messages_a_second_come(t):
     time.sleep(150 if t.full else 6)
     text = crowd.finish()
     assert "gaps" in text and " 0 gaps" in text
+    with open(crowd.log) as f:
+        resumes = sum("\tsub\t" in line and "\ttrue\t" in line for line in f)
+    print("# %d subscriptions were made good" % resumes)
+    assert resumes >= 10000 or not t.full, "too few to mean much"
     t.end(node)
 
 
@@ -127,6 +135,36 @@ def f42_a_flapping_client_is_no_news(t):
         if f.json["sender"] == name_of(0):
             seen.append(f.json["type"])
     assert seen == ["JOIN", "LEAVE"], seen
+    t.end(node)
+
+
+def refusal(node, i):
+    """The code that a new WebSocket session of that user is closed with; None: it is let in, and goes."""
+    ws = wsclient.Ws("%s:%d" % node.address("http"))
+    assert ws.request(wsclient.handshake("/ws-chat/websocket"))[0] == 101
+    ws.send(wsclient.frame(wsclient.TEXT, wsclient.stomp("CONNECT", [
+        ("accept-version", "1.2"), ("host", "x"), ("login", name_of(i)), ("passcode", name_of(i))])))
+    try:
+        return None if ws.message()[1].startswith(b"CONNECTED") else ws.close_code()[0]
+    finally:
+        ws.sock.close()
+
+
+@test
+def f42_a_client_that_flaps_on_is_refused_with_4429(t):
+    """Once it has had what an address may have at once; all that others see of it is one JOIN."""
+    node = t.node("rooms.announce=true", "presence-memory.linger=10m", "limit-rate.enabled=true", "limit-rate.exempt=[]",
+                  "limit-rate.connects_burst=20", "limit-rate.connects_per_minute=1")
+    watcher = node.person(1).device()
+    watcher.subscribe("/topic/public")
+    begin = time.monotonic()
+    codes = [refusal(node, 0) for _ in range(600 if t.full else 40)]
+    late = (time.monotonic() - begin) / 60
+    let_in = codes.count(None)
+    assert codes[:19] == [None] * 19, "less than the burst, of which the watcher had one: %s" % codes
+    assert let_in <= 20 + late and codes.count(4429) == len(codes) - let_in, codes
+    assert watcher.on("/topic/public", sender=name_of(0)).json["type"] == "JOIN"
+    assert watcher.quiet("/topic/public") is True, "one came and went, and all were told"
     t.end(node)
 
 

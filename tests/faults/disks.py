@@ -293,6 +293,7 @@ def f33_checkpoints_beside_readers(t):
 def f34_a_slow_disk_makes_groups_grow(t):
     node = t.node(faults=True)
     crowd = Crowd(node, users=30, rooms=5)
+    device = node.person(30).device()
     crowd.load(100)
     time.sleep(1)
     node.rules.set(0, "fdatasync", "chatd.db", delay_ms=300)
@@ -300,11 +301,17 @@ def f34_a_slow_disk_makes_groups_grow(t):
     slow = slowest_answer(node, 10 if t.full else 3)
     groups = node.rules.seen(0)
     assert 0 < groups <= (10 if t.full else 3) / 0.3 + 2, "%d syncs" % groups
+    for i in range(200):
+        device.write("SEND", {"destination": "/app/chat.send", "receipt": "b%d" % i}, b'{"to":"u31","content":"at once"}')
+    assert device.wait(lambda f: f.headers.get("receipt-id") == "b199", 60), "no receipt"
+    shared = node.rules.seen(0) - groups
     node.rules.clear()
     crowd.mark("heal", "fast")
     time.sleep(0.5)
     text = crowd.finish()
-    print("# %d syncs while slow; longest answer of a loop %.0f ms" % (groups, slow))
+    print("# %d syncs while slow, and %d for 200 messages at once; longest answer of a loop %.0f ms" %
+          (groups, shared, slow))
+    assert shared <= 20, "slow syncs are not shared"
     assert "\treject\t" not in open(crowd.log).read(), "300 ms are no reason to refuse"
     assert text
     t.end(node)
