@@ -43,6 +43,14 @@ def through(node, proxy):
     return undo
 
 
+def come_in(ws, i):
+    """STOMP over that WebSocket connection, by that user; is it let in?"""
+    assert ws.request(wsclient.handshake("/ws-chat/websocket"))[0] == 101
+    ws.send(wsclient.frame(wsclient.TEXT, wsclient.stomp("CONNECT", [
+        ("accept-version", "1.2"), ("host", "x"), ("login", name_of(i)), ("passcode", name_of(i))])))
+    return ws.message()[1].startswith(b"CONNECTED")
+
+
 @test
 def f40_a_client_that_vanishes_is_closed_and_what_it_sent_counts(t):
     """No FIN: the heart-beat ends it; frames that came whole are in the store; its descriptor is free."""
@@ -67,6 +75,23 @@ def f40_a_client_that_vanishes_is_closed_and_what_it_sent_counts(t):
     print("# closed %.1f s after it vanished" % (time.monotonic() - begin))
     page = node.person(1).rest("GET", "/api/chat/messages/direct?with=" + name_of(0)).json
     assert [m["content"] for m in page["messages"]] == [str(i) for i in range(20)]
+    t.end(node)
+
+
+@test
+def f40_a_browser_that_vanishes_is_cut_off_by_pings(t):
+    """It asked for no heart-beats, so the WebSocket's ping finds out: after 25 s and 10 s as it comes."""
+    node = t.node(*([] if t.full else ["websocket.ping=1s", "websocket.pong=1s"]))
+    proxy = t.helper(Proxy("%s:%d" % node.address("http")))
+    before = descriptors(node)
+    ws = wsclient.Ws("127.0.0.1:%d" % proxy.port)
+    assert come_in(ws, 0), "not let in"
+    assert descriptors(node) > before
+    proxy("blackhole")
+    begin = time.monotonic()
+    wait_for(lambda: descriptors(node) <= before, 36, "the descriptor is free")
+    print("# closed %.1f s after it vanished" % (time.monotonic() - begin))
+    ws.sock.close()
     t.end(node)
 
 
@@ -141,11 +166,8 @@ def f42_a_flapping_client_is_no_news(t):
 def refusal(node, i):
     """The code that a new WebSocket session of that user is closed with; None: it is let in, and goes."""
     ws = wsclient.Ws("%s:%d" % node.address("http"))
-    assert ws.request(wsclient.handshake("/ws-chat/websocket"))[0] == 101
-    ws.send(wsclient.frame(wsclient.TEXT, wsclient.stomp("CONNECT", [
-        ("accept-version", "1.2"), ("host", "x"), ("login", name_of(i)), ("passcode", name_of(i))])))
     try:
-        return None if ws.message()[1].startswith(b"CONNECTED") else ws.close_code()[0]
+        return None if come_in(ws, i) else ws.close_code()[0]
     finally:
         ws.sock.close()
 
