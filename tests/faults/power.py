@@ -51,7 +51,7 @@ class Load:
                 for key in keys:
                     device.write("SEND", {"destination": "/app/chat.send", "receipt": key}, self.message(key, i))
                 for key in keys:
-                    f = device.wait(lambda f: f.headers.get("receipt-id") == key)
+                    f = device.wait(lambda f: f.headers.get("receipt-id") == key, 120)
                     self.seen[key] = f.headers["message-id"], int(f.headers["seq"])
             device.close()
         except OSError:
@@ -207,7 +207,7 @@ def f33_one_thread_alone_writes_syncs_and_checkpoints(t):
 def f32_with_synchronous_normal_something_is_lost_and_nothing_damaged(t):
     """As the option says; so the images tell the one from the other."""
     node, load = lived(t, "store-sqlite.synchronous=normal", kills=[("pwrite", 6000 if t.full else 3000)])
-    found = list(Life(node, load).wrong(t.folder(), random.Random(32), 300 if t.full else 30))
+    found = list(Life(node, load).wrong(t.folder(), random.Random(32), 300 if t.full else 60))
     print("# %d images of those lack something, such as: %s" % (len(found), found[:1]))
     assert found, "nothing is ever lost"
     assert all(f.startswith("lost") for f in found), found
