@@ -10,8 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PASSES = 3 };
+
 struct cut {
 	struct chat_worker *at;
+	int pass;
 	size_t user, dest; /* lengths of what stands in text[] */
 	char text[];
 };
@@ -32,10 +35,17 @@ static void cut_here(const struct cut *c)
 	}
 }
 
+/* A subscription that was allowed just before may be in the making: its permission is in this worker's
+ * mailbox, or resumed here and in the mailbox again.  So the cut goes twice through the mailbox behind
+ * it.  Each worker by itself: one that has no processor for a while cuts nobody elsewhere who has come
+ * back meanwhile. */
 static void on_cut(void *arg)
 {
-	cut_here(arg);
-	free(arg);
+	struct cut *c = arg;
+	cut_here(c);
+	if (++c->pass == PASSES || worker_post(c->at->w, on_cut, c) < 0) {
+		free(c);
+	}
 }
 
 /* What is published here next must not reach who was just cut off, so it does not wait in our
@@ -55,6 +65,7 @@ chatd_status dest_cut(struct chat *chat, struct chatd_str user, struct chatd_str
 			continue;
 		}
 		c->at = &chat->workers[i];
+		c->pass = 0;
 		c->user = user.n;
 		c->dest = dest.n;
 		memcpy(c->text, user.p, user.n);

@@ -442,7 +442,8 @@ struct chatd_host {
 	/** To this session's subscriptions of msg_dest() alone.  -ENOENT: it has none. */
 	chatd_status (*session_send)(chatd_session *, chatd_msg *);
 	void (*session_close)(chatd_session *, int32_t code, const char *why);
-	/** [any] Ends the subscriptions of @p user to @p dest on every worker. */
+	/** [any] Ends the subscriptions of @p user to @p dest on every worker, also those that were allowed
+	 *  just before and are in the making.  Who subscribes anew afterwards is not cut. */
 	chatd_status (*cut)(struct chatd_str user, struct chatd_str dest);
 
 	/* Messages.  Everything is opaque.  [any], but only the maker may change one. */

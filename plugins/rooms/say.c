@@ -182,44 +182,6 @@ void say_public(struct self *self, chatd_worker *w, struct chatd_str user, int32
 
 /* ---- cutting --------------------------------------------------------------------------- */
 
-/* A subscription that was allowed just before the change may be in the making: its
- * permission is in its worker's mailbox, or resumed there and in the mailbox again.  So
- * the cut goes twice through each worker's mailbox behind it, and then cuts again. */
-struct cutter {
-	struct self *self;
-	chatd_worker *w;
-	int32_t round;
-	char user[CHATD_ID_MAX + 1];
-	struct topic topic;
-};
-
-static void on_cutter(void *arg)
-{
-	struct cutter *c = arg;
-	const struct chatd_host *h = c->self->h;
-	if (c->round++ == 0 && h->post(c->w, on_cutter, c) == 0) {
-		return;
-	}
-	(void)h->cut(text(c->user), text(c->topic.text));
-	h->mem_free(c);
-}
-
-static void cut_on(struct self *self, chatd_worker *w, const struct topic *t, struct chatd_str user)
-{
-	const struct chatd_host *h = self->h;
-	struct cutter *c = h->mem_alloc(sizeof(*c));
-	if (!c) {
-		return;
-	}
-	c->self = self;
-	c->w = w;
-	c->topic = *t;
-	chatd_str_copy(c->user, sizeof(c->user), user);
-	if (h->post(w, on_cutter, c) < 0) {
-		h->mem_free(c);
-	}
-}
-
 static void cut(struct self *self, struct home *at, struct chatd_str room, struct chatd_str user)
 {
 	const struct chatd_host *h = self->h;
@@ -234,9 +196,6 @@ static void cut(struct self *self, struct home *at, struct chatd_str room, struc
 	if (h->cut(user, chatd_str_of(t.text, (size_t)n)) < 0) {
 		h->log(self->ctx, CHATD_LOG_ERROR, "no memory to end the subscriptions of %.*s to %s",
 				(int)user.n, user.p, t.text);
-	}
-	for (int32_t i = 0; i < h->worker_count(); i++) {
-		cut_on(self, h->worker_at(i), &t, user);
 	}
 }
 

@@ -540,6 +540,35 @@ static void a_subscription_in_the_making_is_cut_too(void **state)
 	}
 }
 
+static void run_two(struct kit *k)
+{
+	while (kit_step(k, 0) + kit_step(k, 1)) {
+	}
+}
+
+/* One has no processor while somebody leaves, comes back and subscribes. */
+static void who_came_back_is_not_cut_by_a_worker_that_is_late(void **state)
+{
+	(void)state;
+	struct kit *k = fresh(3);
+	struct kit_client *phone = kit_open_on(k, 1, "root", CHATD_ID_ADMIN);
+	struct kit_client *desk = kit_open_on(k, 0, "root", CHATD_ID_ADMIN);
+	kit_send(desk, JOIN, "{\"roomId\":\"staff\"}", NULL);
+	kit_manual(k, 1);
+	kit_send(desk, LEAVE, "{\"roomId\":\"staff\"}", NULL);
+	run_two(k);
+	kit_send(desk, JOIN, "{\"roomId\":\"staff\"}", NULL);
+	run_two(k);
+	kit_subscribe(phone, STAFF);
+	run_two(k);
+	kit_run(k);
+	kit_manual(k, 0);
+	struct probe p = { .k = k, .c = phone };
+	kit_on(k, 1, probe, &p);
+	assert_int_equal(p.rc, 0);
+	kit_free(k);
+}
+
 /* ---- guests ------------------------------------------------------------------------ */
 
 static void guests_leave_when_they_have_been_away_for_an_hour(void **state)
@@ -671,6 +700,7 @@ int main(void)
 		cmocka_unit_test(nobody_sends_into_a_room_directly),
 		cmocka_unit_test(whoever_leaves_a_private_room_hears_no_more),
 		cmocka_unit_test(a_subscription_in_the_making_is_cut_too),
+		cmocka_unit_test(who_came_back_is_not_cut_by_a_worker_that_is_late),
 		cmocka_unit_test(a_permission_that_is_overtaken_is_asked_for_again),
 		cmocka_unit_test(who_is_banned_hears_nothing),
 		cmocka_unit_test(what_the_store_cannot_do_is_told),

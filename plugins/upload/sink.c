@@ -238,6 +238,10 @@ static void work(void *arg)
 	if (s->rc == 0 && s->last) {
 		s->rc = s->partial ? pause_here(s) : complete(s, b);
 	}
+	/* Before the answer: who has it may go on at once.  Nothing more is written here. */
+	if (s->resumed && s->fd >= 0 && s->last && (s->partial || s->rc < 0)) {
+		flock(s->fd, LOCK_UN);
+	}
 }
 
 /* It was broken off: what came is kept, unless its sum was to be looked at. */

@@ -346,6 +346,7 @@ def a_new_subscription_is_not_cut_for_an_old_departure(t):
         c.write("SEND", {"destination": "/app/chat.join", "receipt": "j%d" % i}, json.dumps({"roomId": room}).encode())
         c.write("SUBSCRIBE", {"id": "s%d" % i, "destination": topic, "receipt": "s%d" % i})
         assert c.wait(lambda f: f.headers.get("receipt-id") == "s%d" % i), "round %d" % i
-        d.send("/app/chat.send", {"roomId": room, "content": "n%d" % i})
+        said = d.send("/app/chat.send", {"roomId": room, "content": "n%d" % i})
+        assert "message-id" in said, said
         assert c.on(topic, content="n%d" % i), "round %d: the subscription is dead" % i
     t.end(node)

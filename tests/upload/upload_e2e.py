@@ -693,6 +693,23 @@ def an_upload_in_pieces(s):
 
 
 @test
+def the_next_piece_may_come_with_the_answer(s):
+    """Nobody who has it finds the upload held by the one before."""
+    (alice,) = known(s, "alice")
+    n = 300
+    url = begin(alice, n + 1)
+    c = client.http.client.HTTPConnection(*s.address("http"), timeout=client.WAIT)
+    for at in range(n):
+        c.request("PATCH", url, b"x", {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream",
+                                       "Upload-Offset": str(at), "Authorization": "Bearer " + alice.token})
+        r = c.getresponse()
+        r.read()
+        same((r.status, r.headers["upload-offset"]), (204, str(at + 1)), at)
+    c.close()
+    same(tus(alice, "DELETE", url).status, 204)
+
+
+@test
 def pieces_that_do_not_fit(s):
     alice, bob, guest = *known(s, "alice", "bob"), Person(s)
     data = png(51, 20000)
