@@ -126,7 +126,6 @@ int has_word(struct chatd_str words, const char *word);
 uint32_t flags_of_roles(struct chatd_str roles); /* CHATD_ID_ADMIN, CHATD_ID_MODERATOR */
 /* 0 somebody, 1 a moderator, 2 an administrator */
 int rank_of(uint32_t flags);
-/* NULL: it may be a nickname, and is in @p ret; else what is wrong. */
 int is_reserved(const char *const *names, const char *nick);
 const char *check_avatar(struct chatd_str s);
 /* NULL, and the roles as the store keeps them; else what is wrong. */
