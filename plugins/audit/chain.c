@@ -80,47 +80,40 @@ static void look_again(struct chain *c)
 	wait_and_retry(c);
 }
 
-static void put(struct chain *c, const struct chatd_store_record *r, chatd_store_fn *fn)
+/* As of an entry that was noted at @p wall. */
+static void put(struct chain *c, struct chatd_store_record r, int64_t wall, chatd_store_fn *fn)
 {
 	const struct chatd_store *store = c->self->store->vt;
-	c->asking = r->value.p &&
+	int64_t keep = c->self->conf->retention;
+	r.struct_size = sizeof(r);
+	r.expires = keep ? wall + keep : 0;
+	r.wall = wall;
+	c->asking = r.value.p &&
 			chatd_open_asked(
-					&c->self->open, store->record_put(c->self->store->obj, c->w, r, fn, c)) == 0;
+					&c->self->open, store->record_put(c->self->store->obj, c->w, &r, fn, c)) == 0;
 	if (!c->asking) {
 		look_again(c);
 	}
 }
 
-static int64_t expiry(const struct chain *c, int64_t wall)
-{
-	int64_t keep = c->self->conf->retention;
-	return keep ? wall + keep : 0;
-}
-
 static void put_entry(
 		struct chain *c, const char *id, struct chatd_str value, int64_t wall, chatd_store_fn *fn)
 {
-	const struct chatd_store_record r = { .struct_size = sizeof(r),
-		.how = CHATD_STORE_RECORD_NEW,
-		.space = CHATD_LIT(SPACE),
-		.key = text(id),
-		.value = value,
-		.expires = expiry(c, wall),
-		.wall = wall };
-	put(c, &r, fn);
+	const struct chatd_store_record r = {
+		.how = CHATD_STORE_RECORD_NEW, .space = CHATD_LIT(SPACE), .key = text(id), .value = value
+	};
+	put(c, r, wall, fn);
 }
 
 static void put_end(struct chain *c, struct chatd_str value, int64_t wall, chatd_store_fn *fn)
 {
-	const struct chatd_store_record r = { .struct_size = sizeof(r),
-		.how = c->version ? CHATD_STORE_RECORD_VERSION : CHATD_STORE_RECORD_NEW,
+	const struct chatd_store_record r = { .how = c->version ? CHATD_STORE_RECORD_VERSION
+															: CHATD_STORE_RECORD_NEW,
 		.version = c->version,
 		.space = CHATD_LIT(END_SPACE),
 		.key = text(c->self->h->server_id()),
-		.value = value,
-		.expires = expiry(c, wall),
-		.wall = wall };
-	put(c, &r, fn);
+		.value = value };
+	put(c, r, wall, fn);
 }
 
 static void write_value(struct chatd_json *j, struct chain *c, const struct item *i)
